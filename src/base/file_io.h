@@ -1,0 +1,28 @@
+/* file_io.h - whole small files, read with a bound and replaced so that a crash leaves the old
+ * one or the new one.
+ *
+ * Errors     negative errno and a sentence that names the path. -ENOENT: no such file; -EFBIG:
+ *            larger than the bound.
+ * Ownership  a buf that is returned into is the caller's to release.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+
+int file_read(const char *path, size_t max, struct buf *ret, struct error *err);
+
+/* Temporary file in the same folder, fsync, rename, fsync of the folder. */
+int file_replace(const char *path, struct bytes data, mode_t mode, struct error *err);
+
+/* All of it, however many calls that takes. */
+int fd_write_all(int fd, struct bytes data);
+
+/* Makes a name that was created, renamed or removed in this folder durable. */
+int folder_sync(const char *path, struct error *err);
+
+/* Makes the folder and its missing parents, mode for the new ones; one that is there is left. */
+int folder_make(const char *path, mode_t mode, struct error *err);

@@ -1,0 +1,189 @@
+/* volume.h - one started filesystem: POSIX operations on inodes, over a metadata engine and an
+ * object store. It knows nothing of FUSE; mount/ is its face there.
+ *
+ * Every operation is atomic: it is visible whole or not at all, and after a crash the volume is
+ * as it was after one of its operations, no more than about a second ago, with everything that
+ * volume_sync() answered for. Permissions are checked by the kernel, not here.
+ *
+ * Units      sizes, offsets: bytes. Times: nanoseconds since 1970. Inode numbers: below 2^48,
+ *            never used again; VOLUME_ROOT is the root.
+ * Errors     0 or the negative errno that the system call reports. -EIO: data or metadata was
+ *            altered or cannot be read; the event callback has the particulars. -ENOSPC: the
+ *            capacity is used up or the disk is full. -EROFS: the volume is read-only.
+ * Ownership  inputs stay the caller's.
+ * Threads    any number at once, except open and close.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/uuid.h"
+#include "keyring/superblock.h"
+#include "meta/meta_engine.h"
+#include "store/object_store.h"
+
+#define VOLUME_ROOT 1u
+#define VOLUME_NAME_MAX 255u
+#define VOLUME_SYMLINK_MAX 4095u
+#define VOLUME_XATTR_MAX (48u * 1024u) /* the longest value of one extended attribute */
+
+struct volume;
+
+enum volume_event {
+    VOLUME_EVENT_CORRUPTION, /* a block or record failed authentication */
+    VOLUME_EVENT_WRITE_LOST, /* the store failed; data written since the last sync may be lost */
+    VOLUME_EVENT_FULL,       /* a commit found no room; changes are refused until there is some */
+    VOLUME_EVENT_ROOM_AGAIN, /* and now there is */
+    VOLUME_EVENT_READ_ONLY,  /* opened read-only: the store knows a later commit or owner */
+};
+
+/* text names inode and segment, never a file name. Called from any thread; must not call back. */
+typedef void volume_event_fn(enum volume_event event, const char *text, void *arg);
+
+struct volume_config {
+    struct uuid uuid;
+    struct object_store *store; /* stays the caller's, and open until the volume is closed */
+    const char *meta_url;
+    const struct key_set *keys; /* every generation in use; copied */
+    struct uuid owner;          /* who opens it: this instance of cofferd */
+    uint64_t capacity;          /* bytes; 0: as much as the store has */
+    bool read_only;
+    bool take_over;            /* go on although the store knows a later commit or another owner */
+    volume_event_fn *on_event; /* may be NULL */
+    void *event_arg;
+};
+
+/* Makes an empty filesystem: its metadata, with a root directory that belongs to root, and its
+ * superblock in both places. A crash in the middle leaves no superblock in the store, and a
+ * second call starts again. */
+int volume_format(const struct volume_config *config, uint32_t block_size, struct error *err);
+
+int volume_open(const struct volume_config *config, struct volume **ret, struct error *err);
+
+/* Makes everything durable and writes the superblock. Frees the volume whatever it returns. */
+int volume_close(struct volume *volume, struct error *err);
+
+bool volume_is_read_only(const struct volume *volume);
+
+struct volume_attr {
+    uint64_t ino;
+    uint64_t size;
+    uint64_t blocks; /* of 512 bytes, really stored */
+    int64_t atime_ns;
+    int64_t mtime_ns;
+    int64_t ctime_ns;
+    uint32_t mode; /* type and permissions, as st_mode */
+    uint32_t nlink;
+    uint32_t uid;
+    uint32_t gid;
+    uint64_t rdev;
+};
+
+/* Who makes a new file. */
+struct volume_owner {
+    uint32_t uid;
+    uint32_t gid;
+};
+
+/* lookup, and everything that returns a volume_attr of a name, counts one reference to the inode,
+ * which keeps an unlinked one alive, until volume_forget() gives so many back. */
+int volume_lookup(struct volume *volume, uint64_t parent, const char *name,
+                  struct volume_attr *ret);
+void volume_forget(struct volume *volume, uint64_t ino, uint64_t references);
+
+int volume_getattr(struct volume *volume, uint64_t ino, struct volume_attr *ret);
+
+enum volume_set {
+    VOLUME_SET_MODE = 1 << 0,
+    VOLUME_SET_UID = 1 << 1,
+    VOLUME_SET_GID = 1 << 2,
+    VOLUME_SET_SIZE = 1 << 3,
+    VOLUME_SET_ATIME = 1 << 4,
+    VOLUME_SET_MTIME = 1 << 5,
+    VOLUME_SET_CTIME = 1 << 6,
+};
+
+/* Sets the members of *attr that which (enum volume_set) names. ctime becomes now unless set. */
+int volume_setattr(struct volume *volume, uint64_t ino, const struct volume_attr *attr,
+                   unsigned which, struct volume_attr *ret);
+
+/* Any type of file that has no target: mode says which. */
+int volume_mknod(struct volume *volume, uint64_t parent, const char *name, uint32_t mode,
+                 uint64_t rdev, const struct volume_owner *owner, struct volume_attr *ret);
+int volume_symlink(struct volume *volume, uint64_t parent, const char *name, const char *target,
+                   const struct volume_owner *owner, struct volume_attr *ret);
+/* A file without a name (O_TMPFILE); it goes when it is forgotten, unless linked before. */
+int volume_tmpfile(struct volume *volume, uint64_t parent, uint32_t mode,
+                   const struct volume_owner *owner, struct volume_attr *ret);
+int volume_link(struct volume *volume, uint64_t ino, uint64_t parent, const char *name,
+                struct volume_attr *ret);
+int volume_unlink(struct volume *volume, uint64_t parent, const char *name);
+int volume_rmdir(struct volume *volume, uint64_t parent, const char *name);
+/* flags: RENAME_NOREPLACE, RENAME_EXCHANGE or 0. */
+int volume_rename(struct volume *volume, uint64_t parent, const char *name, uint64_t new_parent,
+                  const char *new_name, unsigned flags);
+
+/* ret has room for VOLUME_SYMLINK_MAX + 1. */
+int volume_readlink(struct volume *volume, uint64_t ino, char *ret);
+
+/* One entry of a directory. next is the position behind it. attr is complete only if asked for
+ * (else ino and the type in mode). Returns 0 to go on. */
+typedef int volume_dirent_fn(const char *name, const struct volume_attr *attr, uint64_t next,
+                             void *arg);
+
+/* Visits the entries behind position, 0 at first. "." and ".." come first. An entry that stays
+ * during the whole reading is seen exactly once. with_attr does not count references: the visitor
+ * does so with volume_reference() for those that it took. */
+int volume_readdir(struct volume *volume, uint64_t ino, uint64_t position, bool with_attr,
+                   volume_dirent_fn *visit, void *arg);
+void volume_reference(struct volume *volume, uint64_t ino);
+
+/* Reads up to len bytes; *ret_len is less only at the end of the file. Holes read as zeros. */
+int volume_read(struct volume *volume, uint64_t ino, uint64_t offset, size_t len, uint8_t *to,
+                size_t *ret_len);
+/* All of data or an error and nothing. */
+int volume_write(struct volume *volume, uint64_t ino, uint64_t offset, struct bytes data);
+/* mode: FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE as in fallocate(2). */
+int volume_fallocate(struct volume *volume, uint64_t ino, int mode, uint64_t offset, uint64_t len);
+/* whence: SEEK_DATA or SEEK_HOLE. */
+int volume_seek(struct volume *volume, uint64_t ino, uint64_t offset, int whence,
+                uint64_t *ret_offset);
+/* Sets atime to now if relatime asks for it. */
+int volume_touch_atime(struct volume *volume, uint64_t ino);
+
+/* Everything that returned before the call is durable after 0. After a failed write to the store
+ * it says so once, for each inode that lost data, and never claims that the lost data is safe. */
+int volume_sync(struct volume *volume, struct error *err);
+int volume_fsync(struct volume *volume, uint64_t ino);
+
+/* flags: XATTR_CREATE, XATTR_REPLACE or 0. */
+int volume_setxattr(struct volume *volume, uint64_t ino, const char *name, struct bytes value,
+                    int flags);
+/* *ret_len is the value's length; -ERANGE if size is less and not 0. */
+int volume_getxattr(struct volume *volume, uint64_t ino, const char *name, uint8_t *to, size_t size,
+                    size_t *ret_len);
+/* Names, each ended with NUL. */
+int volume_listxattr(struct volume *volume, uint64_t ino, char *to, size_t size, size_t *ret_len);
+int volume_removexattr(struct volume *volume, uint64_t ino, const char *name);
+
+struct volume_statfs {
+    uint64_t total; /* bytes */
+    uint64_t free;  /* bytes that can still be written */
+    uint64_t used;  /* bytes of file data, without what waits for collection */
+    uint64_t files; /* inodes in use */
+    uint64_t files_free;
+};
+
+int volume_statfs(struct volume *volume, struct volume_statfs *ret);
+void volume_set_capacity(struct volume *volume, uint64_t capacity);
+
+/* Compares everything with everything: each record opens, the set hash is right, links, sizes
+ * and counts agree, every block that an extent names is there and opens (if read_data). report
+ * gets one sentence for each fault. Returns 0 even if there are faults, and their number. */
+typedef void volume_report_fn(const char *text, void *arg);
+int volume_check(struct volume *volume, bool read_data, volume_report_fn *report, void *arg,
+                 uint64_t *ret_faults, struct error *err);

@@ -1,0 +1,63 @@
+/* superblock.h - what a filesystem says of itself before any of its keys is known; byte for byte
+ * in docs/formats/superblock.md. Kept in the store (object SUPERBLOCK_OBJECT) and, as a copy, in
+ * the metadata. In clear, but for the name key and chunk key, which are sealed; all of it is
+ * under a MAC.
+ *
+ * Errors     -EBADMSG: not a superblock, altered, or not of this key; -EPROTONOSUPPORT: a later
+ *            version of the format.
+ * Ownership  secrets in a struct superblock or key_set are the holder's to release.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/uuid.h"
+#include "crypto/secret.h"
+
+#define SUPERBLOCK_OBJECT "superblock"
+#define SUPERBLOCK_MAX 4096u
+#define KEY_GENERATIONS_MAX 64u
+#define FS_KEY_LEN 32u
+
+/* The unwrapped keys of one filesystem: what cofferd hands to a worker, and no more. */
+struct key_set {
+    uint32_t count;
+    uint32_t generations[KEY_GENERATIONS_MAX]; /* ascending */
+    struct secret keys[KEY_GENERATIONS_MAX];   /* FS_KEY_LEN bytes each */
+};
+
+const struct secret *key_set_find(const struct key_set *keys, uint32_t generation);
+uint32_t key_set_newest(const struct key_set *keys);
+int key_set_add(struct key_set *keys, uint32_t generation, const struct secret *key);
+int key_set_copy(struct key_set *to, const struct key_set *from);
+void key_set_release(struct key_set *keys);
+
+struct superblock {
+    struct uuid uuid;
+    uint32_t generation; /* whose superblock key seals and MACs it */
+    uint32_t block_size; /* plaintext bytes of a full data block */
+    uint64_t created_ns;
+    struct uuid owner;    /* the instance that wrote it */
+    uint64_t owner_count; /* goes up each time the owner changes or opens it anew */
+    uint64_t commit;      /* the last durable commit when it was written */
+    uint64_t written_ns;
+    bool is_clean;           /* written at a clean stop */
+    struct secret name_key;  /* 32 bytes */
+    struct secret chunk_key; /* 32 bytes */
+};
+
+void superblock_release(struct superblock *superblock);
+
+/* Without keys: what stands in clear, unverified. The two keys are left empty. */
+int superblock_peek(struct bytes encoded, struct superblock *ret, struct error *err);
+
+/* Verifies the MAC under the key of the generation that it names, and opens the two keys. */
+int superblock_decode(struct bytes encoded, const struct key_set *keys, struct superblock *ret,
+                      struct error *err);
+
+/* Into ret of SUPERBLOCK_MAX bytes. */
+int superblock_encode(const struct superblock *superblock, const struct secret *fs_key,
+                      uint8_t *ret, size_t *ret_len, struct error *err);

@@ -1,0 +1,116 @@
+/* key_provider.h - a key server: wraps and unwraps filesystem keys with a master key that never
+ * leaves it.
+ *
+ * To add one, fill in a key_provider_ops and list it in keys/registry.c. All providers pass
+ * tests/conformance/key_provider_conformance.
+ *
+ * A provider never relies on the server for integrity: what is wrapped carries its own check
+ * (keyring/key_blob.h). It never encrypts with a key that it did not read first, because some
+ * servers create a missing one.
+ *
+ * Errors     negative errno and a sentence that names the server, the key and what the
+ *            administrator must do. The code tells the class:
+ *              -EAGAIN       may pass: unreachable, sealed, overloaded, no leader. The provider
+ *                            has already retried within its time limit.
+ *              -EACCES       the credentials are not accepted, or a permission is missing
+ *              -ENOENT       no such key, mount or namespace
+ *              -EKEYREVOKED  the key is there, but not active, or its version is disallowed
+ *              -EBADMSG      the server answered that the blob is not its own or was altered
+ *              -EPROTO       the answer makes no sense
+ *              -EINVAL       the configuration is malformed
+ * Ownership  configurations and inputs stay the caller's; a provider copies what it keeps.
+ * Threads    one provider is used by one thread at a time.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "crypto/secret.h"
+#include "keyring/wrapped_key.h"
+
+/* What an administrator configured. Texts that a provider does not use are empty. */
+struct key_provider_config {
+    char type[16];                          /* "vault", "kmip", "local" */
+    char addresses[WRAPPED_ADDRESSES_SIZE]; /* one or more, comma-separated, in order */
+    char key_name[WRAPPED_NAME_SIZE];
+    char kms_namespace[WRAPPED_NAME_SIZE];
+    char mount_path[WRAPPED_NAME_SIZE]; /* "" means the server's usual one: "transit" */
+    struct buf client_cert_pem;
+    struct buf ca_cert_pem; /* empty: the system's trust store */
+    struct secret client_key_pem;
+    struct secret token;
+    struct secret local_key; /* "local" only: 32 bytes */
+};
+
+#define KEY_PROVIDER_CONFIG_INIT ((struct key_provider_config){ .type = "" })
+
+void key_provider_config_release(struct key_provider_config *config);
+int key_provider_config_copy(struct key_provider_config *to,
+                             const struct key_provider_config *from);
+
+/* What the server says of the configured key. */
+struct key_description {
+    char algorithm[48];           /* "aes256-gcm96", "AES-256", ... */
+    char state[32];               /* "active", ... as a person reads it */
+    uint32_t latest_version;      /* 0: the server has no versions */
+    uint32_t min_decrypt_version; /* 0: the server has no versions */
+    char server[96];              /* product and version or protocol version, as far as known */
+};
+
+struct key_provider;
+
+struct key_provider_ops {
+    const char *type;
+
+    /* Reads the configured key: it exists, is of a kind that can wrap, and is active. Never
+     * creates or encrypts anything. */
+    int (*describe)(struct key_provider *provider, struct key_description *ret, struct error *err);
+
+    /* Wraps plain (at most 256 bytes) with the newest version of the configured key, after
+     * reading that key on this provider at least once. */
+    int (*wrap)(struct key_provider *provider, struct bytes plain, struct wrapped_key *ret,
+                struct error *err);
+
+    /* Unwraps count blobs, in as few round trips as the server allows, with the key, path and
+     * namespace that each names, at the configured addresses. All or none: on failure err says
+     * which one failed and why. ret_plain is an array of count empty secrets. */
+    int (*unwrap)(struct key_provider *provider, const struct wrapped_key *wrapped, size_t count,
+                  struct secret *ret_plain, struct error *err);
+
+    /* Wraps with the newest version of the configured key what *old wraps. Where the server can
+     * do so, the plaintext stays there. The caller verifies by unwrapping. */
+    int (*rewrap)(struct key_provider *provider, const struct wrapped_key *old,
+                  struct wrapped_key *ret, struct error *err);
+
+    void (*close)(struct key_provider *provider);
+};
+
+/* A provider embeds this as its first member. */
+struct key_provider {
+    const struct key_provider_ops *ops;
+};
+
+/* Checks the configuration's form and sets the provider up. Contacts nobody. */
+int key_provider_open(const struct key_provider_config *config, struct key_provider **ret,
+                      struct error *err);
+
+int key_provider_describe(struct key_provider *provider, struct key_description *ret,
+                          struct error *err);
+int key_provider_wrap(struct key_provider *provider, struct bytes plain, struct wrapped_key *ret,
+                      struct error *err);
+int key_provider_unwrap(struct key_provider *provider, const struct wrapped_key *wrapped,
+                        size_t count, struct secret *ret_plain, struct error *err);
+int key_provider_rewrap(struct key_provider *provider, const struct wrapped_key *old,
+                        struct wrapped_key *ret, struct error *err);
+
+/* The proof that this configuration works: describe, wrap a random trial text, unwrap it, and
+ * compare. Nothing is stored anywhere. */
+int key_provider_verify(struct key_provider *provider, struct key_description *ret,
+                        struct error *err);
+
+void key_provider_close(struct key_provider *provider); /* NULL is allowed */
+
+static inline void key_provider_closep(struct key_provider **provider)
+{
+    key_provider_close(*provider);
+}

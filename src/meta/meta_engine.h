@@ -1,0 +1,154 @@
+/* meta_engine.h - an ordered, transactional map of bytes: all that a metadata database must be.
+ *
+ * Inodes, directories and extents are encoded above this line, once, in fs/. An engine knows
+ * nothing of them. It must pass tests/conformance/meta_engine_conformance.
+ *
+ * Two things are told apart: commit makes a transaction visible, whole and in order; sync makes
+ * everything committed so far durable. An engine makes a group of transactions durable at once,
+ * here called a group: on sync, and by itself about every
+ * second. After a crash it holds exactly one of these.
+ *
+ * Values are plain above this line and sealed below it: whatever an engine gives to a file or a
+ * network it first has sealed by the hooks (fs/ gives them meta/sealer.h). Keys are stored as
+ * they are.
+ *
+ * Units      lengths are bytes; keys are at most META_KEY_MAX, values at most META_VALUE_MAX.
+ * Errors     0 or a negative errno. -ENOENT: no such key. -EAGAIN: another writer won; nothing
+ *            was changed, run the whole transaction again. -ENOSPC, -EDQUOT, -EIO from begin:
+ *            the engine cannot make changes durable at present and refuses new ones; what is
+ *            committed is kept and goes out when it can. -EBADMSG: a stored value was altered.
+ * Ownership  keys and values given stay the caller's. Bytes returned belong to the transaction
+ *            and live until it ends.
+ * Threads    any thread may begin a transaction; one transaction is used by one thread. Hooks
+ *            are called by the engine's committer thread or a thread inside sync or close.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+
+#define META_KEY_MAX 500u
+#define META_VALUE_MAX (64u * 1024u)
+
+/* What sealing may add to a value. */
+#define META_SEAL_OVERHEAD_MAX 128u
+
+enum meta_access {
+    META_READ,
+    META_WRITE,
+};
+
+struct meta_engine;
+struct meta_txn;
+
+/* Returns 0 to go on; anything else ends the scan, which returns it. */
+typedef int meta_visit_fn(struct bytes key, struct bytes value, void *arg);
+
+/* What the engine asks of its owner. All are optional but seal and open, which an engine that
+ * stores outside the process needs. */
+struct meta_hooks {
+    void *arg;
+
+    /* Before a group of transactions is closed: the last one of the group, in which the owner
+     * puts what describes it (counters). Other write transactions wait meanwhile. */
+    int (*close_group)(void *arg, struct meta_txn *txn, struct error *err);
+
+    /* Before anything of group number group is written: everything that its records refer to
+     * must be durable when this returns 0. Transactions go on meanwhile. */
+    int (*before_durable)(void *arg, uint64_t group, struct error *err);
+
+    /* A value on its way out and in. *ret_len is at most plain.len + META_SEAL_OVERHEAD_MAX,
+     * respectively stored.len. old is what is stored under the key at present (no data: none);
+     * seal and removed see each changed record of a group once. */
+    int (*seal)(void *arg, struct bytes key, struct bytes plain, struct bytes old, uint8_t *ret,
+                size_t *ret_len, struct error *err);
+    int (*open)(void *arg, struct bytes key, struct bytes stored, uint8_t *ret, size_t *ret_len,
+                struct error *err);
+    int (*removed)(void *arg, struct bytes key, struct bytes old, struct error *err);
+
+    /* After the last seal of the group: one more record, stored as it is (already sealed), in
+     * the same durable step. The key and value live until the next hook is called. */
+    int (*group_record)(void *arg, uint64_t group, struct bytes *ret_key, struct bytes *ret_value,
+                        struct error *err);
+
+    /* The group is durable / was not written after all, and seal, removed and group_record will
+     * be called again for it. */
+    void (*durable)(void *arg, uint64_t group);
+    void (*not_durable)(void *arg, uint64_t group, const struct error *err);
+};
+
+struct meta_engine_ops {
+    const char *type; /* as the URL spells it: "lmdb" */
+
+    /* META_WRITE may wait for another writer to finish. */
+    int (*begin)(struct meta_engine *engine, enum meta_access access, struct meta_txn **ret_txn,
+                 struct error *err);
+
+    /* Everything read in one transaction is of one moment, its own writes included. */
+    int (*get)(struct meta_txn *txn, struct bytes key, struct bytes *ret, struct error *err);
+    int (*put)(struct meta_txn *txn, struct bytes key, struct bytes value, struct error *err);
+
+    /* A key that is not there counts as removed. */
+    int (*remove)(struct meta_txn *txn, struct bytes key, struct error *err);
+
+    /* Visits first <= key < end in ascending byte order. The visitor may get, but not change. */
+    int (*scan)(struct meta_txn *txn, struct bytes first, struct bytes end, meta_visit_fn *visit,
+                void *arg, struct error *err);
+
+    /* Both end the transaction, whatever they return. After a commit that returned 0 every
+     * transaction begun later sees all of its changes; after a crash it is there whole or not
+     * at all, and never without those committed before it. */
+    int (*commit)(struct meta_txn *txn, struct error *err);
+    void (*abort)(struct meta_txn *txn);
+
+    /* After 0, all that was committed before the call survives a crash of this host. */
+    int (*sync)(struct meta_engine *engine, struct error *err);
+
+    /* Visits what is stored, as it is stored: sealed, the group record included, and durable
+     * only (call sync first). For check, and for finding altered records. */
+    int (*scan_stored)(struct meta_engine *engine, struct bytes first, struct bytes end,
+                       meta_visit_fn *visit, void *arg, struct error *err);
+
+    /* Syncs, unless the engine is read-only or cannot, and frees. Returns what sync did. */
+    int (*close)(struct meta_engine *engine, struct error *err);
+};
+
+/* An engine embeds these as the first member of its own structs. */
+struct meta_engine {
+    const struct meta_engine_ops *ops;
+};
+
+struct meta_txn {
+    struct meta_engine *engine;
+};
+
+struct meta_options {
+    bool read_only; /* begin(META_WRITE) is -EROFS, and nothing is written */
+    bool create;    /* make an empty one; -EEXIST if there is one */
+};
+
+/* url: "lmdb:/absolute/folder" or "memory:". hooks are copied; what they point to lives on, and
+ * none is called before the first transaction begins. Groups are numbered 1, 2, 3 since open. */
+int meta_engine_open(const char *url, const struct meta_options *options,
+                     const struct meta_hooks *hooks, struct meta_engine **ret, struct error *err);
+
+int meta_begin(struct meta_engine *engine, enum meta_access access, struct meta_txn **ret_txn,
+               struct error *err);
+int meta_get(struct meta_txn *txn, struct bytes key, struct bytes *ret, struct error *err);
+int meta_put(struct meta_txn *txn, struct bytes key, struct bytes value, struct error *err);
+int meta_remove(struct meta_txn *txn, struct bytes key, struct error *err);
+int meta_scan(struct meta_txn *txn, struct bytes first, struct bytes end, meta_visit_fn *visit,
+              void *arg, struct error *err);
+int meta_commit(struct meta_txn *txn, struct error *err);
+void meta_abort(struct meta_txn *txn); /* NULL is allowed */
+int meta_sync(struct meta_engine *engine, struct error *err);
+int meta_scan_stored(struct meta_engine *engine, struct bytes first, struct bytes end,
+                     meta_visit_fn *visit, void *arg, struct error *err);
+int meta_close(struct meta_engine *engine, struct error *err); /* NULL is allowed */
+
+static inline void meta_abortp(struct meta_txn **txn)
+{
+    meta_abort(*txn);
+}

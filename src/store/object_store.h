@@ -1,0 +1,153 @@
+/* object_store.h - named objects of ciphertext: segments, which are only ever appended to and
+ * then read, and a few small objects that are replaced as a whole (superblock, key ring).
+ *
+ * Everything above this header sees a store only as a struct object_store. To add one, fill in
+ * an object_store_ops and list it in store/registry.c. Layers (retry, trace, fault) have the
+ * same shape and wrap another store. All pass tests/conformance/object_store_conformance.
+ *
+ * Names are paths of [a-z0-9._-] parts joined by '/', at most OBJECT_NAME_MAX bytes.
+ *
+ * Units      sizes and offsets are bytes.
+ * Errors     0 or a negative errno. -ENOENT: no such object. -EEXIST: put or a writer found the
+ *            name taken. -ENOSPC: full; nothing was stored. -EAGAIN: worth retrying.
+ *            -EOPNOTSUPP: this store cannot. Anything else is final.
+ * Ownership  names and input bytes stay the caller's. A buf that is returned into is the
+ *            caller's to release, and is untouched on failure.
+ * Threads    every function may be called on one store from many threads, except close. One
+ *            object may be read by many threads at once. One writer may be written by many
+ *            threads at once, to ranges that do not overlap; sync, seal and close are called by
+ *            one thread at a time.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+
+#define OBJECT_NAME_MAX 255u
+
+struct object_store;
+struct object;
+struct object_writer;
+
+/* Returns 0 to go on; anything else ends the listing, which returns it. */
+typedef int object_visit_fn(const char *name, uint64_t size, void *arg);
+
+struct object_store_space {
+    uint64_t total; /* 0: the store has no such limit */
+    uint64_t free;
+};
+
+struct object_store_ops {
+    const char *type; /* as a store's URL spells it: "dir" */
+
+    /* When it returns 0 the object is durable and whole; never overwrites (-EEXIST). */
+    int (*put)(struct object_store *store, const char *name, struct bytes data, struct error *err);
+
+    /* Like put, but takes the place of an object of that name, or makes it: a reader, or a
+     * crash, finds the old one or the new one. For small objects. */
+    int (*replace)(struct object_store *store, const char *name, struct bytes data,
+                   struct error *err);
+
+    /* Opens an object for reading. It can be read until closed, even if it is removed. */
+    int (*open)(struct object_store *store, const char *name, struct object **ret,
+                struct error *err);
+
+    /* An object that is not there counts as removed. */
+    int (*remove)(struct object_store *store, const char *name, struct error *err);
+
+    /* Visits, in any order, each name that starts with prefix. */
+    int (*list)(struct object_store *store, const char *prefix, object_visit_fn *visit, void *arg,
+                struct error *err);
+
+    int (*stat)(struct object_store *store, const char *name, uint64_t *ret_size,
+                struct error *err);
+
+    /* Begins an object that will be appended to. The name is durable with its first sync. */
+    int (*create)(struct object_store *store, const char *name, struct object_writer **ret,
+                  struct error *err);
+
+    int (*space)(struct object_store *store, struct object_store_space *ret, struct error *err);
+
+    void (*close)(struct object_store *store);
+};
+
+struct object_ops {
+    /* Reads up to len bytes at offset into to; *ret_len is less than len only at the end of
+     * what was written. */
+    int (*read)(struct object *object, uint64_t offset, size_t len, uint8_t *to, size_t *ret_len,
+                struct error *err);
+    void (*close)(struct object *object);
+};
+
+struct object_writer_ops {
+    /* Stores data at offset. Ranges never overlap and are dense once sync is called. What was
+     * written can be read at once by an object opened before or after. After a failed write or
+     * sync the writer is only good for close. */
+    int (*write)(struct object_writer *writer, uint64_t offset, struct bytes data,
+                 struct error *err);
+
+    /* After 0, all that was written before the call, and the name, survive a crash. */
+    int (*sync)(struct object_writer *writer, struct error *err);
+
+    /* sync, and nothing is ever written to it again. */
+    int (*seal)(struct object_writer *writer, struct error *err);
+
+    void (*close)(struct object_writer *writer);
+};
+
+/* A store, object or writer embeds these as its first member. */
+struct object_store {
+    const struct object_store_ops *ops;
+};
+struct object {
+    const struct object_ops *ops;
+};
+struct object_writer {
+    const struct object_writer_ops *ops;
+};
+
+/* url: "dir:/absolute/path" or "memory:". The folder must exist. */
+int object_store_open(const char *url, struct object_store **ret, struct error *err);
+
+int object_store_put(struct object_store *store, const char *name, struct bytes data,
+                     struct error *err);
+int object_store_replace(struct object_store *store, const char *name, struct bytes data,
+                         struct error *err);
+int object_store_open_object(struct object_store *store, const char *name, struct object **ret,
+                             struct error *err);
+int object_store_remove(struct object_store *store, const char *name, struct error *err);
+int object_store_list(struct object_store *store, const char *prefix, object_visit_fn *visit,
+                      void *arg, struct error *err);
+int object_store_stat(struct object_store *store, const char *name, uint64_t *ret_size,
+                      struct error *err);
+int object_store_create(struct object_store *store, const char *name, struct object_writer **ret,
+                        struct error *err);
+int object_store_space(struct object_store *store, struct object_store_space *ret,
+                       struct error *err);
+void object_store_close(struct object_store *store); /* NULL is allowed */
+
+/* A whole small object; -EFBIG if it is larger than max. */
+int object_store_get(struct object_store *store, const char *name, size_t max, struct buf *ret,
+                     struct error *err);
+
+int object_read(struct object *object, uint64_t offset, size_t len, uint8_t *to, size_t *ret_len,
+                struct error *err);
+void object_close(struct object *object); /* NULL is allowed */
+
+int object_writer_write(struct object_writer *writer, uint64_t offset, struct bytes data,
+                        struct error *err);
+int object_writer_sync(struct object_writer *writer, struct error *err);
+int object_writer_seal(struct object_writer *writer, struct error *err);
+void object_writer_close(struct object_writer *writer); /* NULL is allowed */
+
+static inline void object_store_closep(struct object_store **store)
+{
+    object_store_close(*store);
+}
+
+static inline void object_closep(struct object **object)
+{
+    object_close(*object);
+}

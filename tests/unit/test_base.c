@@ -1,0 +1,139 @@
+/* Encodings, identifiers and bounded readers: round trips and refusals. */
+#include "tests/support/cmocka_all.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/encoding.h"
+#include "base/uuid.h"
+#include "base/wire.h"
+
+/* RFC 4648, section 10. */
+static void base64_follows_the_published_vectors(void **state)
+{
+    static const char *const vectors[][2] = {
+        { "", "" },
+        { "f", "Zg==" },
+        { "fo", "Zm8=" },
+        { "foo", "Zm9v" },
+        { "foob", "Zm9vYg==" },
+        { "fooba", "Zm9vYmE=" },
+        { "foobar", "Zm9vYmFy" },
+    };
+    char encoded[16];
+    uint8_t decoded[8];
+    size_t len;
+    (void)state;
+
+    for (size_t i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++) {
+        struct bytes plain = { (const uint8_t *)vectors[i][0], strlen(vectors[i][0]) };
+        base64_encode(plain, encoded);
+        assert_string_equal(encoded, vectors[i][1]);
+        assert_int_equal(base64_decode(encoded, strlen(encoded), decoded, 8, &len), 0);
+        assert_int_equal(len, plain.len);
+        assert_memory_equal(decoded, plain.data, len);
+    }
+}
+
+static void base64_refuses_what_is_not_base64(void **state)
+{
+    uint8_t decoded[8];
+    size_t len;
+    (void)state;
+
+    assert_int_equal(base64_decode("Zg=", 3, decoded, 8, &len), -EINVAL);
+    assert_int_equal(base64_decode("Z g=", 4, decoded, 8, &len), -EINVAL);
+    assert_int_equal(base64_decode("=Zg=", 4, decoded, 8, &len), -EINVAL);
+    assert_int_equal(base64_decode("Zm9vYmFy", 8, decoded, 5, &len), -ENOSPC);
+}
+
+static void uuid_text_comes_back(void **state)
+{
+    static const char text[] = "f283c99b-f173-4371-babc-572961161234";
+    char again[UUID_TEXT_SIZE];
+    struct uuid uuid;
+    (void)state;
+
+    assert_int_equal(uuid_parse(text, &uuid), 0);
+    uuid_format(&uuid, again);
+    assert_string_equal(again, text);
+    assert_int_equal(uuid_parse("f283c99b-f173-4371-babc-57296116123", &uuid), -EINVAL);
+    assert_int_equal(uuid_parse("f283c99bxf173-4371-babc-572961161234", &uuid), -EINVAL);
+    assert_int_equal(uuid_parse("g283c99b-f173-4371-babc-572961161234", &uuid), -EINVAL);
+}
+
+static void reader_stays_failed_after_its_end(void **state)
+{
+    const uint8_t data[] = { 1, 0, 2 };
+    struct reader reader = reader_init((struct bytes){ data, sizeof(data) });
+    (void)state;
+
+    assert_int_equal(reader_u16(&reader), 1);
+    assert_int_equal(reader_u32(&reader), 0);
+    assert_int_equal(reader_u8(&reader), 0); /* a byte is left, but it has failed */
+    assert_int_equal(reader_done(&reader), -EBADMSG);
+}
+
+static void reader_refuses_a_string_above_its_bound_or_with_nul(void **state)
+{
+    const uint8_t data[] = { 3, 0, 'a', 0, 'c' };
+    char to[8];
+    (void)state;
+
+    struct reader reader = reader_init((struct bytes){ data, sizeof(data) });
+    assert_null(reader_string(&reader, 2).data);
+    assert_int_equal(reader_done(&reader), -EBADMSG);
+
+    reader = reader_init((struct bytes){ data, sizeof(data) });
+    reader_text(&reader, to, sizeof(to));
+    assert_string_equal(to, "");
+    assert_int_equal(reader_done(&reader), -EBADMSG);
+}
+
+static void what_a_writer_wrote_a_reader_reads(void **state)
+{
+    uint8_t room[64];
+    char to[8];
+    struct writer writer = writer_init(room, sizeof(room));
+    (void)state;
+
+    writer_u8(&writer, 7);
+    writer_u16(&writer, 0x1234);
+    writer_u64be(&writer, 1);
+    writer_text(&writer, "abc");
+    assert_int_equal(writer_done(&writer), 0);
+    assert_int_equal(room[1], 0x34);
+
+    struct reader reader = reader_init(writer_written(&writer));
+    assert_int_equal(reader_u8(&reader), 7);
+    assert_int_equal(reader_u16(&reader), 0x1234);
+    assert_int_equal(reader_u64be(&reader), 1);
+    reader_text(&reader, to, sizeof(to));
+    assert_string_equal(to, "abc");
+    assert_int_equal(reader_done(&reader), 0);
+}
+
+static void writer_says_when_it_did_not_fit(void **state)
+{
+    uint8_t room[3];
+    struct writer writer = writer_init(room, sizeof(room));
+    (void)state;
+
+    writer_u32(&writer, 1);
+    assert_int_equal(writer_done(&writer), -ENOSPC);
+    assert_int_equal(writer.len, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(base64_follows_the_published_vectors),
+        cmocka_unit_test(base64_refuses_what_is_not_base64),
+        cmocka_unit_test(uuid_text_comes_back),
+        cmocka_unit_test(reader_stays_failed_after_its_end),
+        cmocka_unit_test(reader_refuses_a_string_above_its_bound_or_with_nul),
+        cmocka_unit_test(what_a_writer_wrote_a_reader_reads),
+        cmocka_unit_test(writer_says_when_it_did_not_fit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

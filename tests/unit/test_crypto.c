@@ -1,0 +1,156 @@
+/* The primitives against published vectors, and their promises when bytes are altered. */
+#include "tests/support/cmocka_all.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/encoding.h"
+#include "crypto/aead.h"
+#include "crypto/hash.h"
+#include "crypto/kdf.h"
+#include "crypto/random.h"
+#include "crypto/secret.h"
+
+static const uint8_t zero_nonce[AEAD_NONCE_LEN];
+
+static struct bytes text(const char *s)
+{
+    return (struct bytes){ (const uint8_t *)s, strlen(s) };
+}
+
+/* McGrew and Viega, "The Galois/Counter Mode of Operation", test case 14. */
+static void aead_seal_gives_the_published_ciphertext(void **state)
+{
+    struct secret key = SECRET_INIT;
+    struct aead *aead = NULL;
+    uint8_t plain[16] = { 0 };
+    uint8_t sealed[32];
+    char hex[65];
+    (void)state;
+
+    assert_int_equal(secret_new(&key, AEAD_KEY_LEN), 0);
+    assert_int_equal(aead_new(&key, &aead), 0);
+    assert_int_equal(aead_seal(aead, zero_nonce, (struct bytes){ 0 },
+                               (struct bytes){ plain, sizeof(plain) }, sealed),
+                     0);
+    hex_encode((struct bytes){ sealed, sizeof(sealed) }, hex);
+    assert_string_equal(hex, "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919");
+    aead_free(aead);
+    secret_release(&key);
+}
+
+static void aead_open_refuses_every_altered_byte(void **state)
+{
+    struct secret key = SECRET_INIT;
+    struct aead *aead = NULL;
+    uint8_t sealed[5 + AEAD_TAG_LEN];
+    uint8_t plain[5];
+    (void)state;
+
+    assert_int_equal(secret_new(&key, AEAD_KEY_LEN), 0);
+    random_bytes(key.data, key.len);
+    assert_int_equal(aead_new(&key, &aead), 0);
+    assert_int_equal(aead_seal(aead, zero_nonce, text("aad"), text("hello"), sealed), 0);
+    struct bytes whole = { sealed, sizeof(sealed) };
+
+    for (size_t i = 0; i < sizeof(sealed); i++) {
+        sealed[i] ^= 1;
+        assert_int_equal(aead_open(aead, zero_nonce, text("aad"), whole, plain), -EBADMSG);
+        assert_memory_equal(plain, "\0\0\0\0\0", 5);
+        sealed[i] ^= 1;
+    }
+    assert_int_equal(aead_open(aead, zero_nonce, text("aae"), whole, plain), -EBADMSG);
+    assert_int_equal(aead_open(aead, zero_nonce, text("aad"), whole, plain), 0);
+    assert_memory_equal(plain, "hello", 5);
+    aead_free(aead);
+    secret_release(&key);
+}
+
+static void nonce_batches_count_and_are_drawn_again_when_used_up(void **state)
+{
+    struct nonce_batch batch = { 0 };
+    uint8_t first[AEAD_NONCE_LEN], nonce[AEAD_NONCE_LEN];
+    (void)state;
+
+    assert_true(nonce_next(&batch, first));
+    assert_false(nonce_next(&batch, nonce));
+    assert_memory_equal(first, nonce, 10);
+    assert_int_equal(nonce[11], 1);
+    for (int i = 2; i < 65536; i++)
+        assert_false(nonce_next(&batch, nonce));
+    assert_int_equal(nonce[10], 255);
+    assert_true(nonce_next(&batch, nonce));
+    assert_memory_not_equal(first, nonce, 10);
+}
+
+/* RFC 4231, test case 2. */
+static void hmac_gives_the_published_value(void **state)
+{
+    struct secret key = SECRET_INIT;
+    struct hmac *hmac = NULL;
+    uint8_t mac[HASH_LEN];
+    char hex[65];
+    (void)state;
+
+    assert_int_equal(secret_assign(&key, text("Jefe")), 0);
+    assert_int_equal(hmac_new(&key, &hmac), 0);
+    struct bytes pieces[] = { text("what do ya want "), text("for nothing?") };
+    for (int i = 0; i < 2; i++) { /* twice: a context is used again */
+        assert_int_equal(hmac_sha256(hmac, pieces, 2, mac), 0);
+        hex_encode((struct bytes){ mac, sizeof(mac) }, hex);
+        assert_string_equal(hex,
+                            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+    }
+    hmac_free(hmac);
+    secret_release(&key);
+}
+
+static void sha256_gives_the_published_value(void **state)
+{
+    uint8_t hash[HASH_LEN];
+    char hex[65];
+    struct bytes pieces[] = { text("a"), text("bc") };
+    (void)state;
+
+    assert_int_equal(hash_sha256(pieces, 2, hash), 0);
+    hex_encode((struct bytes){ hash, sizeof(hash) }, hex);
+    assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+static void kdf_separates_labels_and_contexts(void **state)
+{
+    struct secret key = SECRET_INIT, a = SECRET_INIT, b = SECRET_INIT, c = SECRET_INIT;
+    (void)state;
+
+    assert_int_equal(secret_new(&key, 32), 0);
+    assert_int_equal(kdf_derive(&key, "x", text("1"), &a), 0);
+    assert_int_equal(kdf_derive(&key, "y", text("1"), &b), 0);
+    assert_int_equal(kdf_derive(&key, "x", text("2"), &c), 0);
+    assert_false(secret_equal(secret_bytes(&a), secret_bytes(&b)));
+    assert_false(secret_equal(secret_bytes(&a), secret_bytes(&c)));
+    assert_int_equal(kdf_derive(&key, "x", text("1"), &b), 0);
+    assert_true(secret_equal(secret_bytes(&a), secret_bytes(&b)));
+    secret_release(&a);
+    secret_release(&b);
+    secret_release(&c);
+    secret_release(&key);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    return secret_heap_init(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(aead_seal_gives_the_published_ciphertext),
+        cmocka_unit_test(aead_open_refuses_every_altered_byte),
+        cmocka_unit_test(nonce_batches_count_and_are_drawn_again_when_used_up),
+        cmocka_unit_test(hmac_gives_the_published_value),
+        cmocka_unit_test(sha256_gives_the_published_value),
+        cmocka_unit_test(kdf_separates_labels_and_contexts),
+    };
+    return cmocka_run_group_tests(tests, set_up, NULL);
+}
