@@ -38,6 +38,8 @@
 enum meta_access {
     META_READ,
     META_WRITE,
+    META_FREE, /* a META_WRITE that makes room (unlink, collection): it may use what an engine
+                * keeps back for these when a disk is full */
 };
 
 struct meta_engine;
@@ -47,8 +49,9 @@ struct meta_txn;
 typedef int meta_visit_fn(struct bytes key, struct bytes value, void *arg);
 
 /* What the engine asks of its owner. All are optional but seal and open, which an engine that
- * stores outside the process needs. */
+ * stores outside the process needs; an engine on which only scan_stored is called needs none. */
 struct meta_hooks {
+    /* Of the groups: fs/ gives these four. */
     void *arg;
 
     /* Before a group of transactions is closed: the last one of the group, in which the owner
@@ -59,30 +62,39 @@ struct meta_hooks {
      * must be durable when this returns 0. Transactions go on meanwhile. */
     int (*before_durable)(void *arg, uint64_t group, struct error *err);
 
-    /* A value on its way out and in. *ret_len is at most plain.len + META_SEAL_OVERHEAD_MAX,
-     * respectively stored.len. old is what is stored under the key at present (no data: none);
-     * seal and removed see each changed record of a group once. */
-    int (*seal)(void *arg, struct bytes key, struct bytes plain, struct bytes old, uint8_t *ret,
-                size_t *ret_len, struct error *err);
-    int (*open)(void *arg, struct bytes key, struct bytes stored, uint8_t *ret, size_t *ret_len,
-                struct error *err);
-    int (*removed)(void *arg, struct bytes key, struct bytes old, struct error *err);
-
-    /* After the last seal of the group: one more record, stored as it is (already sealed), in
-     * the same durable step. The key and value live until the next hook is called. */
-    int (*group_record)(void *arg, uint64_t group, struct bytes *ret_key, struct bytes *ret_value,
-                        struct error *err);
-
-    /* The group is durable / was not written after all, and seal, removed and group_record will
-     * be called again for it. */
+    /* The group is durable / was not written after all, and before_durable, seal, removed and
+     * group_record will be called again for it. */
     void (*durable)(void *arg, uint64_t group);
     void (*not_durable)(void *arg, uint64_t group, const struct error *err);
+
+    /* Of the values on their way out and in: sealer_hooks() gives these five. All but open are
+     * called by one thread at a time. */
+    void *seal_arg;
+
+    /* *ret_len is at most plain.len + META_SEAL_OVERHEAD_MAX, respectively stored.len. old is
+     * what is stored under the key at present (no data: none); seal and removed see each changed
+     * record of a group once. */
+    int (*seal)(void *seal_arg, struct bytes key, struct bytes plain, struct bytes old,
+                uint8_t *ret, size_t *ret_len, struct error *err);
+    int (*open)(void *seal_arg, struct bytes key, struct bytes stored, uint8_t *ret,
+                size_t *ret_len, struct error *err);
+    int (*removed)(void *seal_arg, struct bytes key, struct bytes old, struct error *err);
+
+    /* After the last seal of the group, with index 0, 1, 2 until it returns -ENOENT: more records,
+     * stored as they are (already sealed), in the same durable step. Key and value live until the
+     * next hook is called. */
+    int (*group_record)(void *seal_arg, uint64_t group, unsigned index, struct bytes *ret_key,
+                        struct bytes *ret_value, struct error *err);
+
+    /* Just before durable or not_durable is called for it. */
+    void (*group_end)(void *seal_arg, uint64_t group, bool is_durable);
 };
 
 struct meta_engine_ops {
     const char *type; /* as the URL spells it: "lmdb" */
 
-    /* META_WRITE may wait for another writer to finish. */
+    /* META_WRITE may wait for another writer to finish, and for a flush if too much waits for
+     * one. */
     int (*begin)(struct meta_engine *engine, enum meta_access access, struct meta_txn **ret_txn,
                  struct error *err);
 
@@ -120,8 +132,10 @@ struct meta_engine {
     const struct meta_engine_ops *ops;
 };
 
+/* The wrappers below mind a transaction's access; engines need not. */
 struct meta_txn {
     struct meta_engine *engine;
+    enum meta_access access;
 };
 
 struct meta_options {
