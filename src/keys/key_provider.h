@@ -23,6 +23,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/buf.h"
 #include "base/error.h"
 #include "crypto/secret.h"
@@ -35,6 +37,7 @@ struct key_provider_config {
     char key_name[WRAPPED_NAME_SIZE];
     char kms_namespace[WRAPPED_NAME_SIZE];
     char mount_path[WRAPPED_NAME_SIZE]; /* "" means the server's usual one: "transit" */
+    bool allows_insecure_http;          /* "vault": http:// beyond the loopback */
     struct buf client_cert_pem;
     struct buf ca_cert_pem; /* empty: the system's trust store */
     struct secret client_key_pem;

@@ -1,0 +1,323 @@
+#include "net/http.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <curl/curl.h>
+
+#include "base/cleanup.h"
+#include "net/wiping_alloc.h"
+
+#define CONNECT_TIMEOUT_MS 5000
+#define TOTAL_TIMEOUT_MS 30000
+#define MAX_BODY_LEN (4u * 1024u * 1024u)
+#define HEADER_VALUE_MAX 8192u
+#define ORIGIN_SIZE 256u
+
+struct http_client {
+    CURL *easy;
+    char *unix_socket; /* NULL: TCP */
+    struct buf ca_cert_pem;
+    int64_t connect_timeout_ms;
+    int64_t total_timeout_ms;
+    size_t max_body_len;
+};
+
+/* What the callback fills. */
+struct body_sink {
+    struct buf body;
+    size_t room;
+    size_t max;
+    bool is_too_long;
+};
+
+static void global_init(void)
+{
+    /* So that requests and answers, which hold tokens and keys, are wiped when curl frees them. */
+    CURLcode code = curl_global_init_mem(CURL_GLOBAL_DEFAULT, wiping_malloc, wiping_free,
+                                         wiping_realloc, wiping_strdup, wiping_calloc);
+    assert(code == CURLE_OK);
+    (void)code;
+}
+
+int http_client_new(const struct http_options *options, struct http_client **ret, struct error *err)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    CLEANUP(http_client_freep) struct http_client *client = calloc(1, sizeof(*client));
+
+    (void)pthread_once(&once, global_init);
+    if (!client)
+        return error_set(err, -ENOMEM, "not enough memory for an HTTP client");
+    client->connect_timeout_ms =
+        options->connect_timeout_ms ? options->connect_timeout_ms : CONNECT_TIMEOUT_MS;
+    client->total_timeout_ms =
+        options->total_timeout_ms ? options->total_timeout_ms : TOTAL_TIMEOUT_MS;
+    client->max_body_len = options->max_body_len ? options->max_body_len : MAX_BODY_LEN;
+    client->easy = curl_easy_init();
+    if (!client->easy || buf_assign(&client->ca_cert_pem, options->ca_cert_pem) < 0)
+        return error_set(err, -ENOMEM, "not enough memory for an HTTP client");
+    if (options->unix_socket && options->unix_socket[0]) {
+        client->unix_socket = strdup(options->unix_socket);
+        if (!client->unix_socket)
+            return error_set(err, -ENOMEM, "not enough memory for an HTTP client");
+    }
+    *ret = TAKE(client);
+    return 0;
+}
+
+void http_client_free(struct http_client *client)
+{
+    if (!client)
+        return;
+    curl_easy_cleanup(client->easy);
+    free(client->unix_socket);
+    buf_release(&client->ca_cert_pem);
+    free(client);
+}
+
+void http_response_release(struct http_response *response)
+{
+    buf_wipe(&response->body);
+    *response = HTTP_RESPONSE_INIT;
+}
+
+/* Grows by copying and wiping, since realloc() would leave an old copy behind. */
+static bool sink_reserve(struct body_sink *sink, size_t more)
+{
+    size_t needed = sink->body.len + more + 1;
+
+    if (needed <= sink->room)
+        return true;
+    size_t room = sink->room ? sink->room : 4096;
+    while (room < needed)
+        room *= 2;
+    uint8_t *bigger = wiping_realloc(sink->body.data, room);
+    if (!bigger)
+        return false;
+    sink->body.data = bigger;
+    sink->room = room;
+    return true;
+}
+
+static size_t sink_write(char *data, size_t size, size_t count, void *arg)
+{
+    struct body_sink *sink = arg;
+    size_t len = size * count; /* curl: size is 1 */
+
+    sink->is_too_long = len > sink->max - sink->body.len;
+    if (sink->is_too_long || !sink_reserve(sink, len))
+        return 0;
+    memcpy(sink->body.data + sink->body.len, data, len);
+    sink->body.len += len;
+    return len;
+}
+
+static void sink_release(struct body_sink *sink)
+{
+    wiping_free(sink->body.data);
+    sink->body = BUF_INIT;
+}
+
+static void free_headers(struct curl_slist **headers)
+{
+    /* The lines were copied by wiping_strdup() and end in wiping_free(). */
+    curl_slist_free_all(*headers);
+}
+
+static bool is_header_value(struct bytes value)
+{
+    for (size_t i = 0; i < value.len; i++)
+        if (value.data[i] < 0x20 || value.data[i] == 0x7f)
+            return false;
+    return value.len <= HEADER_VALUE_MAX;
+}
+
+static int add_line(struct curl_slist **headers, const char *line)
+{
+    struct curl_slist *longer = curl_slist_append(*headers, line);
+
+    if (!longer)
+        return -ENOMEM;
+    *headers = longer;
+    return 0;
+}
+
+static int add_header(struct curl_slist **headers, const struct http_header *header,
+                      struct error *err)
+{
+    struct bytes value =
+        header->secret ? secret_bytes(header->secret)
+                       : (struct bytes){ (const uint8_t *)header->value, strlen(header->value) };
+    char line[HEADER_VALUE_MAX + 128];
+
+    if (!is_header_value(value))
+        return error_set(err, -EINVAL, "the value of the header %s is malformed", header->name);
+    int len = snprintf(line, sizeof(line), "%s: %.*s", header->name, (int)value.len,
+                       value.data ? (const char *)value.data : "");
+    int r = len < 0 || (size_t)len >= sizeof(line) ? -EINVAL : add_line(headers, line);
+    memory_wipe(line, sizeof(line));
+    return r < 0 ? error_set(err, r, "cannot send the header %s: %s", header->name,
+                             strerrordesc_np(-r))
+                 : 0;
+}
+
+static int make_headers(const struct http_request *request, struct curl_slist **ret,
+                        struct error *err)
+{
+    int r = add_line(ret, "Accept: application/json");
+
+    if (r == 0 && request->body.len)
+        r = add_line(ret, "Content-Type: application/json");
+    if (r == 0)
+        r = add_line(ret, "Expect:"); /* no waiting for 100 Continue */
+    if (r < 0)
+        return error_set(err, r, "not enough memory for a request");
+    for (size_t i = 0; r == 0 && i < request->header_count; i++)
+        r = add_header(ret, &request->headers[i], err);
+    return r;
+}
+
+/* scheme://host:port of the URL: what a sentence names. */
+static void origin_of(const struct http_client *client, const char *url, char *ret, size_t size)
+{
+    const char *host = strstr(url, "://");
+
+    if (client->unix_socket) {
+        (void)snprintf(ret, size, "%s", client->unix_socket);
+        return;
+    }
+    size_t len = host ? (size_t)(host - url) + 3 : 0;
+    len += strcspn(url + len, "/?#");
+    (void)snprintf(ret, size, "%.*s", (int)len, url);
+}
+
+static int transport_error(CURLcode code, const char *origin, const char *detail, struct error *err)
+{
+    if (!detail[0])
+        detail = curl_easy_strerror(code);
+    switch ((int)code) {
+    case CURLE_COULDNT_RESOLVE_HOST:
+        return error_set(err, -EHOSTUNREACH,
+                         "the host name of %s cannot be resolved: check the address and DNS",
+                         origin);
+    case CURLE_OPERATION_TIMEDOUT:
+        return error_set(err, -ETIMEDOUT, "no answer from %s: %s", origin, detail);
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CERTPROBLEM:
+        return error_set(err, -EKEYREJECTED, "no trusted connection to %s: %s", origin, detail);
+    case CURLE_URL_MALFORMAT:
+    case CURLE_UNSUPPORTED_PROTOCOL:
+        return error_set(err, -EINVAL, "'%s' is not a usable URL", origin);
+    case CURLE_OUT_OF_MEMORY:
+        return error_set(err, -ENOMEM, "not enough memory for a request to %s", origin);
+    default:
+        return error_set(err, -ECONNREFUSED, "cannot reach %s: %s", origin, detail);
+    }
+}
+
+#define SET(option, value) (ok = ok && curl_easy_setopt(easy, option, value) == CURLE_OK)
+
+static bool set_trust(struct http_client *client)
+{
+    CURL *easy = client->easy;
+    bool ok = true;
+
+    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    SET(CURLOPT_SSL_VERIFYPEER, 1L);
+    SET(CURLOPT_SSL_VERIFYHOST, 2L);
+    if (client->ca_cert_pem.len) {
+        struct curl_blob blob = { .data = client->ca_cert_pem.data,
+                                  .len = client->ca_cert_pem.len,
+                                  .flags = CURL_BLOB_NOCOPY };
+        SET(CURLOPT_CAINFO, NULL);
+        SET(CURLOPT_CAPATH, NULL);
+        SET(CURLOPT_CAINFO_BLOB, &blob);
+    }
+    return ok;
+}
+
+static bool set_options(struct http_client *client, const struct http_request *request,
+                        struct curl_slist *headers, struct body_sink *sink, char *detail)
+{
+    CURL *easy = client->easy;
+    bool ok = true;
+    int64_t timeout =
+        request->total_timeout_ms ? request->total_timeout_ms : client->total_timeout_ms;
+
+    curl_easy_reset(easy); /* keeps the connections */
+    SET(CURLOPT_URL, request->url);
+    SET(CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    SET(CURLOPT_NOPROXY, "*");
+    SET(CURLOPT_NOSIGNAL, 1L);
+    SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    SET(CURLOPT_FOLLOWLOCATION, 0L);
+    SET(CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_timeout_ms);
+    SET(CURLOPT_TIMEOUT_MS, (long)timeout);
+    SET(CURLOPT_ERRORBUFFER, detail);
+    SET(CURLOPT_HTTPHEADER, headers);
+    SET(CURLOPT_WRITEFUNCTION, sink_write);
+    SET(CURLOPT_WRITEDATA, sink);
+    if (client->unix_socket)
+        SET(CURLOPT_UNIX_SOCKET_PATH, client->unix_socket);
+    if (request->body.len || strcmp(request->method, "POST") == 0) {
+        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len);
+        SET(CURLOPT_POSTFIELDS, request->body.len ? (const char *)request->body.data : "");
+    }
+    if (strcmp(request->method, "GET") != 0 || request->body.len)
+        SET(CURLOPT_CUSTOMREQUEST, request->method);
+    return ok && set_trust(client);
+}
+
+static void read_answer(CURL *easy, struct http_response *ret)
+{
+    long status = 0;
+    curl_off_t retry_after = 0;
+    const char *location = NULL;
+
+    (void)curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+    (void)curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &retry_after);
+    (void)curl_easy_getinfo(easy, CURLINFO_REDIRECT_URL, &location);
+    ret->status = (int)status;
+    ret->retry_after_s = retry_after;
+    if (location && strlen(location) < sizeof(ret->location))
+        memcpy(ret->location, location, strlen(location) + 1);
+}
+
+int http_send(struct http_client *client, const struct http_request *request,
+              struct http_response *ret, struct error *err)
+{
+    CLEANUP(free_headers) struct curl_slist *headers = NULL;
+    CLEANUP(sink_release) struct body_sink sink = { .max = client->max_body_len };
+    char detail[CURL_ERROR_SIZE] = "";
+    char origin[ORIGIN_SIZE];
+
+    origin_of(client, request->url, origin, sizeof(origin));
+    int r = make_headers(request, &headers, err);
+    if (r < 0)
+        return r;
+    if (!set_options(client, request, headers, &sink, detail))
+        return error_set(err, -EINVAL, "cannot set up a request to %s", origin);
+
+    CURLcode code = curl_easy_perform(client->easy);
+    (void)curl_easy_setopt(client->easy, CURLOPT_ERRORBUFFER, NULL);
+    if (sink.is_too_long)
+        return error_set(err, -EFBIG, "the answer of %s is longer than %zu bytes", origin,
+                         sink.max);
+    if (code != CURLE_OK)
+        return transport_error(code, origin, detail, err);
+    if (!sink_reserve(&sink, 0))
+        return error_set(err, -ENOMEM, "not enough memory for the answer of %s", origin);
+
+    http_response_release(ret);
+    read_answer(client->easy, ret);
+    sink.body.data[sink.body.len] = '\0';
+    buf_move(&ret->body, &sink.body);
+    return 0;
+}

@@ -1,0 +1,78 @@
+/* http.h - HTTP/1.1 requests to one kind of server, over TCP, TLS or a Unix socket (libcurl).
+ *
+ * Answers are bounded, redirects are not followed (the caller sees where to), no proxy and no
+ * credentials from the environment or from files are used. https needs TLS 1.2 or newer and a
+ * certificate that fits the host.
+ *
+ * Units      timeouts are milliseconds, lengths bytes.
+ * Errors     an answer of any status is success; the caller looks at it. Else the sentence
+ *            names the server, and the code says:
+ *              -EHOSTUNREACH  its name cannot be resolved
+ *              -ECONNREFUSED  nothing answers there, or the connection broke
+ *              -ETIMEDOUT     not done within the time
+ *              -EKEYREJECTED  its certificate is not trusted, or TLS failed
+ *              -EFBIG         the answer is longer than allowed
+ *              -EINVAL        the URL or a header is malformed
+ * Ownership  inputs stay the caller's. A response is the caller's to release, which wipes it.
+ * Threads    one client is used by one thread at a time.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "crypto/secret.h"
+
+#define HTTP_LOCATION_SIZE 1024u
+
+struct http_options {
+    const char *unix_socket;    /* path; NULL or "": TCP to the URL's host */
+    struct bytes ca_cert_pem;   /* trusted instead of the system's store; empty: that store */
+    int64_t connect_timeout_ms; /* 0: 5,000 */
+    int64_t total_timeout_ms;   /* of a request that names none; 0: 30,000 */
+    size_t max_body_len;        /* of an answer; 0: 4 MiB */
+};
+
+struct http_header {
+    const char *name;
+    const char *value;           /* or */
+    const struct secret *secret; /* in its place; every copy is wiped */
+};
+
+struct http_request {
+    const char *method; /* "GET", "POST", ... */
+    const char *url;    /* over a Unix socket "http://localhost/..." */
+    const struct http_header *headers;
+    size_t header_count;
+    struct bytes body;        /* sent if there are any bytes, as application/json */
+    int64_t total_timeout_ms; /* 0: the client's */
+};
+
+struct http_response {
+    int status;
+    struct buf body;                   /* followed by a NUL that len does not count */
+    char location[HTTP_LOCATION_SIZE]; /* of a redirect, absolute; "" if none */
+    int64_t retry_after_s;             /* 0 if the server did not say */
+};
+
+#define HTTP_RESPONSE_INIT ((struct http_response){ .status = 0 })
+
+struct http_client;
+
+/* Contacts nobody. */
+int http_client_new(const struct http_options *options, struct http_client **ret,
+                    struct error *err);
+void http_client_free(struct http_client *client); /* NULL is allowed */
+
+static inline void http_client_freep(struct http_client **client)
+{
+    http_client_free(*client);
+}
+
+/* ret is released first. Connections are kept and used again. */
+int http_send(struct http_client *client, const struct http_request *request,
+              struct http_response *ret, struct error *err);
+
+void http_response_release(struct http_response *response);

@@ -1,0 +1,272 @@
+/* JSON from outside, and HTTP over a Unix socket against a server that the test plays itself. */
+#include "tests/support/cmocka_all.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "crypto/secret.h"
+#include "net/http.h"
+#include "net/json.h"
+
+static struct bytes text(const char *s)
+{
+    return (struct bytes){ (const uint8_t *)s, strlen(s) };
+}
+
+static int parse(const char *s, json_t **ret)
+{
+    return json_parse_object(text(s), ret, NULL);
+}
+
+static void json_parse_refuses_what_is_not_strict(void **state)
+{
+    static const char *const refused[] = {
+        "",     "{",         "{}x",        "{\"a\":1,\"a\":2}",
+        "[1,]", "{\"a\" 1}", "{\"a\":01}", "{\"a\":\"\\u0000\"}",
+        "\xff", "{'a':1}",
+    };
+    json_t *value = NULL;
+    (void)state;
+
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+        assert_int_equal(json_parse(text(refused[i]), &value, NULL), -EINVAL);
+    assert_null(value);
+}
+
+static void json_parse_never_quotes_the_text_in_its_error(void **state)
+{
+    struct error err = { 0 };
+    json_t *value = NULL;
+    (void)state;
+
+    assert_int_equal(json_parse(text("{\"token\": s.secret"), &value, &err), -EINVAL);
+    assert_null(strstr(err.text, "s.secret"));
+}
+
+static void json_getters_check_the_type_and_name_the_member(void **state)
+{
+    CLEANUP(json_freep) json_t *object = NULL;
+    struct error err = { 0 };
+    const char *value = "default";
+    int64_t number = 7;
+    bool flag = false;
+    (void)state;
+
+    assert_int_equal(parse("{\"n\":5,\"t\":\"x\",\"b\":true,\"z\":null}", &object), 0);
+    assert_int_equal(json_get_text(object, "n", JSON_REQUIRED, &value, &err), -EINVAL);
+    assert_string_equal(err.text, "\"n\" must be a text");
+    assert_int_equal(json_get_text(object, "q", JSON_REQUIRED, &value, &err), -EINVAL);
+    assert_string_equal(err.text, "\"q\" is missing");
+    assert_int_equal(json_get_text(object, "z", JSON_OPTIONAL, &value, &err), 0);
+    assert_string_equal(value, "default");
+    assert_int_equal(json_get_text(object, "t", JSON_REQUIRED, &value, &err), 0);
+    assert_string_equal(value, "x");
+    assert_int_equal(json_get_integer(object, "n", JSON_REQUIRED, &number, &err), 0);
+    assert_int_equal(number, 5);
+    assert_int_equal(json_get_bool(object, "b", JSON_REQUIRED, &flag, &err), 0);
+    assert_true(flag);
+    assert_int_equal(json_get_bool(object, "n", JSON_OPTIONAL, &flag, &err), -EINVAL);
+}
+
+static void json_get_line_refuses_control_characters_and_what_is_too_long(void **state)
+{
+    CLEANUP(json_freep) json_t *object = NULL;
+    char line[4] = "old";
+    (void)state;
+
+    assert_int_equal(parse("{\"a\":\"x\\ny\",\"b\":\"four\",\"c\":\"abc\"}", &object), 0);
+    assert_int_equal(json_get_line(object, "a", JSON_REQUIRED, line, 4, NULL), -EINVAL);
+    assert_int_equal(json_get_line(object, "b", JSON_REQUIRED, line, 4, NULL), -EINVAL);
+    assert_string_equal(line, "old");
+    assert_int_equal(json_get_line(object, "c", JSON_REQUIRED, line, 4, NULL), 0);
+    assert_string_equal(line, "abc");
+}
+
+static void json_write_gives_back_what_was_parsed(void **state)
+{
+    CLEANUP(json_freep) json_t *object = NULL;
+    CLEANUP(buf_wipe) struct buf out = BUF_INIT;
+    (void)state;
+
+    assert_int_equal(parse("{\"a\": [1, \"x\"]}", &object), 0);
+    assert_int_equal(json_write(object, &out), 0);
+    assert_string_equal((char *)out.data, "{\"a\":[1,\"x\"]}");
+    assert_int_equal(out.len, strlen("{\"a\":[1,\"x\"]}"));
+}
+
+/* One connection is accepted, the request kept, the answer sent. */
+struct fake_server {
+    int fd;
+    const char *answer;
+    char request[4096];
+    pthread_t thread;
+    char path[108];
+};
+
+static void *serve(void *arg)
+{
+    struct fake_server *fake = arg;
+    int fd = accept(fake->fd, NULL, NULL);
+    size_t len = 0;
+
+    while (len < sizeof(fake->request) - 1) {
+        ssize_t got = read(fd, fake->request + len, sizeof(fake->request) - 1 - len);
+        if (got <= 0)
+            break;
+        len += (size_t)got;
+        fake->request[len] = '\0';
+        const char *end = strstr(fake->request, "\r\n\r\n");
+        const char *length = strstr(fake->request, "Content-Length: ");
+        if (end && strlen(end + 4) >= (length ? strtoul(length + 16, NULL, 10) : 0))
+            break;
+    }
+    if (fake->answer)
+        (void)!write(fd, fake->answer, strlen(fake->answer));
+    close(fd);
+    return NULL;
+}
+
+static void start(struct fake_server *fake, const char *answer)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+    memset(fake, 0, sizeof(*fake));
+    fake->answer = answer;
+    (void)snprintf(fake->path, sizeof(fake->path), "/tmp/coffer-test-net.%d", (int)getpid());
+    memcpy(address.sun_path, fake->path, sizeof(fake->path));
+    (void)unlink(fake->path);
+    fake->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fake->fd >= 0);
+    assert_int_equal(bind(fake->fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(listen(fake->fd, 1), 0);
+    assert_int_equal(pthread_create(&fake->thread, NULL, serve, fake), 0);
+}
+
+static void stop(struct fake_server *fake)
+{
+    assert_int_equal(pthread_join(fake->thread, NULL), 0);
+    close(fake->fd);
+    (void)unlink(fake->path);
+}
+
+static int request(const struct fake_server *fake, size_t max, const struct http_request *request,
+                   struct http_response *ret, struct error *err)
+{
+    CLEANUP(http_client_freep) struct http_client *client = NULL;
+    const struct http_options options = { .unix_socket = fake->path, .max_body_len = max };
+
+    assert_int_equal(http_client_new(&options, &client, NULL), 0);
+    return http_send(client, request, ret, err);
+}
+
+static void http_sends_method_headers_and_body_and_reads_the_answer(void **state)
+{
+    CLEANUP(http_response_release) struct http_response answer = HTTP_RESPONSE_INIT;
+    CLEANUP(secret_release) struct secret token = SECRET_INIT;
+    struct fake_server fake;
+    (void)state;
+
+    assert_int_equal(secret_assign(&token, text("s.token")), 0);
+    const struct http_header headers[] = { { .name = "X-Vault-Token", .secret = &token },
+                                           { .name = "X-Other", .value = "1" } };
+    const struct http_request put = { .method = "PUT",
+                                      .url = "http://localhost/api/v1/kms",
+                                      .headers = headers,
+                                      .header_count = 2,
+                                      .body = text("{\"a\":1}") };
+    start(&fake, "HTTP/1.1 201 Created\r\nRetry-After: 9\r\nContent-Length: 2\r\n\r\n{}");
+    assert_int_equal(request(&fake, 0, &put, &answer, NULL), 0);
+    stop(&fake);
+    assert_int_equal(answer.status, 201);
+    assert_int_equal(answer.retry_after_s, 9);
+    assert_string_equal((char *)answer.body.data, "{}");
+    assert_memory_equal(fake.request, "PUT /api/v1/kms HTTP/1.1\r\n", 26);
+    assert_non_null(strstr(fake.request, "\r\nX-Vault-Token: s.token\r\n"));
+    assert_non_null(strstr(fake.request, "\r\nX-Other: 1\r\n"));
+    assert_non_null(strstr(fake.request, "\r\n\r\n{\"a\":1}"));
+}
+
+static void http_does_not_follow_a_redirect_but_says_where_it_leads(void **state)
+{
+    CLEANUP(http_response_release) struct http_response answer = HTTP_RESPONSE_INIT;
+    const struct http_request get = { .method = "GET", .url = "http://localhost/a" };
+    struct fake_server fake;
+    (void)state;
+
+    start(&fake, "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://other:1/b\r\n"
+                 "Content-Length: 0\r\n\r\n");
+    assert_int_equal(request(&fake, 0, &get, &answer, NULL), 0);
+    stop(&fake);
+    assert_int_equal(answer.status, 307);
+    assert_string_equal(answer.location, "http://other:1/b");
+}
+
+static void http_refuses_an_answer_that_is_too_long_even_without_a_length(void **state)
+{
+    CLEANUP(http_response_release) struct http_response answer = HTTP_RESPONSE_INIT;
+    const struct http_request get = { .method = "GET", .url = "http://localhost/a" };
+    struct fake_server fake;
+    struct error err = { 0 };
+    (void)state;
+
+    start(&fake, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                 "4\r\naaaa\r\n5\r\nbbbbb\r\n0\r\n\r\n");
+    assert_int_equal(request(&fake, 8, &get, &answer, &err), -EFBIG);
+    stop(&fake);
+    assert_null(answer.body.data);
+    assert_non_null(strstr(err.text, "longer than 8 bytes"));
+}
+
+static void http_says_that_nobody_listens(void **state)
+{
+    CLEANUP(http_response_release) struct http_response answer = HTTP_RESPONSE_INIT;
+    const struct http_request get = { .method = "GET", .url = "http://localhost/a" };
+    const struct fake_server fake = { .path = "/nonexistent/socket" };
+    struct error err = { 0 };
+    (void)state;
+
+    assert_int_equal(request(&fake, 0, &get, &answer, &err), -ECONNREFUSED);
+    assert_non_null(strstr(err.text, "/nonexistent/socket"));
+}
+
+static void http_refuses_a_header_value_with_a_line_break(void **state)
+{
+    CLEANUP(http_response_release) struct http_response answer = HTTP_RESPONSE_INIT;
+    const struct http_header header = { .name = "X-Vault-Namespace", .value = "a\r\nX-Evil: 1" };
+    const struct http_request get = {
+        .method = "GET", .url = "http://localhost/a", .headers = &header, .header_count = 1
+    };
+    const struct fake_server fake = { .path = "/nonexistent/socket" };
+    (void)state;
+
+    assert_int_equal(request(&fake, 0, &get, &answer, NULL), -EINVAL);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    return secret_heap_init(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(json_parse_refuses_what_is_not_strict),
+        cmocka_unit_test(json_parse_never_quotes_the_text_in_its_error),
+        cmocka_unit_test(json_getters_check_the_type_and_name_the_member),
+        cmocka_unit_test(json_get_line_refuses_control_characters_and_what_is_too_long),
+        cmocka_unit_test(json_write_gives_back_what_was_parsed),
+        cmocka_unit_test(http_sends_method_headers_and_body_and_reads_the_answer),
+        cmocka_unit_test(http_does_not_follow_a_redirect_but_says_where_it_leads),
+        cmocka_unit_test(http_refuses_an_answer_that_is_too_long_even_without_a_length),
+        cmocka_unit_test(http_says_that_nobody_listens),
+        cmocka_unit_test(http_refuses_a_header_value_with_a_line_break),
+    };
+    return cmocka_run_group_tests(tests, set_up, NULL);
+}
