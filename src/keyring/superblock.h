@@ -29,10 +29,13 @@ struct key_set {
     struct secret keys[KEY_GENERATIONS_MAX];   /* FS_KEY_LEN bytes each */
 };
 
+/* NULL if it is not in the set; 0 if the set is empty: generations count from 1. */
 const struct secret *key_set_find(const struct key_set *keys, uint32_t generation);
 uint32_t key_set_newest(const struct key_set *keys);
+
+/* The key is copied. -EEXIST, -ENOSPC, -EINVAL (generation 0), -ENOMEM. */
 int key_set_add(struct key_set *keys, uint32_t generation, const struct secret *key);
-int key_set_copy(struct key_set *to, const struct key_set *from);
+int key_set_copy(struct key_set *to, const struct key_set *from); /* in place of what *to held */
 void key_set_release(struct key_set *keys);
 
 struct superblock {
@@ -54,10 +57,11 @@ void superblock_release(struct superblock *superblock);
 /* Without keys: what stands in clear, unverified. The two keys are left empty. */
 int superblock_peek(struct bytes encoded, struct superblock *ret, struct error *err);
 
-/* Verifies the MAC under the key of the generation that it names, and opens the two keys. */
+/* Verifies the MAC under the key of the generation that it names, and opens the two keys. -ENOKEY
+ * if that generation is not in the set. */
 int superblock_decode(struct bytes encoded, const struct key_set *keys, struct superblock *ret,
                       struct error *err);
 
-/* Into ret of SUPERBLOCK_MAX bytes. */
+/* Into ret of SUPERBLOCK_MAX bytes. fs_key is the key of superblock->generation. */
 int superblock_encode(const struct superblock *superblock, const struct secret *fs_key,
                       uint8_t *ret, size_t *ret_len, struct error *err);

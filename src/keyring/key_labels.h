@@ -1,0 +1,19 @@
+/* key_labels.h - the label of each use of a key: what kdf_derive() takes, and nothing else may
+ * be derived. The hierarchy is drawn in docs/formats/keys.md.
+ */
+#pragma once
+
+/* From the filesystem key. */
+#define KEY_LABEL_SUPERBLOCK "coffer superblock"         /* AEAD: seals name and chunk key in it */
+#define KEY_LABEL_SUPERBLOCK_MAC "coffer superblock mac" /* HMAC over it */
+#define KEY_LABEL_RING "coffer ring"                     /* HMAC over the key ring */
+#define KEY_LABEL_RING_NAMES "coffer ring names"         /* AEAD: name and chunk key in the ring */
+#define KEY_LABEL_CHECK "coffer check value"             /* HMAC: the key check value */
+#define KEY_LABEL_METADATA "coffer metadata"             /* AEAD; context: the incarnation's id */
+#define KEY_LABEL_DATA "coffer data"                     /* from which segment keys derive */
+
+/* From the data key. */
+#define KEY_LABEL_SEGMENT "coffer segment" /* AEAD; context: the segment's id */
+
+/* From the name key, which also is itself the HMAC key of lookup keys. */
+#define KEY_LABEL_SET "coffer set" /* HMAC: the set hash over all records */
