@@ -1,0 +1,387 @@
+/* A packet: u8 version, u8 number, u16 zero, u32 request number, body. Texts and URLs are a u16
+ * length and so many bytes. A body with anything left behind it is refused. */
+#include "host/worker_protocol.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/wire.h"
+#include "host/unix_socket.h"
+
+#define PROTOCOL_VERSION 1u
+#define FLAGS_ALL (WORKER_FLAG_READ_ONLY | WORKER_FLAG_TAKE_OVER | WORKER_FLAG_FORMAT)
+
+static bool get_bool(struct reader *reader)
+{
+    uint8_t value = reader_u8(reader);
+
+    if (value > 1)
+        reader_fail(reader);
+    return value == 1;
+}
+
+static void put_keys(struct writer *writer, const struct key_set *keys)
+{
+    writer_u8(writer, (uint8_t)keys->count);
+    for (uint32_t i = 0; i < keys->count; i++) {
+        assert(keys->keys[i].len == FS_KEY_LEN);
+        writer_u32(writer, keys->generations[i]);
+        writer_bytes(writer, keys->keys[i].data, FS_KEY_LEN);
+    }
+}
+
+static int get_keys(struct reader *reader, struct key_set *ret)
+{
+    uint32_t count = reader_u8(reader);
+
+    if (count > KEY_GENERATIONS_MAX)
+        reader_fail(reader);
+    for (uint32_t i = 0; i < count && !reader->failed; i++) {
+        uint32_t generation = reader_u32(reader);
+        struct bytes key = reader_bytes(reader, FS_KEY_LEN);
+
+        if (i > 0 && generation <= ret->generations[i - 1])
+            reader_fail(reader);
+        if (reader->failed)
+            break;
+        int r = secret_assign(&ret->keys[i], key);
+        if (r < 0)
+            return r;
+        ret->generations[i] = generation;
+        ret->count = i + 1;
+    }
+    return 0;
+}
+
+static void put_start(struct writer *writer, const struct worker_message *message)
+{
+    const struct worker_start *start = &message->start;
+
+    writer_bytes(writer, start->uuid.bytes, UUID_LEN);
+    writer_bytes(writer, start->owner.bytes, UUID_LEN);
+    writer_text(writer, start->meta_url);
+    writer_text(writer, start->store_url);
+    writer_u64(writer, start->capacity);
+    writer_u32(writer, start->block_size);
+    writer_u32(writer, start->flags);
+    writer_u32(writer, start->uid);
+    writer_u32(writer, start->gid);
+    put_keys(writer, &start->keys);
+}
+
+static int get_start(struct reader *reader, struct worker_message *message)
+{
+    struct worker_start *start = &message->start;
+
+    reader_copy(reader, start->uuid.bytes, UUID_LEN);
+    reader_copy(reader, start->owner.bytes, UUID_LEN);
+    reader_text(reader, start->meta_url, sizeof(start->meta_url));
+    reader_text(reader, start->store_url, sizeof(start->store_url));
+    start->capacity = reader_u64(reader);
+    start->block_size = reader_u32(reader);
+    start->flags = reader_u32(reader);
+    start->uid = reader_u32(reader);
+    start->gid = reader_u32(reader);
+    if (start->flags & ~(uint32_t)FLAGS_ALL)
+        reader_fail(reader);
+    return get_keys(reader, &start->keys);
+}
+
+static void put_mount(struct writer *writer, const struct worker_message *message)
+{
+    writer_text(writer, message->mount.mountpoint);
+}
+
+static int get_mount(struct reader *reader, struct worker_message *message)
+{
+    reader_text(reader, message->mount.mountpoint, sizeof(message->mount.mountpoint));
+    return 0;
+}
+
+static void put_nothing(struct writer *writer, const struct worker_message *message)
+{
+    (void)writer;
+    (void)message;
+}
+
+static int get_nothing(struct reader *reader, struct worker_message *message)
+{
+    (void)reader;
+    (void)message;
+    return 0;
+}
+
+static void put_check(struct writer *writer, const struct worker_message *message)
+{
+    writer_u8(writer, message->check.read_data);
+}
+
+static int get_check(struct reader *reader, struct worker_message *message)
+{
+    message->check.read_data = get_bool(reader);
+    return 0;
+}
+
+static void put_set_capacity(struct writer *writer, const struct worker_message *message)
+{
+    writer_u64(writer, message->set_capacity.capacity);
+}
+
+static int get_set_capacity(struct reader *reader, struct worker_message *message)
+{
+    message->set_capacity.capacity = reader_u64(reader);
+    return 0;
+}
+
+static void put_done(struct writer *writer, const struct worker_message *message)
+{
+    writer_u32(writer, (uint32_t)message->done.code);
+    writer_text(writer, message->done.text);
+}
+
+static int get_done(struct reader *reader, struct worker_message *message)
+{
+    message->done.code = (int32_t)reader_u32(reader);
+    reader_text(reader, message->done.text, sizeof(message->done.text));
+    if (message->done.code > 0)
+        reader_fail(reader);
+    return 0;
+}
+
+static void put_status(struct writer *writer, const struct worker_message *message)
+{
+    const struct worker_status_reply *status = &message->status;
+
+    writer_u8(writer, status->is_started);
+    writer_u8(writer, status->is_mounted);
+    writer_u8(writer, status->is_read_only);
+    writer_u32(writer, (uint32_t)status->pid);
+    writer_bytes(writer, status->uuid.bytes, UUID_LEN);
+    writer_text(writer, status->mountpoint);
+    writer_u64(writer, status->capacity);
+    writer_u64(writer, status->total);
+    writer_u64(writer, status->free);
+    writer_u64(writer, status->used);
+    writer_u64(writer, status->files);
+    writer_u64(writer, status->files_free);
+    writer_u64(writer, status->corruptions);
+    writer_u8(writer, (uint8_t)status->generation_count);
+    for (uint32_t i = 0; i < status->generation_count; i++)
+        writer_u32(writer, status->generations[i]);
+}
+
+static int get_status(struct reader *reader, struct worker_message *message)
+{
+    struct worker_status_reply *status = &message->status;
+
+    status->is_started = get_bool(reader);
+    status->is_mounted = get_bool(reader);
+    status->is_read_only = get_bool(reader);
+    status->pid = (int32_t)reader_u32(reader);
+    reader_copy(reader, status->uuid.bytes, UUID_LEN);
+    reader_text(reader, status->mountpoint, sizeof(status->mountpoint));
+    status->capacity = reader_u64(reader);
+    status->total = reader_u64(reader);
+    status->free = reader_u64(reader);
+    status->used = reader_u64(reader);
+    status->files = reader_u64(reader);
+    status->files_free = reader_u64(reader);
+    status->corruptions = reader_u64(reader);
+    uint32_t count = reader_u8(reader);
+    if (count > KEY_GENERATIONS_MAX)
+        reader_fail(reader);
+    for (uint32_t i = 0; i < count && !reader->failed; i++)
+        status->generations[i] = reader_u32(reader);
+    status->generation_count = reader->failed ? 0 : count;
+    return 0;
+}
+
+static void put_check_reply(struct writer *writer, const struct worker_message *message)
+{
+    const struct worker_check_reply *reply = &message->check_reply;
+
+    writer_u64(writer, reply->faults);
+    writer_u8(writer, reply->is_cut);
+    writer_text(writer, reply->report);
+}
+
+static int get_check_reply(struct reader *reader, struct worker_message *message)
+{
+    struct worker_check_reply *reply = &message->check_reply;
+
+    reply->faults = reader_u64(reader);
+    reply->is_cut = get_bool(reader);
+    reader_text(reader, reply->report, sizeof(reply->report));
+    return 0;
+}
+
+static void put_event(struct writer *writer, const struct worker_message *message)
+{
+    writer_u8(writer, (uint8_t)message->event.kind);
+    writer_text(writer, message->event.text);
+}
+
+static int get_event(struct reader *reader, struct worker_message *message)
+{
+    uint8_t kind = reader_u8(reader);
+
+    if (kind >= WORKER_EVENT_COUNT)
+        reader_fail(reader);
+    else
+        message->event.kind = (enum worker_event_kind)kind;
+    reader_text(reader, message->event.text, sizeof(message->event.text));
+    return 0;
+}
+
+/* The whole trust boundary between cofferd and its workers. The handlers stand in the tables of
+ * programs/coffer-fsd.c and of control/. */
+static const struct {
+    struct worker_message_info info;
+    void (*put)(struct writer *writer, const struct worker_message *message);
+    int (*get)(struct reader *reader, struct worker_message *message);
+} messages[] = {
+    /* number               name            sender               descriptor */
+    { { WORKER_START, "START", WORKER_SIDE_COFFERD, false }, put_start, get_start },
+    { { WORKER_MOUNT, "MOUNT", WORKER_SIDE_COFFERD, true }, put_mount, get_mount },
+    { { WORKER_STATUS, "STATUS", WORKER_SIDE_COFFERD, false }, put_nothing, get_nothing },
+    { { WORKER_CHECK, "CHECK", WORKER_SIDE_COFFERD, false }, put_check, get_check },
+    { { WORKER_STOP, "STOP", WORKER_SIDE_COFFERD, false }, put_nothing, get_nothing },
+    { { WORKER_SET_CAPACITY, "SET_CAPACITY", WORKER_SIDE_COFFERD, false },
+      put_set_capacity,
+      get_set_capacity },
+    { { WORKER_DONE, "DONE", WORKER_SIDE_WORKER, false }, put_done, get_done },
+    { { WORKER_STATUS_REPLY, "STATUS_REPLY", WORKER_SIDE_WORKER, false }, put_status, get_status },
+    { { WORKER_CHECK_REPLY, "CHECK_REPLY", WORKER_SIDE_WORKER, false },
+      put_check_reply,
+      get_check_reply },
+    { { WORKER_EVENT, "EVENT", WORKER_SIDE_WORKER, false }, put_event, get_event },
+    { { WORKER_UNMOUNTED, "UNMOUNTED", WORKER_SIDE_WORKER, false }, put_done, get_done },
+};
+
+#define MESSAGE_COUNT (sizeof(messages) / sizeof(messages[0]))
+
+static size_t find_row(unsigned type)
+{
+    size_t i = 0;
+
+    while (i < MESSAGE_COUNT && (unsigned)messages[i].info.type != type)
+        i++;
+    return i;
+}
+
+const struct worker_message_info *worker_message_info(unsigned type)
+{
+    size_t row = find_row(type);
+
+    return row < MESSAGE_COUNT ? &messages[row].info : NULL;
+}
+
+int worker_message_encode(const struct worker_message *message, uint8_t *ret, size_t *ret_len,
+                          struct error *err)
+{
+    struct writer writer = writer_init(ret, WORKER_PACKET_MAX);
+    size_t row = find_row(message->type);
+
+    assert(row < MESSAGE_COUNT);
+    writer_u8(&writer, PROTOCOL_VERSION);
+    writer_u8(&writer, (uint8_t)message->type);
+    writer_u16(&writer, 0);
+    writer_u32(&writer, message->request);
+    messages[row].put(&writer, message);
+    int r = writer_done(&writer);
+    if (r < 0)
+        return error_set(err, r, "a %s message became too long", messages[row].info.name);
+    *ret_len = writer.len;
+    return 0;
+}
+
+int worker_message_decode(struct bytes packet, enum worker_side sender, struct worker_message *ret,
+                          struct error *err)
+{
+    struct reader reader = reader_init(packet);
+    uint8_t version = reader_u8(&reader);
+    uint8_t type = reader_u8(&reader);
+    uint16_t zero = reader_u16(&reader);
+    uint32_t request = reader_u32(&reader);
+    size_t row = find_row(type);
+
+    memset(ret, 0, sizeof(*ret));
+    if (!reader.failed && version != PROTOCOL_VERSION)
+        return error_set(err, -EPROTONOSUPPORT,
+                         "the other side speaks version %u of the worker protocol, this one %u; "
+                         "restart what is older",
+                         version, PROTOCOL_VERSION);
+    if (reader.failed || zero != 0)
+        return error_set(err, -EBADMSG, "a worker message has a malformed beginning");
+    if (row == MESSAGE_COUNT || messages[row].info.sender != sender)
+        return error_set(err, -EPROTO, "worker message %u is not for this side to send", type);
+    ret->type = messages[row].info.type;
+    ret->request = request;
+    int r = messages[row].get(&reader, ret);
+    if (r == 0)
+        r = reader_done(&reader);
+    if (r < 0)
+        return error_set(err, r, "a %s message is malformed: %s", messages[row].info.name,
+                         strerrordesc_np(-r));
+    return 0;
+}
+
+void worker_message_release(struct worker_message *message)
+{
+    if (message->type == WORKER_START)
+        key_set_release(&message->start.keys);
+    message->type = (enum worker_message_type)0;
+}
+
+/* For packets: they may hold keys. */
+static void packet_free(uint8_t **packet)
+{
+    if (*packet)
+        memory_wipe(*packet, WORKER_PACKET_MAX);
+    free(*packet);
+}
+
+int worker_message_send(int fd, const struct worker_message *message, int passed_fd, int timeout_ms,
+                        struct error *err)
+{
+    CLEANUP(packet_free) uint8_t *packet = malloc(WORKER_PACKET_MAX);
+    const struct worker_message_info *info = worker_message_info(message->type);
+    size_t len;
+
+    assert(info && info->has_fd == (passed_fd >= 0));
+    if (!packet)
+        return error_set(err, -ENOMEM, "out of memory");
+    int r = worker_message_encode(message, packet, &len, err);
+    if (r < 0)
+        return r;
+    r = unix_socket_send(fd, (struct bytes){ packet, len }, passed_fd, timeout_ms, err);
+    return r < 0 ? error_prefix(err, r, "%s", info->name) : 0;
+}
+
+int worker_message_receive(int fd, enum worker_side sender, struct worker_message *ret, int *ret_fd,
+                           int timeout_ms, struct error *err)
+{
+    CLEANUP(packet_free) uint8_t *packet = malloc(WORKER_PACKET_MAX);
+    CLEANUP(close_fd) int passed_fd = -1;
+    size_t len;
+
+    memset(ret, 0, sizeof(*ret));
+    if (!packet)
+        return error_set(err, -ENOMEM, "out of memory");
+    int r = unix_socket_receive(fd, packet, WORKER_PACKET_MAX, &len, &passed_fd, timeout_ms, err);
+    if (r == 0)
+        r = worker_message_decode((struct bytes){ packet, len }, sender, ret, err);
+    if (r < 0)
+        return r;
+    const struct worker_message_info *info = worker_message_info(ret->type);
+    if (!info || info->has_fd != (passed_fd >= 0))
+        return error_set(err, -EBADMSG, "a worker message came %s a descriptor",
+                         passed_fd >= 0 ? "with" : "without");
+    *ret_fd = passed_fd;
+    passed_fd = -1;
+    return 0;
+}

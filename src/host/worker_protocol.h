@@ -1,0 +1,172 @@
+/* worker_protocol.h - all that cofferd and a worker (coffer-fsd) can say to each other.
+ *
+ * One packet of a SOCK_SEQPACKET Unix socket is one message: version, number, request number,
+ * body; integers little-endian. The table in worker_protocol.c lists every message, who may send
+ * it, and whether a descriptor comes with it; anything else is refused.
+ *
+ * cofferd asks, the worker answers with the request's number: DONE, or the reply that belongs to
+ * the request. EVENT and UNMOUNTED come unasked, with request number 0. A connection that closes
+ * changes nothing in the worker: it waits for the next one. START is accepted once in its life.
+ *
+ * Errors     negative errno and a sentence. -EBADMSG: malformed; -EPROTO: not in the table, or
+ *            not for this side to send; -EPROTONOSUPPORT: another version of coffer.
+ * Ownership  a decoded message owns its keys: worker_message_release(), also after a failure.
+ * Threads    any; a socket is read by one thread at a time and written by one at a time.
+ */
+#pragma once
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/uuid.h"
+#include "keyring/superblock.h"
+
+#define WORKER_PACKET_MAX (64u * 1024u)
+#define WORKER_URL_SIZE 4096u
+#define WORKER_TEXT_SIZE 512u
+#define WORKER_REPORT_SIZE (32u * 1024u)
+
+enum worker_message_type {
+    /* cofferd asks */
+    WORKER_START = 1,        /* DONE when the filesystem is open, or the reason why not */
+    WORKER_MOUNT = 2,        /* with the /dev/fuse descriptor; DONE when it is served */
+    WORKER_STATUS = 3,       /* STATUS_REPLY, at any time */
+    WORKER_CHECK = 4,        /* CHECK_REPLY, which may take long, or DONE with the failure */
+    WORKER_STOP = 5,         /* DONE after the last commit; then the worker ends with 0 */
+    WORKER_SET_CAPACITY = 6, /* DONE */
+    /* the worker answers */
+    WORKER_DONE = 32,
+    WORKER_STATUS_REPLY = 33,
+    WORKER_CHECK_REPLY = 34,
+    /* the worker tells */
+    WORKER_EVENT = 64,
+    WORKER_UNMOUNTED = 65, /* the kernel ended the mount; the worker commits and ends with 0 */
+};
+
+enum worker_side {
+    WORKER_SIDE_COFFERD,
+    WORKER_SIDE_WORKER,
+};
+
+enum worker_start_flag {
+    WORKER_FLAG_READ_ONLY = 1 << 0,
+    WORKER_FLAG_TAKE_OVER = 1 << 1,
+    WORKER_FLAG_FORMAT = 1 << 2, /* make an empty filesystem first; refused if one is there */
+};
+
+struct worker_start {
+    struct uuid uuid;
+    struct uuid owner; /* this instance of cofferd */
+    char meta_url[WORKER_URL_SIZE];
+    char store_url[WORKER_URL_SIZE];
+    uint64_t capacity;   /* bytes; 0: no limit */
+    uint32_t block_size; /* of WORKER_FLAG_FORMAT */
+    uint32_t flags;      /* enum worker_start_flag */
+    uint32_t uid;        /* whom a worker that runs as root becomes (sandbox_worker_user) */
+    uint32_t gid;
+    struct key_set keys; /* encoding leaves it the caller's; a decoded message owns it */
+};
+
+struct worker_mount {
+    char mountpoint[PATH_MAX]; /* for people and the log only */
+};
+
+struct worker_check {
+    bool read_data;
+};
+
+struct worker_set_capacity {
+    uint64_t capacity;
+};
+
+struct worker_done {
+    int32_t code; /* 0 or a negative errno */
+    char text[WORKER_TEXT_SIZE];
+};
+
+struct worker_status_reply {
+    bool is_started;
+    bool is_mounted;
+    bool is_read_only;
+    int32_t pid;
+    struct uuid uuid; /* zero before START */
+    char mountpoint[PATH_MAX];
+    uint64_t capacity;
+    uint64_t total; /* bytes; these five as in struct volume_statfs */
+    uint64_t free;
+    uint64_t used;
+    uint64_t files;
+    uint64_t files_free;
+    uint64_t corruptions; /* events of that kind since START */
+    uint32_t generation_count;
+    uint32_t generations[KEY_GENERATIONS_MAX]; /* of the keys that it holds */
+};
+
+struct worker_check_reply {
+    uint64_t faults;
+    bool is_cut;                     /* not every fault is in the report */
+    char report[WORKER_REPORT_SIZE]; /* a sentence a line */
+};
+
+/* The same numbers and order as enum volume_event. */
+enum worker_event_kind {
+    WORKER_EVENT_CORRUPTION,
+    WORKER_EVENT_WRITE_LOST,
+    WORKER_EVENT_FULL,
+    WORKER_EVENT_ROOM_AGAIN,
+    WORKER_EVENT_READ_ONLY,
+    WORKER_EVENT_COUNT,
+};
+
+struct worker_event {
+    enum worker_event_kind kind;
+    char text[WORKER_TEXT_SIZE];
+};
+
+struct worker_message {
+    enum worker_message_type type;
+    uint32_t request;
+    union {
+        struct worker_start start;
+        struct worker_mount mount;
+        struct worker_check check;
+        struct worker_set_capacity set_capacity;
+        struct worker_done done;
+        struct worker_status_reply status;
+        struct worker_check_reply check_reply;
+        struct worker_event event;
+        struct worker_done unmounted; /* code and text: how the last commit went */
+    };
+};
+
+/* One row for each message. */
+struct worker_message_info {
+    enum worker_message_type type;
+    const char *name;
+    enum worker_side sender;
+    bool has_fd;
+};
+
+/* NULL if there is no such message. */
+const struct worker_message_info *worker_message_info(unsigned type);
+
+/* Into ret of WORKER_PACKET_MAX bytes, which the caller wipes if there are keys in it. */
+int worker_message_encode(const struct worker_message *message, uint8_t *ret, size_t *ret_len,
+                          struct error *err);
+
+/* sender: whose packet it is. *ret needs no preparation; release it whatever this returns. */
+int worker_message_decode(struct bytes packet, enum worker_side sender, struct worker_message *ret,
+                          struct error *err);
+
+void worker_message_release(struct worker_message *message);
+
+/* The same over a socket (errors of unix_socket.h too), every buffer wiped. passed_fd: -1, or the
+ * descriptor of WORKER_MOUNT, which stays the caller's. */
+int worker_message_send(int fd, const struct worker_message *message, int passed_fd, int timeout_ms,
+                        struct error *err);
+/* *ret_fd: the descriptor of WORKER_MOUNT, the caller's to close; else -1. */
+int worker_message_receive(int fd, enum worker_side sender, struct worker_message *ret, int *ret_fd,
+                           int timeout_ms, struct error *err);

@@ -1,0 +1,248 @@
+/* The messages between cofferd and a worker: they come out as they went in, and nothing else
+ * comes in at all. */
+#include "tests/support/cmocka_all.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "crypto/secret.h"
+#include "host/unix_socket.h"
+#include "host/worker_protocol.h"
+
+static uint8_t packet[WORKER_PACKET_MAX];
+
+static void fill_start(struct worker_message *message, uint32_t key_count)
+{
+    memset(message, 0, sizeof(*message));
+    message->type = WORKER_START;
+    message->request = 7;
+    struct worker_start *start = &message->start;
+    memset(start->uuid.bytes, 1, UUID_LEN);
+    memset(start->owner.bytes, 2, UUID_LEN);
+    (void)snprintf(start->meta_url, sizeof(start->meta_url), "lmdb:/a/meta");
+    (void)snprintf(start->store_url, sizeof(start->store_url), "dir:/a/store");
+    start->capacity = 1u << 30;
+    start->block_size = 16384;
+    start->flags = WORKER_FLAG_FORMAT | WORKER_FLAG_TAKE_OVER;
+    start->uid = 65534;
+    start->gid = 65533;
+    for (uint32_t i = 0; i < key_count; i++) {
+        assert_int_equal(secret_new(&start->keys.keys[i], FS_KEY_LEN), 0);
+        memset(start->keys.keys[i].data, (int)(0x40 + i), FS_KEY_LEN);
+        start->keys.generations[i] = 3 * i + 1;
+        start->keys.count = i + 1;
+    }
+}
+
+static struct bytes encode(const struct worker_message *message)
+{
+    size_t len = 0;
+
+    assert_int_equal(worker_message_encode(message, packet, &len, NULL), 0);
+    return (struct bytes){ packet, len };
+}
+
+static void start_carries_every_member_and_every_key(void **state)
+{
+    struct worker_message sent;
+    struct worker_message got;
+    (void)state;
+
+    fill_start(&sent, KEY_GENERATIONS_MAX);
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_COFFERD, &got, NULL), 0);
+    assert_int_equal(got.type, WORKER_START);
+    assert_int_equal(got.request, 7);
+    assert_memory_equal(&got.start.uuid, &sent.start.uuid, UUID_LEN);
+    assert_memory_equal(&got.start.owner, &sent.start.owner, UUID_LEN);
+    assert_string_equal(got.start.meta_url, sent.start.meta_url);
+    assert_string_equal(got.start.store_url, sent.start.store_url);
+    assert_true(got.start.capacity == sent.start.capacity);
+    assert_int_equal(got.start.block_size, 16384);
+    assert_int_equal(got.start.flags, sent.start.flags);
+    assert_int_equal(got.start.uid, 65534);
+    assert_int_equal(got.start.gid, 65533);
+    assert_int_equal(got.start.keys.count, KEY_GENERATIONS_MAX);
+    for (uint32_t i = 0; i < KEY_GENERATIONS_MAX; i++) {
+        assert_int_equal(got.start.keys.generations[i], 3 * i + 1);
+        assert_memory_equal(got.start.keys.keys[i].data, sent.start.keys.keys[i].data, FS_KEY_LEN);
+    }
+    worker_message_release(&got);
+    worker_message_release(&sent);
+}
+
+static void status_reply_carries_every_member(void **state)
+{
+    struct worker_message sent = { .type = WORKER_STATUS_REPLY, .request = 1u << 31 };
+    struct worker_message got;
+    (void)state;
+
+    sent.status = (struct worker_status_reply){ .is_started = true,
+                                                .is_read_only = true,
+                                                .pid = 12,
+                                                .mountpoint = "/mnt/a b",
+                                                .capacity = 1,
+                                                .total = 2,
+                                                .free = 3,
+                                                .used = 4,
+                                                .files = 5,
+                                                .files_free = 6,
+                                                .corruptions = 7,
+                                                .generation_count = 2,
+                                                .generations = { 1, 9 } };
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_WORKER, &got, NULL), 0);
+    assert_true(got.request == 1u << 31);
+    assert_memory_equal(&got.status, &sent.status, sizeof(got.status));
+    worker_message_release(&got);
+}
+
+static void the_longest_report_fits(void **state)
+{
+    static struct worker_message sent = { .type = WORKER_CHECK_REPLY };
+    static struct worker_message got;
+    (void)state;
+
+    memset(sent.check_reply.report, 'x', WORKER_REPORT_SIZE - 1);
+    sent.check_reply.faults = 1u << 20;
+    sent.check_reply.is_cut = true;
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_WORKER, &got, NULL), 0);
+    assert_string_equal(got.check_reply.report, sent.check_reply.report);
+    assert_true(got.check_reply.is_cut);
+}
+
+static void a_message_of_the_other_side_is_refused(void **state)
+{
+    struct worker_message message;
+    struct worker_message got;
+    (void)state;
+
+    fill_start(&message, 1);
+    assert_int_equal(worker_message_decode(encode(&message), WORKER_SIDE_WORKER, &got, NULL),
+                     -EPROTO);
+    worker_message_release(&got);
+    worker_message_release(&message);
+    message = (struct worker_message){ .type = WORKER_DONE };
+    assert_int_equal(worker_message_decode(encode(&message), WORKER_SIDE_COFFERD, &got, NULL),
+                     -EPROTO);
+}
+
+static void an_unknown_number_or_version_is_refused(void **state)
+{
+    struct worker_message message = { .type = WORKER_STOP };
+    struct worker_message got;
+    (void)state;
+
+    struct bytes bytes = encode(&message);
+    for (unsigned number = 0; number < 256; number++) {
+        const struct worker_message_info *info = worker_message_info(number);
+        packet[1] = (uint8_t)number;
+        if (!info || info->sender != WORKER_SIDE_COFFERD)
+            assert_int_equal(worker_message_decode(bytes, WORKER_SIDE_COFFERD, &got, NULL),
+                             -EPROTO);
+    }
+    packet[1] = WORKER_STOP;
+    assert_int_equal(worker_message_decode(bytes, WORKER_SIDE_COFFERD, &got, NULL), 0);
+    packet[0]++;
+    assert_int_equal(worker_message_decode(bytes, WORKER_SIDE_COFFERD, &got, NULL),
+                     -EPROTONOSUPPORT);
+}
+
+static void a_shortened_or_lengthened_message_is_refused(void **state)
+{
+    struct worker_message message;
+    struct worker_message got;
+    (void)state;
+
+    fill_start(&message, 2);
+    struct bytes bytes = encode(&message);
+    for (size_t len = 0; len < bytes.len; len++) {
+        assert_int_not_equal(
+            worker_message_decode((struct bytes){ packet, len }, WORKER_SIDE_COFFERD, &got, NULL),
+            0);
+        worker_message_release(&got);
+    }
+    assert_int_equal(worker_message_decode((struct bytes){ packet, bytes.len + 1 },
+                                           WORKER_SIDE_COFFERD, &got, NULL),
+                     -EBADMSG);
+    worker_message_release(&got);
+    worker_message_release(&message);
+}
+
+static void keys_out_of_order_are_refused(void **state)
+{
+    struct worker_message message;
+    struct worker_message got;
+    (void)state;
+
+    fill_start(&message, 2);
+    message.start.keys.generations[1] = message.start.keys.generations[0];
+    assert_int_equal(worker_message_decode(encode(&message), WORKER_SIDE_COFFERD, &got, NULL),
+                     -EBADMSG);
+    worker_message_release(&got);
+    worker_message_release(&message);
+}
+
+static void mount_brings_its_descriptor_and_others_bring_none(void **state)
+{
+    struct worker_message sent = { .type = WORKER_MOUNT, .mount = { "/mnt" } };
+    struct worker_message got;
+    struct stat a, b;
+    int pair[2];
+    int fd = -1;
+    size_t len;
+    (void)state;
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    assert_int_equal(worker_message_send(pair[0], &sent, null_fd, 1000, NULL), 0);
+    assert_int_equal(worker_message_receive(pair[1], WORKER_SIDE_COFFERD, &got, &fd, 1000, NULL),
+                     0);
+    assert_string_equal(got.mount.mountpoint, "/mnt");
+    assert_int_equal(fstat(null_fd, &a), 0);
+    assert_int_equal(fstat(fd, &b), 0);
+    assert_true(a.st_rdev == b.st_rdev && fd != null_fd);
+    (void)close(fd);
+
+    /* MOUNT without one, STOP with one */
+    assert_int_equal(worker_message_encode(&sent, packet, &len, NULL), 0);
+    assert_int_equal(unix_socket_send(pair[0], (struct bytes){ packet, len }, -1, 1000, NULL), 0);
+    assert_int_equal(worker_message_receive(pair[1], WORKER_SIDE_COFFERD, &got, &fd, 1000, NULL),
+                     -EBADMSG);
+    sent = (struct worker_message){ .type = WORKER_STOP };
+    assert_int_equal(worker_message_encode(&sent, packet, &len, NULL), 0);
+    assert_int_equal(unix_socket_send(pair[0], (struct bytes){ packet, len }, null_fd, 1000, NULL),
+                     0);
+    assert_int_equal(worker_message_receive(pair[1], WORKER_SIDE_COFFERD, &got, &fd, 1000, NULL),
+                     -EBADMSG);
+    (void)close(null_fd);
+    (void)close(pair[0]);
+    assert_int_equal(worker_message_receive(pair[1], WORKER_SIDE_COFFERD, &got, &fd, 1000, NULL),
+                     -EPIPE);
+    (void)close(pair[1]);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    return secret_heap_init(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(start_carries_every_member_and_every_key),
+        cmocka_unit_test(status_reply_carries_every_member),
+        cmocka_unit_test(the_longest_report_fits),
+        cmocka_unit_test(a_message_of_the_other_side_is_refused),
+        cmocka_unit_test(an_unknown_number_or_version_is_refused),
+        cmocka_unit_test(a_shortened_or_lengthened_message_is_refused),
+        cmocka_unit_test(keys_out_of_order_are_refused),
+        cmocka_unit_test(mount_brings_its_descriptor_and_others_bring_none),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, NULL);
+}
