@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/wire.h"
+
 #define WRAPPED_ADDRESSES_SIZE 512u
 #define WRAPPED_NAME_SIZE 256u
 #define WRAPPED_BLOB_MAX 1024u
@@ -39,3 +41,9 @@ struct wrapped_key {
     uint16_t blob_len;
     uint8_t blob[WRAPPED_BLOB_MAX];
 };
+
+/* As docs/formats/key-ring.md has it. A text too long, a control character, an unknown mode or a
+ * length beyond its maximum fails the reader. */
+#define WRAPPED_KEY_ENCODED_MAX 2400u
+void wrapped_key_write(struct writer *writer, const struct wrapped_key *wrapped);
+void wrapped_key_read(struct reader *reader, struct wrapped_key *ret);
