@@ -1,0 +1,588 @@
+/* The LMDB engine: one file in the folder that the URL names, written by the overlay's committer
+ * alone, a group in each LMDB transaction.
+ *
+ * Room: LMDB writes changed pages to free pages or behind the last used one, so the file's blocks
+ * are allocated ahead of that one for all that waits in memory. What cannot be given room is
+ * refused before it is acknowledged, not lost at its commit. */
+#include "meta/engines/engines.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <lmdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "base/cleanup.h"
+#include "base/file_io.h"
+#include "base/thread.h"
+#include "meta/engines/overlay.h"
+
+#define FILE_NAME "metadata.mdb"
+
+/* Address space, not storage. Where there is less, a smaller one is tried. */
+#define MAP_SIZE_MAX ((size_t)1 << 40)
+#define MAP_SIZE_MIN ((size_t)1 << 30)
+#define READERS_MAX 512u
+
+#define ROOM_STEP ((uint64_t)4 * 1024 * 1024)
+
+/* LMDB's own table of free pages. */
+#define FREE_DBI ((MDB_dbi)0)
+
+struct lmdb_store {
+    struct overlay_store base;
+    char *folder;
+    char *file;
+    int fd; /* holds the flock; blocks are allocated through it */
+    bool read_only;
+    MDB_env *env; /* NULL after a reopen that failed */
+    MDB_dbi dbi;
+
+    MDB_txn *apply; /* the committer's */
+    MDB_cursor *apply_cursor;
+
+    struct mutex room; /* guards all below, and env against reopening */
+    uint64_t page_size;
+    uint64_t map_size;
+    uint64_t used_end;      /* bytes: behind the last page that was ever used */
+    uint64_t tree_pages;    /* which a group may have to write anew */
+    uint64_t allocated_end; /* bytes that have blocks */
+    bool free_is_known;
+    uint64_t free_pages; /* which the next group may use */
+};
+
+struct overlay_reader {
+    struct lmdb_store *store;
+    MDB_txn *txn;
+};
+
+struct overlay_cursor {
+    MDB_cursor *native;
+    struct lmdb_store *store;
+};
+
+static int errno_of(int mdb)
+{
+    switch (mdb) {
+    case MDB_SUCCESS:
+        return 0;
+    case MDB_NOTFOUND:
+        return -ENOENT;
+    case MDB_MAP_FULL:
+        return -ENOSPC;
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+        return -EBADMSG;
+    case MDB_VERSION_MISMATCH:
+        return -EPROTONOSUPPORT;
+    default:
+        return mdb > 0 ? -mdb : -EIO;
+    }
+}
+
+/* verb: "read", "written". -ENOENT is an answer, not a failure, and has no sentence. */
+static int lmdb_result(const struct lmdb_store *store, int mdb, const char *verb, struct error *err)
+{
+    int r = errno_of(mdb);
+
+    if (r == 0 || r == -ENOENT)
+        return r;
+    return error_set(err, r, "The metadata in %s could not be %s: %s.", store->folder, verb,
+                     mdb > 0 ? strerrordesc_np(mdb) : mdb_strerror(mdb));
+}
+
+static MDB_val val_of(struct bytes bytes)
+{
+    /* LMDB does not write to what it is given; its type only cannot say so. */
+    return (MDB_val){ .mv_size = bytes.len, .mv_data = (void *)(uintptr_t)bytes.data };
+}
+
+static struct bytes bytes_of(MDB_val val)
+{
+    return (struct bytes){ .data = val.mv_data, .len = val.mv_size };
+}
+
+static int lmdb_reader_begin(struct overlay_store *base, struct overlay_reader **reader,
+                             struct error *err)
+{
+    struct lmdb_store *store = (struct lmdb_store *)base;
+
+    if (store->env == NULL)
+        return error_set(err, -EIO,
+                         "The metadata in %s could not be opened again after a failed "
+                         "write; it is tried again each second.",
+                         store->folder);
+    if (*reader != NULL)
+        return lmdb_result(store, mdb_txn_renew((*reader)->txn), "read", err);
+
+    CLEANUP(free_ptr) struct overlay_reader *fresh = calloc(1, sizeof(*fresh));
+    if (fresh == NULL)
+        return error_set(err, -ENOMEM, "No memory to read the metadata.");
+    fresh->store = store;
+    int r =
+        lmdb_result(store, mdb_txn_begin(store->env, NULL, MDB_RDONLY, &fresh->txn), "read", err);
+    if (r == 0)
+        *reader = TAKE(fresh);
+    return r;
+}
+
+static void lmdb_reader_end(struct overlay_reader *reader)
+{
+    mdb_txn_reset(reader->txn);
+}
+
+static void lmdb_reader_free(struct overlay_reader *reader)
+{
+    if (reader == NULL)
+        return;
+    mdb_txn_abort(reader->txn);
+    free(reader);
+}
+
+static int lmdb_get(struct overlay_reader *reader, struct bytes key, struct bytes *ret,
+                    struct error *err)
+{
+    MDB_val native = val_of(key);
+    MDB_val value;
+
+    int mdb = mdb_get(reader->txn, reader->store->dbi, &native, &value);
+    if (mdb == MDB_SUCCESS)
+        *ret = bytes_of(value);
+    return lmdb_result(reader->store, mdb, "read", err);
+}
+
+static int cursor_result(struct overlay_cursor *cursor, int mdb, const MDB_val *key,
+                         const MDB_val *value, struct bytes *ret_key, struct bytes *ret_value,
+                         struct error *err)
+{
+    if (mdb == MDB_SUCCESS) {
+        *ret_key = bytes_of(*key);
+        *ret_value = bytes_of(*value);
+    }
+    return lmdb_result(cursor->store, mdb, "read", err);
+}
+
+static int lmdb_cursor_seek(struct overlay_reader *reader, struct bytes first,
+                            struct overlay_cursor **ret_cursor, struct bytes *ret_key,
+                            struct bytes *ret_value, struct error *err)
+{
+    MDB_val key = val_of(first);
+    MDB_val value;
+
+    struct overlay_cursor *cursor = calloc(1, sizeof(*cursor));
+    *ret_cursor = cursor;
+    if (cursor == NULL)
+        return error_set(err, -ENOMEM, "No memory to read the metadata.");
+    cursor->store = reader->store;
+    int mdb = mdb_cursor_open(reader->txn, reader->store->dbi, &cursor->native);
+    /* MDB_SET_RANGE refuses an empty key. */
+    if (mdb == MDB_SUCCESS)
+        mdb = mdb_cursor_get(cursor->native, &key, &value,
+                             first.len == 0 ? MDB_FIRST : MDB_SET_RANGE);
+    return cursor_result(cursor, mdb, &key, &value, ret_key, ret_value, err);
+}
+
+static int lmdb_cursor_next(struct overlay_cursor *cursor, struct bytes *ret_key,
+                            struct bytes *ret_value, struct error *err)
+{
+    MDB_val key;
+    MDB_val value;
+
+    int mdb = mdb_cursor_get(cursor->native, &key, &value, MDB_NEXT);
+    return cursor_result(cursor, mdb, &key, &value, ret_key, ret_value, err);
+}
+
+static void lmdb_cursor_free(struct overlay_cursor *cursor)
+{
+    if (cursor == NULL)
+        return;
+    if (cursor->native != NULL)
+        mdb_cursor_close(cursor->native);
+    free(cursor);
+}
+
+static void lmdb_apply_abort(struct overlay_store *base)
+{
+    struct lmdb_store *store = (struct lmdb_store *)base;
+
+    if (store->apply_cursor != NULL)
+        mdb_cursor_close(TAKE(store->apply_cursor));
+    mdb_txn_abort(TAKE(store->apply));
+}
+
+static int lmdb_apply_begin(struct overlay_store *base, struct error *err)
+{
+    struct lmdb_store *store = (struct lmdb_store *)base;
+
+    int mdb = store->env == NULL ? EIO : mdb_txn_begin(store->env, NULL, 0, &store->apply);
+    if (mdb == MDB_SUCCESS) {
+        mdb = mdb_cursor_open(store->apply, store->dbi, &store->apply_cursor);
+        if (mdb != MDB_SUCCESS)
+            lmdb_apply_abort(base);
+    }
+    return lmdb_result(store, mdb, "written", err);
+}
+
+static int lmdb_apply_find(struct overlay_store *base, struct bytes key, struct bytes *ret,
+                           struct error *err)
+{
+    struct lmdb_store *store = (struct lmdb_store *)base;
+    MDB_val native = val_of(key);
+    MDB_val value;
+
+    int mdb = mdb_cursor_get(store->apply_cursor, &native, &value, MDB_SET_KEY);
+    if (mdb == MDB_SUCCESS)
+        *ret = bytes_of(value);
+    return lmdb_result(store, mdb, "read", err);
+}
+
+static int lmdb_apply_put(struct overlay_store *base, struct bytes key, struct bytes value,
+                          struct error *err)
+{
+    struct lmdb_store *store = (struct lmdb_store *)base;
+    MDB_val native_key = val_of(key);
+    MDB_val native_value = val_of(value);
+
+    return lmdb_result(store, mdb_cursor_put(store->apply_cursor, &native_key, &native_value, 0),
+                       "written", err);
+}
+
+static int lmdb_apply_remove(struct overlay_store *base, struct bytes key, struct error *err)
+{
+    struct lmdb_store *store = (struct lmdb_store *)base;
+
+    (void)key; /* apply_find has put the cursor there */
+    return lmdb_result(store, mdb_cursor_del(store->apply_cursor, 0), "written", err);
+}
+
+/* Learns from the environment how large it is. Nobody writes to it meanwhile. */
+static void measure(struct lmdb_store *store, const MDB_stat *stat) REQUIRES(store->room)
+{
+    MDB_envinfo info;
+
+    (void)mdb_env_info(store->env, &info); /* fails only without an environment */
+    store->page_size = stat->ms_psize;
+    store->map_size = info.me_mapsize;
+    store->used_end = (info.me_last_pgno + 1) * store->page_size;
+    store->tree_pages = stat->ms_branch_pages + stat->ms_leaf_pages;
+    store->free_is_known = false;
+}
+
+static int lmdb_apply_commit(struct overlay_store *base, struct error *err)
+{
+    struct lmdb_store *store = (struct lmdb_store *)base;
+    MDB_stat stat;
+
+    int mdb = mdb_stat(store->apply, store->dbi, &stat);
+    mdb_cursor_close(TAKE(store->apply_cursor));
+    if (mdb != MDB_SUCCESS)
+        mdb_txn_abort(TAKE(store->apply));
+    else
+        mdb = mdb_txn_commit(TAKE(store->apply));
+    if (mdb == MDB_SUCCESS) {
+        mutex_lock(&store->room);
+        measure(store, &stat);
+        mutex_unlock(&store->room);
+    }
+    return lmdb_result(store, mdb, "written", err);
+}
+
+/* An upper bound of what LMDB writes for a group: each page that holds one of its records, with
+ * part of the pages above, or the whole tree; new pages half filled; and its list of the pages
+ * that become free. */
+static uint64_t pages_for(const struct lmdb_store *store, const struct overlay_need *need)
+    REQUIRES(store->room)
+{
+    uint64_t touched = need->records + need->records / 4;
+
+    if (touched > store->tree_pages)
+        touched = store->tree_pages;
+    touched += 2 * need->bytes / store->page_size;
+    return touched + touched / 256 + 16;
+}
+
+/* Counts the pages that the next group may use again. Those that the last one freed serve
+ * readers, and the one after it, still. */
+static uint64_t count_free(struct lmdb_store *store) REQUIRES(store->room)
+{
+    MDB_cursor *cursor = NULL;
+    MDB_envinfo info;
+    MDB_txn *txn = NULL;
+    MDB_val key;
+    MDB_val value;
+    uint64_t pages = 0;
+
+    if (store->env == NULL || mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn) != MDB_SUCCESS)
+        return 0;
+    (void)mdb_env_info(store->env, &info); /* fails only without an environment */
+    if (mdb_cursor_open(txn, FREE_DBI, &cursor) == MDB_SUCCESS) {
+        while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == MDB_SUCCESS) {
+            size_t id;
+            size_t count;
+            memcpy(&id, key.mv_data, sizeof(id));
+            memcpy(&count, value.mv_data, sizeof(count));
+            pages += id < info.me_last_txnid ? count : 0;
+        }
+        mdb_cursor_close(cursor);
+    }
+    mdb_txn_abort(txn);
+    return pages;
+}
+
+/* Blocks up to end. The file's length stays: LMDB minds that itself. */
+static int allocate(struct lmdb_store *store, uint64_t end) REQUIRES(store->room)
+{
+    uint64_t from = store->allocated_end;
+    struct statvfs room;
+
+    if (end > store->map_size)
+        return -ENOSPC;
+    if (fallocate(store->fd, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)(end - from)) < 0) {
+        if (errno != EOPNOTSUPP)
+            return errno == EINTR ? -ENOSPC : -errno;
+        /* Not a promise, but the best that such a filesystem can say. */
+        if (fstatvfs(store->fd, &room) < 0)
+            return -errno;
+        if (room.f_bavail * room.f_frsize < end - from)
+            return -ENOSPC;
+    }
+    store->allocated_end = end;
+    return 0;
+}
+
+static int reserve_locked(struct lmdb_store *store, const struct overlay_need *need,
+                          uint64_t keep_back) REQUIRES(store->room)
+{
+    uint64_t end = store->used_end + pages_for(store, need) * store->page_size + keep_back;
+
+    if (end <= store->allocated_end)
+        return 0;
+    if (allocate(store, (end + ROOM_STEP - 1) / ROOM_STEP * ROOM_STEP) == 0)
+        return 0;
+    int r = allocate(store, end);
+    if (r == 0)
+        return 0;
+    if (!store->free_is_known) {
+        store->free_pages = count_free(store);
+        store->free_is_known = true;
+    }
+    /* Large values need pages that lie together, so not every free page is of use. */
+    return end - store->free_pages / 2 * store->page_size <= store->allocated_end ? 0 : r;
+}
+
+static int lmdb_reserve(struct overlay_store *base, const struct overlay_need *need,
+                        uint64_t keep_back, struct error *err)
+{
+    struct lmdb_store *store = (struct lmdb_store *)base;
+
+    mutex_lock(&store->room);
+    int r = reserve_locked(store, need, keep_back);
+    mutex_unlock(&store->room);
+    if (r < 0)
+        return error_set(err, r,
+                         "The metadata in %s could not be given more room: %s. Free some "
+                         "on the disk that holds it.",
+                         store->folder, strerrordesc_np(-r));
+    return 0;
+}
+
+static int set_map_size(MDB_env *env, size_t size)
+{
+    int mdb = mdb_env_set_mapsize(env, size);
+
+    return mdb != MDB_SUCCESS ? mdb : mdb_env_set_maxreaders(env, READERS_MAX);
+}
+
+/* One environment, with the largest map that this process may have. */
+static int env_open(struct lmdb_store *store, MDB_env **ret)
+{
+    unsigned flags = MDB_NOSUBDIR | MDB_NOTLS | MDB_NORDAHEAD | (store->read_only ? MDB_RDONLY : 0);
+    int mdb = MDB_SUCCESS;
+
+    for (size_t size = MAP_SIZE_MAX; size >= MAP_SIZE_MIN; size /= 4) {
+        MDB_env *env = NULL;
+        mdb = mdb_env_create(&env);
+        if (mdb != MDB_SUCCESS)
+            return mdb;
+        mdb = set_map_size(env, size);
+        if (mdb == MDB_SUCCESS)
+            mdb = mdb_env_open(env, store->file, flags, 0600);
+        if (mdb == MDB_SUCCESS) {
+            *ret = env;
+            return 0;
+        }
+        mdb_env_close(env);
+        if (mdb != ENOMEM)
+            break;
+    }
+    return mdb;
+}
+
+static int database_open(struct lmdb_store *store, MDB_env *env, MDB_stat *ret_stat)
+{
+    MDB_txn *txn = NULL;
+
+    int mdb = mdb_txn_begin(env, NULL, store->read_only ? MDB_RDONLY : 0, &txn);
+    if (mdb != MDB_SUCCESS)
+        return mdb;
+    mdb = mdb_dbi_open(txn, NULL, 0, &store->dbi);
+    if (mdb == MDB_SUCCESS)
+        mdb = mdb_stat(txn, store->dbi, ret_stat);
+    if (mdb != MDB_SUCCESS) {
+        mdb_txn_abort(txn);
+        return mdb;
+    }
+    return mdb_txn_commit(txn);
+}
+
+static int store_open_locked(struct lmdb_store *store, struct error *err) REQUIRES(store->room)
+{
+    MDB_env *env = NULL;
+    MDB_stat stat;
+
+    int mdb = env_open(store, &env);
+    if (mdb == MDB_SUCCESS)
+        mdb = database_open(store, env, &stat);
+    if (mdb == MDB_SUCCESS && !store->read_only)
+        mdb = mdb_env_sync(env, 1);
+    if (mdb != MDB_SUCCESS) {
+        if (env != NULL)
+            mdb_env_close(env);
+        return lmdb_result(store, mdb == MDB_NOTFOUND ? MDB_CORRUPTED : mdb, "opened", err);
+    }
+    store->env = env;
+    measure(store, &stat);
+    return 0;
+}
+
+static int lmdb_reopen(struct overlay_store *base, struct error *err)
+{
+    struct lmdb_store *store = (struct lmdb_store *)base;
+
+    mutex_lock(&store->room);
+    if (store->env != NULL)
+        mdb_env_close(TAKE(store->env));
+    int r = store_open_locked(store, err);
+    mutex_unlock(&store->room);
+    return r;
+}
+
+static void lmdb_close(struct overlay_store *base)
+{
+    struct lmdb_store *store = (struct lmdb_store *)base;
+
+    if (store->env != NULL)
+        mdb_env_close(store->env);
+    close_fd(&store->fd);
+    (void)pthread_mutex_destroy(&store->room.native);
+    free(store->folder);
+    free(store->file);
+    free(store);
+}
+
+static const struct overlay_store_ops lmdb_ops = {
+    .type = "lmdb",
+    .reader_begin = lmdb_reader_begin,
+    .reader_end = lmdb_reader_end,
+    .reader_free = lmdb_reader_free,
+    .get = lmdb_get,
+    .cursor_seek = lmdb_cursor_seek,
+    .cursor_next = lmdb_cursor_next,
+    .cursor_free = lmdb_cursor_free,
+    .apply_begin = lmdb_apply_begin,
+    .apply_find = lmdb_apply_find,
+    .apply_put = lmdb_apply_put,
+    .apply_remove = lmdb_apply_remove,
+    .apply_commit = lmdb_apply_commit,
+    .apply_abort = lmdb_apply_abort,
+    .reserve = lmdb_reserve,
+    .reopen = lmdb_reopen,
+    .close = lmdb_close,
+};
+
+/* LMDB takes an empty file for a new one, and so do we: a crash may have left it. */
+static int file_open(struct lmdb_store *store, const struct meta_options *options,
+                     struct error *err)
+{
+    int flags = store->read_only ? O_RDONLY : O_RDWR;
+    struct stat stat;
+
+    store->fd = open(store->file, flags | O_CLOEXEC | (options->create ? O_CREAT : 0), 0600);
+    if (store->fd < 0)
+        return error_set(err, -errno, "The metadata file %s could not be opened: %s.", store->file,
+                         strerrordesc_np(errno));
+    if (flock(store->fd, LOCK_EX | LOCK_NB) < 0)
+        return error_set(err, errno == EWOULDBLOCK ? -EBUSY : -errno,
+                         "The metadata in %s is in use by another process; stop that first.",
+                         store->folder);
+    if (fstat(store->fd, &stat) < 0)
+        return error_set(err, -errno, "The metadata file %s could not be read: %s.", store->file,
+                         strerrordesc_np(errno));
+    if (options->create && stat.st_size > 0)
+        return error_set(err, -EEXIST, "There is metadata in %s already; name another folder.",
+                         store->folder);
+    if (!options->create && stat.st_size == 0)
+        return error_set(err, -ENOENT, "The metadata file %s is empty: it was never completed.",
+                         store->file);
+    return 0;
+}
+
+static struct lmdb_store *store_new(const char *folder, const struct meta_options *options)
+{
+    struct lmdb_store *store = calloc(1, sizeof(*store));
+
+    if (store == NULL)
+        return NULL;
+    store->base.ops = &lmdb_ops;
+    store->room = MUTEX_INIT;
+    store->fd = -1;
+    store->read_only = options->read_only;
+    store->folder = strdup(folder);
+    if (store->folder == NULL || asprintf(&store->file, "%s/" FILE_NAME, folder) < 0) {
+        store->file = NULL;
+        lmdb_close(&store->base);
+        return NULL;
+    }
+    return store;
+}
+
+static int store_open(struct lmdb_store *store, const struct meta_options *options,
+                      struct error *err)
+{
+    int r = file_open(store, options, err);
+    if (r < 0)
+        return r;
+    mutex_lock(&store->room);
+    r = store_open_locked(store, err);
+    if (r == 0 && !store->read_only && allocate(store, store->used_end) < 0)
+        store->allocated_end = store->used_end; /* it has been written, so blocks are there */
+    mutex_unlock(&store->room);
+    return r == 0 && options->create ? folder_sync(store->folder, err) : r;
+}
+
+int lmdb_engine_open(const char *path, const struct meta_options *options,
+                     const struct meta_hooks *hooks, struct meta_engine **ret, struct error *err)
+{
+    int r = 0;
+
+    if (path[0] != '/')
+        return error_set(err, -EINVAL, "The metadata folder '%s' must be an absolute path.", path);
+    if (options->create)
+        r = folder_make(path, 0700, err);
+    if (r < 0)
+        return r;
+    struct lmdb_store *store = store_new(path, options);
+    if (store == NULL)
+        return error_set(err, -ENOMEM, "No memory for a metadata engine.");
+    r = store_open(store, options, err);
+    if (r < 0) {
+        lmdb_close(&store->base);
+        return r;
+    }
+    return overlay_open(&store->base, options, hooks, ret, err);
+}
