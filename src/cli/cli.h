@@ -1,0 +1,100 @@
+/* cli.h - the commands of coffer: one table (commands.c), one file for each group.
+ *
+ * A command is found by its words ("fs add", or by an alias, "filesystem create"), its options
+ * and words are checked against its tables, and its function does the work through the REST
+ * interface of cofferd (client.h). Results go to standard output; every change tells its success
+ * in one line. A failure is one sentence on standard error that ends in what to do.
+ *
+ * Errors     exit code 0 for success only, 1 for a failure, 2 for a command line that cannot be
+ *            understood.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "cli/options.h"
+#include "cli/table.h"
+#include "host/instance.h"
+
+struct argument_spec {
+    const char *name; /* NULL ends the table */
+    const char *help;
+    bool optional;
+};
+
+struct cli;
+
+struct command {
+    const char *path;    /* the words that call it: "fs add"; "" is coffer itself */
+    const char *aliases; /* other words for the last one, separated by blanks; or NULL */
+    const char *summary; /* one line */
+    const char *details; /* what a person needs to know before he calls it, or NULL */
+    const struct argument_spec *arguments;          /* or NULL */
+    const struct option_spec *options;              /* or NULL */
+    bool lists;                                     /* takes the options of lists */
+    bool prints_json;                               /* takes --json */
+    int (*run)(struct cli *cli, struct error *err); /* NULL: only a group, shows its help */
+};
+
+struct cli {
+    const struct command *command;
+    struct arguments arguments;
+    struct table_request list;
+    struct instance instance;
+    bool json;
+};
+
+/* The table; *ret_count entries. A command stands behind its group. */
+const struct command *cli_commands(size_t *ret_count);
+const struct command *cli_command_find(const char *path);
+
+/* The options that every command has, and those of lists. */
+extern const struct option_spec cli_common_options[];
+extern const struct option_spec cli_json_options[];
+extern const struct option_spec cli_list_options[];
+void cli_option_tables(const struct command *command, struct option_tables *ret);
+
+/* NULL: the command has no such child. Aliases count. */
+const struct command *cli_child(const struct command *parent, const char *word);
+/* The children of a command, one after the other: start with NULL. */
+const struct command *cli_next_child(const struct command *parent, const struct command *before);
+const char *cli_last_word(const struct command *command);
+
+/* The word at this place, or NULL. */
+const char *cli_word(const struct cli *cli, size_t index);
+
+/* The instance that the options, the environment or the defaults name. */
+int cli_instance(const struct arguments *arguments, struct instance *ret, struct error *err);
+
+int cli_print_json(const json_t *value, struct error *err);
+void cli_print_help(const struct command *command, FILE *out);
+
+/* Asks on the terminal whether to go on. True without asking if there is no terminal. */
+bool cli_confirm(const char *question);
+
+/* What bash calls for completion: coffer __complete WORD..., the last one to be completed.
+ * Prints one candidate a line; filesystems are asked of the instance. */
+#define CLI_COMPLETE_WORD "__complete"
+int cli_complete(int n_words, char **words);
+
+/* Runs one command line and returns the exit code. */
+int cli_main(int argc, char **argv);
+
+/* mount.coffer: the helper that mount(8) calls. */
+int mount_helper_main(int argc, char **argv);
+
+/* The commands, by file. */
+int cmd_status(struct cli *cli, struct error *err);
+int cmd_help(struct cli *cli, struct error *err);
+int cmd_kms_show(struct cli *cli, struct error *err);
+int cmd_kms_set(struct cli *cli, struct error *err);
+int cmd_fs_list(struct cli *cli, struct error *err);
+int cmd_fs_add(struct cli *cli, struct error *err);
+int cmd_fs_remove(struct cli *cli, struct error *err);
+int cmd_fs_adopt(struct cli *cli, struct error *err);
+int cmd_fs_check(struct cli *cli, struct error *err);
+int cmd_fs_mount(struct cli *cli, struct error *err);
+int cmd_fs_umount(struct cli *cli, struct error *err);

@@ -1,0 +1,147 @@
+#include "cli/client.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "net/http.h"
+
+#define READ_TIMEOUT_MS (30 * 1000)
+#define CHANGE_TIMEOUT_MS (10 * 60 * 1000)
+#define URL_SIZE (CLIENT_PATH_SIZE + 32u)
+
+const char *client_text(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text ? text : "";
+}
+
+int client_filesystem_path(const char *name, const char *action, char ret[static CLIENT_PATH_SIZE],
+                           struct error *err)
+{
+    static const char prefix[] = "/api/v1/filesystems/";
+    size_t used = sizeof(prefix) - 1;
+
+    if (*name == '\0')
+        return error_set(err, -EINVAL, "the name of the filesystem is empty; coffer fs lists them");
+    memcpy(ret, prefix, used);
+    for (; *name != '\0'; name++) {
+        unsigned char c = (unsigned char)*name;
+        if (used + 4 > CLIENT_PATH_SIZE)
+            return error_set(err, -ENAMETOOLONG,
+                             "no filesystem has so long a name; coffer fs lists them");
+        if (isalnum(c) || c == '_' || (c == '-') || (c == '.' && used > sizeof(prefix) - 1))
+            ret[used++] = (char)c;
+        else
+            used += (size_t)snprintf(ret + used, 4, "%%%02X", c);
+    }
+    if (snprintf(ret + used, CLIENT_PATH_SIZE - used, "%s", action) >=
+        (int)(CLIENT_PATH_SIZE - used))
+        return error_set(err, -ENAMETOOLONG,
+                         "no filesystem has so long a name; coffer fs lists them");
+    return 0;
+}
+
+static int errno_of_status(int status)
+{
+    switch (status) {
+    case 400:
+        return -EINVAL;
+    case 401:
+    case 403:
+        return -EACCES;
+    case 404:
+        return -ENOENT;
+    case 409:
+        return -EBUSY;
+    default:
+        return -EIO;
+    }
+}
+
+static int read_answer(const struct http_response *response, json_t **ret, struct error *err)
+{
+    CLEANUP(json_freep) json_t *answer = NULL;
+    int r = response->body.len ? json_parse(buf_bytes(&response->body), &answer, NULL) : 0;
+
+    if (response->status >= 200 && response->status < 300) {
+        if (r < 0) {
+            return error_set(err, -EBADMSG,
+                             "what answers on the socket is not cofferd; check --socket and "
+                             "--state-dir");
+        }
+        if (ret)
+            *ret = TAKE(answer);
+        return 0;
+    }
+    const char *sentence = client_text(answer, "error");
+    if (*sentence == '\0') {
+        return error_set(err, -EIO,
+                         "cofferd refused with status %d and no reason; its log tells more "
+                         "(journalctl -u cofferd)",
+                         response->status);
+    }
+    return error_set(err, errno_of_status(response->status), "%s", sentence);
+}
+
+/* libcurl's own words do not say what to do about a socket that nobody listens on. */
+static int explain_no_answer(const struct instance *instance, int r, struct error *err)
+{
+    if (r == -ETIMEDOUT) {
+        return error_set(err, r,
+                         "cofferd did not answer in time on %s; see coffer status and its log",
+                         instance->socket);
+    }
+    if (r != -ECONNREFUSED && r != -EHOSTUNREACH)
+        return r;
+    bool there = access(instance->socket, F_OK) == 0;
+    if (there && access(instance->socket, R_OK | W_OK) < 0) {
+        return error_set(err, -EACCES, "you may not use %s; run coffer as root or as its owner",
+                         instance->socket);
+    }
+    return error_set(err, -ECONNREFUSED,
+                     "no cofferd answers on %s; start it (systemctl start cofferd, or cofferd) or "
+                     "name another instance with --state-dir or --socket",
+                     instance->socket);
+}
+
+static int send_body(struct http_client *http, const struct client_request *request,
+                     struct http_response *ret, struct error *err)
+{
+    CLEANUP(buf_wipe) struct buf body = BUF_INIT;
+    char url[URL_SIZE];
+    struct http_request message = {
+        .method = request->method,
+        .url = url,
+        .total_timeout_ms = request->timeout_ms,
+    };
+
+    if (request->body && json_write(request->body, &body) < 0)
+        return error_set(err, -ENOMEM, "there is not enough memory for the request");
+    if (message.total_timeout_ms == 0)
+        message.total_timeout_ms =
+            strcmp(request->method, "GET") == 0 ? READ_TIMEOUT_MS : CHANGE_TIMEOUT_MS;
+    message.body = buf_bytes(&body);
+    (void)snprintf(url, sizeof(url), "http://localhost%s", request->path);
+    return http_send(http, &message, ret, err);
+}
+
+int client_call(const struct instance *instance, const struct client_request *request, json_t **ret,
+                struct error *err)
+{
+    CLEANUP(json_freep) json_t *body = request->body;
+    CLEANUP(http_client_freep) struct http_client *http = NULL;
+    CLEANUP(http_response_release) struct http_response response = HTTP_RESPONSE_INIT;
+    struct http_options options = { .unix_socket = instance->socket };
+    int r = http_client_new(&options, &http, err);
+
+    if (r < 0)
+        return r;
+    r = send_body(http, request, &response, err);
+    if (r < 0)
+        return explain_no_answer(instance, r, err);
+    return read_answer(&response, ret, err);
+}

@@ -1,0 +1,216 @@
+/* coffer fs: the list, and what changes it. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "cli/capacity.h"
+#include "cli/cli.h"
+#include "cli/client.h"
+
+#define FILESYSTEMS "/api/v1/filesystems"
+#define CHECK_TIMEOUT_MS (24LL * 3600 * 1000)
+
+static const struct column columns[] = {
+    { "name", "NAME", COLUMN_TEXT },
+    { "uuid", "UUID", COLUMN_TEXT },
+    { "status", "STATUS", COLUMN_STATUS },
+    { "status_text", "STATUS TEXT", COLUMN_TEXT, .hidden = true },
+    { "capacity", "CAPACITY", COLUMN_CAPACITY, .zero_is = "unlimited" },
+    { "used", "USED", COLUMN_CAPACITY },
+    { "free", "FREE", COLUMN_CAPACITY, .hidden = true },
+    { "kms_type", "KMS", COLUMN_TEXT, .hidden = true },
+    { "kms_key", "KMS KEY", COLUMN_TEXT },
+    { "kms_key_version", "KEY VERSION", COLUMN_NUMBER },
+    { "mounted_at", "MOUNTED AT", COLUMN_TEXT },
+    { "store", "STORE", COLUMN_TEXT, .hidden = true },
+    { "meta", "META", COLUMN_TEXT, .hidden = true },
+    { "read_only", "READ ONLY", COLUMN_FLAG, .hidden = true },
+    { NULL, NULL, COLUMN_TEXT },
+};
+
+/* What a person must know about a filesystem that is not simply mounted or stopped. */
+static void print_troubles(const json_t *rows)
+{
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *row = json_array_get(rows, i);
+        const char *status = client_text(row, "status");
+        const char *text = client_text(row, "status_text");
+        if (strcmp(status, "failed") == 0 || strcmp(status, "waiting-for-kms") == 0 ||
+            json_is_true(json_object_get(row, "read_only")))
+            (void)fprintf(stderr, "%s: %s\n", client_text(row, "name"), *text ? text : status);
+    }
+}
+
+int cmd_fs_list(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *rows = NULL;
+    struct client_request request = { .method = "GET", .path = FILESYSTEMS };
+    int r = client_call(&cli->instance, &request, &rows, err);
+
+    if (r == 0)
+        r = table_print(stdout, columns, rows, &cli->list, err);
+    if (r == 0 && cli->list.format == TABLE_VIEW)
+        print_troubles(rows);
+    return r;
+}
+
+static int put_text(json_t *body, const char *key, const char *text, struct error *err)
+{
+    if (text && json_object_set_new(body, key, json_string(text)) < 0)
+        return error_set(err, -EINVAL, "'%s' is not UTF-8 text; write it anew", text);
+    return 0;
+}
+
+static int put_capacity(json_t *body, const char *text, struct error *err)
+{
+    uint64_t bytes = 0;
+    int r = text ? capacity_parse(text, &bytes, err) : 0;
+
+    if (r < 0)
+        return r;
+    if (bytes > INT64_MAX)
+        return error_set(err, -EINVAL, "'%s' is too much; the largest capacity is 7EiB", text);
+    if (json_object_set_new(body, "capacity", json_integer((json_int_t)bytes)) < 0)
+        return error_set(err, -ENOMEM, "there is not enough memory for the request");
+    return 0;
+}
+
+static int fill_add(json_t *body, const struct cli *cli, struct error *err)
+{
+    int r = put_text(body, "name", cli_word(cli, 0), err);
+
+    if (r == 0)
+        r = put_capacity(body, cli_word(cli, 1), err);
+    if (r == 0)
+        r = put_text(body, "store", arguments_value(&cli->arguments, "store"), err);
+    if (r == 0)
+        r = put_text(body, "meta", arguments_value(&cli->arguments, "meta"), err);
+    if (r == 0 && arguments_has(&cli->arguments, "allow-no-kms"))
+        r = json_object_set_new(body, "allow_no_kms", json_true());
+    return r;
+}
+
+static void print_wrapped_by(const json_t *row)
+{
+    const json_t *version = json_object_get(row, "kms_key_version");
+    const char *type = client_text(row, "kms_type");
+
+    if (strcmp(type, "local") == 0) {
+        (void)puts("Its key is wrapped by a local key only: whoever reads the state folder can "
+                   "read the filesystem.");
+        return;
+    }
+    (void)printf("Its key is wrapped by the %s key %s", type, client_text(row, "kms_key"));
+    if (json_is_integer(version) && json_integer_value(version) > 0)
+        (void)printf(", version %lld", (long long)json_integer_value(version));
+    (void)puts(".");
+}
+
+int cmd_fs_add(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *body = json_object();
+    CLEANUP(json_freep) json_t *row = NULL;
+    int r = fill_add(body, cli, err);
+
+    if (r < 0)
+        return r;
+    struct client_request request = { .method = "POST", .path = FILESYSTEMS };
+    request.body = TAKE(body);
+    r = client_call(&cli->instance, &request, &row, err);
+    if (r < 0)
+        return r;
+    if (cli->json)
+        return cli_print_json(row, err);
+    (void)printf("Filesystem %s was added, uuid %s. ", cli_word(cli, 0), client_text(row, "uuid"));
+    print_wrapped_by(row);
+    return 0;
+}
+
+int cmd_fs_remove(struct cli *cli, struct error *err)
+{
+    char path[CLIENT_PATH_SIZE];
+    char question[256];
+    const char *name = cli_word(cli, 0);
+    int r = client_filesystem_path(name, "", path, err);
+
+    if (r < 0)
+        return r;
+    (void)snprintf(question, sizeof(question),
+                   "Remove filesystem %s with all its data? Nothing brings it back.", name);
+    if (!arguments_has(&cli->arguments, "force") && !cli_confirm(question))
+        return error_set(err, -ECANCELED, "nothing was removed; answer y to remove %s", name);
+    struct client_request request = { .method = "DELETE", .path = path };
+    r = client_call(&cli->instance, &request, NULL, err);
+    if (r == 0)
+        (void)printf("Filesystem %s was removed, with its data and its key.\n", name);
+    return r;
+}
+
+int cmd_fs_adopt(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *body = json_object();
+    CLEANUP(json_freep) json_t *row = NULL;
+    const char *name = arguments_value(&cli->arguments, "name");
+    int r = put_text(body, "meta", cli_word(cli, 0), err);
+
+    if (r == 0)
+        r = put_text(body, "store", cli_word(cli, 1), err);
+    if (r == 0)
+        r = put_text(body, "name", name ? name : "adopted", err);
+    if (r < 0)
+        return r;
+    struct client_request request = { .method = "POST", .path = FILESYSTEMS "/adopt" };
+    request.body = TAKE(body);
+    r = client_call(&cli->instance, &request, &row, err);
+    if (r < 0)
+        return r;
+    if (cli->json)
+        return cli_print_json(row, err);
+    (void)printf("Filesystem %s was adopted, uuid %s. ", client_text(row, "name"),
+                 client_text(row, "uuid"));
+    print_wrapped_by(row);
+    return 0;
+}
+
+static void print_report(const json_t *report)
+{
+    for (size_t i = 0; i < json_array_size(report); i++) {
+        const json_t *line = json_array_get(report, i);
+        const char *text = json_string_value(line);
+        (void)puts(text ? text : client_text(line, "text"));
+    }
+}
+
+int cmd_fs_check(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *answer = NULL;
+    char path[CLIENT_PATH_SIZE];
+    const char *name = cli_word(cli, 0);
+    int r = client_filesystem_path(name, "/check", path, err);
+
+    if (r < 0)
+        return r;
+    struct client_request request = {
+        .method = "POST",
+        .path = path,
+        .body = json_pack("{s:b}", "read_data", arguments_has(&cli->arguments, "read-data")),
+        .timeout_ms = CHECK_TIMEOUT_MS,
+    };
+    r = client_call(&cli->instance, &request, &answer, err);
+    if (r < 0)
+        return r;
+    long long faults = (long long)json_integer_value(json_object_get(answer, "faults"));
+    if (cli->json)
+        r = cli_print_json(answer, err);
+    else
+        print_report(json_object_get(answer, "report"));
+    if (r == 0 && faults > 0)
+        return error_set(err, -EUCLEAN,
+                         "filesystem %s has %lld faults; keep a copy of its store "
+                         "and metadata before anything else",
+                         name, faults);
+    if (r == 0 && !cli->json)
+        (void)printf("Filesystem %s has no faults.\n", name);
+    return r;
+}

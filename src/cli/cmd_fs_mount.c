@@ -1,0 +1,31 @@
+/* coffer fs mount and umount. */
+#include <stdio.h>
+
+#include "cli/cli.h"
+#include "cli/mounting.h"
+
+int cmd_fs_mount(struct cli *cli, struct error *err)
+{
+    char folder[PATH_MAX];
+    struct mounting mounting = {
+        .name = cli_word(cli, 0),
+        .folder = cli_word(cli, 1),
+        .take_over = arguments_has(&cli->arguments, "take-over"),
+    };
+    int r = mounting_mount(&cli->instance, &mounting, folder, err);
+
+    if (r == 0)
+        (void)printf("Filesystem %s is mounted at %s.\n", mounting.name, folder);
+    return r;
+}
+
+int cmd_fs_umount(struct cli *cli, struct error *err)
+{
+    char name[MOUNTING_NAME_SIZE];
+    int r = mounting_umount(&cli->instance, cli_word(cli, 0), name, err);
+
+    if (r == 0)
+        (void)printf("Filesystem %s is unmounted and stopped; its key has left the memory.\n",
+                     name);
+    return r;
+}

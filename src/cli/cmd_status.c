@@ -1,0 +1,77 @@
+/* coffer status. */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "cli/cli.h"
+#include "cli/client.h"
+
+static void print_since(const json_t *status)
+{
+    const json_t *value = json_object_get(status, "started_at");
+    const char *text = json_string_value(value);
+    char room[40] = "";
+
+    if (json_is_integer(value)) {
+        time_t seconds = (time_t)json_integer_value(value);
+        struct tm when;
+        if (localtime_r(&seconds, &when))
+            (void)strftime(room, sizeof(room), "%F %T %z", &when);
+        text = room;
+    }
+    if (text)
+        (void)printf("%-12s: since %s\n", "Running", text);
+}
+
+static void print_kms_line(const json_t *kms)
+{
+    const char *type = client_text(kms, "type");
+    const char *address = json_string_value(json_array_get(json_object_get(kms, "addresses"), 0));
+
+    if (!json_is_true(json_object_get(kms, "configured"))) {
+        (void)printf("%-12s: not configured; see coffer security kms set --help\n", "KMS");
+        return;
+    }
+    (void)printf("%-12s: %s %s, key %s, ", "KMS", strcmp(type, "vault") == 0 ? "Vault" : "KMIP",
+                 address ? address : "", client_text(kms, "key"));
+    if (json_is_true(json_object_get(kms, "reachable")))
+        (void)puts("reachable");
+    else
+        (void)printf("not reachable: %s\n", client_text(kms, "error"));
+}
+
+static void print_alerts(const json_t *alerts)
+{
+    size_t n = json_array_size(alerts);
+
+    (void)printf("%-12s: %zu\n", "Alerts", n);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *alert = json_array_get(alerts, i);
+        (void)printf("  %s %s: %s\n", client_text(alert, "severity"), client_text(alert, "type"),
+                     client_text(alert, "text"));
+    }
+}
+
+int cmd_status(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *status = NULL;
+    struct client_request request = { .method = "GET", .path = "/api/v1/status" };
+    int r = client_call(&cli->instance, &request, &status, err);
+
+    if (r < 0)
+        return r;
+    if (cli->json)
+        return cli_print_json(status, err);
+    (void)printf("%-12s: coffer %s, process %lld\n", "Version", client_text(status, "version"),
+                 (long long)json_integer_value(json_object_get(status, "pid")));
+    print_since(status);
+    (void)printf("%-12s: %s\n", "State", client_text(status, "state_dir"));
+    (void)printf("%-12s: %s\n", "Socket", client_text(status, "socket"));
+    print_kms_line(json_object_get(status, "kms"));
+    (void)printf("%-12s: %lld, %lld of them mounted\n", "Filesystems",
+                 (long long)json_integer_value(json_object_get(status, "filesystems")),
+                 (long long)json_integer_value(json_object_get(status, "mounted")));
+    print_alerts(json_object_get(status, "alerts"));
+    return 0;
+}

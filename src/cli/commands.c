@@ -1,0 +1,307 @@
+/* Every command that there is, with what it takes. Help, completion and the manual page's test
+ * read this table too. */
+#include "cli/cli.h"
+
+#include <string.h>
+
+#define END_OF_OPTIONS                                                                             \
+    {                                                                                              \
+        .name = NULL                                                                               \
+    }
+#define END_OF_ARGUMENTS                                                                           \
+    {                                                                                              \
+        .name = NULL                                                                               \
+    }
+
+const struct option_spec cli_common_options[] = {
+    { 0, "state-dir", "dir", "the instance whose state is there (COFFER_STATE_DIR)" },
+    { 0, "socket", "path", "the instance that listens there (COFFER_SOCKET)" },
+    { 0, "user", NULL, "as root, the user's own instance (cofferd --user)" },
+    { 0, "color", "when", "auto, enabled or disabled (COFFER_CLI_COLOR, NO_COLOR)" },
+    { 'h', "help", NULL, "show this text" },
+    { 0, "version", NULL, "show the version" },
+    END_OF_OPTIONS,
+};
+
+const struct option_spec cli_json_options[] = {
+    { 'J', "json", NULL, "print JSON, as the REST interface gives it" },
+    END_OF_OPTIONS,
+};
+
+const struct option_spec cli_list_options[] = {
+    { 'f', "format", "format", "view, csv, markdown or json" },
+    { 'o', "output", "columns", "the columns to show, separated by commas" },
+    { 's', "sort", "columns", "the columns to sort by, -column for descending order" },
+    { 'F', "filter", "column=value", "only rows with this value (=~value: without it)" },
+    { 'v', "verbose", NULL, "show all columns" },
+    { 'R', "raw-units", NULL, "show capacities in bytes" },
+    { 0, "no-header", NULL, "leave out the line of names" },
+    END_OF_OPTIONS,
+};
+
+static const struct option_spec kms_set_options[] = {
+    { 0, "token", "token", "vault: the token; - reads it from standard input" },
+    { 0, "token-file", "file", "vault: a file that holds the token; - is standard input" },
+    { 0, "namespace", "namespace", "vault: the namespace" },
+    { 0, "transit-path", "path", "vault: where the transit engine is mounted [transit]" },
+    { 0, "insecure-http", NULL, "vault: allow http:// to another host; raises an alert" },
+    { 0, "client-cert", "pem", "kmip: file with the client certificate (mandatory)" },
+    { 0, "client-key", "pem", "kmip: file with the client's private key (mandatory)" },
+    { 0, "ca-cert", "pem", "kmip: file with the CA of the server [the system's CAs]" },
+    END_OF_OPTIONS,
+};
+
+static const struct argument_spec kms_set_arguments[] = {
+    { "type", "vault or kmip", false },
+    { "address", "a URL for vault, hostname:port for kmip", false },
+    { "key-identifier", "the name of the transit key, or the UID of the KMIP key", false },
+    { "-", "vault: read the token from standard input", true },
+    END_OF_ARGUMENTS,
+};
+
+static const struct option_spec fs_add_options[] = {
+    { 0, "store", "url", "where the data goes: dir:/path [below the state folder]" },
+    { 0, "meta", "url", "where the metadata goes: lmdb:/path [below the state folder]" },
+    { 0, "allow-no-kms", NULL, "without a KMS, keep the key in a local file; not secure" },
+    END_OF_OPTIONS,
+};
+
+static const struct argument_spec fs_add_arguments[] = {
+    { "name", "at most 32 characters, without / and \\", false },
+    { "capacity", "the limit, for example 10GB or 1TiB [unlimited]", true },
+    END_OF_ARGUMENTS,
+};
+
+static const struct option_spec fs_mount_options[] = {
+    { 0, "take-over", NULL, "write although the store was last written from elsewhere" },
+    END_OF_OPTIONS,
+};
+
+static const struct argument_spec fs_mount_arguments[] = {
+    { "name", "the filesystem", false },
+    { "dir", "the folder to mount it on", false },
+    END_OF_ARGUMENTS,
+};
+
+static const struct argument_spec fs_umount_arguments[] = {
+    { "name", "the filesystem, or the folder it is mounted on", false },
+    END_OF_ARGUMENTS,
+};
+
+static const struct option_spec fs_remove_options[] = {
+    { 'f', "force", NULL, "do not ask" },
+    END_OF_OPTIONS,
+};
+
+static const struct argument_spec fs_name_arguments[] = {
+    { "name", "the filesystem", false },
+    END_OF_ARGUMENTS,
+};
+
+static const struct argument_spec fs_adopt_arguments[] = {
+    { "metadata", "its metadata: lmdb:/path", false },
+    { "store", "its data: dir:/path", false },
+    END_OF_ARGUMENTS,
+};
+
+static const struct option_spec fs_adopt_options[] = {
+    { 0, "name", "name", "the name that it gets [adopted]" },
+    END_OF_OPTIONS,
+};
+
+static const struct option_spec fs_check_options[] = {
+    { 0, "read-data", NULL, "also read and verify every block of data" },
+    END_OF_OPTIONS,
+};
+
+static const struct argument_spec help_arguments[] = {
+    { "command", "the words of the command", true },
+    { "command", NULL, true },
+    { "command", NULL, true },
+    END_OF_ARGUMENTS,
+};
+
+static const struct command commands[] = {
+    {
+        .path = "",
+        .summary = "Encrypted filesystems whose keys your key server wraps",
+    },
+    {
+        .path = "status",
+        .summary = "Shows the instance, its KMS, its filesystems and its alerts",
+        .prints_json = true,
+        .run = cmd_status,
+    },
+    {
+        .path = "security",
+        .summary = "Key management",
+    },
+    {
+        .path = "security kms",
+        .summary = "Shows the KMS; its sub-command configures it",
+        .prints_json = true,
+        .run = cmd_kms_show,
+    },
+    {
+        .path = "security kms set",
+        .aliases = "add update",
+        .summary = "Adds or updates the KMS, after checking that it works",
+        .details =
+            "The key must be there and the server must be reachable: coffer reads the key and "
+            "wraps\nand unwraps a trial value before it stores anything. A set that fails "
+            "changes nothing.\n\n"
+            "Without --token, --token-file and -, the token of a vault comes from "
+            "COFFER_KMS_TOKEN,\nor is asked for on the terminal.",
+        .arguments = kms_set_arguments,
+        .options = kms_set_options,
+        .prints_json = true,
+        .run = cmd_kms_set,
+    },
+    {
+        .path = "fs",
+        .aliases = "filesystem filesystems",
+        .summary = "Lists the filesystems; its sub-commands change them",
+        .lists = true,
+        .prints_json = true,
+        .run = cmd_fs_list,
+    },
+    {
+        .path = "fs list",
+        .aliases = "ls",
+        .summary = "Lists the filesystems",
+        .lists = true,
+        .prints_json = true,
+        .run = cmd_fs_list,
+    },
+    {
+        .path = "fs add",
+        .aliases = "create new",
+        .summary = "Adds a filesystem with a new key, which the KMS wraps",
+        .arguments = fs_add_arguments,
+        .options = fs_add_options,
+        .prints_json = true,
+        .run = cmd_fs_add,
+    },
+    {
+        .path = "fs mount",
+        .summary = "Starts a filesystem and mounts it",
+        .details = "mount -t coffer <name> <dir> does the same.",
+        .arguments = fs_mount_arguments,
+        .options = fs_mount_options,
+        .run = cmd_fs_mount,
+    },
+    {
+        .path = "fs umount",
+        .aliases = "unmount",
+        .summary = "Unmounts a filesystem and stops it; its key leaves the memory",
+        .arguments = fs_umount_arguments,
+        .run = cmd_fs_umount,
+    },
+    {
+        .path = "fs remove",
+        .aliases = "delete destroy rm",
+        .summary = "Removes a filesystem, its data and its wrapped key",
+        .details = "The filesystem must not be mounted. Nothing brings it back.",
+        .arguments = fs_name_arguments,
+        .options = fs_remove_options,
+        .run = cmd_fs_remove,
+    },
+    {
+        .path = "fs adopt",
+        .summary = "Brings a filesystem back whose entry in the registry was lost",
+        .details = "Its key ring is read from the metadata and the store, and its key is unwrapped "
+                   "by the\nconfigured KMS.",
+        .arguments = fs_adopt_arguments,
+        .options = fs_adopt_options,
+        .prints_json = true,
+        .run = cmd_fs_adopt,
+    },
+    {
+        .path = "fs check",
+        .aliases = "fsck",
+        .summary = "Compares metadata, data and counts; exit code 0 only without faults",
+        .arguments = fs_name_arguments,
+        .options = fs_check_options,
+        .prints_json = true,
+        .run = cmd_fs_check,
+    },
+    {
+        .path = "help",
+        .summary = "Shows how a command is used",
+        .arguments = help_arguments,
+        .run = cmd_help,
+    },
+};
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+const struct command *cli_commands(size_t *ret_count)
+{
+    *ret_count = N_COMMANDS;
+    return commands;
+}
+
+const struct command *cli_command_find(const char *path)
+{
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        if (strcmp(commands[i].path, path) == 0)
+            return &commands[i];
+    }
+    return NULL;
+}
+
+void cli_option_tables(const struct command *command, struct option_tables *ret)
+{
+    *ret = (struct option_tables){ .count = 0 };
+    if (command->options)
+        ret->tables[ret->count++] = command->options;
+    if (command->lists)
+        ret->tables[ret->count++] = cli_list_options;
+    if (command->prints_json)
+        ret->tables[ret->count++] = cli_json_options;
+    ret->tables[ret->count++] = cli_common_options;
+}
+
+const char *cli_last_word(const struct command *command)
+{
+    const char *blank = strrchr(command->path, ' ');
+
+    return blank ? blank + 1 : command->path;
+}
+
+const struct command *cli_next_child(const struct command *parent, const struct command *before)
+{
+    size_t len = strlen(parent->path);
+
+    for (const struct command *c = before ? before + 1 : commands; c < commands + N_COMMANDS; c++) {
+        const char *rest = c->path + len;
+        if (c == parent || strncmp(c->path, parent->path, len) != 0)
+            continue;
+        if (len > 0 && *rest++ != ' ')
+            continue;
+        if (*rest != '\0' && !strchr(rest, ' '))
+            return c;
+    }
+    return NULL;
+}
+
+static bool is_alias(const char *aliases, const char *word)
+{
+    size_t len = strlen(word);
+
+    while (aliases && *aliases != '\0') {
+        size_t alias_len = strcspn(aliases, " ");
+        if (alias_len == len && memcmp(aliases, word, len) == 0)
+            return true;
+        aliases += alias_len + (aliases[alias_len] == ' ');
+    }
+    return false;
+}
+
+const struct command *cli_child(const struct command *parent, const char *word)
+{
+    for (const struct command *c = cli_next_child(parent, NULL); c; c = cli_next_child(parent, c)) {
+        if (strcmp(cli_last_word(c), word) == 0 || is_alias(c->aliases, word))
+            return c;
+    }
+    return NULL;
+}

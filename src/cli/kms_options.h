@@ -1,0 +1,30 @@
+/* kms_options.h - what "security kms set" is given, checked before anybody is contacted: which
+ * parameters each type of KMS needs and which it must not have.
+ *
+ * Errors     -EINVAL: one sentence for each rule, which says what to give instead.
+ * Ownership  texts are borrowed from the command line.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/error.h"
+
+struct kms_options {
+    const char *type;
+    const char *address;
+    const char *key;
+    const char *token;      /* "-": standard input */
+    const char *token_file; /* "-": likewise */
+    bool token_from_stdin;  /* the word "-" */
+    const char *namespace;
+    const char *transit_path;
+    const char *client_cert; /* paths of PEM files */
+    const char *client_key;
+    const char *ca_cert;
+    bool insecure_http;
+};
+
+bool kms_options_is_vault(const struct kms_options *options);
+
+int kms_options_check(const struct kms_options *options, struct error *err);

@@ -1,0 +1,110 @@
+/* mount.coffer NAME DIR [-sfnv] [-o options]: the arguments of mount(8)'s helpers, see mount(8),
+ * "External helpers". The instance is found by -o state_dir=, socket=, or the environment. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "cli/mounting.h"
+
+/* The exit codes of mount(8). */
+#define EXIT_MOUNT_USAGE 1
+#define EXIT_MOUNT_FAILED 32
+
+struct helper {
+    struct mounting mounting;
+    const char *state_dir;
+    const char *socket;
+    bool only_pretend; /* -f */
+    bool is_user;
+};
+
+/* What is not here (rw, auto, nofail, _netdev, x-...) means something to mount(8), not to us. */
+static void read_option(struct helper *helper, char *option)
+{
+    static const struct {
+        const char *name;
+        unsigned long flag;
+    } flags[] = {
+        { "ro", MS_RDONLY },     { "nosuid", MS_NOSUID },   { "nodev", MS_NODEV },
+        { "noexec", MS_NOEXEC }, { "noatime", MS_NOATIME }, { "nodiratime", MS_NODIRATIME },
+    };
+
+    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+        if (strcmp(option, flags[i].name) == 0)
+            helper->mounting.flags |= flags[i].flag;
+    }
+    if (strncmp(option, "state_dir=", 10) == 0)
+        helper->state_dir = option + 10;
+    else if (strncmp(option, "socket=", 7) == 0)
+        helper->socket = option + 7;
+    else if (strcmp(option, "user_instance") == 0)
+        helper->is_user = true;
+    else if (strcmp(option, "take_over") == 0)
+        helper->mounting.take_over = true;
+}
+
+static void read_options(struct helper *helper, char *text)
+{
+    char *rest = NULL;
+
+    for (char *option = strtok_r(text, ",", &rest); option; option = strtok_r(NULL, ",", &rest))
+        read_option(helper, option);
+}
+
+static int usage(FILE *out, int code)
+{
+    (void)fputs("Usage: mount.coffer <name> <dir> [-sfnv] [-o options]\n"
+                "\n"
+                "What mount -t coffer calls. Options, separated by commas:\n"
+                "  state_dir=<dir>, socket=<path>, user_instance   which instance\n"
+                "  take_over   write although the store was last written from elsewhere\n"
+                "  ro, nosuid, nodev, noexec, noatime, nodiratime  as for every mount\n",
+                out);
+    return code;
+}
+
+/* 0: go on; else the exit code. */
+static int read_arguments(int argc, char **argv, struct helper *helper)
+{
+    int letter;
+
+    while ((letter = getopt(argc, argv, "sfnvho:t:N:")) != -1) {
+        if (letter == 'o')
+            read_options(helper, optarg);
+        else if (letter == 'f')
+            helper->only_pretend = true;
+        else if (letter == 'h')
+            return usage(stdout, -1);
+        else if (letter == '?')
+            return usage(stderr, EXIT_MOUNT_USAGE);
+    }
+    if (argc - optind != 2)
+        return usage(stderr, EXIT_MOUNT_USAGE);
+    helper->mounting.name = argv[optind];
+    helper->mounting.folder = argv[optind + 1];
+    return 0;
+}
+
+int mount_helper_main(int argc, char **argv)
+{
+    struct helper helper = { .only_pretend = false };
+    struct instance instance;
+    struct error err = { .code = 0 };
+    char folder[PATH_MAX];
+    int code = read_arguments(argc, argv, &helper);
+
+    if (code != 0)
+        return code < 0 ? EXIT_SUCCESS : code;
+    int r = instance_init(&instance, helper.state_dir, helper.socket, helper.is_user, &err);
+    if (r == 0 && !helper.only_pretend)
+        r = mounting_mount(&instance, &helper.mounting, folder, &err);
+    if (r < 0) {
+        (void)fprintf(stderr, "mount.coffer: %s\n", err.text);
+        return EXIT_MOUNT_FAILED;
+    }
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,144 @@
+#include "cli/secret_input.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <termios.h>
+
+#include "base/cleanup.h"
+#include "base/file_io.h"
+
+#define TOKEN_MAX 8192u
+#define PEM_MAX (64u * 1024u)
+#define INTERRUPT 3 /* what Ctrl-C sends while the terminal makes no signals of it */
+
+static int take_token(struct bytes text, const char *source, struct secret *ret, struct error *err)
+{
+    while (text.len > 0 && (text.data[text.len - 1] == '\n' || text.data[text.len - 1] == '\r'))
+        text.len--;
+    if (text.len == 0)
+        return error_set(err, -EINVAL, "%s holds no token; put the token there", source);
+    if (text.len > TOKEN_MAX)
+        return error_set(err, -EINVAL, "%s is too long for a token; check that it is the right one",
+                         source);
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] <= ' ' || text.data[i] >= 0x7f)
+            return error_set(err, -EINVAL,
+                             "%s does not hold just a token: there are blanks, several lines or "
+                             "other characters in it; put the token alone there",
+                             source);
+    }
+    if (secret_assign(ret, text) < 0)
+        return error_set(err, -ENOMEM,
+                         "there is not enough locked memory for the token; raise "
+                         "ulimit -l");
+    return 0;
+}
+
+int secret_input_token_text(const char *text, const char *source, struct secret *ret,
+                            struct error *err)
+{
+    return take_token((struct bytes){ (const uint8_t *)text, strlen(text) }, source, ret, err);
+}
+
+int secret_input_token_file(const char *path, struct secret *ret, struct error *err)
+{
+    bool is_stdin = strcmp(path, "-") == 0;
+    CLEANUP(buf_wipe) struct buf text = BUF_INIT;
+    int r = file_read(is_stdin ? "/dev/stdin" : path, TOKEN_MAX + 2, &text, err);
+
+    if (r == -EFBIG)
+        return error_set(err, r, "%s is too long for a token; check that it is the right file",
+                         path);
+    if (r < 0)
+        return error_prefix(err, r, "the token cannot be read; check --token-file");
+    return take_token(buf_bytes(&text), is_stdin ? "standard input" : path, ret, err);
+}
+
+/* One line, however the terminal delivers it. */
+static int read_line(int fd, char *room, size_t size, size_t *ret_len)
+{
+    size_t len = 0;
+
+    while (len < size) {
+        ssize_t n = read(fd, room + len, 1);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0 || room[len] == '\n')
+            break;
+        if (room[len] == INTERRUPT)
+            return -EINTR;
+        len++;
+    }
+    *ret_len = len;
+    return 0;
+}
+
+int secret_input_prompt(const char *question, struct secret *ret, struct error *err)
+{
+    CLEANUP(close_fd) int fd = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+    struct termios before;
+    struct secret line = SECRET_INIT;
+
+    if (fd < 0 || tcgetattr(fd, &before) < 0)
+        return error_set(err, -ENOTTY, "there is no terminal to ask on");
+    if (secret_new(&line, TOKEN_MAX) < 0)
+        return error_set(err, -ENOMEM, "there is not enough locked memory; raise ulimit -l");
+
+    /* No signals either, so that the echo always comes back. */
+    struct termios silent = before;
+    silent.c_lflag &= ~(tcflag_t)(ECHO | ISIG);
+    size_t len = 0;
+    int r = tcsetattr(fd, TCSAFLUSH, &silent) < 0 ? -errno : 0;
+    if (r == 0) {
+        (void)dprintf(fd, "%s: ", question);
+        r = read_line(fd, (char *)line.data, TOKEN_MAX, &len);
+        (void)dprintf(fd, "\n");
+        (void)tcsetattr(fd, TCSAFLUSH, &before); /* nothing better to do if it fails */
+    }
+    if (r == 0)
+        r = take_token((struct bytes){ line.data, len }, "the answer", ret, err);
+    else
+        (void)error_set(err, r, "the question was not answered; nothing was changed");
+    secret_release(&line);
+    return r;
+}
+
+static bool contains(struct bytes text, const char *part)
+{
+    return memmem(text.data, text.len, part, strlen(part)) != NULL;
+}
+
+int secret_input_pem(const char *path, const char *what, bool is_key, struct secret *ret,
+                     struct error *err)
+{
+    CLEANUP(buf_wipe) struct buf text = BUF_INIT;
+    int r = file_read(path, PEM_MAX, &text, err);
+    struct bytes pem = buf_bytes(&text);
+
+    if (r < 0)
+        return error_prefix(err, r, "the %s cannot be read; check its path", what);
+    if (is_key && contains(pem, "ENCRYPTED"))
+        return error_set(err, -EINVAL,
+                         "the %s in %s is protected by a passphrase; give one without "
+                         "(openssl pkey -in %s -out new.pem)",
+                         what, path, path);
+    if (!contains(pem, is_key ? "PRIVATE KEY-----" : "-----BEGIN CERTIFICATE-----"))
+        return error_set(err, -EINVAL, "there is no %s in PEM form in %s; check the file", what,
+                         path);
+    for (size_t i = 0; i < pem.len; i++) {
+        if (pem.data[i] == '\0' || pem.data[i] >= 0x80)
+            return error_set(err, -EINVAL,
+                             "%s is not a PEM file; convert it (openssl x509 -inform der, openssl "
+                             "pkey -inform der)",
+                             path);
+    }
+    if (secret_assign(ret, pem) < 0)
+        return error_set(err, -ENOMEM,
+                         "there is not enough locked memory for the %s; raise "
+                         "ulimit -l",
+                         what);
+    return 0;
+}

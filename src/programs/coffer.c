@@ -1,0 +1,7 @@
+/* coffer - the command line of administrators. */
+#include "cli/cli.h"
+
+int main(int argc, char **argv)
+{
+    return cli_main(argc, argv);
+}
