@@ -123,6 +123,15 @@ static int keep(struct arguments *arguments, int found, const struct option_give
     return 0;
 }
 
+static int point_to_help(const struct command *command, int r, struct error *err)
+{
+    size_t len = strlen(err->text);
+
+    (void)snprintf(err->text + len, sizeof(err->text) - len, "; see coffer%s%s --help",
+                   *command->path ? " " : "", command->path);
+    return r;
+}
+
 static int read_arguments(const struct line *line, struct cli *cli, struct error *err)
 {
     struct option_scan scan = { .argv = line->argv, .argc = line->argc, .at = 1 };
@@ -134,6 +143,8 @@ static int read_arguments(const struct line *line, struct cli *cli, struct error
         int found = option_next(&scan, &tables, &given, err);
         if (found == OPTION_END)
             return 0;
+        if (found < 0)
+            return point_to_help(cli->command, found, err);
         if (found == OPTION_WORD && line->leads_to_command[scan.at - 1])
             continue;
         if (found > 0)

@@ -32,7 +32,7 @@ static void capacity_knows_decimal_and_binary_units(void **state)
         { "1.5TiB", (UINT64_C(1) << 40) + (UINT64_C(1) << 39) },
         { "0.1KiB", 102 },
         { "15EiB", UINT64_C(15) << 60 },
-        { "1.999999999EiB", (UINT64_C(1) << 60) + UINT64_C(1152921503453925462) },
+        { "1.999999999EiB", (UINT64_C(1) << 60) + UINT64_C(1152921503453925471) },
         { "unlimited", 0 },
     };
     (void)state;
