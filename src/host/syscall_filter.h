@@ -1,0 +1,12 @@
+/* syscall_filter.h - the system calls that a worker needs, and death for any other.
+ *
+ * No program can be started, no process made, no socket opened, nobody's identity changed.
+ *
+ * Errors     negative errno and a sentence.
+ * Threads    holds for all that the process has.
+ */
+#pragma once
+
+#include "base/error.h"
+
+int syscall_filter_enter(struct error *err);
