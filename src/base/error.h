@@ -21,3 +21,6 @@ int error_set(struct error *err, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 int error_prefix(struct error *err, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Keeps the sentence and changes the code, where a layer sorts errors anew. */
+int error_recode(struct error *err, int code);

@@ -1,0 +1,685 @@
+/* vault.c - HashiCorp Vault and OpenBao: the transit engine over HTTP.
+ *
+ * A key is always read before it is used to encrypt: encrypt silently makes a missing key where
+ * the policy lets it. URLs are built from names that were checked, and are never followed
+ * elsewhere but for a standby's 307, by hand, to an address that would itself be accepted. */
+#include "keys/providers.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/encoding.h"
+#include "keys/address_list.h"
+#include "keys/vault/answers.h"
+#include "net/http.h"
+#include "net/json.h"
+
+#define TYPE_NAME "vault"
+#define DEFAULT_MOUNT "transit"
+#define TOKEN_MAX 1024u
+#define CONNECT_TIMEOUT_MS 3000
+#define MAX_ANSWER (1024u * 1024u)
+#define MAX_REDIRECTS 2u
+#define BATCH_MAX 128u
+#define PATH_SIZE (2 * WRAPPED_NAME_SIZE + 32)
+#define URL_SIZE (WRAPPED_ADDRESSES_SIZE + PATH_SIZE + 8)
+
+/* Which key, of which engine, in which namespace. */
+struct key_place {
+    const char *kms_namespace;
+    const char *mount_path;
+    const char *key_name;
+};
+
+struct vault_provider {
+    struct key_provider base;
+    struct key_provider_config config;
+    struct address_list addresses;
+    struct http_client *http;
+};
+
+static struct vault_provider *vault_provider(struct key_provider *provider)
+{
+    return (struct vault_provider *)provider;
+}
+
+/* ------------------------------------------------------------------ names and addresses */
+
+/* Letters, digits, '.', '_' and '-', and '/' between parts if they are allowed; no part is "."
+ * or "..". What passes needs no encoding in a URL. */
+static bool is_name(const char *text, bool allows_parts)
+{
+    for (;;) {
+        size_t len = 0;
+        while (isalnum((unsigned char)text[len]) || (text[len] && strchr("._-", text[len])))
+            len++;
+        if (len == 0 || (len <= 2 && strspn(text, ".") == len))
+            return false;
+        text += len;
+        if (*text == '\0')
+            return true;
+        if (*text != '/' || !allows_parts)
+            return false;
+        text++;
+    }
+}
+
+static int check_place(const struct key_place *place, struct error *err)
+{
+    if (!is_name(place->key_name, false))
+        return error_set(err, -EINVAL,
+                         "'%s' is not a name of a Vault key: letters, digits, '.', '_' and '-'",
+                         place->key_name);
+    if (!is_name(place->mount_path, true))
+        return error_set(err, -EINVAL, "'%s' is not a path of a transit engine", place->mount_path);
+    if (place->kms_namespace[0] && !is_name(place->kms_namespace, true))
+        return error_set(err, -EINVAL, "'%s' is not a Vault namespace", place->kms_namespace);
+    return 0;
+}
+
+static bool is_loopback(const char *host, size_t len)
+{
+    struct in_addr address;
+    char text[64];
+
+    if (len >= sizeof(text))
+        return false;
+    (void)snprintf(text, sizeof(text), "%.*s", (int)len, host);
+    if (inet_pton(AF_INET, text, &address) == 1)
+        return ntohl(address.s_addr) >> 24 == 127;
+    return strcmp(text, "localhost") == 0 || strcmp(text, "[::1]") == 0;
+}
+
+/* scheme://host[:port][/prefix], nothing else. */
+static int check_address(const char *address, bool allows_insecure_http, struct error *err)
+{
+    bool is_https = strncmp(address, "https://", 8) == 0;
+    bool is_http = strncmp(address, "http://", 7) == 0;
+
+    if (!is_https && !is_http)
+        return error_set(err, -EINVAL,
+                         "'%s' is not the URL of a Vault server, such as https://vault:8200",
+                         address);
+    const char *host = address + (is_https ? 8 : 7);
+    size_t authority_len = strcspn(host, "/");
+    for (const char *at = host; *at; at++)
+        if (!isalnum((unsigned char)*at) && !strchr("._-:[]/", *at))
+            return error_set(err, -EINVAL,
+                             "'%s' is not the URL of a Vault server: scheme, host and port only",
+                             address);
+    size_t host_len = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":/");
+    if (host_len == 0 || host_len > authority_len || strstr(host, "//"))
+        return error_set(err, -EINVAL, "'%s' names no host", address);
+    if (is_http && !allows_insecure_http && !is_loopback(host, host_len))
+        return error_set(err, -EINVAL,
+                         "'%s' would send the token and keys in clear: use https://, or allow it "
+                         "with --insecure-http",
+                         address);
+    return 0;
+}
+
+static void strip_trailing(char *text, const char *characters)
+{
+    size_t len = strlen(text);
+
+    while (len > 0 && strchr(characters, text[len - 1]))
+        text[--len] = '\0';
+}
+
+/* ------------------------------------------------------------------ one request */
+
+struct call {
+    struct vault_provider *vault;
+    const char *method;
+    const char *path; /* below /v1/ */
+    const char *key_name;
+    const char *kms_namespace;
+    struct bytes body;
+    bool is_anonymous;              /* sends no token */
+    bool accepts_batch;             /* a 400 that tells of each item is an answer */
+    struct http_response *response; /* out */
+};
+
+static int transport_class(int r)
+{
+    switch (r) {
+    case -EHOSTUNREACH:
+    case -ECONNREFUSED:
+    case -ETIMEDOUT:
+        return -EAGAIN;
+    case -EKEYREJECTED:
+        return -EACCES;
+    case -EFBIG:
+        return -EPROTO;
+    default:
+        return r;
+    }
+}
+
+static int send_to(const struct call *call, const char *base, int64_t deadline_ms,
+                   struct error *err)
+{
+    const struct vault_provider *vault = call->vault;
+    struct http_header headers[3] = { { .name = "X-Vault-Request", .value = "true" } };
+    size_t count = 1;
+    char url[URL_SIZE];
+    int64_t left = deadline_ms - clock_monotonic_ms();
+
+    if (!call->is_anonymous) {
+        headers[count++] =
+            (struct http_header){ .name = "X-Vault-Token", .secret = &vault->config.token };
+        if (call->kms_namespace[0])
+            headers[count++] =
+                (struct http_header){ .name = "X-Vault-Namespace", .value = call->kms_namespace };
+    }
+    int len = snprintf(url, sizeof(url), "%s/v1/%s", base, call->path);
+    if (len < 0 || (size_t)len >= sizeof(url))
+        return error_set(err, -EINVAL, "the URL below %s is too long", base);
+    const struct http_request request = { .method = call->method,
+                                          .url = url,
+                                          .headers = headers,
+                                          .header_count = count,
+                                          .body = call->body,
+                                          .total_timeout_ms = left > 0 ? left : 1 };
+    int r = http_send(vault->http, &request, call->response, err);
+    if (r == -EKEYREJECTED)
+        return error_prefix(err, -EACCES,
+                            "install the certificate of the server's CA on this host or name it "
+                            "with the configuration");
+    return r < 0 ? error_recode(err, transport_class(r)) : 0;
+}
+
+/* Where a 307 leads to, if that is the same question at an address of the same scheme that would
+ * be accepted as configuration. */
+static int redirect_base(const struct call *call, const char *base, char ret[static URL_SIZE],
+                         struct error *err)
+{
+    const char *location = call->response->location;
+    char tail[PATH_SIZE + 8];
+
+    int len = snprintf(tail, sizeof(tail), "/v1/%s", call->path);
+    size_t location_len = strlen(location);
+    bool fits = len > 0 && location_len > (size_t)len && location_len < URL_SIZE &&
+                strcmp(location + location_len - (size_t)len, tail) == 0;
+    bool is_same_scheme =
+        (strncmp(base, "https:", 6) == 0) == (strncmp(location, "https:", 6) == 0);
+    if (!fits || !is_same_scheme)
+        return error_set(err, -EPROTO,
+                         "%s redirects to another place: configure the address of "
+                         "the active server",
+                         base);
+    (void)snprintf(ret, URL_SIZE, "%.*s", (int)(location_len - (size_t)len), location);
+    return check_address(ret, call->vault->config.allows_insecure_http, err);
+}
+
+static int send_following(const struct call *call, struct address_attempt *attempt,
+                          struct error *err)
+{
+    char base[URL_SIZE], next[URL_SIZE];
+
+    (void)snprintf(base, sizeof(base), "%s", attempt->address);
+    for (unsigned hops = 0;; hops++) {
+        int r = send_to(call, base, attempt->deadline_ms, err);
+        if (r < 0 || call->response->status != 307 || hops == MAX_REDIRECTS)
+            return r;
+        r = redirect_base(call, base, next, err);
+        if (r < 0)
+            return r;
+        memcpy(base, next, sizeof(base));
+    }
+}
+
+static int attempt_call(void *arg, struct address_attempt *attempt, struct error *err)
+{
+    const struct call *call = arg;
+    const struct vault_question question = { .address = attempt->address,
+                                             .path = call->path,
+                                             .key_name = call->key_name,
+                                             .kms_namespace = call->kms_namespace };
+    struct http_response *response = call->response;
+
+    int r = send_following(call, attempt, err);
+    if (r < 0)
+        return r;
+    if (call->accepts_batch && response->status == 400 &&
+        vault_is_batch(buf_bytes(&response->body)))
+        return 0;
+    attempt->retry_after_ms =
+        response->retry_after_s < ADDRESS_LIST_LIMIT_MS ? response->retry_after_s * 1000 : 0;
+    return vault_read_status(&question, response->status, buf_bytes(&response->body),
+                             &attempt->is_futile, err);
+}
+
+/* Asks the addresses in turn until one answers. */
+static int ask(struct call *call, struct error *err)
+{
+    return address_list_call(&call->vault->addresses, attempt_call, call, err);
+}
+
+static struct call call_of(struct vault_provider *vault, const struct key_place *place,
+                           const char *method, const char *path, struct http_response *response)
+{
+    return (struct call){ .vault = vault,
+                          .method = method,
+                          .path = path,
+                          .key_name = place->key_name,
+                          .kms_namespace = place->kms_namespace,
+                          .response = response };
+}
+
+static void make_path(char ret[static PATH_SIZE], const struct key_place *place, const char *what)
+{
+    (void)snprintf(ret, PATH_SIZE, "%s/%s/%s", place->mount_path, what, place->key_name);
+}
+
+static struct key_place configured_place(const struct vault_provider *vault)
+{
+    return (struct key_place){ .kms_namespace = vault->config.kms_namespace,
+                               .mount_path = vault->config.mount_path,
+                               .key_name = vault->config.key_name };
+}
+
+static struct key_place wrapped_place(const struct wrapped_key *wrapped)
+{
+    return (struct key_place){ .kms_namespace = wrapped->kms_namespace,
+                               .mount_path =
+                                   wrapped->mount_path[0] ? wrapped->mount_path : DEFAULT_MOUNT,
+                               .key_name = wrapped->key_name };
+}
+
+static bool same_place(const struct key_place *a, const struct key_place *b)
+{
+    return strcmp(a->kms_namespace, b->kms_namespace) == 0 &&
+           strcmp(a->mount_path, b->mount_path) == 0 && strcmp(a->key_name, b->key_name) == 0;
+}
+
+/* ------------------------------------------------------------------ describe, wrap */
+
+static int read_key(struct vault_provider *vault, struct vault_key *ret, struct error *err)
+{
+    CLEANUP(http_response_release) struct http_response response = HTTP_RESPONSE_INIT;
+    const struct key_place place = configured_place(vault);
+    char path[PATH_SIZE];
+
+    make_path(path, &place, "keys");
+    struct call call = call_of(vault, &place, "GET", path, &response);
+    int r = ask(&call, err);
+    if (r < 0)
+        return r;
+    r = vault_read_key(buf_bytes(&response.body), ret, err);
+    return r < 0 ? error_prefix(err, r, "the key '%s'", place.key_name) : 0;
+}
+
+/* What runs there is nice to know; that it does not say is no failure. */
+static void read_server(struct vault_provider *vault, struct key_description *ret)
+{
+    CLEANUP(http_response_release) struct http_response response = HTTP_RESPONSE_INIT;
+    const struct key_place place = configured_place(vault);
+    struct call call =
+        call_of(vault, &place, "GET", "sys/health?standbyok=true&perfstandbyok=true", &response);
+
+    call.is_anonymous = true;
+    if (ask(&call, NULL) == 0)
+        vault_read_server(buf_bytes(&response.body), ret->server, sizeof(ret->server));
+}
+
+static int vault_describe(struct key_provider *provider, struct key_description *ret,
+                          struct error *err)
+{
+    struct key_description description = { .state = "active" };
+    struct vault_key key;
+    int r = read_key(vault_provider(provider), &key, err);
+
+    if (r < 0)
+        return r;
+    memcpy(description.algorithm, key.type, sizeof(description.algorithm));
+    description.latest_version = key.latest_version;
+    description.min_decrypt_version = key.min_decrypt_version;
+    read_server(vault_provider(provider), &description);
+    *ret = description;
+    return 0;
+}
+
+/* {"<name>":"<text>"}; the text may be secret. */
+static int one_member(const char *name, const char *text, size_t len, struct buf *ret)
+{
+    CLEANUP(json_freep) json_t *object = json_object();
+
+    if (!object || json_object_set_new(object, name, json_stringn(text, len)) < 0)
+        return -ENOMEM;
+    return json_write(object, ret);
+}
+
+static int wrap_body(struct bytes plain, struct buf *ret)
+{
+    char text[BASE64_SIZE(WRAPPED_BLOB_MAX)];
+
+    assert(plain.len <= WRAPPED_BLOB_MAX);
+    base64_encode(plain, text);
+    int r = one_member("plaintext", text, strlen(text), ret);
+    memory_wipe(text, sizeof(text));
+    return r;
+}
+
+/* Asks encrypt or rewrap, and fills in all that unwrapping will need. */
+static int ask_ciphertext(struct vault_provider *vault, const char *what, struct bytes body,
+                          struct wrapped_key *ret, struct error *err)
+{
+    CLEANUP(http_response_release) struct http_response response = HTTP_RESPONSE_INIT;
+    const struct key_place place = configured_place(vault);
+    struct wrapped_key wrapped = { .provider = TYPE_NAME, .mode = WRAP_MODE_SERVER };
+    char path[PATH_SIZE];
+
+    make_path(path, &place, what);
+    struct call call = call_of(vault, &place, "POST", path, &response);
+    call.body = body;
+    int r = ask(&call, err);
+    if (r < 0)
+        return r;
+    memcpy(wrapped.addresses, vault->config.addresses, sizeof(wrapped.addresses));
+    memcpy(wrapped.kms_namespace, vault->config.kms_namespace, sizeof(wrapped.kms_namespace));
+    memcpy(wrapped.mount_path, vault->config.mount_path, sizeof(wrapped.mount_path));
+    memcpy(wrapped.key_name, vault->config.key_name, sizeof(wrapped.key_name));
+    r = vault_read_ciphertext(buf_bytes(&response.body), &wrapped, err);
+    if (r == 0)
+        *ret = wrapped;
+    return r;
+}
+
+/* A version below the one just read means that the key was deleted and made anew in between. */
+static int check_version(const struct vault_provider *vault, const struct vault_key *key,
+                         const struct wrapped_key *wrapped, struct error *err)
+{
+    if (wrapped->key_version == 0 || wrapped->key_version >= key->latest_version)
+        return 0;
+    return error_set(err, -EPROTO,
+                     "the key '%s' had version %u and then wrapped with version %u: it was "
+                     "replaced; look into the key server's log",
+                     vault->config.key_name, key->latest_version, wrapped->key_version);
+}
+
+static int vault_wrap(struct key_provider *provider, struct bytes plain, struct wrapped_key *ret,
+                      struct error *err)
+{
+    struct vault_provider *vault = vault_provider(provider);
+    CLEANUP(buf_wipe) struct buf body = BUF_INIT;
+    struct wrapped_key wrapped;
+    struct vault_key key;
+
+    int r = read_key(vault, &key, err);
+    if (r < 0)
+        return r;
+    r = wrap_body(plain, &body);
+    if (r < 0)
+        return error_set(err, r, "not enough memory to wrap a key");
+    r = ask_ciphertext(vault, "encrypt", buf_bytes(&body), &wrapped, err);
+    if (r == 0)
+        r = check_version(vault, &key, &wrapped, err);
+    if (r == 0)
+        *ret = wrapped;
+    return r;
+}
+
+/* ------------------------------------------------------------------ unwrap */
+
+/* Those of a batch: all of one place. */
+struct batch {
+    struct key_place place;
+    size_t count;
+    const struct wrapped_key *wrapped[BATCH_MAX];
+    size_t indexes[BATCH_MAX]; /* in the caller's array */
+};
+
+static json_t *blob_item(const struct wrapped_key *wrapped)
+{
+    json_t *item = json_object();
+
+    if (item &&
+        json_object_set_new(item, "ciphertext",
+                            json_stringn((const char *)wrapped->blob, wrapped->blob_len)) < 0) {
+        json_decref(item);
+        return NULL;
+    }
+    return item;
+}
+
+static int batch_body(const struct batch *batch, struct buf *ret)
+{
+    CLEANUP(json_freep) json_t *object = json_object();
+    json_t *list = json_array();
+
+    if (!object || json_object_set_new(object, "batch_input", list) < 0)
+        return -ENOMEM;
+    for (size_t i = 0; i < batch->count; i++)
+        if (json_array_append_new(list, blob_item(batch->wrapped[i])) < 0)
+            return -ENOMEM;
+    return json_write(object, ret);
+}
+
+static int unwrap_one(struct vault_provider *vault, const struct key_place *place,
+                      const struct wrapped_key *wrapped, struct secret *ret, struct error *err)
+{
+    CLEANUP(http_response_release) struct http_response response = HTTP_RESPONSE_INIT;
+    CLEANUP(buf_release) struct buf body = BUF_INIT;
+    char path[PATH_SIZE];
+
+    int r = one_member("ciphertext", (const char *)wrapped->blob, wrapped->blob_len, &body);
+    if (r < 0)
+        return error_set(err, -EBADMSG, "the wrapped key is not text that Vault made");
+    make_path(path, place, "decrypt");
+    struct call call = call_of(vault, place, "POST", path, &response);
+    call.body = buf_bytes(&body);
+    r = ask(&call, err);
+    return r < 0 ? r : vault_read_plaintext(buf_bytes(&response.body), ret, err);
+}
+
+static int unwrap_each(struct vault_provider *vault, const struct batch *batch,
+                       struct secret *ret_plain, size_t *ret_failed, struct error *err)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        int r = unwrap_one(vault, &batch->place, batch->wrapped[i], &ret_plain[i], err);
+        if (r < 0) {
+            *ret_failed = i;
+            return r;
+        }
+    }
+    return 0;
+}
+
+/* ret_plain has room for batch->count. */
+static int unwrap_batch(struct vault_provider *vault, const struct batch *batch,
+                        struct secret *ret_plain, size_t *ret_failed, struct error *err)
+{
+    CLEANUP(http_response_release) struct http_response response = HTTP_RESPONSE_INIT;
+    CLEANUP(buf_release) struct buf body = BUF_INIT;
+    char path[PATH_SIZE];
+
+    *ret_failed = batch->count;
+    int r = check_place(&batch->place, err);
+    if (r < 0)
+        return r;
+    if (batch->count == 1 || batch_body(batch, &body) < 0)
+        return unwrap_each(vault, batch, ret_plain, ret_failed, err);
+    make_path(path, &batch->place, "decrypt");
+    struct call call = call_of(vault, &batch->place, "POST", path, &response);
+    call.body = buf_bytes(&body);
+    call.accepts_batch = true;
+    r = ask(&call, err);
+    /* Vault 1.6 to 1.9 fail the whole request for one bad blob: find out which. */
+    if (r == -EBADMSG)
+        return unwrap_each(vault, batch, ret_plain, ret_failed, err);
+    if (r < 0)
+        return r;
+    const struct vault_question question = { .address = vault->config.addresses,
+                                             .path = path,
+                                             .key_name = batch->place.key_name,
+                                             .kms_namespace = batch->place.kms_namespace };
+    return vault_read_batch(&question, buf_bytes(&response.body), batch->count, ret_plain,
+                            ret_failed, err);
+}
+
+/* Collects what is not done yet and of the same place as the first such; false: all is done. */
+static bool next_batch(const struct wrapped_key *wrapped, const struct secret *plain, size_t count,
+                       struct batch *ret)
+{
+    ret->count = 0;
+    for (size_t i = 0; i < count && ret->count < BATCH_MAX; i++) {
+        struct key_place place = wrapped_place(&wrapped[i]);
+        if (plain[i].data)
+            continue;
+        if (ret->count == 0)
+            ret->place = place;
+        if (!same_place(&ret->place, &place))
+            continue;
+        ret->wrapped[ret->count] = &wrapped[i];
+        ret->indexes[ret->count++] = i;
+    }
+    return ret->count > 0;
+}
+
+static int unwrap_into(struct vault_provider *vault, const struct batch *batch,
+                       struct secret *ret_plain, size_t count, struct error *err)
+{
+    struct secret plain[BATCH_MAX] = { 0 };
+    size_t failed;
+    int r = unwrap_batch(vault, batch, plain, &failed, err);
+
+    for (size_t i = 0; i < batch->count; i++) {
+        if (r == 0)
+            secret_move(&ret_plain[batch->indexes[i]], &plain[i]);
+        else
+            secret_release(&plain[i]);
+    }
+    if (r < 0 && failed < batch->count && count > 1)
+        return error_prefix(err, r, "wrapped key %zu of %zu", batch->indexes[failed] + 1, count);
+    return r;
+}
+
+static int vault_unwrap(struct key_provider *provider, const struct wrapped_key *wrapped,
+                        size_t count, struct secret *ret_plain, struct error *err)
+{
+    struct batch batch;
+    int r = 0;
+
+    while (r == 0 && next_batch(wrapped, ret_plain, count, &batch))
+        r = unwrap_into(vault_provider(provider), &batch, ret_plain, count, err);
+    for (size_t i = 0; r < 0 && i < count; i++)
+        secret_release(&ret_plain[i]);
+    return r;
+}
+
+/* ------------------------------------------------------------------ rewrap */
+
+static int vault_rewrap(struct key_provider *provider, const struct wrapped_key *old,
+                        struct wrapped_key *ret, struct error *err)
+{
+    struct vault_provider *vault = vault_provider(provider);
+    const struct key_place from = wrapped_place(old), to = configured_place(vault);
+    CLEANUP(secret_release) struct secret plain = SECRET_INIT;
+    CLEANUP(buf_release) struct buf body = BUF_INIT;
+    struct wrapped_key wrapped;
+    struct vault_key key;
+
+    if (!same_place(&from, &to)) {
+        int r = vault_unwrap(provider, old, 1, &plain, err);
+        return r < 0 ? r : vault_wrap(provider, secret_bytes(&plain), ret, err);
+    }
+    int r = read_key(vault, &key, err);
+    if (r < 0)
+        return r;
+    if (one_member("ciphertext", (const char *)old->blob, old->blob_len, &body) < 0)
+        return error_set(err, -EBADMSG, "the wrapped key is not text that Vault made");
+    r = ask_ciphertext(vault, "rewrap", buf_bytes(&body), &wrapped, err);
+    if (r == 0)
+        r = check_version(vault, &key, &wrapped, err);
+    if (r == 0)
+        *ret = wrapped;
+    return r;
+}
+
+/* ------------------------------------------------------------------ open, close */
+
+static void vault_close(struct key_provider *provider)
+{
+    struct vault_provider *vault = vault_provider(provider);
+
+    http_client_free(vault->http);
+    key_provider_config_release(&vault->config);
+    free(vault);
+}
+
+static void vault_freep(struct vault_provider **vault)
+{
+    if (*vault)
+        vault_close(&(*vault)->base);
+}
+
+static const struct key_provider_ops vault_ops = {
+    .type = TYPE_NAME,
+    .describe = vault_describe,
+    .wrap = vault_wrap,
+    .unwrap = vault_unwrap,
+    .rewrap = vault_rewrap,
+    .close = vault_close,
+};
+
+/* The forms that people write, made one: no slash at the end, the default path filled in. */
+static void normalise(struct key_provider_config *config)
+{
+    strip_trailing(config->kms_namespace, "/");
+    strip_trailing(config->mount_path, "/");
+    if (config->mount_path[0] == '\0')
+        memcpy(config->mount_path, DEFAULT_MOUNT, sizeof(DEFAULT_MOUNT));
+}
+
+static int check_config(struct vault_provider *vault, struct error *err)
+{
+    const struct key_provider_config *config = &vault->config;
+    const struct key_place place = configured_place(vault);
+
+    int r = check_place(&place, err);
+    if (r == 0)
+        r = address_list_init(&vault->addresses, config->addresses, err);
+    for (size_t i = 0; r == 0 && i < vault->addresses.count; i++) {
+        r = check_address(vault->addresses.addresses[i], config->allows_insecure_http, err);
+        if (r == 0)
+            strip_trailing(vault->addresses.addresses[i], "/");
+    }
+    if (r < 0)
+        return r;
+    if (config->token.len == 0 || config->token.len > TOKEN_MAX)
+        return error_set(err, -EINVAL, "a Vault token is needed, of at most %u bytes", TOKEN_MAX);
+    for (size_t i = 0; i < config->token.len; i++)
+        if (config->token.data[i] <= 0x20 || config->token.data[i] >= 0x7f)
+            return error_set(err, -EINVAL,
+                             "the Vault token holds white space or other characters that no token "
+                             "has");
+    return 0;
+}
+
+int vault_provider_open(const struct key_provider_config *config, struct key_provider **ret,
+                        struct error *err)
+{
+    CLEANUP(vault_freep) struct vault_provider *vault = calloc(1, sizeof(*vault));
+
+    if (!vault || key_provider_config_copy(&vault->config, config) < 0)
+        return error_set(err, -ENOMEM, "not enough memory for the connection to Vault");
+    vault->base.ops = &vault_ops;
+    normalise(&vault->config);
+    int r = check_config(vault, err);
+    if (r < 0)
+        return r;
+    const struct http_options options = { .ca_cert_pem = buf_bytes(&vault->config.ca_cert_pem),
+                                          .connect_timeout_ms = CONNECT_TIMEOUT_MS,
+                                          .max_body_len = MAX_ANSWER };
+    r = http_client_new(&options, &vault->http, err);
+    if (r == 0)
+        *ret = &TAKE(vault)->base;
+    return r;
+}

@@ -1,0 +1,446 @@
+#include "net/tls.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <netdb.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509_vfy.h>
+#include <openssl/x509v3.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+
+/* GCM, ChaCha20, and for servers that have nothing better CBC with SHA-256 or SHA-384. */
+#define CIPHERS_TLS12                                                                              \
+    "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+SHA384:ECDHE+SHA256:RSA+AESGCM:RSA+SHA256:!aNULL:!eNULL"
+#define PEER_SIZE 300u
+
+struct tls_connection {
+    SSL_CTX *context;
+    SSL *ssl;
+    int fd;
+    char peer[PEER_SIZE]; /* "host:port" */
+};
+
+static void free_context(SSL_CTX **context)
+{
+    SSL_CTX_free(*context);
+}
+
+static void free_bio(BIO **bio)
+{
+    (void)BIO_free(*bio);
+}
+
+static void free_key(EVP_PKEY **key)
+{
+    EVP_PKEY_free(*key);
+}
+
+static void free_certificate(X509 **certificate)
+{
+    X509_free(*certificate);
+}
+
+/* What OpenSSL says of the last failure, once; it keeps its errors for each thread. */
+static const char *openssl_reason(void)
+{
+    const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+
+    ERR_clear_error();
+    return reason ? reason : "unknown reason";
+}
+
+/* ------------------------------------------------------------------ certificates and keys */
+
+/* A key that needs a passphrase is refused instead of asking on the terminal. */
+static int no_passphrase(char *to, int size, int is_writing, void *arg)
+{
+    (void)to;
+    (void)size;
+    (void)is_writing;
+    (void)arg;
+    return -1;
+}
+
+static BIO *pem_reader(struct bytes pem)
+{
+    return pem.len <= INT_MAX ? BIO_new_mem_buf(pem.len ? (const void *)pem.data : "", (int)pem.len)
+                              : NULL;
+}
+
+static int use_certificates(SSL_CTX *context, struct bytes pem, struct error *err)
+{
+    CLEANUP(free_bio) BIO *bio = pem_reader(pem);
+    CLEANUP(free_certificate)
+    X509 *own = bio ? PEM_read_bio_X509(bio, NULL, no_passphrase, NULL) : NULL;
+
+    if (!own)
+        return error_set(err, -EINVAL, "the client certificate is not a PEM certificate: %s",
+                         openssl_reason());
+    if (SSL_CTX_use_certificate(context, own) != 1)
+        return error_set(err, -EINVAL, "the client certificate cannot be used: %s",
+                         openssl_reason());
+    for (;;) {
+        X509 *next = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL);
+        if (!next)
+            break;
+        if (SSL_CTX_add0_chain_cert(context, next) != 1) {
+            X509_free(next);
+            return error_set(err, -EINVAL, "a certificate above the client's cannot be used: %s",
+                             openssl_reason());
+        }
+    }
+    ERR_clear_error(); /* the end of the text counts as an error */
+    return 0;
+}
+
+static int use_key(SSL_CTX *context, const struct secret *pem, struct error *err)
+{
+    CLEANUP(free_bio) BIO *bio = pem_reader(secret_bytes(pem));
+    CLEANUP(free_key)
+    EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL) : NULL;
+
+    if (!key)
+        return error_set(err, -EINVAL, "the client key is not an unencrypted PEM private key: %s",
+                         openssl_reason());
+    if (SSL_CTX_use_PrivateKey(context, key) != 1 || SSL_CTX_check_private_key(context) != 1)
+        return error_set(err, -EINVAL, "the client key does not belong to the client certificate");
+    return 0;
+}
+
+static int trust(SSL_CTX *context, struct bytes pem, struct error *err)
+{
+    if (pem.len == 0)
+        return SSL_CTX_set_default_verify_paths(context) == 1
+                   ? 0
+                   : error_set(err, -EINVAL, "cannot read the system's trusted certificates");
+
+    CLEANUP(free_bio) BIO *bio = pem_reader(pem);
+    X509_STORE *store = SSL_CTX_get_cert_store(context);
+    size_t count = 0;
+    for (; bio; count++) {
+        CLEANUP(free_certificate)
+        X509 *certificate = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL);
+        if (!certificate)
+            break;
+        if (X509_STORE_add_cert(store, certificate) != 1)
+            return error_set(err, -EINVAL, "a CA certificate cannot be used: %s", openssl_reason());
+    }
+    if (count == 0)
+        return error_set(err, -EINVAL, "the CA certificate is not a PEM certificate: %s",
+                         openssl_reason());
+    ERR_clear_error();
+    return 0;
+}
+
+static int make_context(const struct tls_target *target, SSL_CTX **ret, struct error *err)
+{
+    CLEANUP(free_context) SSL_CTX *context = SSL_CTX_new(TLS_client_method());
+
+    if (!context || SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1 ||
+        SSL_CTX_set_cipher_list(context, CIPHERS_TLS12) != 1)
+        return error_set(err, -ENOMEM, "cannot set up TLS: %s", openssl_reason());
+    SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+    int r = use_certificates(context, target->client_cert_pem, err);
+    if (r == 0)
+        r = use_key(context, target->client_key_pem, err);
+    if (r == 0)
+        r = trust(context, target->ca_cert_pem, err);
+    if (r == 0)
+        *ret = TAKE(context);
+    return r;
+}
+
+int tls_check_target(const struct tls_target *target, struct error *err)
+{
+    CLEANUP(free_context) SSL_CTX *context = NULL;
+
+    return make_context(target, &context, err);
+}
+
+int tls_certificate_expiry(struct bytes cert_pem, int64_t *ret_s, struct error *err)
+{
+    CLEANUP(free_bio) BIO *bio = pem_reader(cert_pem);
+    CLEANUP(free_certificate)
+    X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, no_passphrase, NULL) : NULL;
+    struct tm broken_down = { 0 };
+
+    if (!certificate || ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &broken_down) != 1)
+        return error_set(err, -EINVAL, "not a PEM certificate: %s", openssl_reason());
+    *ret_s = timegm(&broken_down);
+    return 0;
+}
+
+/* ------------------------------------------------------------------ the socket */
+
+/* OpenSSL's socket BIO but for write(), which would raise SIGPIPE. */
+static int bio_write_quietly(BIO *bio, const char *data, int len)
+{
+    int fd = -1;
+
+    (void)BIO_get_fd(bio, &fd);
+    BIO_clear_retry_flags(bio);
+    ssize_t sent = send(fd, data, (size_t)len, MSG_NOSIGNAL);
+    if (sent < 0 && BIO_sock_non_fatal_error(errno))
+        BIO_set_retry_write(bio);
+    return (int)sent;
+}
+
+static BIO_METHOD *quiet_method;
+
+static void make_quiet_method(void)
+{
+    const BIO_METHOD *socket_method = BIO_s_socket();
+
+    quiet_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK | BIO_TYPE_DESCRIPTOR,
+                                "socket without SIGPIPE");
+    bool ok = quiet_method && BIO_meth_set_write(quiet_method, bio_write_quietly) &&
+              BIO_meth_set_read(quiet_method, BIO_meth_get_read(socket_method)) &&
+              BIO_meth_set_ctrl(quiet_method, BIO_meth_get_ctrl(socket_method)) &&
+              BIO_meth_set_create(quiet_method, BIO_meth_get_create(socket_method)) &&
+              BIO_meth_set_destroy(quiet_method, BIO_meth_get_destroy(socket_method));
+    assert(ok);
+    (void)ok;
+}
+
+static BIO *quiet_socket(int fd)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    (void)pthread_once(&once, make_quiet_method);
+    BIO *bio = BIO_new(quiet_method);
+    if (bio)
+        (void)BIO_set_fd(bio, fd, BIO_NOCLOSE);
+    return bio;
+}
+
+/* 0 when ready, -ETIMEDOUT, or another errno of poll(2). */
+static int wait_for(int fd, short events, int64_t deadline_ms)
+{
+    struct pollfd waited = { .fd = fd, .events = events };
+
+    for (;;) {
+        int64_t left = deadline_ms - clock_monotonic_ms();
+        if (left <= 0)
+            return -ETIMEDOUT;
+        int n = poll(&waited, 1, left > INT_MAX ? INT_MAX : (int)left);
+        if (n > 0)
+            return 0;
+        if (n < 0 && errno != EINTR)
+            return -errno;
+    }
+}
+
+static int connect_one(const struct addrinfo *address, int64_t deadline_ms, int *ret_fd)
+{
+    CLEANUP(close_fd)
+    int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fault = 0;
+    socklen_t fault_len = sizeof(fault);
+
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, address->ai_addr, address->ai_addrlen) < 0 && errno != EINPROGRESS)
+        return -errno;
+    int r = wait_for(fd, POLLOUT, deadline_ms);
+    if (r < 0)
+        return r;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &fault, &fault_len) < 0)
+        return -errno;
+    if (fault)
+        return -fault;
+    *ret_fd = fd;
+    fd = -1;
+    return 0;
+}
+
+static int connect_socket(const struct tls_target *target, const char *peer, int64_t deadline_ms,
+                          int *ret_fd, struct error *err)
+{
+    const struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
+    struct addrinfo *found = NULL;
+    char service[8];
+    int r = -EHOSTUNREACH;
+
+    (void)snprintf(service, sizeof(service), "%u", target->port);
+    int fault = getaddrinfo(target->host, service, &hints, &found);
+    if (fault)
+        return error_set(err, -EHOSTUNREACH,
+                         "the host name of %s cannot be resolved (%s): check the address and DNS",
+                         peer, gai_strerror(fault));
+    for (struct addrinfo *address = found; address; address = address->ai_next) {
+        r = connect_one(address, deadline_ms, ret_fd);
+        if (r == 0)
+            break;
+    }
+    freeaddrinfo(found);
+    if (r == -ETIMEDOUT)
+        return error_set(err, r, "no answer from %s in time", peer);
+    return r < 0 ? error_set(err, -ECONNREFUSED, "cannot connect to %s: %s", peer,
+                             strerrordesc_np(-r))
+                 : 0;
+}
+
+/* ------------------------------------------------------------------ TLS */
+
+static int expect_name(SSL *ssl, const char *host)
+{
+    X509_VERIFY_PARAM *parameters = SSL_get0_param(ssl);
+    uint8_t address[sizeof(struct in6_addr)];
+
+    if (inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1)
+        return X509_VERIFY_PARAM_set1_ip_asc(parameters, host) == 1 ? 0 : -EINVAL;
+    X509_VERIFY_PARAM_set_hostflags(parameters, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1 ? 0 : -EINVAL;
+}
+
+/* Says what SSL_connect, SSL_read or SSL_write failed of. */
+static int tls_failure(struct tls_connection *connection, int result, struct error *err)
+{
+    int fault = SSL_get_error(connection->ssl, result);
+    int system_fault = errno;
+    long verdict = SSL_get_verify_result(connection->ssl);
+
+    if (verdict != X509_V_OK) {
+        ERR_clear_error();
+        return error_set(err, -EKEYREJECTED, "the certificate of %s is not trusted: %s",
+                         connection->peer, X509_verify_cert_error_string(verdict));
+    }
+    if (fault == SSL_ERROR_SSL &&
+        ERR_GET_REASON(ERR_peek_last_error()) != SSL_R_UNEXPECTED_EOF_WHILE_READING)
+        return error_set(err, -EKEYREJECTED, "TLS with %s failed: %s", connection->peer,
+                         openssl_reason());
+    ERR_clear_error();
+    if (fault == SSL_ERROR_SYSCALL && system_fault)
+        return error_set(err, -ECONNREFUSED, "the connection to %s broke: %s", connection->peer,
+                         strerrordesc_np(system_fault));
+    return error_set(err, -ECONNREFUSED, "%s closed the connection", connection->peer);
+}
+
+/* Waits for what the last call, which returned result, wanted; 0 means try again. */
+static int wait_wanted(struct tls_connection *connection, int result, int64_t deadline_ms,
+                       struct error *err)
+{
+    int fault = SSL_get_error(connection->ssl, result);
+
+    if (fault != SSL_ERROR_WANT_READ && fault != SSL_ERROR_WANT_WRITE)
+        return tls_failure(connection, result, err);
+    int r = wait_for(connection->fd, fault == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, deadline_ms);
+    if (r == -ETIMEDOUT)
+        return error_set(err, r, "no answer from %s in time", connection->peer);
+    return r < 0 ? error_set(err, -ECONNREFUSED, "cannot wait for %s: %s", connection->peer,
+                             strerrordesc_np(-r))
+                 : 0;
+}
+
+static int handshake(struct tls_connection *connection, int64_t deadline_ms, struct error *err)
+{
+    for (;;) {
+        ERR_clear_error();
+        errno = 0;
+        int result = SSL_connect(connection->ssl);
+        if (result == 1)
+            return 0;
+        int r = wait_wanted(connection, result, deadline_ms, err);
+        if (r < 0)
+            return r;
+    }
+}
+
+int tls_connect(const struct tls_target *target, int64_t deadline_ms, struct tls_connection **ret,
+                struct error *err)
+{
+    CLEANUP(tls_closep) struct tls_connection *connection = calloc(1, sizeof(*connection));
+
+    if (!connection)
+        return error_set(err, -ENOMEM, "not enough memory for a TLS connection");
+    connection->fd = -1;
+    bool has_colon = strchr(target->host, ':');
+    (void)snprintf(connection->peer, sizeof(connection->peer), has_colon ? "[%s]:%u" : "%s:%u",
+                   target->host, target->port);
+    int r = make_context(target, &connection->context, err);
+    if (r == 0)
+        r = connect_socket(target, connection->peer, deadline_ms, &connection->fd, err);
+    if (r < 0)
+        return r;
+
+    connection->ssl = SSL_new(connection->context);
+    BIO *bio = connection->ssl ? quiet_socket(connection->fd) : NULL;
+    if (!bio)
+        return error_set(err, -ENOMEM, "not enough memory for a TLS connection");
+    SSL_set_bio(connection->ssl, bio, bio);
+    if (expect_name(connection->ssl, target->host) < 0)
+        return error_set(err, -EINVAL, "'%s' is not a host name", target->host);
+    r = handshake(connection, deadline_ms, err);
+    if (r == 0)
+        *ret = TAKE(connection);
+    return r;
+}
+
+void tls_close(struct tls_connection *connection)
+{
+    if (!connection)
+        return;
+    if (connection->ssl) {
+        (void)SSL_shutdown(connection->ssl); /* best effort: nothing depends on the answer */
+        ERR_clear_error();
+    }
+    SSL_free(connection->ssl);
+    SSL_CTX_free(connection->context);
+    close_fd(&connection->fd);
+    free(connection);
+}
+
+int tls_write(struct tls_connection *connection, struct bytes data, int64_t deadline_ms,
+              struct error *err)
+{
+    while (data.len > 0) {
+        ERR_clear_error();
+        errno = 0;
+        int result =
+            SSL_write(connection->ssl, data.data, data.len > INT_MAX ? INT_MAX : (int)data.len);
+        if (result > 0) {
+            data.data += result;
+            data.len -= (size_t)result;
+            continue;
+        }
+        int r = wait_wanted(connection, result, deadline_ms, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int tls_read(struct tls_connection *connection, void *to, size_t len, int64_t deadline_ms,
+             struct error *err)
+{
+    uint8_t *at = to;
+
+    while (len > 0) {
+        ERR_clear_error();
+        errno = 0;
+        int result = SSL_read(connection->ssl, at, len > INT_MAX ? INT_MAX : (int)len);
+        if (result > 0) {
+            at += result;
+            len -= (size_t)result;
+            continue;
+        }
+        int r = wait_wanted(connection, result, deadline_ms, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
