@@ -75,11 +75,6 @@ static void configure(struct key_provider_config *config)
     }
 }
 
-static bool is_local(void)
-{
-    return strcmp(type, "local") == 0;
-}
-
 static int set_up(void **state)
 {
     CLEANUP(key_provider_config_release)
@@ -281,8 +276,6 @@ static void a_key_wrapped_by_another_master_key_is_unwrapped_with_that_one(void 
     struct wrapped_key wrapped, rewrapped;
     struct error err = { 0 };
 
-    if (is_local())
-        skip();
     configure(&config);
     set_text(config.key_name, sizeof(config.key_name), setting("OTHER_KEY"));
     assert_ok(key_provider_open(&config, &other, &err), &err);
@@ -307,8 +300,6 @@ static void names_in_a_blob_that_are_no_names_are_refused(void **state)
     static const char *const names[] = { "../sys/seal", "a/b", "a?b", "a b", "\n", "" };
     struct wrapped_key wrapped;
 
-    if (is_local())
-        skip();
     wrap(*state, &wrapped);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         CLEANUP(secret_release) struct secret plain = SECRET_INIT;
@@ -329,8 +320,6 @@ static void a_missing_key_is_enoent_and_is_not_created(void **state)
     struct error err = { 0 };
     (void)state;
 
-    if (is_local())
-        skip();
     configure(&config);
     set_text(config.key_name, sizeof(config.key_name), "99999");
     assert_ok(key_provider_open(&config, &provider, &err), &err);
@@ -348,8 +337,6 @@ static void a_dead_address_is_passed_over(void **state)
     struct error err = { 0 };
     (void)state;
 
-    if (is_local())
-        skip();
     configure(&config);
     (void)snprintf(config.addresses, sizeof(config.addresses), "%s,%s", setting("DEAD_ADDRESS"),
                    setting("ADDRESS"));
@@ -367,8 +354,6 @@ static void a_server_that_is_away_is_eagain_and_named(void **state)
     struct error err = { 0 };
     (void)state;
 
-    if (is_local())
-        skip();
     configure(&config);
     set_text(config.addresses, sizeof(config.addresses), setting("DEAD_ADDRESS"));
     assert_ok(key_provider_open(&config, &provider, &err), &err);
@@ -377,36 +362,37 @@ static void a_server_that_is_away_is_eagain_and_named(void **state)
     assert_non_null(strstr(err.text, setting("DEAD_ADDRESS")));
 }
 
+#define WITH_PROVIDER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+/* The last SERVER_TESTS need a server. */
+static const struct CMUnitTest tests[] = {
+    WITH_PROVIDER(what_was_wrapped_is_unwrapped),
+    WITH_PROVIDER(a_blob_does_not_contain_what_it_wraps),
+    WITH_PROVIDER(wrapping_twice_gives_different_blobs),
+    WITH_PROVIDER(plaintexts_of_1_to_256_bytes_come_back),
+    WITH_PROVIDER(many_are_unwrapped_in_one_call_in_order),
+    WITH_PROVIDER(an_altered_blob_does_not_unwrap_to_the_key),
+    WITH_PROVIDER(one_bad_blob_among_many_fails_all_and_is_named),
+    WITH_PROVIDER(a_blob_of_another_kind_of_server_is_refused),
+    WITH_PROVIDER(rewrapping_gives_a_new_blob_of_the_same_key),
+    WITH_PROVIDER(verify_describes_the_key),
+    WITH_PROVIDER(the_addresses_of_a_blob_are_never_contacted),
+    WITH_PROVIDER(a_key_wrapped_by_another_master_key_is_unwrapped_with_that_one),
+    WITH_PROVIDER(names_in_a_blob_that_are_no_names_are_refused),
+    cmocka_unit_test(a_missing_key_is_enoent_and_is_not_created),
+    cmocka_unit_test(a_dead_address_is_passed_over),
+    cmocka_unit_test(a_server_that_is_away_is_eagain_and_named),
+};
+#define SERVER_TESTS 5u
+
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(what_was_wrapped_is_unwrapped, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_blob_does_not_contain_what_it_wraps, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(wrapping_twice_gives_different_blobs, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(plaintexts_of_1_to_256_bytes_come_back, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(many_are_unwrapped_in_one_call_in_order, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(an_altered_blob_does_not_unwrap_to_the_key, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(one_bad_blob_among_many_fails_all_and_is_named, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(a_blob_of_another_kind_of_server_is_refused, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(rewrapping_gives_a_new_blob_of_the_same_key, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(verify_describes_the_key, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(
-            a_key_wrapped_by_another_master_key_is_unwrapped_with_that_one, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(the_addresses_of_a_blob_are_never_contacted, set_up,
-                                        tear_down),
-        cmocka_unit_test_setup_teardown(names_in_a_blob_that_are_no_names_are_refused, set_up,
-                                        tear_down),
-        cmocka_unit_test(a_missing_key_is_enoent_and_is_not_created),
-        cmocka_unit_test(a_dead_address_is_passed_over),
-        cmocka_unit_test(a_server_that_is_away_is_eagain_and_named),
-    };
+    size_t count = sizeof(tests) / sizeof(tests[0]);
 
     type = argc > 1 ? argv[1] : "local";
+    if (strcmp(type, "local") == 0)
+        count -= SERVER_TESTS;
     if (secret_heap_init(NULL) < 0)
         return 1;
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return _cmocka_run_group_tests("key_provider", tests, count, NULL, NULL);
 }
