@@ -51,8 +51,12 @@ void base64_encode(struct bytes from, char *ret_text)
             group |= from.data[i + 2];
         *out++ = digits[group >> 18];
         *out++ = digits[group >> 12 & 63];
-        *out++ = n > 1 ? digits[group >> 6 & 63] : '=';
-        *out++ = n > 2 ? digits[group & 63] : '=';
+        *out++ = '=';
+        *out++ = '=';
+        if (n > 1)
+            out[-2] = digits[group >> 6 & 63];
+        if (n > 2)
+            out[-1] = digits[group & 63];
     }
     *out = '\0';
 }

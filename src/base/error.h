@@ -16,10 +16,25 @@ struct error {
     char text[512];
 };
 
-/* Both return code, so that a failing function can say: return error_set(err, -EIO, "..."). */
-int error_set(struct error *err, int code, const char *format, ...)
+/* Both are worth code, so that a failing function can say:
+ * return error_set(err, -EIO, "cannot read %s", name);
+ * They are macros so that compilers and analysers see that it is the code that is returned. */
+#define error_set(err, code, ...)                                                                  \
+    __extension__({                                                                                \
+        int set_code_ = (code);                                                                    \
+        error_write(err, set_code_, __VA_ARGS__);                                                  \
+        set_code_;                                                                                 \
+    })
+#define error_prefix(err, code, ...)                                                               \
+    __extension__({                                                                                \
+        int prefix_code_ = (code);                                                                 \
+        error_write_prefix(err, prefix_code_, __VA_ARGS__);                                        \
+        prefix_code_;                                                                              \
+    })
+
+void error_write(struct error *err, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-int error_prefix(struct error *err, int code, const char *format, ...)
+void error_write_prefix(struct error *err, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* Keeps the sentence and changes the code, where a layer sorts errors anew. */
