@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 
-#define CAPACITY_TEXT_SIZE 24u
+#define CAPACITY_TEXT_SIZE 24
 
 /* A fraction is rounded down to whole bytes; "unlimited" is 0. */
 int capacity_parse(const char *text, uint64_t *ret, struct error *err);

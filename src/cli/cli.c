@@ -108,21 +108,6 @@ static int find_command(struct line *line, const struct command **ret, struct er
 
 /* ------------------------------------------------------------------ what it is given */
 
-static int keep(struct arguments *arguments, int found, const struct option_given *given,
-                struct error *err)
-{
-    if (found == OPTION_WORD) {
-        if (arguments->n_words == WORDS_MAX)
-            return error_set(err, -EINVAL, "too many words; quote those that belong together");
-        arguments->words[arguments->n_words++] = given->value;
-        return 0;
-    }
-    if (arguments->n_options == OPTIONS_GIVEN_MAX)
-        return error_set(err, -EINVAL, "too many options; give each once");
-    arguments->options[arguments->n_options++] = *given;
-    return 0;
-}
-
 static int point_to_help(const struct command *command, int r, struct error *err)
 {
     size_t len = strlen(err->text);
@@ -132,26 +117,19 @@ static int point_to_help(const struct command *command, int r, struct error *err
     return r;
 }
 
-static int read_arguments(const struct line *line, struct cli *cli, struct error *err)
+static int read_given(const struct line *line, struct cli *cli, struct error *err)
 {
-    struct option_scan scan = { .argv = line->argv, .argc = line->argc, .at = 1 };
+    struct option_scan scan = {
+        .argv = line->argv,
+        .argc = line->argc,
+        .at = 1,
+        .skip = line->leads_to_command,
+    };
     struct option_tables tables;
 
     cli_option_tables(cli->command, &tables);
-    for (;;) {
-        struct option_given given;
-        int found = option_next(&scan, &tables, &given, err);
-        if (found == OPTION_END)
-            return 0;
-        if (found < 0)
-            return point_to_help(cli->command, found, err);
-        if (found == OPTION_WORD && line->leads_to_command[scan.at - 1])
-            continue;
-        if (found > 0)
-            found = keep(&cli->arguments, found, &given, err);
-        if (found < 0)
-            return found;
-    }
+    int r = arguments_read(&scan, &tables, &cli->arguments, err);
+    return r < 0 ? point_to_help(cli->command, r, err) : 0;
 }
 
 static int check_words(const struct cli *cli, struct error *err)
@@ -203,7 +181,7 @@ static int prepare(struct line *line, struct cli *cli, struct error *err)
     int r = find_command(line, &cli->command, err);
 
     if (r == 0)
-        r = read_arguments(line, cli, err);
+        r = read_given(line, cli, err);
     if (arguments_has(&cli->arguments, "help")) {
         cli_print_help(cli->command, stdout);
         return 0;

@@ -13,7 +13,7 @@
 #include "host/instance.h"
 #include "net/json.h"
 
-#define CLIENT_PATH_SIZE 512u
+#define CLIENT_PATH_SIZE 512
 
 struct client_request {
     const char *method;

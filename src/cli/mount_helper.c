@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <unistd.h>
 
 #include "cli/cli.h"
 #include "cli/mounting.h"
+#include "cli/options.h"
 
 /* The exit codes of mount(8). */
 #define EXIT_MOUNT_USAGE 1
@@ -67,26 +67,48 @@ static int usage(FILE *out, int code)
     return code;
 }
 
-/* 0: go on; else the exit code. */
+static const struct option_spec helper_options[] = {
+    { 's', "sloppy", NULL, NULL },  { 'f', "fake", NULL, NULL },
+    { 'n', "no-mtab", NULL, NULL }, { 'v', "verbose", NULL, NULL },
+    { 'h', "help", NULL, NULL },    { 'o', "options", "options", NULL },
+    { 't', "types", "type", NULL }, { 'N', "namespace", "namespace", NULL },
+    { 0, "version", NULL, NULL },   { .name = NULL },
+};
+
+/* 0: go on; negative: done; else the exit code. */
+static int use_arguments(const struct arguments *arguments, struct helper *helper)
+{
+    if (arguments_has(arguments, "help"))
+        return usage(stdout, -1);
+    if (arguments_has(arguments, "version")) {
+        (void)puts("mount.coffer " COFFER_VERSION);
+        return -1;
+    }
+    for (size_t i = 0; i < arguments->n_options; i++) {
+        if (arguments->options[i].spec->letter == 'o')
+            read_options(helper, arguments->options[i].value);
+    }
+    helper->only_pretend = arguments_has(arguments, "fake");
+    if (arguments->n_words != 2)
+        return usage(stderr, EXIT_MOUNT_USAGE);
+    helper->mounting.name = arguments->words[0];
+    helper->mounting.folder = arguments->words[1];
+    return 0;
+}
+
 static int read_arguments(int argc, char **argv, struct helper *helper)
 {
-    int letter;
+    const struct option_tables tables = { .tables = { helper_options }, .count = 1 };
+    struct option_scan scan = { .argv = argv, .argc = argc, .at = 1 };
+    struct arguments arguments = { .n_words = 0 };
+    struct error err = { .code = 0 };
+    int found = arguments_read(&scan, &tables, &arguments, &err);
 
-    while ((letter = getopt(argc, argv, "sfnvho:t:N:")) != -1) {
-        if (letter == 'o')
-            read_options(helper, optarg);
-        else if (letter == 'f')
-            helper->only_pretend = true;
-        else if (letter == 'h')
-            return usage(stdout, -1);
-        else if (letter == '?')
-            return usage(stderr, EXIT_MOUNT_USAGE);
-    }
-    if (argc - optind != 2)
+    if (found < 0) {
+        (void)fprintf(stderr, "mount.coffer: %s\n", err.text);
         return usage(stderr, EXIT_MOUNT_USAGE);
-    helper->mounting.name = argv[optind];
-    helper->mounting.folder = argv[optind + 1];
-    return 0;
+    }
+    return use_arguments(&arguments, helper);
 }
 
 int mount_helper_main(int argc, char **argv)

@@ -25,6 +25,6 @@ int mounting_mount(const struct instance *instance, const struct mounting *mount
 
 /* name_or_folder: a filesystem, or the path that one is mounted on. Returns when the worker has
  * made its last commit and is gone. ret_name is the filesystem's. */
-#define MOUNTING_NAME_SIZE 64u
+#define MOUNTING_NAME_SIZE 64
 int mounting_umount(const struct instance *instance, const char *name_or_folder,
                     char ret_name[static MOUNTING_NAME_SIZE], struct error *err);

@@ -101,6 +101,38 @@ int option_next(struct option_scan *scan, const struct option_tables *tables,
     return read_short(scan, tables, text + 1, ret, err);
 }
 
+static int keep(struct arguments *arguments, int found, const struct option_given *given,
+                struct error *err)
+{
+    if (found == OPTION_WORD) {
+        if (arguments->n_words == WORDS_MAX)
+            return error_set(err, -EINVAL, "too many words; quote those that belong together");
+        arguments->words[arguments->n_words++] = given->value;
+        return 0;
+    }
+    if (arguments->n_options == OPTIONS_GIVEN_MAX)
+        return error_set(err, -EINVAL, "too many options; give each once");
+    arguments->options[arguments->n_options++] = *given;
+    return 0;
+}
+
+int arguments_read(struct option_scan *scan, const struct option_tables *tables,
+                   struct arguments *ret, struct error *err)
+{
+    for (;;) {
+        struct option_given given;
+        int found = option_next(scan, tables, &given, err);
+        if (found == OPTION_END)
+            return 0;
+        if (found == OPTION_WORD && scan->skip && scan->skip[scan->at - 1])
+            continue;
+        if (found > 0)
+            found = keep(ret, found, &given, err);
+        if (found < 0)
+            return found;
+    }
+}
+
 const char *arguments_value(const struct arguments *arguments, const char *name)
 {
     for (size_t i = arguments->n_options; i-- > 0;) {

@@ -39,9 +39,10 @@ struct option_given {
 struct option_scan {
     char **argv;
     int argc;
-    int at;          /* of the argument to look at next */
-    char *cluster;   /* the short options left in the argument before, or NULL */
-    bool only_words; /* "--" was seen */
+    int at;           /* of the argument to look at next */
+    char *cluster;    /* the short options left in the argument before, or NULL */
+    bool only_words;  /* "--" was seen */
+    const bool *skip; /* words that arguments_read() leaves out, by place in argv; or NULL */
 };
 
 enum option_found {
@@ -60,6 +61,10 @@ struct arguments {
     char *words[WORDS_MAX];
     size_t n_words;
 };
+
+/* Everything that is left of a scan. */
+int arguments_read(struct option_scan *scan, const struct option_tables *tables,
+                   struct arguments *ret, struct error *err);
 
 /* The value given last, or NULL. */
 const char *arguments_value(const struct arguments *arguments, const char *name);

@@ -10,7 +10,7 @@
 #include "base/file_io.h"
 
 #define TOKEN_MAX 8192u
-#define PEM_MAX (64u * 1024u)
+#define PEM_MAX (64UL * 1024)
 #define INTERRUPT 3 /* what Ctrl-C sends while the terminal makes no signals of it */
 
 static int take_token(struct bytes text, const char *source, struct secret *ret, struct error *err)

@@ -13,7 +13,7 @@
 #include "cli/capacity.h"
 
 #define COLUMNS_MAX 32u
-#define CELL_SIZE 64u
+#define CELL_SIZE 64
 
 struct sort_key {
     const struct column *column;
@@ -237,7 +237,7 @@ static int choose_rows(struct table *table, const struct column *columns, const 
     if (n == 0)
         return row_passes(table->request, columns, NULL, err) < 0 ? -EINVAL : 0;
 
-    table->rows = calloc(n, sizeof(*table->rows));
+    table->rows = calloc(n, sizeof(json_t *)); /* NOLINT(bugprone-sizeof-expression) */
     if (!table->rows)
         return error_set(err, -ENOMEM, "there is not enough memory for the list");
     for (size_t i = 0; i < n; i++) {
@@ -249,7 +249,9 @@ static int choose_rows(struct table *table, const struct column *columns, const 
             table->rows[table->n_rows++] = row;
     }
     if (table->n_sort > 0)
-        qsort_r(table->rows, table->n_rows, sizeof(*table->rows), compare_rows, table);
+        qsort_r(table->rows, table->n_rows,
+                sizeof(json_t *), /* NOLINT(bugprone-sizeof-expression) */
+                compare_rows, table);
     return 0;
 }
 

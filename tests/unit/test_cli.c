@@ -112,16 +112,7 @@ static int scan_all(char **argv, struct arguments *ret, struct error *err)
 
     while (argv[scan.argc])
         scan.argc++;
-    for (;;) {
-        struct option_given given;
-        int found = option_next(&scan, &tables, &given, err);
-        if (found <= 0)
-            return found;
-        if (found == OPTION_WORD)
-            ret->words[ret->n_words++] = given.value;
-        else
-            ret->options[ret->n_options++] = given;
-    }
+    return arguments_read(&scan, &tables, ret, err);
 }
 
 static void options_stand_anywhere_and_take_values_in_every_form(void **state)
