@@ -55,6 +55,10 @@ static void print_kms(const json_t *kms)
 {
     bool is_vault = strcmp(client_text(kms, "type"), "vault") == 0;
 
+    if (*client_text(kms, "error") != '\0' && *client_text(kms, "type") == '\0') {
+        (void)printf("The KMS cannot be used: %s\n", client_text(kms, "error"));
+        return;
+    }
     if (!json_is_true(json_object_get(kms, "configured"))) {
         (void)puts("KMS is not configured. Encrypted filesystems are supported with a local "
                    "encryption key (coffer fs add --allow-no-kms)");

@@ -1,28 +1,10 @@
 /* coffer status. */
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/cleanup.h"
 #include "cli/cli.h"
 #include "cli/client.h"
-
-static void print_since(const json_t *status)
-{
-    const json_t *value = json_object_get(status, "started_at");
-    const char *text = json_string_value(value);
-    char room[40] = "";
-
-    if (json_is_integer(value)) {
-        time_t seconds = (time_t)json_integer_value(value);
-        struct tm when;
-        if (localtime_r(&seconds, &when))
-            (void)strftime(room, sizeof(room), "%F %T %z", &when);
-        text = room;
-    }
-    if (text)
-        (void)printf("%-12s: since %s\n", "Running", text);
-}
 
 static void print_kms_line(const json_t *kms)
 {
@@ -65,7 +47,7 @@ int cmd_status(struct cli *cli, struct error *err)
         return cli_print_json(status, err);
     (void)printf("%-12s: coffer %s, process %lld\n", "Version", client_text(status, "version"),
                  (long long)json_integer_value(json_object_get(status, "pid")));
-    print_since(status);
+    (void)printf("%-12s: since %s\n", "Running", client_text(status, "started_at"));
     (void)printf("%-12s: %s\n", "State", client_text(status, "state_dir"));
     (void)printf("%-12s: %s\n", "Socket", client_text(status, "socket"));
     print_kms_line(json_object_get(status, "kms"));

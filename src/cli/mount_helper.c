@@ -91,7 +91,10 @@ static int use_arguments(const struct arguments *arguments, struct helper *helpe
     helper->only_pretend = arguments_has(arguments, "fake");
     if (arguments->n_words != 2)
         return usage(stderr, EXIT_MOUNT_USAGE);
-    helper->mounting.name = arguments->words[0];
+    /* mount(8) makes an absolute path of a name that is also that of a file nearby; no name of a
+     * filesystem has a slash. */
+    const char *slash = strrchr(arguments->words[0], '/');
+    helper->mounting.name = slash ? slash + 1 : arguments->words[0];
     helper->mounting.folder = arguments->words[1];
     return 0;
 }
