@@ -29,7 +29,7 @@ void *arena_grow_alloc(struct arena *arena, size_t size);
 static inline void *arena_alloc(struct arena *arena, size_t size)
 {
     size = (size + 7) & ~(size_t)7;
-    if (size > arena->left)
+    if (size > arena->left || arena->next == NULL)
         return arena_grow_alloc(arena, size);
     void *piece = arena->next;
     arena->next += size;

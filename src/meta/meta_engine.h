@@ -80,11 +80,11 @@ struct meta_hooks {
                 size_t *ret_len, struct error *err);
     int (*removed)(void *seal_arg, struct bytes key, struct bytes old, struct error *err);
 
-    /* After the last seal of the group, with index 0, 1, 2 until it returns -ENOENT: more records,
-     * stored as they are (already sealed), in the same durable step. Key and value live until the
-     * next hook is called. */
+    /* After the last record of the group, with index 0, 1, 2 until it returns -ENOENT: more
+     * records for the same durable step, which are sealed as the others. Key and value live until
+     * it is called again. */
     int (*group_record)(void *seal_arg, uint64_t group, unsigned index, struct bytes *ret_key,
-                        struct bytes *ret_value, struct error *err);
+                        struct bytes *ret_plain, struct error *err);
 
     /* Just before durable or not_durable is called for it. */
     void (*group_end)(void *seal_arg, uint64_t group, bool is_durable);

@@ -17,6 +17,7 @@
 
 /* The live filesystem; others are snapshots brought in from outside. */
 #define RECORD_TREE_LIVE 0u
+#define RECORD_TREE_NONE 255u
 
 /* The numbers are on disk and never change. The name of what follows the kind is in brackets. */
 enum record_kind {

@@ -88,46 +88,53 @@ static int seal(struct overlay_engine *engine, struct bytes key, struct bytes pl
     return r;
 }
 
-static int apply_record(struct overlay_engine *engine, const struct ordered_map_cursor *record,
-                        struct error *err)
+static int apply_value(struct overlay_engine *engine, struct bytes key, struct bytes plain,
+                       struct bytes old, struct error *err)
 {
-    const struct overlay_store_ops *ops = engine->store->ops;
-    const struct meta_hooks *hooks = &engine->hooks;
-    struct bytes old = { 0 };
     struct bytes sealed = { 0 };
 
-    int r = ops->apply_find(engine->store, record->key, &old, err);
+    int r = seal(engine, key, plain, old, &sealed, err);
+    return r < 0 ? r : engine->store->ops->apply_put(engine->store, key, sealed, err);
+}
+
+static int apply_removal(struct overlay_engine *engine, struct bytes key, struct bytes old,
+                         struct error *err)
+{
+    const struct meta_hooks *hooks = &engine->hooks;
+    int r = 0;
+
+    if (hooks->removed != NULL)
+        r = hooks->removed(hooks->seal_arg, key, old, err);
+    return r < 0 ? r : engine->store->ops->apply_remove(engine->store, key, err);
+}
+
+static int apply_record(struct overlay_engine *engine, struct bytes key, struct bytes plain,
+                        bool is_removed, struct error *err)
+{
+    struct bytes old = { 0 };
+
+    int r = engine->store->ops->apply_find(engine->store, key, &old, err);
     if (r < 0 && r != -ENOENT)
         return r;
-    if (record->removed) {
-        if (r == -ENOENT)
-            return 0;
-        if (hooks->removed != NULL)
-            r = hooks->removed(hooks->seal_arg, record->key, old, err);
-        return r < 0 ? r : ops->apply_remove(engine->store, record->key, err);
-    }
-    r = seal(engine, record->key, record->value, old, &sealed, err);
-    return r < 0 ? r : ops->apply_put(engine->store, record->key, sealed, err);
+    if (!is_removed)
+        return apply_value(engine, key, plain, old, err);
+    return r == -ENOENT ? 0 : apply_removal(engine, key, old, err);
 }
 
 static int apply_group_records(struct overlay_engine *engine, uint64_t group, struct error *err)
 {
-    const struct overlay_store_ops *ops = engine->store->ops;
     const struct meta_hooks *hooks = &engine->hooks;
+    struct bytes key;
+    struct bytes plain;
 
     if (hooks->group_record == NULL)
         return 0;
     for (unsigned i = 0;; i++) {
-        struct bytes key;
-        struct bytes value;
-        struct bytes old;
-        int r = hooks->group_record(hooks->seal_arg, group, i, &key, &value, err);
+        int r = hooks->group_record(hooks->seal_arg, group, i, &key, &plain, err);
         if (r == -ENOENT)
             return 0;
         if (r == 0)
-            r = ops->apply_find(engine->store, key, &old, err);
-        if (r == 0 || r == -ENOENT)
-            r = ops->apply_put(engine->store, key, value, err);
+            r = apply_record(engine, key, plain, false, err);
         if (r < 0)
             return r;
     }
@@ -143,7 +150,7 @@ static int apply(struct overlay_engine *engine, uint64_t group, struct error *er
         return r;
     ordered_map_seek(&record, engine->frozen->map, (struct bytes){ 0 }, UINT64_MAX);
     while (record.node != NULL && r == 0) {
-        r = apply_record(engine, &record, err);
+        r = apply_record(engine, record.key, record.value, record.removed, err);
         ordered_map_next(&record);
     }
     if (r == 0)

@@ -1,0 +1,180 @@
+/* The map that transactions write into: order, versions, and going back. */
+#include "tests/support/cmocka_all.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "meta/ordered_map.h"
+
+static int setup(void **state)
+{
+    return ordered_map_new((struct ordered_map **)state);
+}
+
+static int teardown(void **state)
+{
+    ordered_map_free(*state);
+    return 0;
+}
+
+static struct bytes text(const char *s)
+{
+    return (struct bytes){ (const uint8_t *)s, strlen(s) };
+}
+
+static struct ordered_map_change put(struct ordered_map *map, const char *key, const char *value,
+                                     uint64_t seq)
+{
+    struct ordered_map_change change;
+    struct bytes bytes = value == NULL ? (struct bytes){ 0 } : text(value);
+
+    assert_int_equal(ordered_map_put(map, text(key), bytes, value == NULL, seq, &change), 0);
+    return change;
+}
+
+static void expect(struct ordered_map *map, const char *key, uint64_t seq, const char *value)
+{
+    struct bytes found;
+
+    assert_int_equal(ordered_map_get(map, text(key), seq, &found), ORDERED_MAP_VALUE);
+    assert_int_equal(found.len, strlen(value));
+    assert_memory_equal(found.data, value, found.len);
+}
+
+static void a_reader_sees_the_newest_version_that_is_not_later(void **state)
+{
+    struct bytes found;
+
+    put(*state, "a", "one", 1);
+    put(*state, "a", "three", 3);
+    put(*state, "a", NULL, 5);
+    assert_int_equal(ordered_map_get(*state, text("a"), 0, &found), ORDERED_MAP_ABSENT);
+    expect(*state, "a", 1, "one");
+    expect(*state, "a", 2, "one");
+    expect(*state, "a", 4, "three");
+    assert_int_equal(ordered_map_get(*state, text("a"), 5, &found), ORDERED_MAP_REMOVED);
+}
+
+static void put_says_what_was_there_before(void **state)
+{
+    assert_int_equal(put(*state, "a", "12345", 1).before, ORDERED_MAP_ABSENT);
+    struct ordered_map_change change = put(*state, "a", NULL, 1);
+    assert_int_equal(change.before, ORDERED_MAP_VALUE);
+    assert_int_equal(change.before_len, 5);
+    assert_int_equal(put(*state, "a", "", 2).before, ORDERED_MAP_REMOVED);
+    assert_int_equal(put(*state, "a", "", 2).before, ORDERED_MAP_VALUE);
+}
+
+static void rollback_takes_back_to_the_last_commit(void **state)
+{
+    struct bytes found;
+
+    put(*state, "a", "kept", 1);
+    ordered_map_commit(*state);
+    assert_false(ordered_map_is_changed(*state));
+    put(*state, "a", "x", 2);
+    put(*state, "a", "y", 2);
+    put(*state, "b", "z", 2);
+    assert_true(ordered_map_is_changed(*state));
+    ordered_map_rollback(*state);
+    expect(*state, "a", 9, "kept");
+    assert_int_equal(ordered_map_get(*state, text("b"), 9, &found), ORDERED_MAP_ABSENT);
+    put(*state, "b", "again", 2);
+    expect(*state, "b", 9, "again");
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+/* Keys that agree in their first 16 bytes, prefixes of one another, and short ones. */
+static void a_cursor_walks_in_byte_order(void **state)
+{
+    static char keys[3000][32];
+    struct ordered_map_cursor cursor;
+    size_t seen = 0;
+
+    for (unsigned i = 0; i < 3000; i++) {
+        unsigned mixed = i * 2654435761u;
+        (void)snprintf(keys[i], sizeof(keys[i]), i % 3 == 0 ? "%u" : "sixteen-bytes-in%u", mixed);
+        put(*state, keys[i], keys[i], 1);
+    }
+    put(*state, "sixteen-bytes-in", "itself", 1);
+    ordered_map_rollback(*state);
+    for (unsigned i = 0; i < 3000; i++)
+        put(*state, keys[i], keys[i], 1);
+    qsort(keys, 3000, sizeof(keys[0]), compare_keys);
+
+    ordered_map_seek(&cursor, *state, (struct bytes){ 0 }, 1);
+    for (; cursor.node != NULL; ordered_map_next(&cursor), seen++) {
+        assert_int_equal(cursor.key.len, strlen(keys[seen]));
+        assert_memory_equal(cursor.key.data, keys[seen], cursor.key.len);
+    }
+    assert_int_equal(seen, 3000);
+    ordered_map_seek(&cursor, *state, text(keys[1500]), 1);
+    assert_memory_equal(cursor.key.data, keys[1500], cursor.key.len);
+    ordered_map_seek(&cursor, *state, text("zzz"), 1);
+    assert_null(cursor.node);
+}
+
+struct race {
+    struct ordered_map *map;
+    atomic_uint_fast64_t seq;
+};
+
+/* At each moment both keys hold the same number. */
+static void *read_pairs(void *arg)
+{
+    struct race *race = arg;
+    uint64_t seq = 0;
+
+    while (seq < 3000) {
+        struct bytes a = { 0 };
+        struct bytes b = { 0 };
+        seq = atomic_load(&race->seq);
+        if (seq == 0)
+            continue;
+        assert_int_equal(ordered_map_get(race->map, text("first"), seq, &a), ORDERED_MAP_VALUE);
+        assert_int_equal(ordered_map_get(race->map, text("second"), seq, &b), ORDERED_MAP_VALUE);
+        assert_int_equal(a.len, b.len);
+        assert_memory_equal(a.data, b.data, a.len);
+    }
+    return NULL;
+}
+
+static void readers_go_on_beside_the_writer(void **state)
+{
+    struct race race = { .map = *state };
+    pthread_t reader;
+
+    assert_int_equal(pthread_create(&reader, NULL, read_pairs, &race), 0);
+    for (uint64_t seq = 1; seq <= 3000; seq++) {
+        char value[16];
+        char key[16];
+        (void)snprintf(value, sizeof(value), "%u", (unsigned)seq);
+        (void)snprintf(key, sizeof(key), "s%u", (unsigned)(seq * 2654435761u));
+        put(*state, "first", value, seq);
+        put(*state, key, value, seq);
+        put(*state, "second", value, seq);
+        ordered_map_commit(*state);
+        atomic_store(&race.seq, seq);
+    }
+    assert_int_equal(pthread_join(reader, NULL), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_reader_sees_the_newest_version_that_is_not_later, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(put_says_what_was_there_before, setup, teardown),
+        cmocka_unit_test_setup_teardown(rollback_takes_back_to_the_last_commit, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_cursor_walks_in_byte_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(readers_go_on_beside_the_writer, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
