@@ -1,0 +1,46 @@
+"""Certificates for tests, made with openssl: one CA, server certificates that name the loopback,
+client certificates with exactly one CN."""
+import pathlib
+import subprocess
+
+SERVER_EXTENSIONS = "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth\n"
+CLIENT_EXTENSIONS = "extendedKeyUsage=clientAuth\n"
+
+
+def _openssl(*arguments):
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+
+class Authority:
+    def __init__(self, folder, name="ca"):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.cert = self.folder / f"{name}.pem"
+        self.key = self.folder / f"{name}.key"
+        if not self.cert.exists():
+            _openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                     "-nodes", "-days", "30", "-subj", f"/CN=coffer test {name}",
+                     "-keyout", str(self.key), "-out", str(self.cert))
+
+    def issue(self, name, extensions):
+        """The paths of a certificate and its key; made once for each name."""
+        cert = self.folder / f"{name}.pem"
+        key = self.folder / f"{name}.key"
+        if cert.exists():
+            return cert, key
+        request = self.folder / f"{name}.csr"
+        extension_file = self.folder / f"{name}.ext"
+        extension_file.write_text(extensions)
+        _openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                 "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(request))
+        _openssl("x509", "-req", "-in", str(request), "-CA", str(self.cert), "-CAkey",
+                 str(self.key), "-CAcreateserial", "-days", "30", "-extfile", str(extension_file),
+                 "-out", str(cert))
+        key.chmod(0o600)
+        return cert, key
+
+    def server(self, name="server"):
+        return self.issue(name, SERVER_EXTENSIONS)
+
+    def client(self, name):
+        return self.issue(name, CLIENT_EXTENSIONS)

