@@ -1,23 +1,18 @@
 /* What every key provider promises. The first argument is its type; where the key server is and
- * how to log in come from the environment, set by tests/integration/test_key_providers.py:
- *
- *   COFFER_TEST_KMS_ADDRESS, _KEY, _OTHER_KEY (a second usable key), _TOKEN_FILE, _CLIENT_CERT,
- *   _CLIENT_KEY, _CA_CERT (files), _DEAD_ADDRESS (where nobody answers)
- */
+ * how to log in come from the environment (tests/support/kms_settings.h), set by
+ * tests/integration/test_key_providers.py; besides those OTHER_KEY, a second usable key, and
+ * DEAD_ADDRESS, where nobody answers. */
 #include "tests/support/cmocka_all.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "base/file_io.h"
 #include "crypto/random.h"
 #include "crypto/secret.h"
 #include "keys/key_provider.h"
-
-#define FILE_MAX 65536u
+#include "tests/support/kms_settings.h"
 
 static const char *type;
 
@@ -28,32 +23,6 @@ static struct bytes plain_text(void)
     return (struct bytes){ plain_bytes, sizeof(plain_bytes) - 1 };
 }
 
-static const char *setting(const char *name)
-{
-    char variable[64];
-
-    (void)snprintf(variable, sizeof(variable), "COFFER_TEST_KMS_%s", name);
-    const char *value = getenv(variable);
-    return value ? value : "";
-}
-
-static void read_file(const char *path, struct buf *ret)
-{
-    struct error err = { 0 };
-
-    if (path[0] && file_read(path, FILE_MAX, ret, &err) < 0)
-        fail_msg("%s", err.text);
-}
-
-static void read_secret(const char *path, struct secret *ret)
-{
-    CLEANUP(buf_wipe) struct buf text = BUF_INIT;
-
-    read_file(path, &text);
-    if (text.len)
-        assert_int_equal(secret_assign(ret, buf_bytes(&text)), 0);
-}
-
 static void set_text(char *to, size_t size, const char *from)
 {
     assert_true(strlen(from) < size);
@@ -62,13 +31,10 @@ static void set_text(char *to, size_t size, const char *from)
 
 static void configure(struct key_provider_config *config)
 {
-    set_text(config->type, sizeof(config->type), type);
-    set_text(config->addresses, sizeof(config->addresses), setting("ADDRESS"));
-    set_text(config->key_name, sizeof(config->key_name), setting("KEY"));
-    read_file(setting("CA_CERT"), &config->ca_cert_pem);
-    read_file(setting("CLIENT_CERT"), &config->client_cert_pem);
-    read_secret(setting("CLIENT_KEY"), &config->client_key_pem);
-    read_secret(setting("TOKEN_FILE"), &config->token);
+    struct error err = { 0 };
+
+    if (kms_settings_read(type, config, &err) < 0)
+        fail_msg("%s", err.text);
     if (strcmp(type, "local") == 0) {
         assert_int_equal(secret_new(&config->local_key, 32), 0);
         memset(config->local_key.data, 7, 32);
@@ -277,12 +243,12 @@ static void a_key_wrapped_by_another_master_key_is_unwrapped_with_that_one(void 
     struct error err = { 0 };
 
     configure(&config);
-    set_text(config.key_name, sizeof(config.key_name), setting("OTHER_KEY"));
+    set_text(config.key_name, sizeof(config.key_name), kms_setting("OTHER_KEY"));
     assert_ok(key_provider_open(&config, &other, &err), &err);
     wrap(other, &wrapped);
     assert_unwraps(*state, &wrapped);
     assert_ok(key_provider_rewrap(*state, &wrapped, &rewrapped, &err), &err);
-    assert_string_equal(rewrapped.key_name, setting("KEY"));
+    assert_string_equal(rewrapped.key_name, kms_setting("KEY"));
     assert_unwraps(*state, &rewrapped);
 }
 
@@ -338,8 +304,8 @@ static void a_dead_address_is_passed_over(void **state)
     (void)state;
 
     configure(&config);
-    (void)snprintf(config.addresses, sizeof(config.addresses), "%s,%s", setting("DEAD_ADDRESS"),
-                   setting("ADDRESS"));
+    (void)snprintf(config.addresses, sizeof(config.addresses), "%s,%s", kms_setting("DEAD_ADDRESS"),
+                   kms_setting("ADDRESS"));
     assert_ok(key_provider_open(&config, &provider, &err), &err);
     wrap(provider, &wrapped);
     assert_unwraps(provider, &wrapped);
@@ -355,11 +321,11 @@ static void a_server_that_is_away_is_eagain_and_named(void **state)
     (void)state;
 
     configure(&config);
-    set_text(config.addresses, sizeof(config.addresses), setting("DEAD_ADDRESS"));
+    set_text(config.addresses, sizeof(config.addresses), kms_setting("DEAD_ADDRESS"));
     assert_ok(key_provider_open(&config, &provider, &err), &err);
     assert_int_equal(key_provider_wrap(provider, plain_text(), &wrapped, &err), -EAGAIN);
     assert_int_equal(err.code, -EAGAIN);
-    assert_non_null(strstr(err.text, setting("DEAD_ADDRESS")));
+    assert_non_null(strstr(err.text, kms_setting("DEAD_ADDRESS")));
 }
 
 #define WITH_PROVIDER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)

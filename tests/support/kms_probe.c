@@ -1,0 +1,123 @@
+/* kms_probe TYPE ACTION FILE... - does one thing with a key provider, for tests that change the
+ * server in between. Which server: kms_settings.h. Says "OK ..." or "ENOENT: the sentence".
+ *
+ *   verify            describe and try the key
+ *   wrap FILE         wrap a fixed key into FILE
+ *   unwrap FILE...    unwrap them in one call and compare with that key
+ *   rewrap FILE NEW   rewrap FILE into NEW
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/file_io.h"
+#include "keys/key_provider.h"
+#include "tests/support/kms_settings.h"
+
+#define FILES_MAX 64
+
+static const uint8_t fixed_key[32] = "a key that a test has wrapped...";
+
+static struct bytes key_bytes(void)
+{
+    return (struct bytes){ fixed_key, sizeof(fixed_key) };
+}
+
+static int load(const char *path, struct wrapped_key *ret, struct error *err)
+{
+    CLEANUP(buf_release) struct buf data = BUF_INIT;
+    int r = file_read(path, sizeof(*ret), &data, err);
+
+    if (r == 0 && data.len != sizeof(*ret))
+        r = error_set(err, -EINVAL, "%s is not a wrapped key", path);
+    if (r == 0)
+        memcpy(ret, data.data, sizeof(*ret));
+    return r;
+}
+
+static int save(const char *path, const struct wrapped_key *wrapped, struct error *err)
+{
+    const struct bytes data = { (const uint8_t *)wrapped, sizeof(*wrapped) };
+    int r = file_replace(path, data, 0600, err);
+
+    if (r == 0)
+        printf("OK version %u\n", wrapped->key_version);
+    return r;
+}
+
+static int verify(struct key_provider *provider, struct error *err)
+{
+    struct key_description description;
+    int r = key_provider_verify(provider, &description, err);
+
+    if (r == 0)
+        printf("OK %s, %s, version %u, from %u, %s\n", description.algorithm, description.state,
+               description.latest_version, description.min_decrypt_version, description.server);
+    return r;
+}
+
+static int unwrap(struct key_provider *provider, char **paths, int count, struct error *err)
+{
+    static struct wrapped_key wrapped[FILES_MAX];
+    struct secret plain[FILES_MAX] = { 0 };
+    int r = 0;
+
+    for (int i = 0; r == 0 && i < count && i < FILES_MAX; i++)
+        r = load(paths[i], &wrapped[i], err);
+    if (r == 0)
+        r = key_provider_unwrap(provider, wrapped, (size_t)count, plain, err);
+    for (int i = 0; i < count; i++) {
+        if (r == 0 && !secret_equal(secret_bytes(&plain[i]), key_bytes()))
+            r = error_set(err, -EBADMSG, "%s unwraps to something else", paths[i]);
+        secret_release(&plain[i]);
+    }
+    if (r == 0)
+        printf("OK %d\n", count);
+    return r;
+}
+
+static int act(struct key_provider *provider, int argc, char **argv, struct error *err)
+{
+    struct wrapped_key wrapped, rewrapped;
+    const char *action = argv[2];
+    int r;
+
+    memset(&wrapped, 0, sizeof(wrapped));
+    if (strcmp(action, "verify") == 0)
+        return verify(provider, err);
+    if (strcmp(action, "wrap") == 0 && argc == 4) {
+        r = key_provider_wrap(provider, key_bytes(), &wrapped, err);
+        return r < 0 ? r : save(argv[3], &wrapped, err);
+    }
+    if (strcmp(action, "unwrap") == 0 && argc > 3 && argc - 3 <= FILES_MAX)
+        return unwrap(provider, argv + 3, argc - 3, err);
+    if (strcmp(action, "rewrap") == 0 && argc == 5) {
+        r = load(argv[3], &wrapped, err);
+        if (r == 0)
+            r = key_provider_rewrap(provider, &wrapped, &rewrapped, err);
+        return r < 0 ? r : save(argv[4], &rewrapped, err);
+    }
+    return error_set(err, -EINVAL, "usage: kms_probe TYPE verify|wrap|unwrap|rewrap FILE...");
+}
+
+int main(int argc, char **argv)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
+    CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
+    struct error err = { 0 };
+    int r = argc > 2 ? secret_heap_init(&err) : -EINVAL;
+
+    if (r == 0)
+        r = kms_settings_read(argv[1], &config, &err);
+    if (r == 0)
+        r = key_provider_open(&config, &provider, &err);
+    if (r == 0)
+        r = act(provider, argc, argv, &err);
+    if (r < 0)
+        printf("%s: %s\n", strerrorname_np(-r), err.text);
+    if (r < 0 && err.code != r)
+        printf("but the error says %d\n", err.code);
+    return r < 0;
+}
