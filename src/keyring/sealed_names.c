@@ -38,9 +38,10 @@ int sealed_names_seal(const struct names_context *context, const struct secret *
     uint8_t aad[AAD_LEN];
 
     assert(name_key->len == NAME_KEY_LEN && chunk_key->len == CHUNK_KEY_LEN);
-    int r = aead_of(context, fs_key, &aead);
-    if (r == 0)
-        r = secret_new(&plain, PLAIN_LEN);
+    int r = secret_new(&plain, PLAIN_LEN);
+    if (r < 0)
+        return r;
+    r = aead_of(context, fs_key, &aead);
     if (r < 0)
         return r;
     memcpy(plain.data, name_key->data, NAME_KEY_LEN);
@@ -60,9 +61,10 @@ int sealed_names_open(const struct names_context *context, const struct secret *
     CLEANUP(aead_freep) struct aead *aead = NULL;
     uint8_t aad[AAD_LEN];
 
-    int r = aead_of(context, fs_key, &aead);
-    if (r == 0)
-        r = secret_new(&plain, PLAIN_LEN);
+    int r = secret_new(&plain, PLAIN_LEN);
+    if (r < 0)
+        return r;
+    r = aead_of(context, fs_key, &aead);
     if (r < 0)
         return r;
     aad_of(context, aad);
