@@ -300,11 +300,14 @@ static int expect_name(SSL *ssl, const char *host)
 {
     X509_VERIFY_PARAM *parameters = SSL_get0_param(ssl);
     uint8_t address[sizeof(struct in6_addr)];
+    char name[TLSEXT_MAXLEN_host_name + 1]; /* OpenSSL's macro takes no const */
 
     if (inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1)
         return X509_VERIFY_PARAM_set1_ip_asc(parameters, host) == 1 ? 0 : -EINVAL;
     X509_VERIFY_PARAM_set_hostflags(parameters, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, host) == 1 ? 0 : -EINVAL;
+    if ((size_t)snprintf(name, sizeof(name), "%s", host) >= sizeof(name))
+        return -EINVAL;
+    return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1 ? 0 : -EINVAL;
 }
 
 /* Says what SSL_connect, SSL_read or SSL_write failed of. */
