@@ -21,7 +21,7 @@ static const struct column columns[] = {
     { "free", "FREE", COLUMN_CAPACITY, .hidden = true },
     { "kms_type", "KMS", COLUMN_TEXT, .hidden = true },
     { "kms_key", "KMS KEY", COLUMN_TEXT },
-    { "kms_key_version", "KEY VERSION", COLUMN_NUMBER },
+    { "kms_key_version", "KEY VERSION", COLUMN_NUMBER, .zero_is = "-" },
     { "mounted_at", "MOUNTED AT", COLUMN_TEXT },
     { "store", "STORE", COLUMN_TEXT, .hidden = true },
     { "meta", "META", COLUMN_TEXT, .hidden = true },

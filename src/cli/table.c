@@ -149,10 +149,10 @@ static const char *cell_text(const struct column *column, const json_t *row, boo
         return "";
 
     json_int_t number = json_integer_value(value);
-    if (column->kind != COLUMN_CAPACITY || raw_units || number < 0)
-        (void)snprintf(room, CELL_SIZE, "%lld", (long long)number);
-    else if (number == 0 && column->zero_is)
+    if (number == 0 && column->zero_is && !raw_units)
         (void)snprintf(room, CELL_SIZE, "%s", column->zero_is);
+    else if (column->kind != COLUMN_CAPACITY || raw_units || number < 0)
+        (void)snprintf(room, CELL_SIZE, "%lld", (long long)number);
     else
         capacity_format((uint64_t)number, room);
     return room;

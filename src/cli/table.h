@@ -19,7 +19,7 @@
 enum column_kind {
     COLUMN_TEXT,
     COLUMN_NUMBER,
-    COLUMN_CAPACITY, /* bytes; 0 is shown as "unlimited" where zero_is says so */
+    COLUMN_CAPACITY, /* bytes */
     COLUMN_FLAG,
     COLUMN_STATUS, /* coloured by its word */
 };
@@ -29,7 +29,7 @@ struct column {
     const char *heading; /* NULL ends a table of columns */
     enum column_kind kind;
     bool hidden;         /* shown only when named, or with --verbose */
-    const char *zero_is; /* what a capacity of 0 is called, or NULL */
+    const char *zero_is; /* what 0 is called unless raw units are wanted, or NULL */
 };
 
 enum table_format {

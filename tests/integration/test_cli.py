@@ -209,7 +209,7 @@ def test_lists_are_sorted_filtered_and_cut(fake, tmp_path):
 
     assert csv("-o", "name", "-s", "name", "--no-header") == "alpha\nbeta\n"
     assert csv("list", "-o", "name,kmsKeyVersion", "-s", "-name") == \
-        "name,kms_key_version\nbeta,3\nalpha,0\n"
+        "name,kms_key_version\nbeta,3\nalpha,-\n"
     assert csv("-o", "name,capacity", "-F", "status=mounted", "-R") == "name,capacity\nbeta,1073741824\n"
     assert csv("-o", "name", "-F", "status=~mounted", "--no-header") == "alpha\n"
     assert csv("-v").splitlines()[0].count(",") == 13
@@ -530,3 +530,16 @@ def test_the_manual_page_describes_every_command_and_every_option():
         text = coffer(*command, "--help").stdout
         for option in re.findall(r"^  (?:-., |    )(--[a-z-]+)", text, re.M):
             assert option in page, (command, option)
+
+
+def test_bash_asks_coffer_for_completions():
+    script = """source "$1"
+                COMP_WORDS=("$2" fs ad)
+                COMP_CWORD=2
+                _coffer
+                printf '%s ' "${COMPREPLY[@]}" """
+    result = subprocess.run(["bash", "-euc", script, "bash",
+                             ROOT / "packaging" / "bash-completion" / "coffer",
+                             PROGRAMS / "coffer"],
+                            capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "add adopt ", "")
