@@ -2,7 +2,11 @@
 #pragma once
 
 #include <assert.h>
+#include <errno.h>
 #include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
 
 #if defined(__clang__)
 #define THREAD_CHECK(attribute) __attribute__((attribute))
@@ -41,4 +45,16 @@ static inline void cond_wait(pthread_cond_t *cond, struct mutex *mutex)
     int r = pthread_cond_wait(cond, &mutex->native);
     assert(r == 0);
     (void)r;
+}
+
+/* Waits at most until the time of clock_monotonic_ms(); false once that has come. May wake early,
+ * as any wait. */
+static inline bool cond_wait_until(pthread_cond_t *cond, struct mutex *mutex, int64_t until_ms)
+    THREAD_CHECK(requires_capability(mutex)) THREAD_CHECK(no_thread_safety_analysis)
+{
+    struct timespec until = { .tv_sec = until_ms / 1000, .tv_nsec = until_ms % 1000 * 1000000 };
+    int r = pthread_cond_clockwait(cond, &mutex->native, CLOCK_MONOTONIC, &until);
+
+    assert(r == 0 || r == ETIMEDOUT);
+    return r == 0;
 }
