@@ -1,0 +1,121 @@
+/* alerts.c - what needs attention, computed from how things stand: it rises and clears by itself.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/filesystem.h"
+
+struct list {
+    struct alert *alerts;
+    size_t count;
+};
+
+static int add(struct list *list, const char *type, const char *severity, const char *filesystem,
+               struct error *err, const char *format, ...) __attribute__((format(printf, 6, 7)));
+
+static int add(struct list *list, const char *type, const char *severity, const char *filesystem,
+               struct error *err, const char *format, ...)
+{
+    struct alert *grown = realloc(list->alerts, (list->count + 1) * sizeof(*grown));
+    va_list args;
+
+    if (!grown)
+        return error_set(err, -ENOMEM, "out of memory");
+    list->alerts = grown;
+    struct alert *alert = &grown[list->count++];
+    *alert = (struct alert){ .type = "" };
+    (void)snprintf(alert->type, sizeof(alert->type), "%s", type);
+    (void)snprintf(alert->severity, sizeof(alert->severity), "%s", severity);
+    (void)snprintf(alert->filesystem, sizeof(alert->filesystem), "%s", filesystem);
+    va_start(args, format);
+    (void)vsnprintf(alert->text, sizeof(alert->text), format, args);
+    va_end(args);
+    return 0;
+}
+
+static int of_kms(struct list *list, struct kms *kms, struct error *err)
+{
+    struct kms_status status;
+    int r = 0;
+
+    kms_status(kms, &status);
+    if (status.error_code < 0)
+        r = add(list,
+                status.is_configured && !status.is_reachable ? "kms-unreachable" : "kms-error",
+                "critical", "", err, "%s; filesystems that run go on, none can be started",
+                status.error);
+    if (r == 0 && status.is_insecure)
+        r = add(
+            list, "kms-insecure-http", "warning", "", err,
+            "the KMS is spoken to without TLS: whoever is on the way reads the keys; use https");
+    return r;
+}
+
+static int of_worker_locked(struct list *list, const struct filesystem *fs, struct error *err)
+    REQUIRES(fs->lock)
+{
+    const char *name = fs->record.name;
+    int r = 0;
+
+    if (fs->saw_corruption)
+        r = add(list, "corruption", "critical", name, err,
+                "altered or unreadable data was found in %s; run 'coffer fs check %s'", name, name);
+    if (r == 0 && fs->saw_write_lost)
+        r = add(list, "write-lost", "critical", name, err,
+                "the store of %s failed while writing; programs got an error, what they had not "
+                "synced may be lost",
+                name);
+    if (r == 0 && fs->is_full)
+        r = add(list, "store-full", "critical", name, err,
+                "there is no room for %s; changes are refused until there is some", name);
+    if (r == 0 && fs->seen.is_read_only && fs_state_has_worker(fs->state))
+        r = add(list, "read-only", "warning", name, err,
+                "%s is read-only: its store knows a later state or another owner; if that is to "
+                "be given up, start it with --take-over",
+                name);
+    return r;
+}
+
+static int of_filesystem(struct filesystem *fs, void *arg, struct error *err)
+{
+    struct list *list = arg;
+    const char *name = fs->record.name;
+    int r = 0;
+
+    mutex_lock(&fs->lock);
+    if (strcmp(fs->wrapped.provider, "local") == 0)
+        r = add(list, "local-key", "warning", name, err,
+                "the key of %s is wrapped by a local file, not by a KMS: whoever has this disk "
+                "has its data",
+                name);
+    if (r == 0 && fs->state == FS_WAITING_FOR_KMS)
+        r = add(list, "waiting-for-kms", "critical", name, err, "%s waits for its key: %s", name,
+                fs->status_text);
+    if (r == 0 && fs->state == FS_FAILED)
+        r = add(list, "filesystem-failed", "critical", name, err, "%s is down: %s", name,
+                fs->status_text);
+    if (r == 0)
+        r = of_worker_locked(list, fs, err);
+    mutex_unlock(&fs->lock);
+    return r;
+}
+
+int control_alerts(struct control *control, struct alert **ret, size_t *ret_count,
+                   struct error *err)
+{
+    struct list list = { .count = 0 };
+    int r = of_kms(&list, control->kms, err);
+
+    if (r == 0)
+        r = control_each(control, of_filesystem, &list, err);
+    if (r < 0) {
+        free(list.alerts);
+        return r;
+    }
+    *ret = list.alerts;
+    *ret_count = list.count;
+    return 0;
+}

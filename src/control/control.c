@@ -1,0 +1,199 @@
+#include "control/control.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/file_io.h"
+#include "control/filesystem.h"
+#include "control/rings.h"
+#include "host/sandbox.h"
+
+#define MONITOR_PERIOD_MS 30000
+#define MONITOR_PERIOD_DOWN_MS 5000
+
+static int make_folders(const char *state_dir, struct error *err)
+{
+    static const char *const folders[] = { "run", "registry", "filesystems" };
+    char path[PATH_MAX];
+
+    for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+        if (snprintf(path, sizeof(path), "%s/%s", state_dir, folders[i]) >= (int)sizeof(path))
+            return error_set(err, -ENAMETOOLONG, "path too long: %s", state_dir);
+        int r = folder_make(path, 0700, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* What is shown of a filesystem's key before it was ever unwrapped. */
+static void peek_wrapped(struct filesystem *fs)
+{
+    CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+
+    if (registry_get_ring(fs->control->registry, &fs->record.uuid, &encoded, NULL) < 0 ||
+        key_ring_peek(buf_bytes(&encoded), &ring, NULL) < 0 || !rings_newest(&ring))
+        return;
+    fs->wrapped = *rings_newest(&ring);
+}
+
+static int load_one(const struct fs_record *record, void *arg)
+{
+    struct control *control = arg;
+    struct filesystem *fs = NULL;
+    int r = filesystem_list(control, record, &fs, NULL);
+
+    if (r < 0)
+        return r;
+    filesystem_release(fs, record->phase == FS_PHASE_CREATING
+                               ? "its creation was interrupted; starting it completes it"
+                               : "");
+    filesystem_unref(fs);
+    return 0;
+}
+
+/* What an earlier cofferd left: removals are finished, started filesystems come back. */
+static int resume_one(struct filesystem *fs, void *arg, struct error *err)
+{
+    struct control *control = arg;
+    struct error own = { .code = 0 };
+
+    (void)err;
+    peek_wrapped(fs);
+    if (fs->record.phase == FS_PHASE_REMOVING) {
+        if (control_remove(control, fs->record.name, &own) < 0)
+            events_add(&control->events, LOG_LEVEL_ERROR, "remove-not-finished", fs->record.name,
+                       "%s", own.text);
+        return 0;
+    }
+    if (!fs->record.is_wanted)
+        return 0;
+    mutex_lock(&fs->lock);
+    fs->has_keeper = true;
+    fs->may_reconnect = true;
+    filesystem_move_locked(fs, FS_STARTING, "");
+    mutex_unlock(&fs->lock);
+    if (filesystem_keep(fs, &own) < 0)
+        events_add(&control->events, LOG_LEVEL_ERROR, "start-failed", fs->record.name, "%s",
+                   own.text);
+    return 0;
+}
+
+/* Looks at the key server from time to time, more often while it is away. */
+static void *monitor_main(void *arg)
+{
+    struct control *control = arg;
+
+    mutex_lock(&control->lock);
+    while (!atomic_load(&control->is_shutting_down)) {
+        mutex_unlock(&control->lock);
+        kms_refresh(control->kms);
+        struct kms_status status;
+        kms_status(control->kms, &status);
+        int64_t until = clock_monotonic_ms() +
+                        (status.error_code < 0 ? MONITOR_PERIOD_DOWN_MS : MONITOR_PERIOD_MS);
+        mutex_lock(&control->lock);
+        while (!atomic_load(&control->is_shutting_down) &&
+               cond_wait_until(&control->changed, &control->lock, until))
+            ;
+    }
+    mutex_unlock(&control->lock);
+    return NULL;
+}
+
+static int open_parts(struct control *control, const struct control_config *config,
+                      struct error *err)
+{
+    char url[PATH_MAX + 16];
+    uid_t uid;
+    gid_t gid;
+    int r = make_folders(config->state_dir, err);
+
+    if (r < 0)
+        return r;
+    sandbox_worker_user(&uid, &gid);
+    control->worker_uid = geteuid() == 0 ? uid : geteuid();
+    control->worker_gid = geteuid() == 0 ? gid : getegid();
+    (void)snprintf(url, sizeof(url), "lmdb:%s/registry", config->state_dir);
+    r = registry_open(config->registry_url ? config->registry_url : url, &control->registry, err);
+    if (r == 0)
+        r = kms_open(config->state_dir, &control->kms, err);
+    if (r == 0)
+        r = registry_each(control->registry, load_one, control, err);
+    if (r == 0)
+        r = control_each(control, resume_one, control, err);
+    if (r == 0 && (r = -pthread_create(&control->monitor, NULL, monitor_main, control)) < 0)
+        (void)error_set(err, r, "cannot start a thread: %s", strerrordesc_np(-r));
+    control->has_monitor = r == 0;
+    return r;
+}
+
+int control_open(const struct control_config *config, struct control **ret, struct error *err)
+{
+    struct control *control = calloc(1, sizeof(*control));
+
+    if (!control)
+        return error_set(err, -ENOMEM, "out of memory");
+    control->lock = MUTEX_INIT;
+    control->kms_changing = MUTEX_INIT;
+    control->events.lock = MUTEX_INIT;
+    (void)pthread_cond_init(&control->changed, NULL);
+    control->on_step = config->on_step;
+    control->step_arg = config->step_arg;
+    control->state_dir = strdup(config->state_dir);
+    control->worker_program = strdup(config->worker_program);
+    int r = control->state_dir && control->worker_program
+                ? open_parts(control, config, err)
+                : error_set(err, -ENOMEM, "out of memory");
+    if (r < 0) {
+        control_close(control);
+        return r;
+    }
+    *ret = control;
+    return 0;
+}
+
+void control_shut_down(struct control *control)
+{
+    atomic_store(&control->is_shutting_down, true);
+    mutex_lock(&control->lock);
+    for (struct filesystem *fs = control->filesystems; fs; fs = fs->next) {
+        mutex_lock(&fs->lock);
+        (void)pthread_cond_broadcast(&fs->changed);
+        mutex_unlock(&fs->lock);
+    }
+    (void)pthread_cond_broadcast(&control->changed);
+    mutex_unlock(&control->lock);
+}
+
+void control_close(struct control *control)
+{
+    if (!control)
+        return;
+    control_shut_down(control);
+    if (control->has_monitor)
+        (void)pthread_join(control->monitor, NULL);
+    mutex_lock(&control->lock);
+    while (control->keepers > 0)
+        cond_wait(&control->changed, &control->lock);
+    mutex_unlock(&control->lock);
+    while (control->filesystems)
+        filesystem_unlist(control->filesystems);
+    registry_close(control->registry);
+    kms_close(control->kms);
+    (void)pthread_cond_destroy(&control->changed);
+    free(control->state_dir);
+    free(control->worker_program);
+    free(control);
+}
+
+struct events *control_events(struct control *control)
+{
+    return &control->events;
+}

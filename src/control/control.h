@@ -1,0 +1,146 @@
+/* control.h - the control plane: which filesystems there are, where each stands, the key server,
+ * what happened and what needs attention. src/api/ is its face to administrators; the .mount
+ * socket (mount_socket.h) its face to those who mount.
+ *
+ * It owns one state folder (brief layout in docs/formats/registry.md). A filesystem that is
+ * started has a worker process (worker.h) and a thread here, its keeper (keeper.h), which brings
+ * it up, notices its end and brings it up again. Closing leaves the workers running; opening
+ * connects to those that live.
+ *
+ * Units      sizes are bytes, times nanoseconds since 1970.
+ * Errors     negative errno and a sentence that says what to do. -ENOENT: no such filesystem.
+ *            -EBUSY: not in this state. Those of key_provider.h where the key server is asked.
+ * Ownership  views are copies.
+ * Threads    any, but open and close.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "control/events.h"
+#include "control/fs_record.h"
+#include "control/fs_state.h"
+#include "control/kms.h"
+
+struct control;
+
+/* Where a test lets an operation end as a crash would. */
+enum control_step {
+    STEP_ADD_KEY_PROVED,  /* the key is drawn, wrapped and proved; nothing is stored */
+    STEP_ADD_RECORDED,    /* record and ring are in the registry */
+    STEP_ADD_FOLDERS,     /* the places of data and metadata are there */
+    STEP_ADD_RING_STORED, /* the ring is in the store too */
+    STEP_ADD_FORMATTED,   /* the worker has formatted */
+    STEP_ADD_READY,       /* the record says that it is ready; the store's ring is one behind */
+    STEP_REMOVE_MARKED,   /* the record says that it is being removed */
+    STEP_REMOVE_DELETED,  /* its data is gone */
+    STEP_RING_REGISTRY,   /* a ring is repaired in the registry, not yet ... */
+    STEP_RING_STORE,      /* ... in the store */
+    STEP_COUNT,
+};
+
+/* What a test returns: the operation ends there and undoes nothing. */
+#define CONTROL_CRASHED (-ECANCELED)
+
+typedef int control_step_fn(enum control_step step, void *arg);
+
+struct control_config {
+    const char *state_dir;      /* exists, mode 0700 */
+    const char *registry_url;   /* NULL: LMDB in the state folder */
+    const char *worker_program; /* absolute path of coffer-fsd */
+    control_step_fn *on_step;   /* NULL but in tests */
+    void *step_arg;
+};
+
+int control_open(const struct control_config *config, struct control **ret, struct error *err);
+
+/* Ends every wait inside; calls in progress return -ESHUTDOWN soon. */
+void control_shut_down(struct control *control);
+void control_close(struct control *control); /* NULL is allowed */
+
+/* One filesystem as people see it. */
+struct fs_view {
+    char name[FS_NAME_MAX + 1];
+    struct uuid uuid;
+    enum fs_state state;
+    char status_text[512]; /* what is wrong or going on; "" if all is well */
+    uint64_t capacity;
+    uint64_t used; /* 0 while no worker is up */
+    uint64_t free;
+    uint64_t created_ns;
+    char kms_type[16];
+    char kms_key[WRAPPED_NAME_SIZE];
+    uint32_t kms_key_version;
+    char mounted_at[FS_MOUNTPOINT_SIZE]; /* "" if it is not mounted */
+    char store_url[FS_URL_SIZE];
+    char meta_url[FS_URL_SIZE];
+    bool is_read_only;
+};
+
+/* *ret is the caller's to free; sorted by name. */
+int control_list(struct control *control, struct fs_view **ret, size_t *ret_count,
+                 struct error *err);
+int control_get(struct control *control, const char *name, struct fs_view *ret, struct error *err);
+
+struct fs_add {
+    const char *name;
+    uint64_t capacity;     /* 0: as much as the store has */
+    const char *store_url; /* NULL: in the state folder */
+    const char *meta_url;
+    bool allow_no_kms;
+};
+
+/* Draws a key, has it wrapped, proves that it can be unwrapped, stores the ring in both places
+ * and formats. On failure nothing is left; after a crash in the middle it can be started, which
+ * completes it, or removed. */
+int control_add(struct control *control, const struct fs_add *add, struct fs_view *ret,
+                struct error *err);
+
+/* Brings back a filesystem that this instance does not know, from its store and metadata. */
+int control_adopt(struct control *control, const char *name, const char *meta_url,
+                  const char *store_url, struct fs_view *ret, struct error *err);
+
+/* Deletes its data and keys; only of a stopped one. */
+int control_remove(struct control *control, const char *name, struct error *err);
+
+/* Returns when the worker is up with its keys, or with what is in the way; one that was not
+ * started before is then stopped again. */
+int control_start(struct control *control, const char *name, bool take_over, struct fs_view *ret,
+                  struct error *err);
+
+/* Ends it: returns when the worker has made its last commit and is gone. A mounted filesystem
+ * is refused; whoever mounted it unmounts it first. */
+int control_stop(struct control *control, const char *name, struct error *err);
+
+/* Hands the mounted descriptor to the worker. fuse_fd stays the caller's to close. */
+int control_mount(struct control *control, const char *name, const char *mountpoint, int fuse_fd,
+                  struct error *err);
+
+/* Compares everything; report gets a sentence for each fault. Works mounted and stopped (then
+ * with a worker for the purpose). */
+typedef void control_report_fn(const char *text, void *arg);
+int control_check(struct control *control, const char *name, bool read_data,
+                  control_report_fn *report, void *arg, uint64_t *ret_faults, struct error *err);
+
+void control_kms_status(struct control *control, struct kms_status *ret);
+
+/* Verifies the configuration live and that every filesystem's keys open with it, then uses it.
+ * On failure nothing has changed, and the sentence lists the filesystems in the way. */
+int control_kms_set(struct control *control, const struct key_provider_config *config,
+                    struct kms_status *ret, struct error *err);
+
+struct alert {
+    char type[32];
+    char severity[16]; /* "warning" or "critical" */
+    char filesystem[FS_NAME_MAX + 1];
+    char text[640];
+};
+
+/* What needs attention now. *ret is the caller's to free. */
+int control_alerts(struct control *control, struct alert **ret, size_t *ret_count,
+                   struct error *err);
+
+struct events *control_events(struct control *control);

@@ -1,0 +1,584 @@
+/* create.c - how a filesystem comes into being and how it goes.
+ *
+ * Adding, each step durable before the next:
+ *   1 draw the key, have it wrapped, have it unwrapped again and compare     nothing is stored
+ *   2 record (creating) and ring into the registry                           it can be completed
+ *   3 the folders of store and metadata
+ *   4 the ring into the store
+ *   5 a worker formats: superblock last
+ *   6 the name and chunk keys, which the format drew, into the ring; record (ready)
+ * A failure undoes all of it. A crash after 2 leaves a filesystem that a start completes from 3
+ * on, each step of which may be done twice, or that can be removed.
+ *
+ * Removing: record (removing), then the data, then the record. A crash after the first leaves one
+ * that the next start of cofferd goes on removing.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/file_io.h"
+#include "control/filesystem.h"
+#include "control/rings.h"
+#include "crypto/random.h"
+#include "host/sandbox.h"
+#include "keyring/key_blob.h"
+#include "store/object_store.h"
+
+#define FIRST_GENERATION 1u
+
+static int fs_folder(const struct control *control, const struct uuid *uuid, const char *part,
+                     char ret[static PATH_MAX], struct error *err)
+{
+    char text[UUID_TEXT_SIZE];
+
+    uuid_format(uuid, text);
+    if (snprintf(ret, PATH_MAX, "%s/filesystems/%s%s", control->state_dir, text, part) >= PATH_MAX)
+        return error_set(err, -ENAMETOOLONG, "the state folder's path is too long");
+    return 0;
+}
+
+static int set_url(char *to, const char *given, const char *scheme, const char *what,
+                   struct error *err)
+{
+    size_t len = strlen(scheme);
+
+    if (strncmp(given, scheme, len) != 0 || given[len] != '/')
+        return error_set(err, -EINVAL, "the %s '%s' is not of the form %s/absolute/folder", what,
+                         given, scheme);
+    if (snprintf(to, FS_URL_SIZE, "%s", given) >= (int)FS_URL_SIZE)
+        return error_set(err, -ENAMETOOLONG, "the %s's URL is too long", what);
+    return 0;
+}
+
+static int default_url(const struct control *control, const struct uuid *uuid, const char *scheme,
+                       const char *part, char *to, struct error *err)
+{
+    char folder[PATH_MAX];
+    int r = fs_folder(control, uuid, part, folder, err);
+
+    if (r < 0)
+        return r;
+    if (snprintf(to, FS_URL_SIZE, "%s%s", scheme, folder) >= (int)FS_URL_SIZE)
+        return error_set(err, -ENAMETOOLONG, "the state folder's path is too long");
+    return 0;
+}
+
+static int new_record(const struct control *control, const struct fs_add *add,
+                      struct fs_record *ret, struct error *err)
+{
+    int r = fs_name_check(add->name, err);
+
+    if (r < 0)
+        return r;
+    if (add->capacity != 0 && add->capacity < FS_CAPACITY_MIN)
+        return error_set(err, -EINVAL, "a capacity is at least 1 GiB");
+    *ret = (struct fs_record){ .phase = FS_PHASE_CREATING,
+                               .capacity = add->capacity,
+                               .created_ns = (uint64_t)clock_wall_ns(),
+                               .has_own_store = !add->store_url,
+                               .has_own_meta = !add->meta_url };
+    (void)snprintf(ret->name, sizeof(ret->name), "%s", add->name);
+    random_uuid(&ret->uuid);
+    registry_instance(control->registry, &ret->owner);
+    r = add->store_url ? set_url(ret->store_url, add->store_url, "dir:", "store", err)
+                       : default_url(control, &ret->uuid, "dir:", "/store", ret->store_url, err);
+    if (r < 0)
+        return r;
+    return add->meta_url ? set_url(ret->meta_url, add->meta_url, "lmdb:", "metadata", err)
+                         : default_url(control, &ret->uuid, "lmdb:", "/meta", ret->meta_url, err);
+}
+
+/* The key server, or, where the caller allows that there is none, a local key. */
+static int open_wrapper(struct control *control, const struct uuid *uuid, bool allow_no_kms,
+                        struct key_provider **ret, bool *ret_is_local, struct error *err)
+{
+    char text[UUID_TEXT_SIZE];
+    int r = kms_provider(control->kms, ret, err);
+
+    *ret_is_local = r == -ENOKEY && allow_no_kms;
+    if (*ret_is_local) {
+        uuid_format(uuid, text);
+        return kms_local_provider(control->kms, text, true, ret, err);
+    }
+    if (r == -ENOKEY)
+        return error_set(err, r,
+                         "no KMS is configured, and without one the filesystem's key would lie "
+                         "in a file on this host; set one with 'coffer security kms set', or "
+                         "accept that with --allow-no-kms");
+    return r;
+}
+
+/* Has the blob wrapped, and proves that what came back unwraps to the same. */
+static int wrap_and_prove(struct key_provider *provider, const struct secret *blob,
+                          struct wrapped_key *ret, struct error *err)
+{
+    CLEANUP(secret_release) struct secret back = SECRET_INIT;
+    int r = key_provider_wrap(provider, secret_bytes(blob), ret, err);
+
+    if (r == 0)
+        r = key_provider_unwrap(provider, ret, 1, &back, err);
+    if (r == 0 && !secret_equal(secret_bytes(blob), secret_bytes(&back)))
+        r = error_set(err, -EPROTO,
+                      "the KMS unwrapped something else than it had wrapped; nothing was created");
+    return r;
+}
+
+static int new_ring(struct control *control, struct key_provider *provider,
+                    struct fs_record *record, struct rings_opened *ret, struct error *err)
+{
+    CLEANUP(secret_release) struct secret key = SECRET_INIT;
+    CLEANUP(secret_release) struct secret blob = SECRET_INIT;
+    CLEANUP(free_ptr) struct wrapped_key *wrapped = calloc(1, sizeof(*wrapped));
+    int r = secret_new(&key, FS_KEY_LEN);
+
+    if (r < 0 || !wrapped)
+        return error_set(err, -ENOMEM, "out of secret memory");
+    random_bytes(key.data, key.len);
+    r = key_blob_encode(&record->uuid, FIRST_GENERATION, &key, &blob, err);
+    if (r == 0)
+        r = wrap_and_prove(provider, &blob, wrapped, err);
+    if (r < 0)
+        return r;
+    /* A local key is one file for each filesystem; the ring names which. */
+    if (strcmp(wrapped->provider, "local") == 0)
+        uuid_format(&record->uuid, wrapped->key_name);
+    struct key_generation_new generation = { .number = FIRST_GENERATION,
+                                             .key = &key,
+                                             .wrapped = wrapped,
+                                             .now_ns = (uint64_t)clock_wall_ns() };
+    key_ring_init(&ret->ring, &record->uuid);
+    r = key_ring_add(&ret->ring, &generation, err);
+    if (r == 0 && (r = key_set_add(&ret->keys, FIRST_GENERATION, &key)) < 0)
+        (void)error_set(err, r, "out of secret memory");
+    if (r == 0)
+        r = key_ring_encode(&ret->ring, &ret->keys, &ret->encoded, err);
+    if (r == 0)
+        rings_learn(&ret->ring, record);
+    return r < 0 ? r : control_step(control, STEP_ADD_KEY_PROVED);
+}
+
+static const char *url_folder(const char *url)
+{
+    return strchr(url, ':') + 1;
+}
+
+/* Makes the folder and gives it to whom the worker becomes. */
+static int make_folder(const struct control *control, const char *url, struct error *err)
+{
+    const char *folder = url_folder(url);
+
+    if (geteuid() == 0)
+        return sandbox_give_folder(folder, control->worker_uid, control->worker_gid, err);
+    return folder_make(folder, 0700, err);
+}
+
+static int is_not_dot(const struct dirent *entry)
+{
+    return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+}
+
+/* A place that is given must be empty: what is there is somebody's, and a removal of the
+ * filesystem must not take it along. */
+static int check_place(const char *url, struct error *err)
+{
+    const char *folder = url_folder(url);
+    struct dirent **entries = NULL;
+    int count = scandir(folder, &entries, is_not_dot, NULL);
+
+    if (count < 0)
+        return errno == ENOENT
+                   ? 0
+                   : error_set(err, -errno, "cannot read %s: %s", folder, strerrordesc_np(errno));
+    for (int i = 0; i < count; i++)
+        free(entries[i]);
+    free(entries);
+    return count == 0 ? 0
+                      : error_set(err, -ENOTEMPTY,
+                                  "%s is not empty; give an empty folder, or bring a filesystem "
+                                  "that is there back with 'coffer fs adopt'",
+                                  folder);
+}
+
+static int store_ring(const struct fs_record *record, struct bytes ring, struct error *err)
+{
+    CLEANUP(object_store_closep) struct object_store *store = NULL;
+    int r = object_store_open(record->store_url, &store, err);
+
+    return r < 0 ? r : object_store_replace(store, KEY_RING_OBJECT, ring, err);
+}
+
+static int read_superblock(const struct fs_record *record, const struct key_set *keys,
+                           struct superblock *ret, struct error *err)
+{
+    CLEANUP(object_store_closep) struct object_store *store = NULL;
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+    int r = object_store_open(record->store_url, &store, err);
+
+    if (r == 0)
+        r = object_store_get(store, SUPERBLOCK_OBJECT, SUPERBLOCK_MAX, &encoded, err);
+    return r < 0 ? r : superblock_decode(buf_bytes(&encoded), keys, ret, err);
+}
+
+/* Has a worker format, unless that was done before the crash. */
+static int format(struct filesystem *fs, struct rings_opened *opened, struct error *err)
+{
+    struct filesystem_spawn spawn = { .keys = &opened->keys, .format = true };
+    struct worker *worker = NULL;
+
+    if (read_superblock(&fs->record, &opened->keys, &opened->superblock, NULL) == 0)
+        return 0;
+    int r = filesystem_spawn(fs, &spawn, &worker, err);
+    if (r == 0)
+        r = filesystem_end_worker(worker, err);
+    return r < 0 ? r : read_superblock(&fs->record, &opened->keys, &opened->superblock, err);
+}
+
+static int set_names(struct rings_opened *opened, struct error *err)
+{
+    struct key_generation *generation = key_ring_find(&opened->ring, NULL, FIRST_GENERATION);
+    const struct secret *key = key_set_find(&opened->keys, FIRST_GENERATION);
+
+    if (!generation || !key)
+        return error_set(err, -EBADMSG, "the new key ring has no first generation");
+    return key_generation_set_names(generation, key, &opened->superblock.name_key,
+                              &opened->superblock.chunk_key, err);
+}
+
+/* Steps 3 to 6. */
+static int finish_creating(struct filesystem *fs, struct rings_opened *opened, struct error *err)
+{
+    struct control *control = fs->control;
+    CLEANUP(buf_release) struct buf final = BUF_INIT;
+    int r = make_folder(control, fs->record.store_url, err);
+
+    if (r == 0)
+        r = make_folder(control, fs->record.meta_url, err);
+    if (r == 0)
+        r = control_step(control, STEP_ADD_FOLDERS);
+    if (r == 0)
+        r = store_ring(&fs->record, buf_bytes(&opened->encoded), err);
+    if (r == 0)
+        r = control_step(control, STEP_ADD_RING_STORED);
+    if (r == 0)
+        r = format(fs, opened, err);
+    if (r == 0)
+        r = control_step(control, STEP_ADD_FORMATTED);
+    if (r == 0)
+        r = set_names(opened, err);
+    if (r == 0)
+        r = key_ring_encode(&opened->ring, &opened->keys, &final, err);
+    if (r < 0)
+        return r;
+    mutex_lock(&fs->lock);
+    fs->record.phase = FS_PHASE_READY;
+    if (rings_newest(&opened->ring))
+        fs->wrapped = *rings_newest(&opened->ring);
+    mutex_unlock(&fs->lock);
+    r = registry_put(control->registry, &fs->record, buf_bytes(&final), err);
+    if (r == 0)
+        r = control_step(control, STEP_ADD_READY);
+    return r < 0 ? r : store_ring(&fs->record, buf_bytes(&final), err);
+}
+
+int filesystem_complete(struct filesystem *filesystem, bool *ret_is_kms, struct error *err)
+{
+    CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
+    int r = rings_open_new(filesystem->control, &filesystem->record, &opened, ret_is_kms, err);
+
+    return r < 0 ? r : finish_creating(filesystem, &opened, err);
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static int remove_tree(const char *path, struct error *err)
+{
+    int r = nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+
+    if (r == -1)
+        r = -errno;
+    return r < 0 && r != -ENOENT
+               ? error_set(err, r, "cannot remove %s: %s", path, strerrordesc_np(-r))
+               : 0;
+}
+
+#define SEGMENTS_PREFIX "segments/"
+
+static int remove_object(const char *name, uint64_t size, void *arg)
+{
+    struct object_store *store = arg;
+
+    (void)size;
+    return object_store_remove(store, name, NULL);
+}
+
+/* Somebody's own folder: what we put there, and no more. */
+static int empty_store(const struct fs_record *record, struct error *err)
+{
+    CLEANUP(object_store_closep) struct object_store *store = NULL;
+    struct stat st;
+
+    if (stat(url_folder(record->store_url), &st) < 0 && errno == ENOENT)
+        return 0;
+    int r = object_store_open(record->store_url, &store, err);
+    if (r == 0)
+        r = object_store_remove(store, SUPERBLOCK_OBJECT, err);
+    if (r == 0)
+        r = object_store_list(store, SEGMENTS_PREFIX, remove_object, store, err);
+    return r < 0 ? r : object_store_remove(store, KEY_RING_OBJECT, err);
+}
+
+static int empty_meta(const struct fs_record *record, struct error *err)
+{
+    static const char *const files[] = { "metadata.mdb", "metadata.mdb-lock" };
+    const char *folder = url_folder(record->meta_url);
+    char path[PATH_MAX];
+
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        if (snprintf(path, sizeof(path), "%s/%s", folder, files[i]) >= (int)sizeof(path))
+            return error_set(err, -ENAMETOOLONG, "path too long: %s", folder);
+        if (unlink(path) < 0 && errno != ENOENT)
+            return error_set(err, -errno, "cannot remove %s: %s", path, strerrordesc_np(errno));
+    }
+    return 0;
+}
+
+static int delete_data(struct control *control, const struct fs_record *record, struct error *err)
+{
+    char folder[PATH_MAX];
+    char text[UUID_TEXT_SIZE];
+    int r = 0;
+
+    uuid_format(&record->uuid, text);
+    if (!record->has_own_store)
+        r = empty_store(record, err);
+    if (r == 0 && !record->has_own_meta)
+        r = empty_meta(record, err);
+    if (r == 0)
+        r = fs_folder(control, &record->uuid, "", folder, err);
+    if (r == 0)
+        r = remove_tree(folder, err);
+    return r < 0 ? r : kms_remove_local_key(control->kms, text, err);
+}
+
+int filesystem_delete(struct filesystem *filesystem, struct error *err)
+{
+    struct control *control = filesystem->control;
+
+    mutex_lock(&filesystem->lock);
+    filesystem->record.phase = FS_PHASE_REMOVING;
+    mutex_unlock(&filesystem->lock);
+    int r = filesystem_save(filesystem, err);
+    if (r == 0)
+        r = control_step(control, STEP_REMOVE_MARKED);
+    if (r == 0)
+        r = delete_data(control, &filesystem->record, err);
+    if (r == 0)
+        r = control_step(control, STEP_REMOVE_DELETED);
+    return r < 0 ? r : registry_remove(control->registry, &filesystem->record.uuid, err);
+}
+
+/* After a failure; a crash that a test asked for leaves all as it is. */
+static void undo_adding(struct filesystem *fs, bool is_recorded, int r)
+{
+    char uuid[UUID_TEXT_SIZE];
+    struct error err = { .code = 0 };
+
+    if (r == CONTROL_CRASHED)
+        return;
+    uuid_format(&fs->record.uuid, uuid);
+    int undone = is_recorded ? filesystem_delete(fs, &err)
+                             : kms_remove_local_key(fs->control->kms, uuid, &err);
+    if (undone < 0)
+        events_add(&fs->control->events, LOG_LEVEL_ERROR, "add-not-undone", fs->record.name,
+                   "an addition failed and could not be undone: %s", err.text);
+}
+
+/* Steps 1 and 2. While a key is new, the key server is not changed: a change proves all rings. */
+static int add_recorded(struct filesystem *fs, bool allow_no_kms, struct rings_opened *ret,
+                        struct error *err)
+{
+    CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
+    struct control *control = fs->control;
+    struct error first = { .code = 0 };
+    bool is_local = false;
+    int r = open_wrapper(control, &fs->record.uuid, allow_no_kms, &provider, &is_local, err);
+
+    if (r < 0)
+        return r;
+    r = new_ring(control, provider, &fs->record, ret, &first);
+    if (!is_local && r != CONTROL_CRASHED)
+        kms_note(control->kms, r, &first);
+    if (r < 0)
+        return error_set(err, r, "%s", first.text);
+    return registry_put(control->registry, &fs->record, buf_bytes(&ret->encoded), err);
+}
+
+static int add_listed(struct filesystem *fs, bool allow_no_kms, struct error *err)
+{
+    CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
+    struct control *control = fs->control;
+    int r = check_place(fs->record.store_url, err);
+
+    if (r == 0)
+        r = check_place(fs->record.meta_url, err);
+    if (r < 0)
+        return r;
+    mutex_lock(&control->kms_changing);
+    r = add_recorded(fs, allow_no_kms, &opened, err);
+    mutex_unlock(&control->kms_changing);
+    bool is_recorded = r == 0;
+    if (r == 0)
+        r = control_step(control, STEP_ADD_RECORDED);
+    if (r == 0)
+        r = finish_creating(fs, &opened, err);
+    if (r < 0)
+        undo_adding(fs, is_recorded, r);
+    return r;
+}
+
+int control_add(struct control *control, const struct fs_add *add, struct fs_view *ret,
+                struct error *err)
+{
+    CLEANUP(free_ptr) struct fs_record *record = malloc(sizeof(*record));
+    struct filesystem *fs = NULL;
+
+    if (!record)
+        return error_set(err, -ENOMEM, "out of memory");
+    int r = new_record(control, add, record, err);
+    if (r == 0)
+        r = filesystem_list(control, record, &fs, err);
+    if (r < 0)
+        return r;
+    r = add_listed(fs, add->allow_no_kms, err);
+    filesystem_release(fs, "");
+    if (r < 0) {
+        filesystem_unlist(fs);
+    } else {
+        events_add(&control->events, LOG_LEVEL_INFO, "added", add->name,
+                   "the filesystem was created; its key is wrapped by %s key %s",
+                   fs->wrapped.provider, fs->wrapped.key_name);
+        filesystem_view(fs, ret);
+    }
+    filesystem_unref(fs);
+    return r;
+}
+
+int control_remove(struct control *control, const char *name, struct error *err)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, name, err);
+
+    if (!fs)
+        return -ENOENT;
+    int r = filesystem_acquire(fs, "is being removed", err);
+    if (r < 0)
+        return r;
+    mutex_lock(&fs->lock);
+    filesystem_move_locked(fs, FS_REMOVING, "is being removed");
+    mutex_unlock(&fs->lock);
+    r = filesystem_delete(fs, err);
+    filesystem_release(fs, r < 0 ? "its removal was not finished; remove it again" : "");
+    if (r < 0)
+        return r;
+    filesystem_unlist(fs);
+    events_add(&control->events, LOG_LEVEL_INFO, "removed", name, "the filesystem was removed");
+    return 0;
+}
+
+static int adopt_record(const char *name, const char *meta_url, const char *store_url,
+                        struct fs_record *ret, struct error *err)
+{
+    CLEANUP(object_store_closep) struct object_store *store = NULL;
+    CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+    int r = fs_name_check(name, err);
+
+    *ret = (struct fs_record){ .phase = FS_PHASE_READY, .created_ns = (uint64_t)clock_wall_ns() };
+    if (r == 0)
+        r = set_url(ret->store_url, store_url, "dir:", "store", err);
+    if (r == 0)
+        r = set_url(ret->meta_url, meta_url, "lmdb:", "metadata", err);
+    if (r == 0)
+        r = object_store_open(ret->store_url, &store, err);
+    if (r == 0)
+        r = object_store_get(store, KEY_RING_OBJECT, KEY_RING_MAX, &encoded, err);
+    if (r == -ENOENT)
+        return error_set(err, r, "%s holds no key ring of a filesystem", store_url);
+    if (r == 0)
+        r = key_ring_peek(buf_bytes(&encoded), &ring, err);
+    if (r < 0)
+        return r;
+    (void)snprintf(ret->name, sizeof(ret->name), "%s", name);
+    ret->uuid = ring.uuid; /* unverified until the ring is */
+    return 0;
+}
+
+/* Whether it lies where this state folder has its own: they outlived a lost registry. */
+static void recognise_places(const struct control *control, struct fs_record *record)
+{
+    char url[FS_URL_SIZE];
+
+    record->has_own_store = default_url(control, &record->uuid, "dir:", "/store", url, NULL) == 0 &&
+                            strcmp(url, record->store_url) == 0;
+    record->has_own_meta = default_url(control, &record->uuid, "lmdb:", "/meta", url, NULL) == 0 &&
+                           strcmp(url, record->meta_url) == 0;
+}
+
+static int adopt_listed(struct filesystem *fs, struct error *err)
+{
+    CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
+    /* What is damaged in one place is repaired by the first start. */
+    static const struct rings_options options = { .may_repair = false };
+    struct fs_record *record = &fs->record; /* busy: nobody else changes it */
+    bool is_kms;
+    int r = rings_open(fs->control, record, &options, &opened, &is_kms, err);
+
+    if (r < 0)
+        return r;
+    /* It keeps its owner's name, so that commits of yet another owner would still be seen. */
+    record->owner = opened.superblock.owner;
+    record->created_ns = opened.superblock.created_ns;
+    recognise_places(fs->control, record);
+    if (rings_newest(&opened.ring))
+        fs->wrapped = *rings_newest(&opened.ring);
+    return registry_put(fs->control->registry, record, buf_bytes(&opened.encoded), err);
+}
+
+int control_adopt(struct control *control, const char *name, const char *meta_url,
+                  const char *store_url, struct fs_view *ret, struct error *err)
+{
+    CLEANUP(free_ptr) struct fs_record *record = malloc(sizeof(*record));
+    struct filesystem *fs = NULL;
+
+    if (!record)
+        return error_set(err, -ENOMEM, "out of memory");
+    int r = adopt_record(name, meta_url, store_url, record, err);
+    if (r == 0)
+        r = filesystem_list(control, record, &fs, err);
+    if (r < 0)
+        return r;
+    r = adopt_listed(fs, err);
+    filesystem_release(fs, "");
+    if (r < 0) {
+        filesystem_unlist(fs);
+    } else {
+        events_add(&control->events, LOG_LEVEL_INFO, "adopted", name,
+                   "the filesystem was brought back");
+        filesystem_view(fs, ret);
+    }
+    filesystem_unref(fs);
+    return r;
+}

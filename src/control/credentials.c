@@ -1,0 +1,196 @@
+#include "control/credentials.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file_io.h"
+#include "base/wire.h"
+#include "crypto/random.h"
+
+#define CREDENTIALS_MAGIC 0x44524343u /* "CCRD" */
+#define CREDENTIALS_VERSION 1u
+#define CREDENTIALS_MAX (192u * 1024u)
+#define PEM_MAX (48u * 1024u)
+#define TOKEN_MAX (16u * 1024u)
+
+static int state_path(const char *state_dir, const char *name, char ret[static PATH_MAX],
+                      struct error *err)
+{
+    if (snprintf(ret, PATH_MAX, "%s/%s", state_dir, name) >= PATH_MAX)
+        return error_set(err, -ENAMETOOLONG, "path too long: %s/%s", state_dir, name);
+    return 0;
+}
+
+static void put_config(struct writer *writer, const struct key_provider_config *config)
+{
+    writer_u32(writer, CREDENTIALS_MAGIC);
+    writer_u16(writer, CREDENTIALS_VERSION);
+    writer_u8(writer, config->allows_insecure_http);
+    writer_text(writer, config->type);
+    writer_text(writer, config->addresses);
+    writer_text(writer, config->key_name);
+    writer_text(writer, config->kms_namespace);
+    writer_text(writer, config->mount_path);
+    writer_string(writer, buf_bytes(&config->client_cert_pem));
+    writer_string(writer, buf_bytes(&config->ca_cert_pem));
+    writer_string(writer, secret_bytes(&config->client_key_pem));
+    writer_string(writer, secret_bytes(&config->token));
+}
+
+static int get_buf(struct reader *reader, size_t max, struct buf *ret)
+{
+    struct bytes value = reader_string(reader, max);
+
+    return value.len > 0 ? buf_assign(ret, value) : 0;
+}
+
+static int get_secret(struct reader *reader, size_t max, struct secret *ret)
+{
+    struct bytes value = reader_string(reader, max);
+
+    return value.len > 0 ? secret_assign(ret, value) : 0;
+}
+
+static int get_config(struct bytes encoded, struct key_provider_config *ret)
+{
+    struct reader reader = reader_init(encoded);
+
+    if (reader_u32(&reader) != CREDENTIALS_MAGIC)
+        return -EBADMSG;
+    if (reader_u16(&reader) != CREDENTIALS_VERSION)
+        return -EPROTONOSUPPORT;
+    ret->allows_insecure_http = reader_u8(&reader) != 0;
+    reader_text(&reader, ret->type, sizeof(ret->type));
+    reader_text(&reader, ret->addresses, sizeof(ret->addresses));
+    reader_text(&reader, ret->key_name, sizeof(ret->key_name));
+    reader_text(&reader, ret->kms_namespace, sizeof(ret->kms_namespace));
+    reader_text(&reader, ret->mount_path, sizeof(ret->mount_path));
+    int r = get_buf(&reader, PEM_MAX, &ret->client_cert_pem);
+    if (r == 0)
+        r = get_buf(&reader, PEM_MAX, &ret->ca_cert_pem);
+    if (r == 0)
+        r = get_secret(&reader, PEM_MAX, &ret->client_key_pem);
+    if (r == 0)
+        r = get_secret(&reader, TOKEN_MAX, &ret->token);
+    return r < 0 ? r : reader_done(&reader);
+}
+
+int credentials_load(const char *state_dir, struct key_provider_config *ret, struct error *err)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
+    CLEANUP(buf_wipe) struct buf encoded = BUF_INIT;
+    char path[PATH_MAX];
+    int r = state_path(state_dir, "credentials", path, err);
+
+    if (r == 0)
+        r = file_read(path, CREDENTIALS_MAX, &encoded, err);
+    if (r < 0)
+        return r;
+    r = get_config(buf_bytes(&encoded), &config);
+    if (r == -EPROTONOSUPPORT)
+        return error_set(err, r, "%s was written by a later version of coffer", path);
+    if (r < 0)
+        return error_set(err, r, "%s cannot be used: %s; set the key server anew", path,
+                         strerrordesc_np(-r));
+    key_provider_config_release(ret);
+    *ret = config;
+    config = KEY_PROVIDER_CONFIG_INIT;
+    return 0;
+}
+
+int credentials_store(const char *state_dir, const struct key_provider_config *config,
+                      struct error *err)
+{
+    CLEANUP(secret_release) struct secret encoded = SECRET_INIT;
+    char path[PATH_MAX];
+
+    if (config->client_cert_pem.len > PEM_MAX || config->ca_cert_pem.len > PEM_MAX ||
+        config->client_key_pem.len > PEM_MAX || config->token.len > TOKEN_MAX)
+        return error_set(err, -EFBIG, "a certificate, key or token is too large");
+    int r = state_path(state_dir, "credentials", path, err);
+    if (r < 0)
+        return r;
+    r = secret_new(&encoded, CREDENTIALS_MAX);
+    if (r < 0)
+        return error_set(err, r, "out of secret memory");
+    struct writer writer = writer_init(encoded.data, encoded.len);
+    put_config(&writer, config);
+    r = writer_done(&writer);
+    if (r < 0)
+        return error_set(err, r, "the key server's configuration is too large");
+    return file_replace(path, writer_written(&writer), 0600, err);
+}
+
+static int local_key_path(const char *state_dir, const char *uuid_text, char ret[static PATH_MAX],
+                          struct error *err)
+{
+    struct uuid uuid;
+
+    /* The name comes from a ring that is not verified yet: nothing else may reach the path. */
+    if (uuid_parse(uuid_text, &uuid) < 0)
+        return error_set(err, -EINVAL, "a key ring names a local key by no UUID");
+    if (snprintf(ret, PATH_MAX, "%s/local-keys/%s", state_dir, uuid_text) >= PATH_MAX)
+        return error_set(err, -ENAMETOOLONG, "path too long: %s/local-keys", state_dir);
+    return 0;
+}
+
+int local_key_load(const char *state_dir, const char *uuid_text, struct secret *ret,
+                   struct error *err)
+{
+    CLEANUP(buf_wipe) struct buf data = BUF_INIT;
+    char path[PATH_MAX];
+    int r = local_key_path(state_dir, uuid_text, path, err);
+
+    if (r == 0)
+        r = file_read(path, LOCAL_KEY_LEN, &data, err);
+    if (r < 0)
+        return r;
+    if (data.len != LOCAL_KEY_LEN)
+        return error_set(err, -EBADMSG, "%s is not a local key", path);
+    r = secret_assign(ret, buf_bytes(&data));
+    return r < 0 ? error_set(err, r, "out of secret memory") : 0;
+}
+
+int local_key_make(const char *state_dir, const char *uuid_text, struct secret *ret,
+                   struct error *err)
+{
+    CLEANUP(secret_release) struct secret key = SECRET_INIT;
+    struct error first = { .code = 0 };
+    char path[PATH_MAX];
+    int r = local_key_load(state_dir, uuid_text, ret, &first);
+
+    if (r != -ENOENT)
+        return r < 0 ? error_set(err, r, "%s", first.text) : 0;
+    r = state_path(state_dir, "local-keys", path, err);
+    if (r == 0)
+        r = folder_make(path, 0700, err);
+    if (r == 0)
+        r = local_key_path(state_dir, uuid_text, path, err);
+    if (r < 0)
+        return r;
+    r = secret_new(&key, LOCAL_KEY_LEN);
+    if (r < 0)
+        return error_set(err, r, "out of secret memory");
+    random_bytes(key.data, key.len);
+    r = file_replace(path, secret_bytes(&key), 0600, err);
+    if (r == 0)
+        secret_move(ret, &key);
+    return r;
+}
+
+int local_key_remove(const char *state_dir, const char *uuid_text, struct error *err)
+{
+    char path[PATH_MAX];
+    int r = local_key_path(state_dir, uuid_text, path, err);
+
+    if (r < 0)
+        return r;
+    if (unlink(path) < 0 && errno != ENOENT)
+        return error_set(err, -errno, "cannot remove %s: %s", path, strerrordesc_np(errno));
+    return 0;
+}

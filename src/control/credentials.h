@@ -1,0 +1,30 @@
+/* credentials.h - the one file that holds what logs in to the key server, STATE/credentials, mode
+ * 0600, replaced as a whole (docs/formats/registry.md). Also the files of local keys, one for
+ * each filesystem that was made without a key server: STATE/local-keys/UUID, mode 0600.
+ *
+ * What passes through ordinary memory on the way is wiped.
+ *
+ * Errors     negative errno and a sentence that names the file, never its content. -ENOENT: no
+ *            key server is configured; no such local key. -EBADMSG: not such a file.
+ * Ownership  what is returned into is the caller's to release.
+ * Threads    any, but one at a time for one state folder when storing.
+ */
+#pragma once
+
+#include "base/error.h"
+#include "base/uuid.h"
+#include "crypto/secret.h"
+#include "keys/key_provider.h"
+
+#define LOCAL_KEY_LEN 32u
+
+int credentials_load(const char *state_dir, struct key_provider_config *ret, struct error *err);
+int credentials_store(const char *state_dir, const struct key_provider_config *config,
+                      struct error *err);
+
+int local_key_load(const char *state_dir, const char *uuid_text, struct secret *ret,
+                   struct error *err);
+/* Draws a new one and makes it durable; keeps one that is there. */
+int local_key_make(const char *state_dir, const char *uuid_text, struct secret *ret,
+                   struct error *err);
+int local_key_remove(const char *state_dir, const char *uuid_text, struct error *err);

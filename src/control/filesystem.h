@@ -1,0 +1,144 @@
+/* filesystem.h - inside the control plane: one filesystem and what its operations share. Used by
+ * the files of src/control only.
+ *
+ * Locks, in this order; none is held during a call to a key server, a worker or a store:
+ *   control->lock      the list, and the references to its members
+ *   filesystem->lock   all that changes of one filesystem
+ *   (inside kms, registry, events, worker: their own, which take no other)
+ *
+ * One operation at a time changes a filesystem's data or ring: its keeper while it has one, else
+ * whoever set is_busy.
+ */
+#pragma once
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/thread.h"
+#include "control/control.h"
+#include "control/registry.h"
+#include "control/worker.h"
+
+struct filesystem {
+    struct filesystem *next;         /* guarded by control->lock */
+    unsigned references;             /* guarded by control->lock */
+    bool is_listed;                  /* guarded by control->lock */
+    struct control *control;         /* never changes */
+    struct mutex lock;               /* guards all below */
+    pthread_cond_t changed;          /* something below changed */
+    struct fs_record record;         /* what the registry says; uuid and name never change */
+    enum fs_state state;             /* moved by filesystem_move_locked() only */
+    char status_text[512];           /* "" if all is well */
+    int failure;                     /* why the last attempt to start failed; 0 if it did not */
+    uint64_t attempts;               /* to bring it up, finished ones */
+    struct worker *worker;           /* while one is connected */
+    struct worker_status_reply seen; /* the worker's last answer */
+    struct wrapped_key wrapped;      /* of its newest generation, to show */
+    bool is_busy;                    /* an operation without a keeper is at work */
+    bool has_keeper;                 /* a thread brings it up and watches it */
+    bool may_reconnect;              /* a worker of an earlier cofferd may be there */
+    bool is_first_try;               /* somebody waits for the start; a failure stops it */
+    bool stop_wanted;
+    bool retry_now;
+    bool take_over;
+    bool worker_ended;
+    bool worker_ended_cleanly; /* it told so before it ended */
+    bool saw_corruption;
+    bool saw_write_lost;
+    bool is_full;
+};
+
+struct control {
+    char *state_dir;
+    char *worker_program;
+    uint32_t worker_uid; /* whom a worker becomes if we are root */
+    uint32_t worker_gid;
+    struct registry *registry;
+    struct kms *kms;
+    struct events events;
+    struct mutex lock;              /* guards all below */
+    pthread_cond_t changed;         /* a keeper ended, or the control plane shuts down */
+    struct filesystem *filesystems; /* any order */
+    unsigned keepers;               /* threads that run */
+    atomic_bool is_shutting_down;
+    pthread_t monitor;
+    bool has_monitor;
+    struct mutex kms_changing; /* one change of the key server or new key at a time; taken first */
+    control_step_fn *on_step;  /* tests; else NULL */
+    void *step_arg;
+};
+
+/* 0, or what a test wants the operation to end with, leaving everything as it is. */
+int control_step(struct control *control, enum control_step step);
+
+/* A counted reference; NULL: there is none of that name. */
+struct filesystem *filesystem_find(struct control *control, const char *name, struct error *err);
+void filesystem_unref(struct filesystem *filesystem);
+
+static inline void filesystem_unrefp(struct filesystem **filesystem)
+{
+    if (*filesystem)
+        filesystem_unref(*filesystem);
+}
+
+/* Lists a new one of that record, busy, with a reference for the caller. -EEXIST: the name or
+ * the UUID is taken. */
+int filesystem_list(struct control *control, const struct fs_record *record,
+                    struct filesystem **ret, struct error *err);
+void filesystem_unlist(struct filesystem *filesystem);
+
+/* Each that is listed, with a reference held meanwhile and no lock; ends at the first that does not
+ * return 0. */
+typedef int control_each_fn(struct filesystem *filesystem, void *arg, struct error *err);
+int control_each(struct control *control, control_each_fn *visit, void *arg, struct error *err);
+
+/* Sets is_busy of one that is stopped; -EBUSY and why if it cannot be. what: "is being removed". */
+int filesystem_acquire(struct filesystem *filesystem, const char *what, struct error *err);
+void filesystem_release(struct filesystem *filesystem, const char *status_text);
+
+/* Every change of state goes through here and is checked against the table. */
+void filesystem_move_locked(struct filesystem *filesystem, enum fs_state state,
+                            const char *status_text) REQUIRES(filesystem->lock);
+
+/* Stores its record as it is now. */
+int filesystem_save(struct filesystem *filesystem, struct error *err);
+
+/* Waits for a change, at most until the monotonic time; false when it has come. */
+bool filesystem_wait_locked(struct filesystem *filesystem, int64_t until_ms)
+    REQUIRES(filesystem->lock);
+
+void filesystem_view(struct filesystem *filesystem, struct fs_view *ret);
+
+/* The worker's socket. */
+int filesystem_socket_path(const struct filesystem *filesystem, char ret[static PATH_MAX],
+                           struct error *err);
+
+/* unlock.c: unwraps all generations in one batch, finds the ring to believe, repairs the place
+ * that lost, and learns new check values. *ret_is_kms tells that the key server is in the way. */
+int filesystem_unlock(struct filesystem *filesystem, bool may_repair, struct key_set *ret,
+                      bool *ret_is_kms, struct error *err);
+
+/* keeper.c: starts the thread that brings the filesystem up. The caller has set has_keeper and
+ * moved it to FS_STARTING. */
+int filesystem_keep(struct filesystem *filesystem, struct error *err);
+
+/* create.c: what a crash left of an addition or a removal. */
+int filesystem_complete(struct filesystem *filesystem, bool *ret_is_kms, struct error *err);
+int filesystem_delete(struct filesystem *filesystem, struct error *err);
+
+/* keeper.c: a worker that has its keys. */
+struct filesystem_spawn {
+    const struct key_set *keys;
+    bool read_only;
+    bool take_over;
+    bool format;
+};
+
+int filesystem_spawn(struct filesystem *filesystem, const struct filesystem_spawn *spawn,
+                     struct worker **ret, struct error *err);
+
+/* Has it make its last commit, waits until it is gone, and drops the reference. */
+int filesystem_end_worker(struct worker *worker, struct error *err);

@@ -1,0 +1,123 @@
+#include "control/fs_record.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/wire.h"
+
+#define RECORD_MAGIC 0x52534643u /* "CFSR" */
+#define RECORD_VERSION 1u
+
+enum record_flags {
+    FLAG_OWN_STORE = 1 << 0,
+    FLAG_OWN_META = 1 << 1,
+    FLAG_WANTED = 1 << 2,
+};
+
+int fs_name_check(const char *name, struct error *err)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    size_t len = strlen(name);
+
+    if (len == 0)
+        return error_set(err, -EINVAL, "a filesystem needs a name");
+    if (len > FS_NAME_MAX)
+        return error_set(err, -EINVAL, "the name is %zu characters long; at most %u are allowed",
+                         len, FS_NAME_MAX);
+    if (strspn(name, allowed) != len)
+        return error_set(err, -EINVAL,
+                         "a filesystem's name is made of letters, digits, '.', '_' and '-' only");
+    if (name[0] == '-' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return error_set(err, -EINVAL,
+                         "a filesystem's name is not '.' or '..' and does not begin with '-'");
+    return 0;
+}
+
+static uint8_t record_flags(const struct fs_record *record)
+{
+    unsigned flags = 0;
+
+    flags |= record->has_own_store ? FLAG_OWN_STORE : 0;
+    flags |= record->has_own_meta ? FLAG_OWN_META : 0;
+    flags |= record->is_wanted ? FLAG_WANTED : 0;
+    return (uint8_t)flags;
+}
+
+int fs_record_encode(const struct fs_record *record, uint8_t *ret, size_t *ret_len,
+                     struct error *err)
+{
+    struct writer writer = writer_init(ret, FS_RECORD_MAX);
+
+    writer_u32(&writer, RECORD_MAGIC);
+    writer_u16(&writer, RECORD_VERSION);
+    writer_u8(&writer, (uint8_t)record->phase);
+    writer_u8(&writer, record_flags(record));
+    writer_bytes(&writer, record->uuid.bytes, UUID_LEN);
+    writer_bytes(&writer, record->owner.bytes, UUID_LEN);
+    writer_u64(&writer, record->capacity);
+    writer_u64(&writer, record->created_ns);
+    writer_text(&writer, record->name);
+    writer_text(&writer, record->store_url);
+    writer_text(&writer, record->meta_url);
+    writer_text(&writer, record->mountpoint);
+    writer_u32(&writer, record->mount_flags);
+    writer_u32(&writer, record->check_count);
+    for (uint32_t i = 0; i < record->check_count; i++) {
+        writer_u32(&writer, record->checks[i].generation);
+        writer_bytes(&writer, record->checks[i].value, KEY_CHECK_LEN);
+    }
+    if (writer_done(&writer) < 0)
+        return error_set(err, -ENOSPC, "the record of filesystem %s does not fit", record->name);
+    *ret_len = writer.len;
+    return 0;
+}
+
+static void decode_checks(struct reader *reader, struct fs_record *record)
+{
+    record->check_count = reader_u32(reader);
+    if (record->check_count > KEY_GENERATIONS_MAX) {
+        record->check_count = 0;
+        reader_fail(reader);
+    }
+    for (uint32_t i = 0; i < record->check_count; i++) {
+        record->checks[i].generation = reader_u32(reader);
+        reader_copy(reader, record->checks[i].value, KEY_CHECK_LEN);
+    }
+}
+
+int fs_record_decode(struct bytes encoded, struct fs_record *ret, struct error *err)
+{
+    struct reader reader = reader_init(encoded);
+    struct fs_record record = { .name = "" };
+
+    if (reader_u32(&reader) != RECORD_MAGIC)
+        return error_set(err, -EBADMSG, "a record of the registry is not one of a filesystem");
+    if (reader_u16(&reader) != RECORD_VERSION)
+        return error_set(err, -EPROTONOSUPPORT,
+                         "a record of the registry was written by a later version of coffer");
+    uint8_t phase = reader_u8(&reader);
+    uint8_t flags = reader_u8(&reader);
+    reader_copy(&reader, record.uuid.bytes, UUID_LEN);
+    reader_copy(&reader, record.owner.bytes, UUID_LEN);
+    record.capacity = reader_u64(&reader);
+    record.created_ns = reader_u64(&reader);
+    reader_text(&reader, record.name, sizeof(record.name));
+    reader_text(&reader, record.store_url, sizeof(record.store_url));
+    reader_text(&reader, record.meta_url, sizeof(record.meta_url));
+    reader_text(&reader, record.mountpoint, sizeof(record.mountpoint));
+    record.mount_flags = reader_u32(&reader);
+    decode_checks(&reader, &record);
+    if (phase < FS_PHASE_CREATING || phase > FS_PHASE_REMOVING ||
+        fs_name_check(record.name, NULL) < 0)
+        reader_fail(&reader);
+    if (reader_done(&reader) < 0)
+        return error_set(err, -EBADMSG, "a record of the registry is damaged");
+
+    record.phase = (enum fs_phase)phase;
+    record.has_own_store = flags & FLAG_OWN_STORE;
+    record.has_own_meta = flags & FLAG_OWN_META;
+    record.is_wanted = flags & FLAG_WANTED;
+    *ret = record;
+    return 0;
+}

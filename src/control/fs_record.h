@@ -1,0 +1,57 @@
+/* fs_record.h - what the registry knows of one filesystem, but for its key ring. Byte for byte in
+ * docs/formats/registry.md. Nothing in it is secret.
+ *
+ * Units      sizes are bytes, times nanoseconds since 1970; texts end with NUL.
+ * Errors     -EBADMSG: not such a record; -EPROTONOSUPPORT: of a later version.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/uuid.h"
+#include "keyring/key_ring.h"
+
+#define FS_NAME_MAX 32u
+#define FS_URL_SIZE 1024u
+#define FS_MOUNTPOINT_SIZE 4096u
+#define FS_BLOCK_SIZE (16u * 1024u)
+#define FS_CAPACITY_MIN (1ull << 30)
+#define FS_RECORD_MAX (12u * 1024u)
+
+/* How far its life has come; kept on disk so that a crash in the middle of an addition or a
+ * removal is seen and finished. */
+enum fs_phase {
+    FS_PHASE_CREATING = 1, /* its ring is in the registry; perhaps no more of it exists */
+    FS_PHASE_READY = 2,
+    FS_PHASE_REMOVING = 3, /* its data is being deleted; it never comes back */
+};
+
+struct fs_record {
+    char name[FS_NAME_MAX + 1];
+    struct uuid uuid;
+    enum fs_phase phase;
+    uint64_t capacity; /* 0: as much as the store has */
+    uint64_t created_ns;
+    char store_url[FS_URL_SIZE];
+    char meta_url[FS_URL_SIZE];
+    struct uuid owner;  /* what its superblock calls the owner */
+    bool has_own_store; /* in the state folder, made by us and deleted as a whole */
+    bool has_own_meta;
+    bool is_wanted;                      /* started: comes back by itself */
+    uint32_t mount_flags;                /* MS_... of its last mount, for the next one */
+    char mountpoint[FS_MOUNTPOINT_SIZE]; /* where it is to be mounted when started; "" if not */
+    uint32_t check_count;                /* of each generation, as first seen; they never change */
+    struct key_check checks[KEY_GENERATIONS_MAX];
+};
+
+/* 0 if name is 1 to FS_NAME_MAX characters of [A-Za-z0-9._-], does not begin with a dash and is
+ * not "." or ".."; else -EINVAL and a sentence. */
+int fs_name_check(const char *name, struct error *err);
+
+/* Into ret of FS_RECORD_MAX bytes. */
+int fs_record_encode(const struct fs_record *record, uint8_t *ret, size_t *ret_len,
+                     struct error *err);
+int fs_record_decode(struct bytes encoded, struct fs_record *ret, struct error *err);

@@ -1,0 +1,520 @@
+/* keeper.c - the thread of each started filesystem: it brings it up, notices its end, and brings
+ * it up again, until it is stopped or the control plane shuts down.
+ *
+ *   bring up      connect to the worker of an earlier cofferd, or: unwrap the keys, start a worker,
+ *                 hand it the keys, mount again where it was mounted
+ *   serve         wait until the worker ends
+ *   afterwards    ended by request or unmounted: stopped. Anything else: report it, take the dead
+ *                 mount away, and begin again after a pause that grows
+ *
+ * The first start that somebody waits for is tried once. All others are repeated for ever: every
+ * few seconds while a key server cannot be reached, slowly when it answers that it will not.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "control/filesystem.h"
+#include "control/remount.h"
+#include "crypto/random.h"
+
+#define PAUSE_FIRST_MS 500
+#define PAUSE_MAX_MS 30000
+#define PAUSE_REFUSED_MS 60000
+#define LIFE_GOOD_MS 60000 /* who lived that long starts again without a pause */
+#define GONE_PATIENCE_MS 60000
+#define RECONNECT_TIMEOUT_MS 10000
+
+struct keeper {
+    struct filesystem *fs;
+    struct control *control;
+    unsigned failures; /* in a row */
+};
+
+static void on_event(const struct worker_event *event, void *arg)
+{
+    static const struct {
+        enum log_level level;
+        const char *type;
+    } kinds[WORKER_EVENT_COUNT] = {
+        [WORKER_EVENT_CORRUPTION] = { LOG_LEVEL_ERROR, "corruption" },
+        [WORKER_EVENT_WRITE_LOST] = { LOG_LEVEL_ERROR, "write-lost" },
+        [WORKER_EVENT_FULL] = { LOG_LEVEL_WARNING, "store-full" },
+        [WORKER_EVENT_ROOM_AGAIN] = { LOG_LEVEL_INFO, "room-again" },
+        [WORKER_EVENT_READ_ONLY] = { LOG_LEVEL_WARNING, "read-only" },
+    };
+    struct filesystem *fs = arg;
+
+    events_add(&fs->control->events, kinds[event->kind].level, kinds[event->kind].type,
+               fs->record.name, "%s", event->text);
+    mutex_lock(&fs->lock);
+    switch (event->kind) {
+    case WORKER_EVENT_CORRUPTION:
+        fs->saw_corruption = true;
+        break;
+    case WORKER_EVENT_WRITE_LOST:
+        fs->saw_write_lost = true;
+        break;
+    case WORKER_EVENT_FULL:
+    case WORKER_EVENT_ROOM_AGAIN:
+        fs->is_full = event->kind == WORKER_EVENT_FULL;
+        break;
+    case WORKER_EVENT_READ_ONLY:
+        fs->seen.is_read_only = true;
+        break;
+    case WORKER_EVENT_COUNT:
+        break;
+    }
+    mutex_unlock(&fs->lock);
+}
+
+static void on_unmounted(const struct worker_done *done, void *arg)
+{
+    struct filesystem *fs = arg;
+
+    if (done->code < 0)
+        events_add(&fs->control->events, LOG_LEVEL_ERROR, "commit-failed", fs->record.name,
+                   "unmounted, but its last commit failed: %s", done->text);
+    else
+        events_add(&fs->control->events, LOG_LEVEL_INFO, "unmounted", fs->record.name,
+                   "the filesystem was unmounted");
+    mutex_lock(&fs->lock);
+    fs->worker_ended_cleanly = true;
+    mutex_unlock(&fs->lock);
+}
+
+static void on_ended(void *arg)
+{
+    struct filesystem *fs = arg;
+
+    mutex_lock(&fs->lock);
+    fs->worker_ended = true;
+    (void)pthread_cond_broadcast(&fs->changed);
+    mutex_unlock(&fs->lock);
+}
+
+static struct worker_watcher watcher_of(struct filesystem *fs)
+{
+    return (struct worker_watcher){
+        .on_event = on_event, .on_unmounted = on_unmounted, .on_ended = on_ended, .arg = fs
+    };
+}
+
+static bool is_shutting_down(const struct keeper *keeper)
+{
+    return atomic_load(&keeper->control->is_shutting_down);
+}
+
+static void adopt_worker(struct keeper *keeper, struct worker *worker)
+{
+    struct filesystem *fs = keeper->fs;
+
+    mutex_lock(&fs->lock);
+    fs->worker = worker;
+    mutex_unlock(&fs->lock);
+}
+
+static void prepare_worker(struct filesystem *fs)
+{
+    mutex_lock(&fs->lock);
+    fs->worker_ended = false;
+    fs->worker_ended_cleanly = false;
+    fs->seen = (struct worker_status_reply){ .used = 0 };
+    mutex_unlock(&fs->lock);
+}
+
+static struct worker_message *start_message(struct filesystem *fs,
+                                            const struct filesystem_spawn *spawn)
+{
+    struct worker_message *message = calloc(1, sizeof(*message));
+    const struct fs_record *record = &fs->record;
+
+    if (!message)
+        return NULL;
+    message->type = WORKER_START;
+    struct worker_start *start = &message->start;
+    start->uuid = record->uuid;
+    start->owner = record->owner;
+    (void)snprintf(start->meta_url, sizeof(start->meta_url), "%s", record->meta_url);
+    (void)snprintf(start->store_url, sizeof(start->store_url), "%s", record->store_url);
+    start->capacity = record->capacity;
+    start->block_size = FS_BLOCK_SIZE;
+    start->uid = fs->control->worker_uid;
+    start->gid = fs->control->worker_gid;
+    start->keys = *spawn->keys; /* borrowed: encoding leaves it ours */
+    start->flags |= spawn->read_only ? WORKER_FLAG_READ_ONLY : 0;
+    start->flags |= spawn->format ? WORKER_FLAG_FORMAT : 0;
+    start->flags |= spawn->take_over ? WORKER_FLAG_TAKE_OVER : 0;
+    return message;
+}
+
+static void discard_worker(struct worker *worker)
+{
+    char how[WORKER_HOW_SIZE];
+
+    worker_disconnect(worker);
+    (void)worker_wait_gone(worker, 0, how); /* it holds nothing: it may be killed */
+    worker_unref(worker);
+}
+
+int filesystem_spawn(struct filesystem *filesystem, const struct filesystem_spawn *spawn,
+                     struct worker **ret, struct error *err)
+{
+    CLEANUP(free_ptr) struct worker_message *message = start_message(filesystem, spawn);
+    CLEANUP(free_ptr) struct worker_message *answer = calloc(1, sizeof(*answer));
+    struct worker_watcher watcher = watcher_of(filesystem);
+    struct worker *worker = NULL;
+    char path[PATH_MAX];
+
+    if (!message || !answer)
+        return error_set(err, -ENOMEM, "out of memory");
+    int r = filesystem_socket_path(filesystem, path, err);
+    if (r < 0)
+        return r;
+    prepare_worker(filesystem);
+    r = worker_spawn(filesystem->control->worker_program, path, &watcher, &worker, err);
+    if (r < 0)
+        return r;
+    r = worker_ask(worker, message, -1, -1, answer, err);
+    if (r < 0) {
+        discard_worker(worker);
+        return r;
+    }
+    worker_message_release(answer);
+    *ret = worker;
+    return 0;
+}
+
+int filesystem_end_worker(struct worker *worker, struct error *err)
+{
+    char how[WORKER_HOW_SIZE];
+    int r = worker_stop(worker, err);
+
+    worker_disconnect(worker);
+    if (worker_wait_gone(worker, GONE_PATIENCE_MS, how) < 0 && r == 0)
+        r = error_set(err, -EBUSY, "the filesystem's worker does not end");
+    worker_unref(worker);
+    return r;
+}
+
+/* A worker that an earlier cofferd left, if it still serves. */
+static int reconnect(struct keeper *keeper, struct worker_status_reply *ret, struct error *err)
+{
+    struct filesystem *fs = keeper->fs;
+    struct worker_watcher watcher = watcher_of(fs);
+    struct worker *worker = NULL;
+    char path[PATH_MAX];
+    int r = filesystem_socket_path(fs, path, err);
+
+    if (r < 0)
+        return r;
+    prepare_worker(fs);
+    r = worker_connect(path, &watcher, &worker, err);
+    if (r < 0)
+        return r;
+    r = worker_status(worker, RECONNECT_TIMEOUT_MS, ret, err);
+    if (r == 0 && ret->is_started && uuid_equal(&ret->uuid, &fs->record.uuid)) {
+        adopt_worker(keeper, worker);
+        return 0;
+    }
+    discard_worker(worker); /* it never got its keys: of no use to anyone */
+    return r < 0 ? r : -ENOENT;
+}
+
+static int start_new(struct keeper *keeper, bool *ret_is_kms, struct error *err)
+{
+    struct filesystem *fs = keeper->fs;
+    struct key_set keys = { .count = 0 };
+    struct worker *worker = NULL;
+    int r = 0;
+
+    *ret_is_kms = false;
+    if (fs->record.phase == FS_PHASE_CREATING)
+        r = filesystem_complete(fs, ret_is_kms, err);
+    if (r == 0)
+        r = filesystem_unlock(fs, true, &keys, ret_is_kms, err);
+    mutex_lock(&fs->lock);
+    struct filesystem_spawn spawn = { .keys = &keys, .take_over = fs->take_over };
+    mutex_unlock(&fs->lock);
+    if (r == 0)
+        r = filesystem_spawn(fs, &spawn, &worker, err);
+    key_set_release(&keys);
+    if (r < 0)
+        return r;
+    adopt_worker(keeper, worker);
+    mutex_lock(&fs->lock);
+    fs->take_over = false;
+    mutex_unlock(&fs->lock);
+    return 0;
+}
+
+static void remember_started(struct filesystem *fs)
+{
+    struct error err = { .code = 0 };
+
+    mutex_lock(&fs->lock);
+    bool was_wanted = fs->record.is_wanted;
+    fs->record.is_wanted = true;
+    mutex_unlock(&fs->lock);
+    if (!was_wanted && filesystem_save(fs, &err) < 0)
+        events_add(&fs->control->events, LOG_LEVEL_ERROR, "registry", fs->record.name,
+                   "it will not come back by itself after a restart: %s", err.text);
+}
+
+/* Mounts where it was mounted before; failing that it stays started and says why. */
+static void mount_again(struct filesystem *fs)
+{
+    struct error err = { .code = 0 };
+    char text[512] = "";
+    bool is_mounted = true;
+
+    if (fs->record.mountpoint[0] != '\0' && remount(&fs->record, fs->worker, &err) < 0) {
+        is_mounted = false;
+        (void)snprintf(text, sizeof(text), "cannot be mounted again: %.480s", err.text);
+        events_add(&fs->control->events, LOG_LEVEL_ERROR, "mount-failed", fs->record.name, "%s",
+                   text);
+    }
+    is_mounted = is_mounted && fs->record.mountpoint[0] != '\0';
+    mutex_lock(&fs->lock);
+    filesystem_move_locked(fs, is_mounted ? FS_MOUNTED : FS_STARTED, text);
+    mutex_unlock(&fs->lock);
+}
+
+static int bring_up(struct keeper *keeper, bool *ret_is_kms, struct error *err)
+{
+    struct filesystem *fs = keeper->fs;
+    struct worker_status_reply status;
+
+    *ret_is_kms = false;
+    mutex_lock(&fs->lock);
+    bool may_reconnect = fs->may_reconnect;
+    fs->may_reconnect = false;
+    filesystem_move_locked(fs, FS_STARTING, "");
+    mutex_unlock(&fs->lock);
+
+    struct error ignored = { .code = 0 };
+    if (may_reconnect && reconnect(keeper, &status, &ignored) == 0) {
+        mutex_lock(&fs->lock);
+        fs->seen = status;
+        filesystem_move_locked(fs, status.is_mounted ? FS_MOUNTED : FS_STARTED, "");
+        mutex_unlock(&fs->lock);
+        events_add(&keeper->control->events, LOG_LEVEL_INFO, "worker-found", fs->record.name,
+                   "the worker that runs was connected to");
+        return 0;
+    }
+    int r = start_new(keeper, ret_is_kms, err);
+    if (r < 0)
+        return r;
+    remember_started(fs);
+    mount_again(fs);
+    events_add(&keeper->control->events, LOG_LEVEL_INFO, "started", fs->record.name,
+               "the filesystem is up");
+    return 0;
+}
+
+/* Waits for the worker's end; true if it ended as it was meant to. */
+static bool serve(struct keeper *keeper)
+{
+    struct filesystem *fs = keeper->fs;
+
+    mutex_lock(&fs->lock);
+    fs->attempts++;
+    fs->failure = 0;
+    fs->is_first_try = false;
+    (void)pthread_cond_broadcast(&fs->changed);
+    while (!fs->worker_ended && !is_shutting_down(keeper))
+        cond_wait(&fs->changed, &fs->lock);
+    bool is_clean = fs->worker_ended_cleanly || fs->stop_wanted;
+    mutex_unlock(&fs->lock);
+    return is_clean;
+}
+
+static void drop_worker(struct keeper *keeper, char how[static WORKER_HOW_SIZE])
+{
+    struct filesystem *fs = keeper->fs;
+
+    mutex_lock(&fs->lock);
+    struct worker *worker = TAKE(fs->worker);
+    mutex_unlock(&fs->lock);
+    worker_disconnect(worker);
+    if (!is_shutting_down(keeper) && worker_wait_gone(worker, GONE_PATIENCE_MS, how) < 0)
+        events_add(&keeper->control->events, LOG_LEVEL_ERROR, "worker-stuck", fs->record.name,
+                   "the worker does not end; the host may have to be restarted");
+    worker_unref(worker);
+}
+
+static void report_death(struct keeper *keeper, const char *how)
+{
+    struct filesystem *fs = keeper->fs;
+    struct error err = { .code = 0 };
+
+    events_add(&keeper->control->events, LOG_LEVEL_ERROR, "worker-died", fs->record.name,
+               "the worker ended unexpectedly (%s); its mount is gone, it is started again", how);
+    if (fs->record.mountpoint[0] != '\0' && remount_clear(&fs->record, &err) < 0)
+        events_add(&keeper->control->events, LOG_LEVEL_WARNING, "mount-stuck", fs->record.name,
+                   "%s", err.text);
+    mutex_lock(&fs->lock);
+    fs->seen = (struct worker_status_reply){ .used = 0 };
+    filesystem_move_locked(fs, FS_FAILED, "its worker ended unexpectedly; it is started again");
+    mutex_unlock(&fs->lock);
+}
+
+/* Doubles from one failure in a row to the next, with up to a quarter more by chance, so that
+ * many filesystems do not ask a returning key server all at once. */
+static int64_t pause_ms(unsigned failures, int code)
+{
+    uint16_t chance;
+    int64_t pause = PAUSE_FIRST_MS;
+
+    random_bytes(&chance, sizeof(chance));
+    for (unsigned i = 1; i < failures && pause < PAUSE_MAX_MS; i++)
+        pause *= 2;
+    if (pause > PAUSE_MAX_MS)
+        pause = PAUSE_MAX_MS;
+    if (code != -EAGAIN && code != 0 && failures > 3)
+        pause = PAUSE_REFUSED_MS;
+    return pause + pause * chance / (4 * (int64_t)UINT16_MAX);
+}
+
+/* False: it is not to be tried again. */
+static bool pause_after_failure(struct keeper *keeper, int code)
+{
+    struct filesystem *fs = keeper->fs;
+
+    mutex_lock(&fs->lock);
+    int64_t until = clock_monotonic_ms() + pause_ms(keeper->failures, code);
+    while (!fs->retry_now && !fs->stop_wanted && !is_shutting_down(keeper))
+        if (!filesystem_wait_locked(fs, until))
+            break;
+    fs->retry_now = false;
+    bool go_on = !fs->stop_wanted && !is_shutting_down(keeper);
+    mutex_unlock(&fs->lock);
+    return go_on;
+}
+
+/* Notes why it did not come up; false if it is not to be tried again. */
+static bool note_failure(struct keeper *keeper, int code, bool is_kms, const struct error *err)
+{
+    struct filesystem *fs = keeper->fs;
+    char text[512];
+
+    (void)snprintf(text, sizeof(text), "%.511s", err->text);
+    keeper->failures++;
+    mutex_lock(&fs->lock);
+    fs->attempts++;
+    fs->failure = code;
+    bool is_over = fs->is_first_try || fs->stop_wanted;
+    enum fs_state next = is_kms ? FS_WAITING_FOR_KMS : FS_FAILED;
+    if (!is_over)
+        filesystem_move_locked(fs, next, text);
+    else
+        (void)snprintf(fs->status_text, sizeof(fs->status_text), "%s", text);
+    (void)pthread_cond_broadcast(&fs->changed);
+    mutex_unlock(&fs->lock);
+    if (is_over || keeper->failures == 1)
+        events_add(&keeper->control->events, LOG_LEVEL_ERROR,
+                   is_kms ? "waiting-for-kms" : "start-failed", fs->record.name, "%s", text);
+    return !is_over;
+}
+
+/* One life of the filesystem. True: another one follows. */
+static bool live(struct keeper *keeper)
+{
+    struct filesystem *fs = keeper->fs;
+    struct error err = { .code = 0 };
+    char how[WORKER_HOW_SIZE] = "";
+    bool is_kms = false;
+    int r = bring_up(keeper, &is_kms, &err);
+
+    if (r < 0)
+        return note_failure(keeper, r, is_kms, &err) && pause_after_failure(keeper, r);
+
+    int64_t began = clock_monotonic_ms();
+    bool is_clean = serve(keeper);
+    drop_worker(keeper, how);
+    if (is_shutting_down(keeper) || is_clean)
+        return false;
+    report_death(keeper, how);
+    if (clock_monotonic_ms() - began > LIFE_GOOD_MS)
+        keeper->failures = 0;
+    bool is_first = keeper->failures++ == 0;
+    mutex_lock(&fs->lock);
+    bool stop_wanted = fs->stop_wanted;
+    mutex_unlock(&fs->lock);
+    return !stop_wanted && (is_first || pause_after_failure(keeper, 0));
+}
+
+/* It is stopped, by whom it may be: it does not come back by itself. */
+static void finish(struct keeper *keeper)
+{
+    struct filesystem *fs = keeper->fs;
+    struct error err = { .code = 0 };
+
+    if (!is_shutting_down(keeper)) {
+        mutex_lock(&fs->lock);
+        fs->record.is_wanted = false;
+        fs->record.mountpoint[0] = '\0';
+        mutex_unlock(&fs->lock);
+        if (filesystem_save(fs, &err) < 0)
+            events_add(&keeper->control->events, LOG_LEVEL_ERROR, "registry", fs->record.name,
+                       "it will be started again after a restart: %s", err.text);
+    }
+    mutex_lock(&fs->lock);
+    char text[512];
+    (void)snprintf(text, sizeof(text), "%s", fs->failure < 0 ? fs->status_text : "");
+    if (fs->stop_wanted)
+        text[0] = '\0';
+    fs->has_keeper = false;
+    fs->stop_wanted = false;
+    fs->is_first_try = false;
+    fs->seen = (struct worker_status_reply){ .used = 0 };
+    filesystem_move_locked(fs, FS_STOPPED, text);
+    mutex_unlock(&fs->lock);
+}
+
+static void *keeper_main(void *arg)
+{
+    struct filesystem *fs = arg;
+    struct keeper keeper = { .fs = fs, .control = fs->control };
+    struct control *control = fs->control;
+
+    while (live(&keeper))
+        ;
+    finish(&keeper);
+    filesystem_unref(fs);
+    mutex_lock(&control->lock);
+    control->keepers--;
+    (void)pthread_cond_broadcast(&control->changed);
+    mutex_unlock(&control->lock);
+    return NULL;
+}
+
+int filesystem_keep(struct filesystem *filesystem, struct error *err)
+{
+    struct control *control = filesystem->control;
+    pthread_attr_t attributes;
+    pthread_t thread;
+
+    mutex_lock(&control->lock);
+    control->keepers++;
+    filesystem->references++;
+    mutex_unlock(&control->lock);
+    (void)pthread_attr_init(&attributes);
+    (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    int r = -pthread_create(&thread, &attributes, keeper_main, filesystem);
+    (void)pthread_attr_destroy(&attributes);
+    if (r == 0)
+        return 0;
+
+    mutex_lock(&filesystem->lock);
+    filesystem->has_keeper = false;
+    filesystem_move_locked(filesystem, FS_STOPPED, "");
+    mutex_unlock(&filesystem->lock);
+    filesystem_unref(filesystem);
+    mutex_lock(&control->lock);
+    control->keepers--;
+    mutex_unlock(&control->lock);
+    return error_set(err, r, "cannot start a thread: %s", strerrordesc_np(-r));
+}

@@ -1,0 +1,260 @@
+#include "control/kms.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "control/credentials.h"
+
+struct kms {
+    char *state_dir;
+    struct mutex storing; /* one replacement at a time; taken before lock */
+    struct mutex lock;    /* guards all below */
+    struct key_provider_config config;
+    unsigned generation; /* goes up with each configuration */
+    struct kms_status status;
+    struct error load_error; /* why the credentials could not be read; code 0 if they could */
+};
+
+static void copy_text(char *to, size_t size, const char *from)
+{
+    (void)snprintf(to, size, "%s", from); /* both sides have the same size */
+}
+
+static void describe_config_locked(struct kms *kms) REQUIRES(kms->lock)
+{
+    struct kms_status *status = &kms->status;
+    const struct key_provider_config *config = &kms->config;
+
+    *status = (struct kms_status){ .is_configured = config->type[0] != '\0' };
+    copy_text(status->type, sizeof(status->type), config->type);
+    copy_text(status->addresses, sizeof(status->addresses), config->addresses);
+    copy_text(status->key_name, sizeof(status->key_name), config->key_name);
+    copy_text(status->kms_namespace, sizeof(status->kms_namespace), config->kms_namespace);
+    copy_text(status->mount_path, sizeof(status->mount_path), config->mount_path);
+    status->has_token = config->token.len > 0;
+    status->is_insecure = config->allows_insecure_http;
+}
+
+int kms_open(const char *state_dir, struct kms **ret, struct error *err)
+{
+    struct kms *kms = calloc(1, sizeof(*kms));
+
+    if (!kms)
+        return error_set(err, -ENOMEM, "out of memory");
+    kms->storing = MUTEX_INIT;
+    kms->lock = MUTEX_INIT;
+    kms->state_dir = strdup(state_dir);
+    if (!kms->state_dir) {
+        kms_close(kms);
+        return error_set(err, -ENOMEM, "out of memory");
+    }
+    struct error load_error = { .code = 0 };
+    int r = credentials_load(state_dir, &kms->config, &load_error);
+    mutex_lock(&kms->lock);
+    describe_config_locked(kms);
+    if (r < 0 && r != -ENOENT) {
+        kms->load_error = load_error;
+        copy_text(kms->status.error, sizeof(kms->status.error), load_error.text);
+        kms->status.error_code = r;
+    }
+    mutex_unlock(&kms->lock);
+    *ret = kms;
+    return 0;
+}
+
+void kms_close(struct kms *kms)
+{
+    if (!kms)
+        return;
+    key_provider_config_release(&kms->config);
+    free(kms->state_dir);
+    free(kms);
+}
+
+void kms_status(struct kms *kms, struct kms_status *ret)
+{
+    mutex_lock(&kms->lock);
+    *ret = kms->status;
+    mutex_unlock(&kms->lock);
+}
+
+bool kms_is_configured(struct kms *kms)
+{
+    mutex_lock(&kms->lock);
+    bool is_configured = kms->status.is_configured;
+    mutex_unlock(&kms->lock);
+    return is_configured;
+}
+
+static void note_locked(struct kms *kms, int r, const struct error *err) REQUIRES(kms->lock)
+{
+    kms->status.is_reachable = r != -EAGAIN;
+    kms->status.error_code = r;
+    copy_text(kms->status.error, sizeof(kms->status.error), r < 0 ? err->text : "");
+}
+
+void kms_note(struct kms *kms, int r, const struct error *err)
+{
+    mutex_lock(&kms->lock);
+    if (kms->status.is_configured)
+        note_locked(kms, r, err);
+    mutex_unlock(&kms->lock);
+}
+
+static int provider_of(struct kms *kms, struct key_provider **ret, unsigned *ret_generation,
+                       struct error *err)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
+    int r;
+
+    mutex_lock(&kms->lock);
+    struct error load_error = kms->load_error;
+    bool is_configured = kms->status.is_configured;
+    *ret_generation = kms->generation;
+    r = key_provider_config_copy(&config, &kms->config);
+    mutex_unlock(&kms->lock);
+
+    if (load_error.code < 0)
+        return error_set(err, load_error.code, "%s", load_error.text);
+    if (!is_configured)
+        return error_set(err, -ENOKEY,
+                         "no KMS is configured; set one with 'coffer security kms set'");
+    if (r < 0)
+        return error_set(err, r, "out of memory for the KMS configuration");
+    return key_provider_open(&config, ret, err);
+}
+
+int kms_provider(struct kms *kms, struct key_provider **ret, struct error *err)
+{
+    unsigned generation;
+
+    return provider_of(kms, ret, &generation, err);
+}
+
+void kms_refresh(struct kms *kms)
+{
+    CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
+    struct key_description seen = { .algorithm = "" };
+    struct error err = { .code = 0 };
+    unsigned generation;
+    int r = provider_of(kms, &provider, &generation, &err);
+
+    if (r == -ENOKEY)
+        return;
+    if (r == 0)
+        r = key_provider_describe(provider, &seen, &err);
+    mutex_lock(&kms->lock);
+    if (generation == kms->generation) {
+        note_locked(kms, r, &err);
+        if (r == 0)
+            kms->status.key = seen;
+    }
+    mutex_unlock(&kms->lock);
+}
+
+int kms_local_provider(struct kms *kms, const char *uuid_text, bool make, struct key_provider **ret,
+                       struct error *err)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
+    int r = make ? local_key_make(kms->state_dir, uuid_text, &config.local_key, err)
+                 : local_key_load(kms->state_dir, uuid_text, &config.local_key, err);
+
+    if (r < 0)
+        return r;
+    copy_text(config.type, sizeof(config.type), "local");
+    copy_text(config.key_name, sizeof(config.key_name), uuid_text);
+    return key_provider_open(&config, ret, err);
+}
+
+int kms_remove_local_key(struct kms *kms, const char *uuid_text, struct error *err)
+{
+    return local_key_remove(kms->state_dir, uuid_text, err);
+}
+
+/* The keys of a run of blobs of the same provider, local or the server's. */
+static int unwrap_run(struct kms *kms, struct key_provider *server,
+                      const struct wrapped_key *wrapped, size_t count, struct secret *ret_plain,
+                      struct error *err)
+{
+    CLEANUP(key_provider_closep) struct key_provider *opened = NULL;
+    struct key_provider *provider = server;
+    bool is_local = strcmp(wrapped->provider, "local") == 0;
+    int r = 0;
+
+    if (is_local)
+        r = kms_local_provider(kms, wrapped->key_name, false, &opened, err);
+    else if (!server)
+        r = kms_provider(kms, &opened, err);
+    if (r < 0)
+        return r;
+    if (opened)
+        provider = opened;
+    if (strcmp(wrapped->provider, provider->ops->type) != 0)
+        return error_set(err, -ENOENT,
+                         "its key was wrapped by %s at %s with key %s, but the KMS that is "
+                         "configured is %s; set the KMS that holds that key",
+                         wrapped->provider, wrapped->addresses, wrapped->key_name,
+                         provider->ops->type);
+    struct error first = { .code = 0 };
+    r = key_provider_unwrap(provider, wrapped, count, ret_plain, &first);
+    if (!is_local && !server)
+        kms_note(kms, r, &first);
+    return r < 0 ? error_set(err, r, "%s", first.text) : 0;
+}
+
+static bool same_source(const struct wrapped_key *a, const struct wrapped_key *b)
+{
+    if (strcmp(a->provider, b->provider) != 0)
+        return false;
+    return strcmp(a->provider, "local") != 0 || strcmp(a->key_name, b->key_name) == 0;
+}
+
+int kms_unwrap(struct kms *kms, struct key_provider *server, const struct wrapped_key *wrapped,
+               size_t count, struct secret *ret_plain, struct error *err)
+{
+    for (size_t i = 0; i < count;) {
+        size_t run = 1;
+        while (i + run < count && same_source(&wrapped[i], &wrapped[i + run]))
+            run++;
+        int r = unwrap_run(kms, server, wrapped + i, run, ret_plain + i, err);
+        if (r < 0) {
+            while (i > 0)
+                secret_release(&ret_plain[--i]);
+            return r;
+        }
+        i += run;
+    }
+    return 0;
+}
+
+int kms_replace(struct kms *kms, const struct key_provider_config *config,
+                const struct key_description *seen, struct error *err)
+{
+    struct key_provider_config copy = KEY_PROVIDER_CONFIG_INIT;
+    int r = key_provider_config_copy(&copy, config);
+
+    if (r < 0)
+        return error_set(err, r, "out of memory for the KMS configuration");
+    mutex_lock(&kms->storing);
+    r = credentials_store(kms->state_dir, config, err);
+    if (r == 0) {
+        mutex_lock(&kms->lock);
+        struct key_provider_config old = kms->config;
+        kms->config = copy;
+        copy = old;
+        kms->generation++;
+        kms->load_error = (struct error){ .code = 0 };
+        describe_config_locked(kms);
+        kms->status.key = *seen;
+        kms->status.is_reachable = true;
+        mutex_unlock(&kms->lock);
+    }
+    mutex_unlock(&kms->storing);
+    key_provider_config_release(&copy);
+    return r;
+}

@@ -1,0 +1,67 @@
+/* kms.h - the key server that this instance uses: its configuration, what was last seen of it,
+ * and providers to talk to it.
+ *
+ * Each caller opens a provider of its own, so that a slow call of one never holds up another; the
+ * status is remembered, so that asking for it never waits for the network.
+ *
+ * Errors     negative errno and a sentence, as key_provider.h says. -ENOKEY: no key server is
+ *            configured.
+ * Ownership  what is opened or copied out is the caller's.
+ * Threads    any. The one lock guards the configuration and what was seen; no call to a server
+ *            and no file is done under it.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+#include "crypto/secret.h"
+#include "keyring/wrapped_key.h"
+#include "keys/key_provider.h"
+
+struct kms;
+
+struct kms_status {
+    bool is_configured;
+    char type[16];
+    char addresses[WRAPPED_ADDRESSES_SIZE];
+    char key_name[WRAPPED_NAME_SIZE];
+    char kms_namespace[WRAPPED_NAME_SIZE];
+    char mount_path[WRAPPED_NAME_SIZE];
+    bool has_token; /* logs in by token; else by client certificate */
+    bool is_insecure;
+    struct key_description key; /* as last seen */
+    bool is_reachable;
+    int error_code; /* of the last call; 0 if it went well */
+    char error[512];
+};
+
+/* A missing credentials file is no failure; a damaged one is reported by every later call. */
+int kms_open(const char *state_dir, struct kms **ret, struct error *err);
+void kms_close(struct kms *kms); /* NULL is allowed */
+
+void kms_status(struct kms *kms, struct kms_status *ret);
+bool kms_is_configured(struct kms *kms);
+
+/* Asks the server now and remembers the answer. */
+void kms_refresh(struct kms *kms);
+
+/* Remembers how a call with a provider of kms_provider() ended. */
+void kms_note(struct kms *kms, int r, const struct error *err);
+
+int kms_provider(struct kms *kms, struct key_provider **ret, struct error *err);
+
+/* The provider that wraps the key of one filesystem without a key server. */
+int kms_local_provider(struct kms *kms, const char *uuid_text, bool make, struct key_provider **ret,
+                       struct error *err);
+int kms_remove_local_key(struct kms *kms, const char *uuid_text, struct error *err);
+
+/* Unwraps, in one batch for each kind, with the configured server and the local keys. server is
+ * a provider to use in place of the configured one, or NULL. */
+int kms_unwrap(struct kms *kms, struct key_provider *server, const struct wrapped_key *wrapped,
+               size_t count, struct secret *ret_plain, struct error *err);
+
+/* Stores the configuration and uses it from now on. The caller has verified it. */
+int kms_replace(struct kms *kms, const struct key_provider_config *config,
+                const struct key_description *seen, struct error *err);

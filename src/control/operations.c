@@ -1,0 +1,273 @@
+/* operations.c - starting, stopping, mounting and checking, as somebody asks for it. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "control/filesystem.h"
+#include "control/remount.h"
+#include "host/fuse_device.h"
+
+static bool is_up(const struct filesystem *fs)
+{
+    return fs->state == FS_STARTED || fs->state == FS_MOUNTED;
+}
+
+/* Has a keeper try, and tells whether one must be made first. */
+static int begin_start_locked(struct filesystem *fs, bool take_over, bool *ret_is_new,
+                              struct error *err) REQUIRES(fs->lock)
+{
+    *ret_is_new = false;
+    if (fs->is_busy)
+        return error_set(err, -EBUSY, "filesystem %s %s; try again later", fs->record.name,
+                         fs->status_text);
+    if (fs->record.phase == FS_PHASE_REMOVING)
+        return error_set(err, -EBUSY, "filesystem %s is partly removed; remove it again",
+                         fs->record.name);
+    fs->take_over |= take_over && !is_up(fs);
+    if (fs->has_keeper) {
+        fs->retry_now = true;
+        (void)pthread_cond_broadcast(&fs->changed);
+        return 0;
+    }
+    fs->has_keeper = true;
+    fs->is_first_try = !fs->record.is_wanted;
+    fs->stop_wanted = false;
+    fs->worker_ended_cleanly = false;
+    filesystem_move_locked(fs, FS_STARTING, "");
+    *ret_is_new = true;
+    return 0;
+}
+
+/* Until it is up, or one more attempt has failed. */
+static int wait_started(struct filesystem *fs, uint64_t attempts, struct error *err)
+{
+    int r = 0;
+
+    mutex_lock(&fs->lock);
+    while (!is_up(fs) && fs->attempts == attempts && fs->has_keeper &&
+           !atomic_load(&fs->control->is_shutting_down))
+        cond_wait(&fs->changed, &fs->lock);
+    if (atomic_load(&fs->control->is_shutting_down))
+        r = error_set(err, -ESHUTDOWN, "cofferd is stopping");
+    else if (!is_up(fs))
+        r = error_set(err, fs->failure < 0 ? fs->failure : -EIO, "cannot start %s: %s",
+                      fs->record.name, fs->status_text);
+    /* A first start that failed leaves it stopped; whoever looks next must see it so. */
+    while (r < 0 && fs->is_first_try && fs->has_keeper)
+        cond_wait(&fs->changed, &fs->lock);
+    mutex_unlock(&fs->lock);
+    return r;
+}
+
+int control_start(struct control *control, const char *name, bool take_over, struct fs_view *ret,
+                  struct error *err)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, name, err);
+    bool is_new = false;
+
+    if (!fs)
+        return -ENOENT;
+    mutex_lock(&fs->lock);
+    uint64_t attempts = fs->attempts;
+    int r = begin_start_locked(fs, take_over, &is_new, err);
+    mutex_unlock(&fs->lock);
+    if (r == 0 && is_new)
+        r = filesystem_keep(fs, err);
+    if (r == 0)
+        r = wait_started(fs, attempts, err);
+    if (r == 0)
+        filesystem_view(fs, ret);
+    return r;
+}
+
+/* Whether the mount is still in our sight; in another namespace it is the worker who knows. */
+static bool is_still_mounted(const char *name, const char *mountpoint)
+{
+    char source[FUSE_DEVICE_NAME_SIZE];
+    bool is_mounted = false;
+
+    return mountpoint[0] != '\0' &&
+           fuse_device_is_mounted(mountpoint, &is_mounted, source, NULL) == 0 && is_mounted &&
+           strcmp(source, name) == 0;
+}
+
+/* The worker to stop; NULL if there is none. */
+static int begin_stop(struct filesystem *fs, struct worker **ret, struct error *err)
+{
+    CLEANUP(free_ptr) char *mountpoint = NULL;
+    int r = 0;
+
+    mutex_lock(&fs->lock);
+    mountpoint = strdup(fs->state == FS_MOUNTED ? fs->record.mountpoint : "");
+    mutex_unlock(&fs->lock);
+    if (!mountpoint)
+        return error_set(err, -ENOMEM, "out of memory");
+    if (is_still_mounted(fs->record.name, mountpoint))
+        return error_set(err, -EBUSY, "filesystem %s is still mounted at %s; unmount it first",
+                         fs->record.name, mountpoint);
+
+    mutex_lock(&fs->lock);
+    if (fs->is_busy) {
+        r = error_set(err, -EBUSY, "filesystem %s %s; try again later", fs->record.name,
+                      fs->status_text);
+    } else if (fs->has_keeper) {
+        fs->stop_wanted = true;
+        if (fs->worker)
+            *ret = worker_ref(fs->worker);
+        (void)pthread_cond_broadcast(&fs->changed);
+    }
+    mutex_unlock(&fs->lock);
+    return r;
+}
+
+int control_stop(struct control *control, const char *name, struct error *err)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, name, err);
+    CLEANUP(worker_unrefp) struct worker *worker = NULL;
+    struct error first = { .code = 0 };
+
+    if (!fs)
+        return -ENOENT;
+    int r = begin_stop(fs, &worker, err);
+    if (r < 0)
+        return r;
+    if (worker)
+        r = worker_stop(worker, &first);
+    mutex_lock(&fs->lock);
+    bool is_over = r == -EPIPE; /* it went by itself: after an unmount it does */
+    if (r < 0 && !is_over)
+        fs->stop_wanted = false;
+    while ((r == 0 || is_over) && fs->has_keeper && !atomic_load(&control->is_shutting_down))
+        cond_wait(&fs->changed, &fs->lock);
+    bool is_clean = fs->worker_ended_cleanly;
+    mutex_unlock(&fs->lock);
+    if (atomic_load(&control->is_shutting_down))
+        return error_set(err, -ESHUTDOWN, "cofferd is stopping");
+    if (is_over && !is_clean)
+        return error_set(err, -EIO,
+                         "the worker of %s ended before its last commit; what was not synced in "
+                         "the last second is lost",
+                         name);
+    return r < 0 && !is_over ? error_set(err, r, "cannot stop %s: %s", name, first.text) : 0;
+}
+
+static int remember_mount(struct filesystem *fs, const char *mountpoint, struct error *err)
+{
+    uint32_t flags = remount_flags_of(mountpoint);
+
+    mutex_lock(&fs->lock);
+    if (fs->state == FS_STARTED)
+        filesystem_move_locked(fs, FS_MOUNTED, "");
+    (void)snprintf(fs->record.mountpoint, sizeof(fs->record.mountpoint), "%s", mountpoint);
+    fs->record.mount_flags = flags;
+    mutex_unlock(&fs->lock);
+    return filesystem_save(fs, err);
+}
+
+int control_mount(struct control *control, const char *name, const char *mountpoint, int fuse_fd,
+                  struct error *err)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, name, err);
+    CLEANUP(worker_unrefp) struct worker *worker = NULL;
+    int r = 0;
+
+    if (!fs)
+        return -ENOENT;
+    if (mountpoint[0] != '/' || strlen(mountpoint) >= FS_MOUNTPOINT_SIZE)
+        return error_set(err, -EINVAL, "the mount point is not an absolute path");
+    mutex_lock(&fs->lock);
+    if (fs->state == FS_MOUNTED)
+        r = error_set(err, -EBUSY, "filesystem %s is already mounted at %s", name,
+                      fs->record.mountpoint);
+    else if (fs->state != FS_STARTED || !fs->worker)
+        r = error_set(err, -EBUSY, "filesystem %s is %s; it must be started first", name,
+                      fs_state_name(fs->state));
+    else
+        worker = worker_ref(fs->worker);
+    mutex_unlock(&fs->lock);
+    if (r == 0)
+        r = remount_pass(worker, mountpoint, fuse_fd, err);
+    if (r == 0)
+        r = remember_mount(fs, mountpoint, err);
+    if (r == 0)
+        events_add(&control->events, LOG_LEVEL_INFO, "mounted", name, "mounted at %s", mountpoint);
+    return r;
+}
+
+static void report_lines(char *report, control_report_fn *visit, void *arg)
+{
+    while (*report) {
+        size_t len = strcspn(report, "\n");
+        bool is_last = report[len] == '\0';
+        report[len] = '\0';
+        if (len > 0)
+            visit(report, arg);
+        report += is_last ? len : len + 1;
+    }
+}
+
+static int ask_check(struct worker *worker, bool read_data, control_report_fn *report, void *arg,
+                     uint64_t *ret_faults, struct error *err)
+{
+    CLEANUP(free_ptr) struct worker_message *message = calloc(2, sizeof(*message));
+
+    if (!message)
+        return error_set(err, -ENOMEM, "out of memory");
+    message[0].type = WORKER_CHECK;
+    message[0].check.read_data = read_data;
+    int r = worker_ask(worker, &message[0], -1, -1, &message[1], err);
+    if (r < 0)
+        return r;
+    bool is_reply = message[1].type == WORKER_CHECK_REPLY;
+    if (is_reply) {
+        *ret_faults = message[1].check_reply.faults;
+        report_lines(message[1].check_reply.report, report, arg);
+        if (message[1].check_reply.is_cut)
+            report("... and more faults than fit here", arg);
+    }
+    worker_message_release(&message[1]);
+    return is_reply ? 0 : error_set(err, -EPROTO, "the filesystem's worker answers nonsense");
+}
+
+/* With a worker for the purpose, which changes nothing. */
+static int check_stopped(struct filesystem *fs, bool read_data, control_report_fn *report,
+                         void *arg, uint64_t *ret_faults, struct error *err)
+{
+    struct key_set keys = { .count = 0 };
+    struct filesystem_spawn spawn = { .keys = &keys, .read_only = true };
+    struct worker *worker = NULL;
+    bool is_kms = false;
+    int r = filesystem_acquire(fs, "is being checked", err);
+
+    if (r < 0)
+        return r;
+    r = filesystem_unlock(fs, false, &keys, &is_kms, err);
+    if (r == 0)
+        r = filesystem_spawn(fs, &spawn, &worker, err);
+    key_set_release(&keys);
+    if (r == 0) {
+        r = ask_check(worker, read_data, report, arg, ret_faults, err);
+        (void)filesystem_end_worker(worker, NULL); /* read-only: it has nothing to commit */
+    }
+    filesystem_release(fs, "");
+    return r;
+}
+
+int control_check(struct control *control, const char *name, bool read_data,
+                  control_report_fn *report, void *arg, uint64_t *ret_faults, struct error *err)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, name, err);
+    CLEANUP(worker_unrefp) struct worker *worker = NULL;
+
+    if (!fs)
+        return -ENOENT;
+    mutex_lock(&fs->lock);
+    if (is_up(fs) && fs->worker)
+        worker = worker_ref(fs->worker);
+    mutex_unlock(&fs->lock);
+    if (worker)
+        return ask_check(worker, read_data, report, arg, ret_faults, err);
+    return check_stopped(fs, read_data, report, arg, ret_faults, err);
+}

@@ -1,0 +1,333 @@
+#include "control/registry.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/wire.h"
+#include "crypto/random.h"
+#include "meta/meta_engine.h"
+
+#define FOUND_MAX 64u
+#define PREFIX_SIZE 64u
+
+struct registry {
+    struct meta_engine *engine; /* has its own locks */
+    struct uuid instance;       /* never changes after open */
+};
+
+struct key {
+    uint8_t data[PREFIX_SIZE];
+    size_t len;
+};
+
+static struct bytes key_bytes(const struct key *key)
+{
+    return (struct bytes){ .data = key->data, .len = key->len };
+}
+
+static struct bytes text_bytes(const char *text)
+{
+    return (struct bytes){ .data = (const uint8_t *)text, .len = strlen(text) };
+}
+
+static struct key key_of(const char *kind, const struct uuid *uuid)
+{
+    struct key key = { .len = 0 };
+    struct writer writer = writer_init(key.data, sizeof(key.data));
+
+    writer_bytes(&writer, kind, strlen(kind));
+    if (uuid)
+        writer_bytes(&writer, uuid->bytes, UUID_LEN);
+    key.len = writer.len;
+    return key;
+}
+
+/* The first key behind all that begin with prefix, none of which ends in 0xff before it. */
+static struct key key_behind(struct key prefix)
+{
+    for (size_t i = prefix.len; i > 0; i--) {
+        if (prefix.data[i - 1] != 0xff) {
+            prefix.data[i - 1]++;
+            prefix.len = i;
+            break;
+        }
+    }
+    return prefix;
+}
+
+/* The registry holds nothing secret: values go out and in as they are. */
+static int pass_seal(void *arg, struct bytes key, struct bytes plain, struct bytes old,
+                     uint8_t *ret, size_t *ret_len, struct error *err)
+{
+    (void)arg;
+    (void)key;
+    (void)old;
+    (void)err;
+    if (plain.len > 0)
+        memcpy(ret, plain.data, plain.len);
+    *ret_len = plain.len;
+    return 0;
+}
+
+static int pass_open(void *arg, struct bytes key, struct bytes stored, uint8_t *ret,
+                     size_t *ret_len, struct error *err)
+{
+    return pass_seal(arg, key, stored, (struct bytes){ .len = 0 }, ret, ret_len, err);
+}
+
+/* One write transaction, run again while another writer wins, and made durable. */
+typedef int change_fn(struct meta_txn *txn, void *arg, struct error *err);
+
+static int run_change(struct registry *registry, change_fn *change, void *arg, struct error *err)
+{
+    int r = -EAGAIN;
+
+    while (r == -EAGAIN) {
+        struct meta_txn *txn = NULL;
+        r = meta_begin(registry->engine, META_WRITE, &txn, err);
+        if (r < 0)
+            return r;
+        r = change(txn, arg, err);
+        if (r < 0)
+            meta_abort(txn);
+        else
+            r = meta_commit(txn, err);
+    }
+    return r < 0 ? r : meta_sync(registry->engine, err);
+}
+
+static int put_instance(struct meta_txn *txn, void *arg, struct error *err)
+{
+    struct registry *registry = arg;
+    struct bytes value;
+    int r = meta_get(txn, text_bytes("instance"), &value, err);
+
+    if (r == 0 && value.len != UUID_LEN)
+        return error_set(err, -EBADMSG, "the registry's record of its instance is damaged");
+    if (r == 0) {
+        memcpy(registry->instance.bytes, value.data, UUID_LEN);
+        return 0;
+    }
+    if (r != -ENOENT)
+        return r;
+    random_uuid(&registry->instance);
+    value = (struct bytes){ .data = registry->instance.bytes, .len = UUID_LEN };
+    return meta_put(txn, text_bytes("instance"), value, err);
+}
+
+int registry_open(const char *url, struct registry **ret, struct error *err)
+{
+    static const struct meta_hooks hooks = { .seal = pass_seal, .open = pass_open };
+    CLEANUP(registry_closep) struct registry *registry = calloc(1, sizeof(*registry));
+    struct meta_options options = { .create = true };
+
+    if (!registry)
+        return error_set(err, -ENOMEM, "out of memory");
+    struct error first = { .code = 0 };
+    int r = meta_engine_open(url, &options, &hooks, &registry->engine, &first);
+    if (r == -EEXIST) {
+        options.create = false;
+        r = meta_engine_open(url, &options, &hooks, &registry->engine, &first);
+    }
+    if (r < 0)
+        return error_set(err, r, "cannot open the registry: %s", first.text);
+    r = run_change(registry, put_instance, registry, err);
+    if (r < 0)
+        return r;
+    *ret = TAKE(registry);
+    return 0;
+}
+
+void registry_close(struct registry *registry)
+{
+    struct error err = { .code = 0 };
+
+    if (!registry)
+        return;
+    if (registry->engine && meta_close(registry->engine, &err) < 0)
+        log_error("the registry was not closed cleanly: %s", err.text);
+    free(registry);
+}
+
+void registry_instance(const struct registry *registry, struct uuid *ret)
+{
+    *ret = registry->instance;
+}
+
+struct each {
+    registry_visit_fn *visit;
+    void *arg;
+};
+
+static int visit_record(struct bytes key, struct bytes value, void *arg)
+{
+    const struct each *each = arg;
+    CLEANUP(free_ptr) struct fs_record *record = malloc(sizeof(*record));
+    struct error err = { .code = 0 };
+
+    (void)key;
+    if (!record)
+        return -ENOMEM;
+    if (fs_record_decode(value, record, &err) < 0) {
+        log_error("a filesystem of the registry is passed over: %s", err.text);
+        return 0;
+    }
+    return each->visit(record, each->arg);
+}
+
+int registry_each(struct registry *registry, registry_visit_fn *visit, void *arg, struct error *err)
+{
+    struct each each = { .visit = visit, .arg = arg };
+    struct key first = key_of("fs/", NULL);
+    struct key end = key_behind(first);
+    struct meta_txn *txn = NULL;
+    int r = meta_begin(registry->engine, META_READ, &txn, err);
+
+    if (r < 0)
+        return r;
+    r = meta_scan(txn, key_bytes(&first), key_bytes(&end), visit_record, &each, err);
+    meta_abort(txn);
+    return r;
+}
+
+/* Collects the keys that begin with a prefix, since a visitor may not change anything. */
+struct found_keys {
+    struct key keys[FOUND_MAX];
+    size_t count;
+};
+
+static int visit_key(struct bytes key, struct bytes value, void *arg)
+{
+    struct found_keys *found = arg;
+
+    (void)value;
+    if (found->count == FOUND_MAX)
+        return 1; /* the next round takes the rest */
+    if (key.len > PREFIX_SIZE)
+        return -EBADMSG;
+    struct key *to = &found->keys[found->count++];
+    memcpy(to->data, key.data, key.len);
+    to->len = key.len;
+    return 0;
+}
+
+static int remove_prefix(struct meta_txn *txn, struct key prefix, struct error *err)
+{
+    struct key end = key_behind(prefix);
+
+    for (;;) {
+        struct found_keys found = { .count = 0 };
+        int r = meta_scan(txn, key_bytes(&prefix), key_bytes(&end), visit_key, &found, err);
+        if (r < 0 || found.count == 0)
+            return r < 0 ? r : 0;
+        for (size_t i = 0; i < found.count; i++) {
+            r = meta_remove(txn, key_bytes(&found.keys[i]), err);
+            if (r < 0)
+                return r;
+        }
+    }
+}
+
+struct put_arg {
+    const struct fs_record *record;
+    struct bytes ring;
+    uint8_t encoded[FS_RECORD_MAX];
+    size_t encoded_len;
+};
+
+static int change_put(struct meta_txn *txn, void *arg, struct error *err)
+{
+    struct put_arg *put = arg;
+    struct key key = key_of("fs/", &put->record->uuid);
+    struct key ring_key = key_of("ring/", &put->record->uuid);
+    struct bytes value = { .data = put->encoded, .len = put->encoded_len };
+    int r = meta_put(txn, key_bytes(&key), value, err);
+
+    if (r < 0 || put->ring.len == 0)
+        return r;
+    return meta_put(txn, key_bytes(&ring_key), put->ring, err);
+}
+
+int registry_put(struct registry *registry, const struct fs_record *record, struct bytes ring,
+                 struct error *err)
+{
+    CLEANUP(free_ptr) struct put_arg *put = malloc(sizeof(*put));
+
+    if (!put)
+        return error_set(err, -ENOMEM, "out of memory");
+    put->record = record;
+    put->ring = ring;
+    int r = fs_record_encode(record, put->encoded, &put->encoded_len, err);
+    if (r == 0)
+        r = run_change(registry, change_put, put, err);
+    return r < 0 ? error_prefix(err, r, "cannot store filesystem %s in the registry", record->name)
+                 : 0;
+}
+
+int registry_get_ring(struct registry *registry, const struct uuid *uuid, struct buf *ret,
+                      struct error *err)
+{
+    struct key key = key_of("ring/", uuid);
+    struct meta_txn *txn = NULL;
+    struct bytes value;
+    int r = meta_begin(registry->engine, META_READ, &txn, err);
+
+    if (r < 0)
+        return r;
+    r = meta_get(txn, key_bytes(&key), &value, err);
+    if (r == 0 && (r = buf_assign(ret, value)) < 0)
+        (void)error_set(err, r, "out of memory for a key ring");
+    meta_abort(txn);
+    if (r == -ENOENT)
+        return error_set(err, r, "the registry has no key ring of this filesystem");
+    return r;
+}
+
+struct keep_arg {
+    struct key key;
+    struct bytes ring;
+};
+
+static int change_keep(struct meta_txn *txn, void *arg, struct error *err)
+{
+    const struct keep_arg *keep = arg;
+
+    return meta_put(txn, key_bytes(&keep->key), keep->ring, err);
+}
+
+int registry_keep_ring(struct registry *registry, const struct uuid *uuid, char place,
+                       struct bytes ring, struct error *err)
+{
+    struct keep_arg keep = { .key = key_of("kept/", uuid), .ring = ring };
+    struct writer writer = writer_init(keep.key.data + keep.key.len, 9);
+
+    writer_u64be(&writer, (uint64_t)clock_wall_ns());
+    writer_u8(&writer, (uint8_t)place);
+    keep.key.len += writer.len;
+    int r = run_change(registry, change_keep, &keep, err);
+    return r < 0 ? error_prefix(err, r, "cannot keep a key ring aside") : 0;
+}
+
+static int change_remove(struct meta_txn *txn, void *arg, struct error *err)
+{
+    static const char *const kinds[] = { "ring/", "kept/", "fs/" };
+
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        int r = remove_prefix(txn, key_of(kinds[i], arg), err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int registry_remove(struct registry *registry, const struct uuid *uuid, struct error *err)
+{
+    struct uuid copy = *uuid;
+    int r = run_change(registry, change_remove, &copy, err);
+
+    return r < 0 ? error_prefix(err, r, "cannot remove a filesystem from the registry") : 0;
+}

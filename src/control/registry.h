@@ -1,0 +1,53 @@
+/* registry.h - cofferd's own memory: the filesystems and their key rings, kept through the
+ * contract of metadata engines. Each change is one transaction and durable when it returns 0.
+ *
+ * Keys of the map (docs/formats/registry.md):
+ *   "instance"                     the 16 bytes that name this instance: the owner of what it opens
+ *   "fs/" uuid                     struct fs_record
+ *   "ring/" uuid                   the believed ring
+ *   "kept/" uuid time place        a ring that lost, kept aside until somebody says otherwise
+ *
+ * Nothing in it is secret: rings hold wrapped keys only.
+ *
+ * Errors     negative errno and a sentence. -ENOENT: no such entry.
+ * Ownership  a buf returned into is the caller's to release.
+ * Threads    any.
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/uuid.h"
+#include "control/fs_record.h"
+
+struct registry;
+
+/* Opens the one at url, or makes it. A new one draws its instance's name. */
+int registry_open(const char *url, struct registry **ret, struct error *err);
+void registry_close(struct registry *registry); /* NULL is allowed */
+
+static inline void registry_closep(struct registry **registry)
+{
+    registry_close(*registry);
+}
+
+void registry_instance(const struct registry *registry, struct uuid *ret);
+
+/* Visits each filesystem's record; one that cannot be read is reported and passed over. */
+typedef int registry_visit_fn(const struct fs_record *record, void *arg);
+int registry_each(struct registry *registry, registry_visit_fn *visit, void *arg,
+                  struct error *err);
+
+/* Writes the record and, unless ring is empty, the ring, in one step. */
+int registry_put(struct registry *registry, const struct fs_record *record, struct bytes ring,
+                 struct error *err);
+
+int registry_get_ring(struct registry *registry, const struct uuid *uuid, struct buf *ret,
+                      struct error *err);
+
+/* Keeps a ring that lost. place says where it was found: 'r' the registry, 's' the store. */
+int registry_keep_ring(struct registry *registry, const struct uuid *uuid, char place,
+                       struct bytes ring, struct error *err);
+
+/* Forgets the filesystem, its ring and what was kept aside. */
+int registry_remove(struct registry *registry, const struct uuid *uuid, struct error *err);

@@ -1,0 +1,55 @@
+/* rings.h - the key rings of filesystems in their two places, registry and store, and the
+ * superblock in its two, store and metadata: read, verified, repaired, written.
+ *
+ * Nothing that is read from a store is believed before key_ring_choose() has: whoever can write
+ * there may have put anything. The registry's check values are what a forgery cannot meet.
+ *
+ * Errors     negative errno and a sentence; *ret_is_kms tells whether the key server was in
+ *            the way.
+ * Ownership  outputs are the caller's to release.
+ * Threads    one at a time for one filesystem.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "control/filesystem.h"
+#include "keyring/key_ring.h"
+#include "keys/key_provider.h"
+
+/* What to unwrap with, instead of the configured key server, NULL for that; and whether what is
+ * found to be damaged may be repaired. */
+struct rings_options {
+    struct key_provider *server;
+    bool may_repair;
+};
+
+/* What was believed. */
+struct rings_opened {
+    struct key_ring ring;
+    struct buf encoded; /* the ring, as it stands in its place */
+    struct key_set keys;
+    struct superblock superblock;
+};
+
+#define RINGS_OPENED_INIT ((struct rings_opened){ .ring = KEY_RING_INIT })
+
+void rings_opened_release(struct rings_opened *opened);
+
+/* Unwraps every generation, in one batch for each ring that differs, and finds the one to
+ * believe, with the superblock. *record's checks are what is known for certain; new ones are
+ * added to it. *ret_is_kms is set if the key server was in the way. */
+int rings_open(struct control *control, struct fs_record *record,
+               const struct rings_options *options, struct rings_opened *ret, bool *ret_is_kms,
+               struct error *err);
+
+/* Our own ring of a filesystem that has no superblock yet: only the registry's is looked at. */
+int rings_open_new(struct control *control, const struct fs_record *record,
+                   struct rings_opened *ret, bool *ret_is_kms, struct error *err);
+
+/* Of a record that is not stored yet: adds what the ring's own generations say. */
+void rings_learn(const struct key_ring *ring, struct fs_record *record);
+
+/* How the newest generation is wrapped at present. NULL: it has none. */
+const struct wrapped_key *rings_newest(const struct key_ring *ring);

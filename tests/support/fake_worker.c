@@ -1,0 +1,183 @@
+/* fake_worker - speaks a worker's side of host/worker_protocol.h and keeps no files: for the tests
+ * of the control plane. It formats (a superblock in both places), refuses keys that do not open
+ * the superblock, holds the descriptor of a mount, and ends as a worker does.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "crypto/random.h"
+#include "crypto/secret.h"
+#include "host/unix_socket.h"
+#include "host/worker_protocol.h"
+#include "meta/meta_engine.h"
+#include "meta/record_kinds.h"
+#include "store/object_store.h"
+
+struct fake {
+    bool is_started;
+    bool is_mounted;
+    bool must_end;
+    struct uuid uuid;
+    int fuse_fd;
+};
+
+static int pass(void *arg, struct bytes key, struct bytes plain, struct bytes old, uint8_t *ret,
+                size_t *ret_len, struct error *err)
+{
+    (void)arg;
+    (void)key;
+    (void)old;
+    (void)err;
+    memcpy(ret, plain.data, plain.len);
+    *ret_len = plain.len;
+    return 0;
+}
+
+static int pass_open(void *arg, struct bytes key, struct bytes stored, uint8_t *ret,
+                     size_t *ret_len, struct error *err)
+{
+    return pass(arg, key, stored, (struct bytes){ .len = 0 }, ret, ret_len, err);
+}
+
+static int put_in_metadata(const char *url, struct bytes superblock, struct error *err)
+{
+    static const uint8_t key[] = { RECORD_TREE_LIVE, RECORD_SUPERBLOCK };
+    struct meta_options options = { .create = true };
+    struct meta_hooks hooks = { .seal = pass, .open = pass_open };
+    struct meta_engine *engine = NULL;
+    struct meta_txn *txn = NULL;
+    int r = meta_engine_open(url, &options, &hooks, &engine, err);
+
+    if (r == 0)
+        r = meta_begin(engine, META_WRITE, &txn, err);
+    if (r == 0)
+        r = meta_put(txn, (struct bytes){ .data = key, .len = sizeof(key) }, superblock, err);
+    if (r == 0)
+        r = meta_commit(txn, err);
+    int closed = meta_close(engine, err);
+    return r < 0 ? r : closed;
+}
+
+static int format(const struct worker_start *start, struct object_store *store, struct error *err)
+{
+    struct superblock superblock = { .uuid = start->uuid,
+                                     .generation = key_set_newest(&start->keys),
+                                     .block_size = start->block_size,
+                                     .created_ns = (uint64_t)clock_wall_ns(),
+                                     .owner = start->owner,
+                                     .owner_count = 1,
+                                     .is_clean = true };
+    uint8_t encoded[SUPERBLOCK_MAX];
+    size_t len = 0;
+
+    if (secret_new(&superblock.name_key, 32) < 0 || secret_new(&superblock.chunk_key, 32) < 0)
+        return error_set(err, -ENOMEM, "out of secret memory");
+    random_bytes(superblock.name_key.data, 32);
+    random_bytes(superblock.chunk_key.data, 32);
+    int r = superblock_encode(&superblock, key_set_find(&start->keys, superblock.generation),
+                              encoded, &len, err);
+    struct bytes bytes = { .data = encoded, .len = len };
+    if (r == 0)
+        r = put_in_metadata(start->meta_url, bytes, err);
+    if (r == 0)
+        r = object_store_put(store, SUPERBLOCK_OBJECT, bytes, err);
+    superblock_release(&superblock);
+    return r;
+}
+
+static int on_start(struct fake *fake, const struct worker_start *start, struct error *err)
+{
+    CLEANUP(object_store_closep) struct object_store *store = NULL;
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+    struct superblock superblock = { .generation = 0 };
+    int r = object_store_open(start->store_url, &store, err);
+
+    if (r == 0 && (start->flags & WORKER_FLAG_FORMAT))
+        r = format(start, store, err);
+    if (r == 0)
+        r = object_store_get(store, SUPERBLOCK_OBJECT, SUPERBLOCK_MAX, &encoded, err);
+    if (r == 0)
+        r = superblock_decode(buf_bytes(&encoded), &start->keys, &superblock, err);
+    superblock_release(&superblock);
+    fake->uuid = start->uuid;
+    fake->is_started = r == 0;
+    return r;
+}
+
+static void answer(struct fake *fake, struct worker_message *message, int fuse_fd,
+                   struct worker_message *reply)
+{
+    struct error err = { .code = 0 };
+    int r = 0;
+
+    *reply = (struct worker_message){ .type = WORKER_DONE, .request = message->request };
+    switch ((unsigned)message->type) {
+    case WORKER_START:
+        r = on_start(fake, &message->start, &err);
+        break;
+    case WORKER_MOUNT:
+        fake->fuse_fd = dup(fuse_fd);
+        fake->is_mounted = true;
+        break;
+    case WORKER_STATUS:
+        reply->type = WORKER_STATUS_REPLY;
+        reply->status = (struct worker_status_reply){ .is_started = fake->is_started,
+                                                      .is_mounted = fake->is_mounted,
+                                                      .pid = getpid(),
+                                                      .uuid = fake->uuid,
+                                                      .used = 4096 };
+        return;
+    case WORKER_CHECK:
+        reply->type = WORKER_CHECK_REPLY;
+        reply->check_reply.faults = 1;
+        (void)snprintf(reply->check_reply.report, WORKER_REPORT_SIZE, "a fault for the test\n");
+        return;
+    case WORKER_STOP:
+        fake->must_end = true;
+        break;
+    default:
+        r = error_set(&err, -EOPNOTSUPP, "not in the fake");
+    }
+    reply->done.code = r;
+    (void)snprintf(reply->done.text, sizeof(reply->done.text), "%s", err.text);
+}
+
+/* Until the peer goes. */
+static void serve(struct fake *fake, int fd, struct worker_message *message,
+                  struct worker_message *reply)
+{
+    while (!fake->must_end) {
+        CLEANUP(close_fd) int fuse_fd = -1;
+        int r = worker_message_receive(fd, WORKER_SIDE_COFFERD, message, &fuse_fd, -1, NULL);
+        if (r == 0)
+            answer(fake, message, fuse_fd, reply);
+        worker_message_release(message);
+        if (r < 0 || worker_message_send(fd, reply, -1, 5000, NULL) < 0)
+            return;
+    }
+}
+
+int main(void)
+{
+    struct fake fake = { .fuse_fd = -1 };
+    struct worker_message *messages = calloc(2, sizeof(*messages));
+    struct error err = { .code = 0 };
+
+    log_init("fake-worker", LOG_LEVEL_INFO);
+    if (!messages || secret_heap_init(&err) < 0)
+        return 1;
+    while (!fake.must_end) {
+        CLEANUP(close_fd) int fd = -1;
+        if (unix_socket_accept(3, -1, &fd, &err) < 0)
+            return 1;
+        serve(&fake, fd, &messages[0], &messages[1]);
+    }
+    free(messages);
+    return 0;
+}
