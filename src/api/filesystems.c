@@ -1,0 +1,155 @@
+/* filesystems.c - /api/v1/filesystems: the list, one, adding, adopting, removing, starting,
+ * stopping and checking. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "api/routes.h"
+#include "base/cleanup.h"
+#include "net/json.h"
+
+static json_t *view_json(const struct fs_view *view)
+{
+    char uuid[UUID_TEXT_SIZE];
+
+    uuid_format(&view->uuid, uuid);
+    return json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:s,s:I,s:s,s:s,s:s,s:b}", "name",
+                     view->name, "uuid", uuid, "status", fs_state_name(view->state), "status_text",
+                     view->status_text, "capacity", (json_int_t)view->capacity, "used",
+                     (json_int_t)view->used, "free", (json_int_t)view->free, "kms_type",
+                     view->kms_type, "kms_key", view->kms_key, "kms_key_version",
+                     (json_int_t)view->kms_key_version, "mounted_at", view->mounted_at, "store",
+                     view->store_url, "meta", view->meta_url, "read_only", (int)view->is_read_only);
+}
+
+static int reply_view(const struct fs_view *view, unsigned status, struct api_reply *ret,
+                      struct error *err)
+{
+    ret->status = status;
+    ret->body = view_json(view);
+    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+}
+
+int api_list_filesystems(const struct api_request *request, struct api_reply *ret,
+                         struct error *err)
+{
+    CLEANUP(free_ptr) struct fs_view *views = NULL;
+    size_t count = 0;
+    int r = control_list(request->context->control, &views, &count, err);
+
+    if (r < 0)
+        return r;
+    ret->body = json_array();
+    for (size_t i = 0; i < count && ret->body; i++)
+        (void)json_array_append_new(ret->body, view_json(&views[i]));
+    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+}
+
+int api_add_filesystem(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    struct fs_add add = { .name = NULL };
+    struct fs_view view;
+    int64_t capacity = 0;
+    int r = json_get_text(request->body, "name", JSON_REQUIRED, &add.name, err);
+
+    if (r == 0)
+        r = json_get_integer(request->body, "capacity", JSON_OPTIONAL, &capacity, err);
+    if (r == 0 && capacity < 0)
+        r = error_set(err, -EINVAL, "a capacity is not negative");
+    if (r == 0)
+        r = json_get_text(request->body, "store", JSON_OPTIONAL, &add.store_url, err);
+    if (r == 0)
+        r = json_get_text(request->body, "meta", JSON_OPTIONAL, &add.meta_url, err);
+    if (r == 0)
+        r = json_get_bool(request->body, "allow_no_kms", JSON_OPTIONAL, &add.allow_no_kms, err);
+    if (r < 0)
+        return r;
+    add.capacity = (uint64_t)capacity;
+    r = control_add(request->context->control, &add, &view, err);
+    return r < 0 ? r : reply_view(&view, 201, ret, err);
+}
+
+int api_adopt_filesystem(const struct api_request *request, struct api_reply *ret,
+                         struct error *err)
+{
+    const char *name = NULL;
+    const char *meta_url = NULL;
+    const char *store_url = NULL;
+    struct fs_view view;
+    int r = json_get_text(request->body, "name", JSON_REQUIRED, &name, err);
+
+    if (r == 0)
+        r = json_get_text(request->body, "meta", JSON_REQUIRED, &meta_url, err);
+    if (r == 0)
+        r = json_get_text(request->body, "store", JSON_REQUIRED, &store_url, err);
+    if (r == 0)
+        r = control_adopt(request->context->control, name, meta_url, store_url, &view, err);
+    return r < 0 ? r : reply_view(&view, 201, ret, err);
+}
+
+int api_get_filesystem(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    struct fs_view view;
+    int r = control_get(request->context->control, request->name, &view, err);
+
+    return r < 0 ? r : reply_view(&view, 200, ret, err);
+}
+
+static int reply_done(struct api_reply *ret, struct error *err)
+{
+    ret->body = json_object();
+    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+}
+
+int api_remove_filesystem(const struct api_request *request, struct api_reply *ret,
+                          struct error *err)
+{
+    int r = control_remove(request->context->control, request->name, err);
+
+    return r < 0 ? r : reply_done(ret, err);
+}
+
+int api_start_filesystem(const struct api_request *request, struct api_reply *ret,
+                         struct error *err)
+{
+    bool take_over = false;
+    struct fs_view view;
+    int r = json_get_bool(request->body, "take_over", JSON_OPTIONAL, &take_over, err);
+
+    if (r == 0)
+        r = control_start(request->context->control, request->name, take_over, &view, err);
+    return r < 0 ? r : reply_view(&view, 200, ret, err);
+}
+
+int api_stop_filesystem(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    int r = control_stop(request->context->control, request->name, err);
+
+    return r < 0 ? r : reply_done(ret, err);
+}
+
+#define REPORT_LINES_MAX 1000u
+
+static void add_line(const char *text, void *arg)
+{
+    if (json_array_size(arg) < REPORT_LINES_MAX)
+        (void)json_array_append_new(arg, json_string(text));
+}
+
+int api_check_filesystem(const struct api_request *request, struct api_reply *ret,
+                         struct error *err)
+{
+    CLEANUP(json_freep) json_t *report = json_array();
+    bool read_data = false;
+    uint64_t faults = 0;
+    int r = json_get_bool(request->body, "read_data", JSON_OPTIONAL, &read_data, err);
+
+    if (!report)
+        return error_set(err, -ENOMEM, "out of memory for the answer");
+    if (r == 0)
+        r = control_check(request->context->control, request->name, read_data, add_line, report,
+                          &faults, err);
+    if (r < 0)
+        return r;
+    ret->body = json_pack("{s:I,s:O}", "faults", (json_int_t)faults, "report", report);
+    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+}

@@ -1,0 +1,120 @@
+/* kms.c - /api/v1/kms: the key server's configuration. What logs in to it never comes out. */
+#include <errno.h>
+#include <string.h>
+
+#include "api/routes.h"
+#include "base/cleanup.h"
+#include "net/json.h"
+
+static json_t *addresses_json(const char *addresses)
+{
+    json_t *array = json_array();
+
+    while (*addresses) {
+        size_t len = strcspn(addresses, ",");
+        if (len > 0)
+            (void)json_array_append_new(array, json_stringn(addresses, len));
+        addresses += len;
+        addresses += *addresses == ',';
+    }
+    return array;
+}
+
+static json_t *status_json(const struct kms_status *status)
+{
+    if (!status->is_configured && status->error_code == 0)
+        return json_pack("{s:b}", "configured", 0);
+    if (!status->is_configured)
+        return json_pack("{s:b,s:s}", "configured", 0, "error", status->error);
+    return json_pack(
+        "{s:b,s:s,s:o,s:s,s:s,s:s,s:s,s:I,s:s,s:s,s:s,s:b,s:b,s:s}", "configured", 1, "type",
+        status->type, "addresses", addresses_json(status->addresses), "key", status->key_name,
+        "namespace", status->kms_namespace, "transit_path", status->mount_path, "auth_method",
+        status->has_token ? "token" : "client-certificate", "key_version",
+        (json_int_t)status->key.latest_version, "key_state", status->key.state, "algorithm",
+        status->key.algorithm, "server", status->key.server, "insecure_http",
+        (int)status->is_insecure, "reachable", (int)status->is_reachable, "error", status->error);
+}
+
+json_t *api_kms_json(struct control *control)
+{
+    struct kms_status status;
+
+    control_kms_status(control, &status);
+    return status_json(&status);
+}
+
+int api_get_kms(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    ret->body = api_kms_json(request->context->control);
+    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+}
+
+static int get_pem(const json_t *body, const char *name, struct buf *ret, struct error *err)
+{
+    const char *text = NULL;
+    int r = json_get_text(body, name, JSON_OPTIONAL, &text, err);
+
+    if (r < 0 || !text)
+        return r;
+    struct bytes bytes = { .data = (const uint8_t *)text, .len = strlen(text) };
+    r = buf_assign(ret, bytes);
+    return r < 0 ? error_set(err, r, "out of memory for %s", name) : 0;
+}
+
+static int get_texts(const json_t *body, struct key_provider_config *ret, struct error *err)
+{
+    const struct {
+        const char *name;
+        enum json_need need;
+        char *to;
+        size_t size;
+    } texts[] = {
+        { "type", JSON_REQUIRED, ret->type, sizeof(ret->type) },
+        { "address", JSON_REQUIRED, ret->addresses, sizeof(ret->addresses) },
+        { "key", JSON_REQUIRED, ret->key_name, sizeof(ret->key_name) },
+        { "namespace", JSON_OPTIONAL, ret->kms_namespace, sizeof(ret->kms_namespace) },
+        { "transit_path", JSON_OPTIONAL, ret->mount_path, sizeof(ret->mount_path) },
+    };
+
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        int r = json_get_line(body, texts[i].name, texts[i].need, texts[i].to, texts[i].size, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int get_config(const json_t *body, struct key_provider_config *ret, struct error *err)
+{
+    int r = get_texts(body, ret, err);
+
+    if (r == 0 && strcmp(ret->type, "vault") != 0 && strcmp(ret->type, "kmip") != 0)
+        r = error_set(err, -EINVAL, "the type of a KMS is vault or kmip, not '%s'", ret->type);
+    if (r == 0)
+        r = get_pem(body, "client_cert", &ret->client_cert_pem, err);
+    if (r == 0)
+        r = get_pem(body, "ca_cert", &ret->ca_cert_pem, err);
+    if (r == 0)
+        r = json_get_secret(body, "client_key", JSON_OPTIONAL, &ret->client_key_pem, err);
+    if (r == 0)
+        r = json_get_secret(body, "token", JSON_OPTIONAL, &ret->token, err);
+    if (r == 0)
+        r = json_get_bool(body, "insecure_http", JSON_OPTIONAL, &ret->allows_insecure_http, err);
+    return r;
+}
+
+int api_put_kms(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
+    struct kms_status status;
+    int r = get_config(request->body, &config, err);
+
+    if (r == 0)
+        r = control_kms_set(request->context->control, &config, &status, err);
+    if (r < 0)
+        return r;
+    ret->body = status_json(&status);
+    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+}

@@ -1,0 +1,71 @@
+/* routes.h - the requests that the API answers: one table, which docs/api/openapi.yaml describes
+ * and a test compares with it.
+ *
+ * A handler answers with a status and a JSON value, or returns a negative errno and a sentence,
+ * which become an error reply.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stddef.h>
+
+#include "base/error.h"
+#include "control/control.h"
+
+struct api_context {
+    struct control *control;
+    const char *state_dir;
+    const char *socket;
+    int64_t started_ns;
+};
+
+struct api_request {
+    const struct api_context *context;
+    char name[256];     /* what stands for {name} in the path; "" if the route has none */
+    const json_t *body; /* an object; empty if the request has none */
+};
+
+struct api_reply {
+    unsigned status;
+    json_t *body;
+};
+
+typedef int api_handler_fn(const struct api_request *request, struct api_reply *ret,
+                           struct error *err);
+
+struct api_route {
+    const char *method;
+    const char *pattern;
+    api_handler_fn *handle;
+};
+
+extern const struct api_route api_routes[];
+extern const size_t api_route_count;
+
+/* The route of a request; its {name} goes to ret_name of 256 bytes. -ENOENT: there is no such
+ * path; -EOPNOTSUPP: not with this method. */
+int api_route_find(const char *method, const char *path, const struct api_route **ret,
+                   char *ret_name);
+
+/* The HTTP status of a negative errno. */
+unsigned api_status_of(int code);
+
+/* {"error": text, "code": "ENOENT"}; NULL without memory. */
+json_t *api_error_body(const struct error *err);
+
+/* One handler for each route. status.c */
+api_handler_fn api_get_status;
+/* kms.c */
+api_handler_fn api_get_kms;
+api_handler_fn api_put_kms;
+/* filesystems.c */
+api_handler_fn api_list_filesystems;
+api_handler_fn api_add_filesystem;
+api_handler_fn api_adopt_filesystem;
+api_handler_fn api_get_filesystem;
+api_handler_fn api_remove_filesystem;
+api_handler_fn api_start_filesystem;
+api_handler_fn api_stop_filesystem;
+api_handler_fn api_check_filesystem;
+
+json_t *api_kms_json(struct control *control);
