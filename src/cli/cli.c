@@ -4,6 +4,7 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,13 +33,39 @@ static bool color_wanted(const char *when, int fd)
     return isatty(fd) && !(no_color && *no_color != '\0');
 }
 
+/* How many bytes of UTF-8 the control character here has; 0: it is none. */
+static size_t control_len(const unsigned char *at)
+{
+    if (at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0)
+        return 2;
+    return (at[0] < ' ' && at[0] != '\n') || at[0] == 0x7f;
+}
+
+void cli_print(FILE *out, const char *format, ...)
+{
+    char *text = NULL;
+    va_list args;
+
+    va_start(args, format);
+    int len = vasprintf(&text, format, args);
+    va_end(args);
+    if (len < 0)
+        return; /* no memory for a line; the exit code still tells */
+    for (unsigned char *p = (unsigned char *)text; *p != '\0'; p++) {
+        for (size_t n = control_len(p); n > 0; n--)
+            p[n - 1] = '?';
+    }
+    (void)fputs(text, out);
+    free(text);
+}
+
 static void print_error(const char *sentence)
 {
     bool color = color_wanted(NULL, STDERR_FILENO);
 
     (void)fflush(stdout);
-    (void)fprintf(stderr, "%serror:%s %s\n", color ? "\033[31m" : "", color ? "\033[0m" : "",
-                  sentence);
+    (void)fprintf(stderr, "%serror:%s ", color ? "\033[31m" : "", color ? "\033[0m" : "");
+    cli_print(stderr, "%s\n", sentence);
 }
 
 const char *cli_word(const struct cli *cli, size_t index)

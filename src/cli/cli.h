@@ -69,6 +69,10 @@ const char *cli_word(const struct cli *cli, size_t index);
 /* The instance that the options, the environment or the defaults name. */
 int cli_instance(const struct arguments *arguments, struct instance *ret, struct error *err);
 
+/* Prints for people. Control characters that came from elsewhere, a key server's message for
+ * example, could command the terminal: they become '?'. */
+void cli_print(FILE *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 int cli_print_json(const json_t *value, struct error *err);
 void cli_print_help(const struct command *command, FILE *out);
 

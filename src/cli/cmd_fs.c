@@ -38,7 +38,7 @@ static void print_troubles(const json_t *rows)
         const char *text = client_text(row, "status_text");
         if (strcmp(status, "failed") == 0 || strcmp(status, "waiting-for-kms") == 0 ||
             json_is_true(json_object_get(row, "read_only")))
-            (void)fprintf(stderr, "%s: %s\n", client_text(row, "name"), *text ? text : status);
+            cli_print(stderr, "%s: %s\n", client_text(row, "name"), *text ? text : status);
     }
 }
 
@@ -101,9 +101,9 @@ static void print_wrapped_by(const json_t *row)
                    "read the filesystem.");
         return;
     }
-    (void)printf("Its key is wrapped by the %s key %s", type, client_text(row, "kms_key"));
+    cli_print(stdout, "Its key is wrapped by the %s key %s", type, client_text(row, "kms_key"));
     if (json_is_integer(version) && json_integer_value(version) > 0)
-        (void)printf(", version %lld", (long long)json_integer_value(version));
+        cli_print(stdout, ", version %lld", (long long)json_integer_value(version));
     (void)puts(".");
 }
 
@@ -122,7 +122,8 @@ int cmd_fs_add(struct cli *cli, struct error *err)
         return r;
     if (cli->json)
         return cli_print_json(row, err);
-    (void)printf("Filesystem %s was added, uuid %s. ", cli_word(cli, 0), client_text(row, "uuid"));
+    cli_print(stdout, "Filesystem %s was added, uuid %s. ", cli_word(cli, 0),
+              client_text(row, "uuid"));
     print_wrapped_by(row);
     return 0;
 }
@@ -143,7 +144,7 @@ int cmd_fs_remove(struct cli *cli, struct error *err)
     struct client_request request = { .method = "DELETE", .path = path };
     r = client_call(&cli->instance, &request, NULL, err);
     if (r == 0)
-        (void)printf("Filesystem %s was removed, with its data and its key.\n", name);
+        cli_print(stdout, "Filesystem %s was removed, with its data and its key.\n", name);
     return r;
 }
 
@@ -167,8 +168,8 @@ int cmd_fs_adopt(struct cli *cli, struct error *err)
         return r;
     if (cli->json)
         return cli_print_json(row, err);
-    (void)printf("Filesystem %s was adopted, uuid %s. ", client_text(row, "name"),
-                 client_text(row, "uuid"));
+    cli_print(stdout, "Filesystem %s was adopted, uuid %s. ", client_text(row, "name"),
+              client_text(row, "uuid"));
     print_wrapped_by(row);
     return 0;
 }
@@ -178,7 +179,7 @@ static void print_report(const json_t *report)
     for (size_t i = 0; i < json_array_size(report); i++) {
         const json_t *line = json_array_get(report, i);
         const char *text = json_string_value(line);
-        (void)puts(text ? text : client_text(line, "text"));
+        cli_print(stdout, "%s\n", text ? text : client_text(line, "text"));
     }
 }
 
@@ -211,6 +212,6 @@ int cmd_fs_check(struct cli *cli, struct error *err)
                          "and metadata before anything else",
                          name, faults);
     if (r == 0 && !cli->json)
-        (void)printf("Filesystem %s has no faults.\n", name);
+        cli_print(stdout, "Filesystem %s has no faults.\n", name);
     return r;
 }

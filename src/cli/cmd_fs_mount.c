@@ -15,7 +15,7 @@ int cmd_fs_mount(struct cli *cli, struct error *err)
     int r = mounting_mount(&cli->instance, &mounting, folder, err);
 
     if (r == 0)
-        (void)printf("Filesystem %s is mounted at %s.\n", mounting.name, folder);
+        cli_print(stdout, "Filesystem %s is mounted at %s.\n", mounting.name, folder);
     return r;
 }
 
@@ -25,7 +25,7 @@ int cmd_fs_umount(struct cli *cli, struct error *err)
     int r = mounting_umount(&cli->instance, cli_word(cli, 0), name, err);
 
     if (r == 0)
-        (void)printf("Filesystem %s is unmounted and stopped; its key has left the memory.\n",
-                     name);
+        cli_print(stdout, "Filesystem %s is unmounted and stopped; its key has left the memory.\n",
+                  name);
     return r;
 }

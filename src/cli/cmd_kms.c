@@ -16,7 +16,7 @@
 static void print_line(const char *name, const char *value)
 {
     if (*value != '\0')
-        (void)printf("%-12s: %s\n", name, value);
+        cli_print(stdout, "%-12s: %s\n", name, value);
 }
 
 static void print_addresses(const char *name, const json_t *kms)
@@ -24,10 +24,10 @@ static void print_addresses(const char *name, const json_t *kms)
     const json_t *addresses = json_object_get(kms, "addresses");
     size_t n = json_array_size(addresses);
 
-    (void)printf("%-12s: ", name);
+    cli_print(stdout, "%-12s: ", name);
     for (size_t i = 0; i < n; i++) {
         const char *address = json_string_value(json_array_get(addresses, i));
-        (void)printf("%s%s", i ? ", " : "", address ? address : "");
+        cli_print(stdout, "%s%s", i ? ", " : "", address ? address : "");
     }
     (void)putchar('\n');
 }
@@ -46,7 +46,7 @@ static void print_key_version(const json_t *kms)
     const json_t *version = json_object_get(kms, "key_version");
 
     if (json_is_integer(version) && json_integer_value(version) > 0)
-        (void)printf("%-12s: %lld\n", "Key version", (long long)json_integer_value(version));
+        cli_print(stdout, "%-12s: %lld\n", "Key version", (long long)json_integer_value(version));
     else
         print_line("Key version", client_text(kms, "key_version"));
 }
@@ -56,7 +56,7 @@ static void print_kms(const json_t *kms)
     bool is_vault = strcmp(client_text(kms, "type"), "vault") == 0;
 
     if (*client_text(kms, "error") != '\0' && *client_text(kms, "type") == '\0') {
-        (void)printf("The KMS cannot be used: %s\n", client_text(kms, "error"));
+        cli_print(stdout, "The KMS cannot be used: %s\n", client_text(kms, "error"));
         return;
     }
     if (!json_is_true(json_object_get(kms, "configured"))) {
@@ -79,7 +79,7 @@ static void print_kms(const json_t *kms)
     if (json_is_true(json_object_get(kms, "reachable")))
         print_line("Status", "reachable");
     else
-        (void)printf("%-12s: not reachable: %s\n", "Status", client_text(kms, "error"));
+        cli_print(stdout, "%-12s: not reachable: %s\n", "Status", client_text(kms, "error"));
 }
 
 int cmd_kms_show(struct cli *cli, struct error *err)
@@ -236,8 +236,8 @@ int cmd_kms_set(struct cli *cli, struct error *err)
         return r;
     if (cli->json)
         return cli_print_json(kms, err);
-    (void)printf("The KMS is configured: %s %s, key %s. A trial wrap and unwrap succeeded.\n",
-                 kms_options_is_vault(&options) ? "Vault" : "KMIP server", options.address,
-                 options.key);
+    cli_print(stdout, "The KMS is configured: %s %s, key %s. A trial wrap and unwrap succeeded.\n",
+              kms_options_is_vault(&options) ? "Vault" : "KMIP server", options.address,
+              options.key);
     return 0;
 }

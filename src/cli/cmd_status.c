@@ -12,26 +12,27 @@ static void print_kms_line(const json_t *kms)
     const char *address = json_string_value(json_array_get(json_object_get(kms, "addresses"), 0));
 
     if (!json_is_true(json_object_get(kms, "configured"))) {
-        (void)printf("%-12s: not configured; see coffer security kms set --help\n", "KMS");
+        cli_print(stdout, "%-12s: not configured; see coffer security kms set --help\n", "KMS");
         return;
     }
-    (void)printf("%-12s: %s %s, key %s, ", "KMS", strcmp(type, "vault") == 0 ? "Vault" : "KMIP",
-                 address ? address : "", client_text(kms, "key"));
+    cli_print(stdout, "%-12s: %s %s, key %s, ", "KMS",
+              strcmp(type, "vault") == 0 ? "Vault" : "KMIP", address ? address : "",
+              client_text(kms, "key"));
     if (json_is_true(json_object_get(kms, "reachable")))
         (void)puts("reachable");
     else
-        (void)printf("not reachable: %s\n", client_text(kms, "error"));
+        cli_print(stdout, "not reachable: %s\n", client_text(kms, "error"));
 }
 
 static void print_alerts(const json_t *alerts)
 {
     size_t n = json_array_size(alerts);
 
-    (void)printf("%-12s: %zu\n", "Alerts", n);
+    cli_print(stdout, "%-12s: %zu\n", "Alerts", n);
     for (size_t i = 0; i < n; i++) {
         const json_t *alert = json_array_get(alerts, i);
-        (void)printf("  %s %s: %s\n", client_text(alert, "severity"), client_text(alert, "type"),
-                     client_text(alert, "text"));
+        cli_print(stdout, "  %s %s: %s\n", client_text(alert, "severity"),
+                  client_text(alert, "type"), client_text(alert, "text"));
     }
 }
 
@@ -45,15 +46,15 @@ int cmd_status(struct cli *cli, struct error *err)
         return r;
     if (cli->json)
         return cli_print_json(status, err);
-    (void)printf("%-12s: coffer %s, process %lld\n", "Version", client_text(status, "version"),
-                 (long long)json_integer_value(json_object_get(status, "pid")));
-    (void)printf("%-12s: since %s\n", "Running", client_text(status, "started_at"));
-    (void)printf("%-12s: %s\n", "State", client_text(status, "state_dir"));
-    (void)printf("%-12s: %s\n", "Socket", client_text(status, "socket"));
+    cli_print(stdout, "%-12s: coffer %s, process %lld\n", "Version", client_text(status, "version"),
+              (long long)json_integer_value(json_object_get(status, "pid")));
+    cli_print(stdout, "%-12s: since %s\n", "Running", client_text(status, "started_at"));
+    cli_print(stdout, "%-12s: %s\n", "State", client_text(status, "state_dir"));
+    cli_print(stdout, "%-12s: %s\n", "Socket", client_text(status, "socket"));
     print_kms_line(json_object_get(status, "kms"));
-    (void)printf("%-12s: %lld, %lld of them mounted\n", "Filesystems",
-                 (long long)json_integer_value(json_object_get(status, "filesystems")),
-                 (long long)json_integer_value(json_object_get(status, "mounted")));
+    cli_print(stdout, "%-12s: %lld, %lld of them mounted\n", "Filesystems",
+              (long long)json_integer_value(json_object_get(status, "filesystems")),
+              (long long)json_integer_value(json_object_get(status, "mounted")));
     print_alerts(json_object_get(status, "alerts"));
     return 0;
 }

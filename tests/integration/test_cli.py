@@ -183,6 +183,14 @@ def test_the_servers_sentence_is_shown_as_it_is(fake, tmp_path):
     assert result.stderr == "error: there is a filesystem a already; choose another name\n"
 
 
+def test_what_a_server_says_cannot_command_the_terminal(fake, tmp_path):
+    fake.answers["GET /api/v1/status"] = (502, {"error": "bad \x1b]0;title\x07 \x9b2J\n token"})
+    result = coffer("status", state=tmp_path)
+    assert result.stderr == "error: bad ?]0;title? ??2J\n token\n"
+    fake.answers["GET /api/v1/kms"] = (200, KMIP | {"error": "\x1b[31m"})
+    assert "\x1b" not in coffer("security", "kms", state=tmp_path).stdout
+
+
 # ------------------------------------------------------------------ lists
 
 def test_the_list_has_the_promised_columns(fake, tmp_path):
