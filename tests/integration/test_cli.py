@@ -1,7 +1,7 @@
 """The command line: help, errors, exit codes, and what it sends to cofferd.
 
 No cofferd and no key server is needed: a small server on a Unix socket records what arrives and
-answers with what a test gave it. COFFER_BUILD_DIR names the build folder (default: build/).
+answers with what a test gave it. COFFER_BUILD names the build folder (default: build/).
 """
 import http.server
 import json
@@ -15,7 +15,7 @@ import threading
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-PROGRAMS = pathlib.Path(os.environ.get("COFFER_BUILD_DIR", ROOT / "build")) / "src" / "programs"
+PROGRAMS = pathlib.Path(os.environ.get("COFFER_BUILD", ROOT / "build")) / "src" / "programs"
 
 CERT = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIC\n-----END PRIVATE KEY-----\n"
