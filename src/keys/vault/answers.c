@@ -40,9 +40,15 @@ static void append_shown(char *to, size_t size, const char *text)
         else if (len > 0 && to[len - 1] != ' ')
             to[len++] = ' ';
     }
-    while (len > 0 && to[len - 1] == ' ')
-        len--;
     to[len] = '\0';
+}
+
+static void trim_end(char *text)
+{
+    size_t len = strlen(text);
+
+    while (len > 0 && text[len - 1] == ' ')
+        text[--len] = '\0';
 }
 
 /* The errors as the server wrote them, the first only, unframed or not: the framing tells a
@@ -70,6 +76,7 @@ void vault_read_errors(struct bytes body, char ret[static VAULT_TEXT_SIZE])
         if (ret[0])
             append_shown(ret, VAULT_TEXT_SIZE, "; ");
         append_shown(ret, VAULT_TEXT_SIZE, skip_framing(json_string_value(member)));
+        trim_end(ret);
     }
 }
 
@@ -384,6 +391,7 @@ static int read_item(const struct vault_question *question, const json_t *item, 
     if (fault[0] == '\0')
         return decode_plaintext(item, ret, err);
     append_shown(shown, sizeof(shown), skip_framing(fault));
+    trim_end(shown);
     if (ciphertext_class(shown) != 0)
         return ciphertext_error(question, shown, err);
     return error_set(err, -EPROTO, "%s refuses to decrypt: %s", question->address, shown);

@@ -1,0 +1,63 @@
+/* What a Vault server may send: the first byte chooses a status, the rest is the body. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "crypto/secret.h"
+#include "keys/vault/answers.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    (void)argc;
+    (void)argv;
+    return secret_heap_init(NULL);
+}
+
+static void read_secrets(const struct vault_question *question, struct bytes body)
+{
+    struct secret plain[2] = { 0 };
+    size_t failed;
+
+    if (vault_read_batch(question, body, 2, plain, &failed, NULL) < 0 &&
+        (plain[0].data || plain[1].data))
+        abort();
+    secret_release(&plain[0]);
+    secret_release(&plain[1]);
+    (void)vault_read_plaintext(body, &plain[0], NULL);
+    secret_release(&plain[0]);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const int statuses[] = { 200, 400, 403, 404, 500, 503, 307, 429 };
+    const struct vault_question question = {
+        .address = "https://vault", .path = "transit/x/k", .key_name = "k", .kms_namespace = ""
+    };
+    struct wrapped_key wrapped;
+    struct vault_key key;
+    struct error err = { 0 };
+    char shown[VAULT_TEXT_SIZE], server[96];
+    bool is_futile = false;
+
+    if (size == 0)
+        return 0;
+    const struct bytes body = { data + 1, size - 1 };
+    int r = vault_read_status(&question, statuses[data[0] % 8], body, &is_futile, &err);
+    if (r < 0 && (err.code != r || !err.text[0]))
+        abort();
+    vault_read_errors(body, shown);
+    for (const char *at = shown; *at; at++)
+        if (*at < 0x20 || *at >= 0x7f)
+            abort();
+    (void)vault_read_key(body, &key, NULL);
+    memset(&wrapped, 0, sizeof(wrapped));
+    if (vault_read_ciphertext(body, &wrapped, NULL) == 0 &&
+        (wrapped.blob_len == 0 || wrapped.blob_len > WRAPPED_BLOB_MAX))
+        abort();
+    (void)vault_is_batch(body);
+    vault_read_server(body, server, sizeof(server));
+    read_secrets(&question, body);
+    return 0;
+}
