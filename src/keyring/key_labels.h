@@ -9,8 +9,13 @@
 #define KEY_LABEL_RING "coffer ring"                     /* HMAC over the key ring */
 #define KEY_LABEL_RING_NAMES "coffer ring names"         /* AEAD: name and chunk key in the ring */
 #define KEY_LABEL_CHECK "coffer check value"             /* HMAC: the key check value */
-#define KEY_LABEL_METADATA "coffer metadata"             /* AEAD; context: the incarnation's id */
+#define KEY_LABEL_METADATA "coffer metadata"             /* from which incarnation keys derive */
 #define KEY_LABEL_DATA "coffer data"                     /* from which segment keys derive */
+
+/* From the metadata key. */
+#define KEY_LABEL_INCARNATION "coffer incarnation"         /* AEAD; context: the incarnation's id */
+#define KEY_LABEL_INCARNATION_MAC "coffer incarnation mac" /* HMAC over the record that names it   \
+                                                            */
 
 /* From the data key. */
 #define KEY_LABEL_SEGMENT "coffer segment" /* AEAD; context: the segment's id */

@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "crypto/kdf.h"
+#include "keyring/key_labels.h"
 
 const struct generation *sealer_generation(const struct sealer *sealer, uint32_t number)
 {
@@ -58,7 +59,7 @@ int incarnation_derive(const struct generation *generation,
 {
     CLEANUP(secret_release) struct secret key = SECRET_INIT;
 
-    int r = kdf_derive(&generation->metadata_key, "coffer metadata",
+    int r = kdf_derive(&generation->metadata_key, KEY_LABEL_INCARNATION,
                        (struct bytes){ .data = id, .len = INCARNATION_ID_LEN }, &key);
     return r < 0 ? r : aead_new(&key, ret);
 }

@@ -55,7 +55,8 @@ struct meta_hooks {
     void *arg;
 
     /* Before a group of transactions is closed: the last one of the group, in which the owner
-     * puts what describes it (counters). Other write transactions wait meanwhile. */
+     * puts what describes it (counters). Other write transactions wait meanwhile, so it must
+     * not wait for a lock under which somebody begins one. */
     int (*close_group)(void *arg, struct meta_txn *txn, struct error *err);
 
     /* Before anything of group number group is written: everything that its records refer to
@@ -140,7 +141,7 @@ struct meta_txn {
 
 struct meta_options {
     bool read_only; /* begin(META_WRITE) is -EROFS, and nothing is written */
-    bool create;    /* make an empty one; -EEXIST if there is one */
+    bool create;    /* make an empty one; -EEXIST if there is one that holds records */
 };
 
 /* url: "lmdb:/absolute/folder" or "memory:". hooks are copied; what they point to lives on, and

@@ -10,6 +10,7 @@
 #include "base/encoding.h"
 #include "crypto/kdf.h"
 #include "crypto/random.h"
+#include "keyring/key_labels.h"
 #include "meta/record_kinds.h"
 #include "meta/sealer_internal.h"
 
@@ -43,11 +44,10 @@ static int generation_init(struct generation *generation, uint32_t number,
                            const struct secret *fs_key)
 {
     generation->number = number;
-    int r =
-        kdf_derive(fs_key, "coffer metadata key", (struct bytes){ 0 }, &generation->metadata_key);
+    int r = kdf_derive(fs_key, KEY_LABEL_METADATA, (struct bytes){ 0 }, &generation->metadata_key);
     if (r < 0)
         return r;
-    return derived_hmac(&generation->metadata_key, "coffer incarnation",
+    return derived_hmac(&generation->metadata_key, KEY_LABEL_INCARNATION_MAC,
                         &generation->incarnation_mac);
 }
 
@@ -68,7 +68,7 @@ static int sealer_init(struct sealer *sealer, const struct sealer_config *config
         if (r < 0)
             return r;
     }
-    return derived_hmac(config->name_key, "coffer set", &sealer->set_hmac);
+    return derived_hmac(config->name_key, KEY_LABEL_SET, &sealer->set_hmac);
 }
 
 int sealer_new(const struct sealer_config *config, struct sealer **ret, struct error *err)

@@ -92,7 +92,7 @@ static void creates(struct bench *bench, unsigned first, unsigned count)
     }
 }
 
-static void gets(struct bench *bench, unsigned count, unsigned per_txn)
+static void get_many(struct bench *bench, unsigned count, unsigned per_txn)
 {
     uint8_t key[18];
     struct bytes value;
@@ -117,7 +117,7 @@ static int count_one(struct bytes key, struct bytes value, void *arg)
 
 static void *get_thread(void *arg)
 {
-    gets(arg, 200000, 1);
+    get_many(arg, 200000, 1);
     return NULL;
 }
 
@@ -170,10 +170,10 @@ static void measure(struct bench *bench)
     }
     report("transaction of 3 puts and sync", from, 200);
     from = now_us();
-    gets(bench, 200000, 1);
+    get_many(bench, 200000, 1);
     report("read transaction of one stored record", from, 200000);
     from = now_us();
-    gets(bench, 200000, 1000);
+    get_many(bench, 200000, 1000);
     report("get of a stored record", from, 200000);
     from = now_us();
     for (unsigned i = 0; i < 2; i++)

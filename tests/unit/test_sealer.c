@@ -9,9 +9,11 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/file_io.h"
 #include "crypto/secret.h"
 #include "meta/record_kinds.h"
 #include "meta/sealer.h"
+#include "tests/support/meta_samples.h"
 
 struct volume {
     char folder[64];
@@ -555,6 +557,45 @@ static void values_carry_the_epoch_in_which_they_were_sealed(void **state)
     buf_release(&stored.value);
 }
 
+/* Records that version 1 wrote, under keys that are fixed. */
+static void records_of_format_version_1_are_read(void **state)
+{
+    struct volume *v = *state;
+    struct buf file = BUF_INIT;
+    struct key_set keys = v->keys;
+    struct secret name_key = v->name_key;
+    struct bytes key;
+    struct bytes stored;
+
+    meta_sample_keys(&v->keys, &v->name_key);
+    meta_sample_owner(&v->owner);
+    struct intruder in = intrude(v);
+    assert_int_equal(file_read(FORMATS_FOLDER "/metadata-v1.bin", 65536, &file, NULL), 0);
+    for (struct bytes left = buf_bytes(&file); left.len > 0;) {
+        assert_int_equal(meta_sample_next(&left, &key, &stored), 0);
+        struct buf value = { (uint8_t *)(uintptr_t)stored.data, stored.len };
+        intruder_put(&in, key, &value);
+    }
+    leave(v, &in);
+    assert_int_equal(sealer_commit_number(v->sealer), 1);
+    assert_int_equal(sealer_epoch(v->sealer), 5);
+    struct meta_txn *txn = begin(v, META_READ);
+    for (unsigned i = 0; i < META_SAMPLES; i++) {
+        struct bytes found = { 0 };
+        assert_int_equal(meta_get(txn, meta_sample(i).key, &found, NULL), 0);
+        assert_int_equal(found.len, meta_sample(i).value.len);
+        assert_memory_equal(found.data, meta_sample(i).value.data, found.len);
+    }
+    meta_abort(txn);
+    expect_sound(v);
+    buf_release(&file);
+    for (uint32_t i = 0; i < v->keys.count; i++)
+        secret_release(&v->keys.keys[i]);
+    secret_release(&v->name_key);
+    v->keys = keys;
+    v->name_key = name_key;
+}
+
 #define EVERY(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -571,6 +612,7 @@ int main(void)
         EVERY(an_altered_or_missing_run_record_is_noticed_and_its_records_open),
         EVERY(an_altered_commit_record_is_refused),
         EVERY(the_superblock_copy_is_stored_as_given),
+        EVERY(records_of_format_version_1_are_read),
         EVERY(values_carry_the_epoch_in_which_they_were_sealed),
     };
     if (secret_heap_init(NULL) < 0)

@@ -440,7 +440,8 @@ static int database_open(struct lmdb_store *store, MDB_env *env, MDB_stat *ret_s
     return mdb_txn_commit(txn);
 }
 
-static int store_open_locked(struct lmdb_store *store, struct error *err) REQUIRES(store->room)
+static int store_open_locked(struct lmdb_store *store, bool must_be_empty, struct error *err)
+    REQUIRES(store->room)
 {
     MDB_env *env = NULL;
     MDB_stat stat;
@@ -457,6 +458,9 @@ static int store_open_locked(struct lmdb_store *store, struct error *err) REQUIR
     }
     store->env = env;
     measure(store, &stat);
+    if (must_be_empty && stat.ms_entries > 0)
+        return error_set(err, -EEXIST, "There is metadata in %s already; name another folder.",
+                         store->folder);
     return 0;
 }
 
@@ -467,7 +471,7 @@ static int lmdb_reopen(struct overlay_store *base, struct error *err)
     mutex_lock(&store->room);
     if (store->env != NULL)
         mdb_env_close(TAKE(store->env));
-    int r = store_open_locked(store, err);
+    int r = store_open_locked(store, false, err);
     mutex_unlock(&store->room);
     return r;
 }
@@ -505,7 +509,10 @@ static const struct overlay_store_ops lmdb_ops = {
     .close = lmdb_close,
 };
 
-/* LMDB takes an empty file for a new one, and so do we: a crash may have left it. */
+/* Shorter than LMDB's two first pages: a crash in the middle of a first opening left it. */
+#define UNFINISHED_MAX 8191
+
+/* LMDB takes an empty file for a new one, and so do we. */
 static int file_open(struct lmdb_store *store, const struct meta_options *options,
                      struct error *err)
 {
@@ -523,10 +530,10 @@ static int file_open(struct lmdb_store *store, const struct meta_options *option
     if (fstat(store->fd, &stat) < 0)
         return error_set(err, -errno, "The metadata file %s could not be read: %s.", store->file,
                          strerrordesc_np(errno));
-    if (options->create && stat.st_size > 0)
-        return error_set(err, -EEXIST, "There is metadata in %s already; name another folder.",
-                         store->folder);
-    if (!options->create && stat.st_size == 0)
+    if (options->create && stat.st_size <= UNFINISHED_MAX && ftruncate(store->fd, 0) < 0)
+        return error_set(err, -errno, "The metadata file %s could not be emptied: %s.", store->file,
+                         strerrordesc_np(errno));
+    if (!options->create && stat.st_size <= UNFINISHED_MAX)
         return error_set(err, -ENOENT, "The metadata file %s is empty: it was never completed.",
                          store->file);
     return 0;
@@ -558,7 +565,7 @@ static int store_open(struct lmdb_store *store, const struct meta_options *optio
     if (r < 0)
         return r;
     mutex_lock(&store->room);
-    r = store_open_locked(store, err);
+    r = store_open_locked(store, options->create, err);
     if (r == 0 && !store->read_only && allocate(store, store->used_end) < 0)
         store->allocated_end = store->used_end; /* it has been written, so blocks are there */
     mutex_unlock(&store->room);

@@ -1,0 +1,301 @@
+/* What a metadata engine promises that outlives its process (meta/meta_engine.h): crashes, full
+ * disks, failed writes. */
+#include "tests/support/cmocka_all.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "meta/meta_engine.h"
+#include "tests/support/meta_case.h"
+
+static void close_makes_everything_durable(void **state)
+{
+    struct engine_case *c = *state;
+
+    put_one(c, "a", "1");
+    meta_case_reopen(c, &(struct meta_options){ 0 });
+    expect_one(c, "a", "1");
+}
+
+static void create_refuses_a_database_and_open_refuses_none(void **state)
+{
+    struct engine_case *c = *state;
+    struct meta_engine *second = NULL;
+    struct error err = { 0 };
+    char url[96];
+
+    assert_int_equal(meta_engine_open(c->url, &(struct meta_options){ 0 }, NULL, &second, &err),
+                     -EBUSY);
+    meta_case_reopen(c, &(struct meta_options){ .create = true }); /* nothing is in it yet */
+    put_one(c, "a", "1");
+    assert_int_equal(meta_close(c->engine, NULL), 0);
+    assert_int_equal(
+        meta_engine_open(c->url, &(struct meta_options){ .create = true }, NULL, &second, &err),
+        -EEXIST);
+    (void)snprintf(url, sizeof(url), "%s-none", c->url);
+    assert_int_equal(meta_engine_open(url, &(struct meta_options){ 0 }, NULL, &second, &err),
+                     -ENOENT);
+    meta_case_open(c, &(struct meta_options){ 0 });
+}
+
+static void a_read_only_engine_changes_nothing(void **state)
+{
+    struct engine_case *c = *state;
+    struct meta_txn *txn = NULL;
+
+    put_one(c, "a", "1");
+    meta_case_reopen(c, &(struct meta_options){ .read_only = true });
+    assert_int_equal(meta_begin(c->engine, META_WRITE, &txn, NULL), -EROFS);
+    expect_one(c, "a", "1");
+    sync_now(c);
+    assert_int_equal(c->owner.closed, 0);
+}
+
+/* Writes numbered transactions, says through the pipe which sync has answered, until it ends. */
+static void crash_child(struct engine_case *c, int step, int pipe_fd)
+{
+    meta_case_open(c, &(struct meta_options){ 0 });
+    for (unsigned i = 1; i <= 300; i++) {
+        char value[16];
+        if (i == 250)
+            atomic_store(&c->owner.exit_at, step);
+        (void)snprintf(value, sizeof(value), "%u", i);
+        struct meta_txn *txn = begin(c, META_WRITE);
+        for (char key[] = "x0"; key[1] < '8'; key[1]++)
+            put(txn, key, value);
+        commit(txn);
+        if (i % 40 == 0) {
+            sync_now(c);
+            if (write(pipe_fd, &i, sizeof(i)) != sizeof(i))
+                _exit(1);
+        }
+    }
+    sync_now(c); /* ends the process at the chosen step */
+    _exit(1);
+}
+
+static unsigned last_answered(int fd)
+{
+    unsigned last = 0;
+    unsigned number;
+
+    while (read(fd, &number, sizeof(number)) == sizeof(number))
+        last = number;
+    return last;
+}
+
+static void crash_at(struct engine_case *c, int step)
+{
+    int fds[2];
+    int status = 0;
+    struct bytes found;
+
+    assert_int_equal(meta_close(c->engine, NULL), 0);
+    assert_int_equal(pipe(fds), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        crash_child(c, step, fds[1]);
+    (void)close(fds[1]);
+    unsigned answered = last_answered(fds[0]);
+    (void)close(fds[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 9);
+
+    meta_case_open(c, &(struct meta_options){ 0 });
+    struct meta_txn *txn = begin(c, META_READ);
+    assert_int_equal(meta_get(txn, text("x0"), &found, NULL), 0);
+    char value[16] = { 0 };
+    memcpy(value, found.data, found.len);
+    assert_true(strtoul(value, NULL, 10) >= answered);
+    for (char key[] = "x1"; key[1] < '8'; key[1]++)
+        expect(txn, key, value);
+    meta_abort(txn);
+}
+
+static void a_crash_at_any_step_leaves_whole_groups(void **state)
+{
+    struct engine_case *c = *state;
+
+    for (int step = EXIT_AT_CLOSE; step <= EXIT_AT_DURABLE; step++)
+        crash_at(c, step);
+}
+
+/* On a small filesystem of its own: fills it up, and shows that nothing acknowledged is lost. */
+static unsigned fill(struct engine_case *c)
+{
+    static uint8_t value[2000];
+    unsigned count = 0;
+    int r = 0;
+
+    while (r == 0 && count < 100000) {
+        char key[16];
+        struct meta_txn *txn = NULL;
+        (void)snprintf(key, sizeof(key), "f%06u", count);
+        r = meta_begin(c->engine, META_WRITE, &txn, NULL);
+        if (r < 0)
+            break;
+        assert_int_equal(meta_put(txn, text(key), (struct bytes){ value, sizeof(value) }, NULL), 0);
+        r = meta_commit(txn, NULL);
+        if (r == 0)
+            count++;
+    }
+    assert_int_equal(r, -ENOSPC);
+    return count;
+}
+
+static int count_all(struct bytes key, struct bytes value, void *arg)
+{
+    (void)key;
+    (void)value;
+    (*(unsigned *)arg)++;
+    return 0;
+}
+
+static void remove_half(struct engine_case *c, unsigned count)
+{
+    for (unsigned i = 0; i < count; i += 2) {
+        struct meta_txn *txn = begin(c, META_FREE);
+        char key[16];
+        (void)snprintf(key, sizeof(key), "f%06u", i);
+        assert_int_equal(meta_remove(txn, text(key), NULL), 0);
+        commit(txn);
+    }
+    sync_now(c);
+}
+
+static void a_full_disk_refuses_first_and_loses_nothing(void **state)
+{
+    struct engine_case *c = *state;
+
+    assert_int_equal(meta_close(c->engine, NULL), 0);
+    meta_case_remove_files(c);
+    assert_int_equal(mkdir(c->folder, 0700), 0);
+    bool is_mounted = mount("none", c->folder, "tmpfs", 0, "size=24m") == 0;
+    meta_case_open(c, &(struct meta_options){ .create = true });
+    if (is_mounted) {
+        unsigned count = fill(c);
+        unsigned found = 0;
+        sync_now(c); /* what was acknowledged goes out */
+        meta_case_reopen(c, &(struct meta_options){ 0 });
+        struct meta_txn *txn = begin(c, META_READ);
+        assert_int_equal(meta_scan(txn, text("f"), text("g"), count_all, &found, NULL), 0);
+        meta_abort(txn);
+        assert_int_equal(found, count);
+        assert_true(count > 1000);
+        remove_half(c, count);
+        assert_int_equal(c->owner.not_durable, 0);
+        assert_true(fill(c) > 0);
+        sync_now(c);
+        assert_int_equal(meta_close(c->engine, NULL), 0);
+        assert_int_equal(umount2(c->folder, MNT_DETACH), 0);
+        meta_case_open(c, &(struct meta_options){ .create = true });
+    }
+    if (!is_mounted)
+        print_message("mounting a tmpfs is not allowed here: the full disk was not tried\n");
+}
+
+/* The kernel refuses to let the file grow: LMDB's own write fails in the middle of a commit. */
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void put_many(struct engine_case *c, char mark)
+{
+    char value[3000];
+
+    memset(value, mark, sizeof(value));
+    value[sizeof(value) - 1] = '\0';
+    for (unsigned i = 0; i < 200; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof(key), "m%03u", i);
+        put_one(c, key, value);
+    }
+}
+
+static void expect_many(struct engine_case *c, char mark)
+{
+    struct meta_txn *txn = begin(c, META_READ);
+    char value[3000];
+
+    memset(value, mark, sizeof(value));
+    value[sizeof(value) - 1] = '\0';
+    for (unsigned i = 0; i < 200; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof(key), "m%03u", i);
+        expect(txn, key, value);
+    }
+    meta_abort(txn);
+}
+
+static void a_failed_write_is_kept_and_goes_out_when_it_can(void **state)
+{
+    struct engine_case *c = *state;
+    struct error err = { 0 };
+    struct meta_txn *txn = NULL;
+    struct meta_txn *early;
+
+    (void)signal(SIGXFSZ, SIG_IGN);
+    put_one(c, "a", "before");
+    sync_now(c);
+    early = begin(c, META_READ);
+    limit_files(64 * 1024);
+    put_many(c, 'x');
+    assert_true(meta_sync(c->engine, &err) < 0); /* EIO or EFBIG: where the limit met the write */
+    assert_true(err.text[0] != '\0');
+    assert_true(meta_begin(c->engine, META_WRITE, &txn, NULL) < 0);
+    expect_many(c, 'x');
+    expect(early, "a", "before");
+    expect(early, "m000", NULL);
+    meta_abort(early);
+    assert_true(meta_sync(c->engine, &err) < 0); /* with the store opened again */
+    expect_many(c, 'x');
+    assert_true(c->owner.not_durable >= 2);
+
+    limit_files(RLIM_INFINITY);
+    sync_now(c);
+    put_many(c, 'y');
+    sync_now(c);
+    meta_case_reopen(c, &(struct meta_options){ 0 });
+    expect_many(c, 'y');
+    expect_one(c, "a", "before");
+}
+
+#define EVERY(test)                                                                                \
+    {                                                                                              \
+#test, test, meta_case_setup, meta_case_teardown, NULL                                     \
+    }
+
+int main(int argc, char **argv)
+{
+    struct CMUnitTest tests[] = {
+        EVERY(close_makes_everything_durable),
+        EVERY(create_refuses_a_database_and_open_refuses_none),
+        EVERY(a_read_only_engine_changes_nothing),
+        EVERY(a_crash_at_any_step_leaves_whole_groups),
+        EVERY(a_full_disk_refuses_first_and_loses_nothing),
+        EVERY(a_failed_write_is_kept_and_goes_out_when_it_can),
+    };
+    size_t count = sizeof(tests) / sizeof(tests[0]);
+
+    if (argc != 2)
+        return 2;
+    for (size_t i = 0; i < count; i++)
+        tests[i].initial_state = argv[1];
+    return cmocka_run_group_tests_name(argv[1], tests, NULL, NULL);
+}
