@@ -1,0 +1,436 @@
+/* The states of a worker, and what moves it on:
+ *
+ *   waiting   a connection, START           -> started, or the end (1)
+ *   started   MOUNT                         -> mounted
+ *   mounted   the kernel ends the mount     -> commit, UNMOUNTED, the end (0, or 1: commit failed)
+ *   any       STOP, SIGTERM                 -> write back, commit, the end (0, or 1)
+ *   waiting   cofferd is gone               -> the end (0): it holds nothing
+ *
+ * Any other end of the process is a crash, and cofferd starts another. */
+#include "worker/service.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "host/unix_socket.h"
+#include "mount/session.h"
+#include "worker/check_task.h"
+#include "worker/event_queue.h"
+#include "worker/start.h"
+
+#define SEND_TIMEOUT_MS 5000
+#define RECEIVE_TIMEOUT_MS 5000
+#define FIRST_CONNECTION_MS 60000
+#define FUSE_MAJOR 10
+#define FUSE_MINOR 229
+
+struct service {
+    uid_t launcher; /* who may connect, besides root */
+    int listen_fd;
+    int connection_fd; /* -1: cofferd is away */
+    int signal_fd;
+    bool is_started;
+    bool is_ending;
+    int exit_code;
+    struct started started;
+    struct worker_status_reply status; /* what does not change by itself */
+    struct mount_session *session;     /* NULL: not mounted */
+    struct event_queue events;
+    struct check_task check;
+};
+
+static void disconnect(struct service *service)
+{
+    if (service->connection_fd >= 0)
+        (void)close(service->connection_fd);
+    service->connection_fd = -1;
+    if (!service->is_started)
+        service->is_ending = true;
+}
+
+static void send_message(struct service *service, const struct worker_message *message)
+{
+    struct error err;
+
+    if (service->connection_fd < 0)
+        return;
+    if (worker_message_send(service->connection_fd, message, -1, SEND_TIMEOUT_MS, &err) < 0) {
+        log_warning("cannot tell cofferd: %s", err.text);
+        disconnect(service);
+    }
+}
+
+/* code 0, or a failure with the sentence of err. */
+static void send_result(struct service *service, enum worker_message_type type, uint32_t request,
+                        int code, const struct error *err)
+{
+    struct worker_message message = { .type = type, .request = request };
+
+    message.done.code = code;
+    if (code < 0)
+        (void)snprintf(message.done.text, sizeof(message.done.text), "%s", err->text);
+    send_message(service, &message);
+}
+
+static void send_events(struct service *service)
+{
+    struct worker_message message = { .type = WORKER_EVENT };
+
+    while (service->connection_fd >= 0 && event_queue_take(&service->events, &message.event))
+        send_message(service, &message);
+}
+
+static void on_volume_event(enum volume_event event, const char *text, void *arg)
+{
+    static const enum worker_event_kind kinds[] = {
+        [VOLUME_EVENT_CORRUPTION] = WORKER_EVENT_CORRUPTION,
+        [VOLUME_EVENT_WRITE_LOST] = WORKER_EVENT_WRITE_LOST,
+        [VOLUME_EVENT_FULL] = WORKER_EVENT_FULL,
+        [VOLUME_EVENT_ROOM_AGAIN] = WORKER_EVENT_ROOM_AGAIN,
+        [VOLUME_EVENT_READ_ONLY] = WORKER_EVENT_READ_ONLY,
+    };
+    struct service *service = arg;
+
+    event_queue_add(&service->events, kinds[event], text);
+}
+
+static int do_start(struct service *service, const struct worker_message *order, int fd,
+                    struct error *err)
+{
+    const struct worker_start *start = &order->start;
+
+    (void)fd;
+    if (service->is_started)
+        return error_set(err, -EALREADY, "the worker was started already");
+    int r = worker_start(start, on_volume_event, service, &service->started, err);
+    if (r < 0) {
+        service->is_ending = true;
+        service->exit_code = EXIT_FAILURE;
+        return r;
+    }
+    service->is_started = true;
+    service->status.uuid = start->uuid;
+    service->status.capacity = start->capacity;
+    service->status.generation_count = start->keys.count;
+    memcpy(service->status.generations, start->keys.generations,
+           sizeof(service->status.generations));
+    return 0;
+}
+
+static int require_started(const struct service *service, struct error *err)
+{
+    return service->is_started ? 0 : error_set(err, -EINVAL, "the filesystem has not been started");
+}
+
+static bool is_fuse_device(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) &&
+           st.st_rdev == makedev(FUSE_MAJOR, FUSE_MINOR);
+}
+
+static int do_mount(struct service *service, const struct worker_message *order, int fd,
+                    struct error *err)
+{
+    int r = require_started(service, err);
+
+    if (r == 0 && service->session)
+        r = error_set(err, -EBUSY, "the filesystem is already mounted on %s",
+                      service->status.mountpoint);
+    if (r == 0 && !is_fuse_device(fd))
+        r = error_set(err, -EINVAL, "the descriptor is not a FUSE device");
+    if (r < 0) {
+        (void)close(fd);
+        return r;
+    }
+    r = mount_session_start(service->started.volume, fd, service->started.spare_fds,
+                            &service->session, err);
+    if (r == 0)
+        (void)snprintf(service->status.mountpoint, sizeof(service->status.mountpoint), "%s",
+                       order->mount.mountpoint);
+    return r;
+}
+
+static int do_status(struct service *service, const struct worker_message *order, int fd,
+                     struct error *err)
+{
+    struct worker_message reply = { .type = WORKER_STATUS_REPLY, .request = order->request };
+    struct volume_statfs have = { .total = 0 };
+
+    (void)fd;
+    if (service->is_started) {
+        int r = volume_statfs(service->started.volume, &have);
+        if (r < 0)
+            return error_set(err, r, "cannot read the filesystem's state: %s", strerrordesc_np(-r));
+    }
+    reply.status = service->status;
+    reply.status.pid = getpid();
+    reply.status.is_started = service->is_started;
+    reply.status.is_mounted = service->session != NULL;
+    reply.status.is_read_only = service->is_started && volume_is_read_only(service->started.volume);
+    reply.status.total = have.total;
+    reply.status.free = have.free;
+    reply.status.used = have.used;
+    reply.status.files = have.files;
+    reply.status.files_free = have.files_free;
+    reply.status.corruptions = event_queue_corruptions(&service->events);
+    send_message(service, &reply);
+    return 0;
+}
+
+static int do_check(struct service *service, const struct worker_message *order, int fd,
+                    struct error *err)
+{
+    int r = require_started(service, err);
+
+    (void)fd;
+    return r < 0 ? r
+                 : check_task_start(&service->check, service->started.volume,
+                                    order->check.read_data, order->request, err);
+}
+
+static int do_set_capacity(struct service *service, const struct worker_message *order, int fd,
+                           struct error *err)
+{
+    int r = require_started(service, err);
+
+    (void)fd;
+    if (r < 0)
+        return r;
+    volume_set_capacity(service->started.volume, order->set_capacity.capacity);
+    service->status.capacity = order->set_capacity.capacity;
+    return 0;
+}
+
+static void finish_check(struct service *service)
+{
+    CLEANUP(free_ptr) struct worker_message *message = malloc(sizeof(*message));
+
+    if (!message) {
+        disconnect(service); /* who asked learns that there will be no answer */
+        return;
+    }
+    check_task_finish(&service->check, message);
+    send_message(service, message);
+}
+
+/* Nothing is lost that the kernel or we hold: write back, commit, close. */
+static int close_all(struct service *service, bool write_back, struct error *err)
+{
+    int r = 0;
+
+    service->is_ending = true;
+    if (service->check.is_running)
+        finish_check(service);
+    if (service->session && write_back)
+        mount_session_write_back(service->session);
+    mount_session_stop(service->session);
+    service->session = NULL;
+    if (service->is_started) {
+        r = volume_close(service->started.volume, err);
+        object_store_close(service->started.store);
+    }
+    service->started.volume = NULL;
+    service->started.store = NULL;
+    send_events(service);
+    if (r < 0)
+        log_error("the last commit failed: %s", err->text);
+    service->exit_code = r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    return r;
+}
+
+static int do_stop(struct service *service, const struct worker_message *order, int fd,
+                   struct error *err)
+{
+    (void)order;
+    (void)fd;
+    return close_all(service, true, err);
+}
+
+/* Every order that can come, as host/worker_protocol.c lists them. A handler returns the result
+ * for DONE, if that is the answer to a success. */
+static const struct {
+    enum worker_message_type type;
+    bool answers_done;
+    int (*handle)(struct service *service, const struct worker_message *order, int fd,
+                  struct error *err);
+} orders[] = {
+    { WORKER_START, true, do_start },    { WORKER_MOUNT, true, do_mount },
+    { WORKER_STATUS, false, do_status }, { WORKER_CHECK, false, do_check },
+    { WORKER_STOP, true, do_stop },      { WORKER_SET_CAPACITY, true, do_set_capacity },
+};
+
+static void obey(struct service *service, const struct worker_message *order, int fd)
+{
+    struct error err = { .text = "" };
+    size_t i = 0;
+
+    while (i < sizeof(orders) / sizeof(orders[0]) && orders[i].type != order->type)
+        i++;
+    assert(i < sizeof(orders) / sizeof(orders[0])); /* decoding refused everything else */
+    int r = orders[i].handle(service, order, fd, &err);
+    if (r < 0 || orders[i].answers_done)
+        send_result(service, WORKER_DONE, order->request, r, &err);
+}
+
+static void receive_order(struct service *service)
+{
+    CLEANUP(free_ptr) struct worker_message *order = malloc(sizeof(*order));
+    struct error err;
+    int fd = -1;
+
+    if (!order) {
+        disconnect(service);
+        return;
+    }
+    int r = worker_message_receive(service->connection_fd, WORKER_SIDE_COFFERD, order, &fd,
+                                   RECEIVE_TIMEOUT_MS, &err);
+    if (r == 0) {
+        obey(service, order, fd);
+    } else {
+        if (r != -EPIPE)
+            log_warning("the connection to cofferd is given up: %s", err.text);
+        disconnect(service);
+    }
+    worker_message_release(order);
+}
+
+static void accept_connection(struct service *service)
+{
+    CLEANUP(close_fd) int fd = -1;
+    struct unix_peer peer;
+    struct error err;
+
+    if (unix_socket_accept(service->listen_fd, 0, &fd, &err) < 0 ||
+        unix_socket_peer(fd, &peer, &err) < 0) {
+        log_warning("%s", err.text);
+        return;
+    }
+    if (peer.uid != 0 && peer.uid != service->launcher) {
+        log_warning("refused a connection pid=%d uid=%u", (int)peer.pid, peer.uid);
+        return;
+    }
+    if (service->connection_fd >= 0) {
+        log_warning("refused a second connection pid=%d", (int)peer.pid);
+        return;
+    }
+    service->connection_fd = fd;
+    fd = -1;
+    send_events(service);
+}
+
+static void on_mount_end(struct service *service)
+{
+    struct error err = { .text = "" };
+    int r = close_all(service, false, &err);
+
+    send_result(service, WORKER_UNMOUNTED, 0, r, &err);
+}
+
+static void on_signal(struct service *service)
+{
+    struct error err = { .text = "" };
+
+    log_info("told to stop by a signal");
+    int r = close_all(service, true, &err);
+    send_result(service, WORKER_UNMOUNTED, 0, r, &err);
+}
+
+enum watched {
+    WATCH_SIGNAL,
+    WATCH_CONNECTION,
+    WATCH_LISTEN,
+    WATCH_MOUNT_END,
+    WATCH_EVENTS,
+    WATCH_CHECK,
+    WATCH_COUNT,
+};
+
+/* One round: waits for something and does it. What stands first goes first: a connection that
+ * ended makes room for the next. */
+static void serve_once(struct service *service)
+{
+    struct pollfd fds[WATCH_COUNT] = {
+        [WATCH_SIGNAL] = { .fd = service->signal_fd },
+        [WATCH_CONNECTION] = { .fd = service->connection_fd },
+        [WATCH_LISTEN] = { .fd = service->listen_fd },
+        [WATCH_MOUNT_END] = { .fd =
+                                  service->session ? mount_session_end_fd(service->session) : -1 },
+        /* Nobody to tell: they wait in the queue. */
+        [WATCH_EVENTS] = { .fd = service->connection_fd >= 0 ? service->events.fd : -1 },
+        [WATCH_CHECK] = { .fd = service->check.is_running ? service->check.done_fd : -1 },
+    };
+    static void (*const actions[WATCH_COUNT])(struct service *) = {
+        on_signal, receive_order, accept_connection, on_mount_end, send_events, finish_check,
+    };
+    bool is_lonely = !service->is_started && service->connection_fd < 0;
+
+    for (unsigned i = 0; i < WATCH_COUNT; i++)
+        fds[i].events = POLLIN;
+    int n = poll(fds, WATCH_COUNT, is_lonely ? FIRST_CONNECTION_MS : -1);
+    if (n == 0) {
+        log_error("nobody connected");
+        service->is_ending = true;
+        service->exit_code = EXIT_FAILURE;
+    }
+    for (unsigned i = 0; n > 0 && i < WATCH_COUNT && !service->is_ending; i++)
+        if (fds[i].revents)
+            actions[i](service);
+}
+
+/* SIGTERM and SIGINT are read, never delivered; a closed socket is an error, not a signal. */
+static int catch_signals(void)
+{
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR ||
+        signal(SIGHUP, SIG_IGN) == SIG_ERR)
+        return -1;
+    return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static int service_init(struct service *service, int listen_fd)
+{
+    *service = (struct service){
+        .launcher = getuid(), .listen_fd = listen_fd, .connection_fd = -1, .exit_code = EXIT_SUCCESS
+    };
+    service->signal_fd = catch_signals();
+    if (service->signal_fd < 0)
+        return -errno;
+    int r = event_queue_init(&service->events);
+    return r < 0 ? r : check_task_init(&service->check);
+}
+
+int service_run(int listen_fd)
+{
+    CLEANUP(free_ptr) struct service *service = malloc(sizeof(*service));
+
+    if (!service || service_init(service, listen_fd) < 0) {
+        log_error("cannot start: %s", strerrordesc_np(errno));
+        return EXIT_FAILURE;
+    }
+    while (!service->is_ending)
+        serve_once(service);
+    int exit_code = service->exit_code;
+    disconnect(service);
+    event_queue_release(&service->events);
+    check_task_release(&service->check);
+    (void)close(service->signal_fd);
+    (void)close(service->listen_fd);
+    return exit_code;
+}
