@@ -96,10 +96,15 @@ static int lmdb_result(const struct lmdb_store *store, int mdb, const char *verb
                      mdb > 0 ? strerrordesc_np(mdb) : mdb_strerror(mdb));
 }
 
+/* LMDB does not write to what it is given; its type only cannot say so. */
 static MDB_val val_of(struct bytes bytes)
 {
-    /* LMDB does not write to what it is given; its type only cannot say so. */
-    return (MDB_val){ .mv_size = bytes.len, .mv_data = (void *)(uintptr_t)bytes.data };
+    union {
+        const void *given;
+        void *taken;
+    } data = { .given = bytes.data };
+
+    return (MDB_val){ .mv_size = bytes.len, .mv_data = data.taken };
 }
 
 static struct bytes bytes_of(MDB_val val)

@@ -173,17 +173,20 @@ static int refusal(const struct overlay_engine *engine, struct error *err)
     return engine->refused.code;
 }
 
-int overlay_txn_begin_locked(struct overlay_engine *engine, struct overlay_txn **ret,
-                             struct error *err)
+int overlay_txn_begin_locked(struct overlay_engine *engine, enum meta_access access,
+                             struct overlay_txn **ret, struct error *err)
 {
+    struct overlay_txn *txn = NULL;
+
     mutex_lock(&engine->state);
-    int r = txn_pin_locked(engine, ret, err);
+    int r = txn_pin_locked(engine, &txn, err);
     mutex_unlock(&engine->state);
     if (r < 0)
         return r;
-    (*ret)->seq++;
-    (*ret)->need_before = (*ret)->active->need;
-    (*ret)->base.access = META_WRITE;
+    txn->seq++;
+    txn->need_before = txn->active->need;
+    txn->base.access = access;
+    *ret = txn;
     return 0;
 }
 
@@ -234,11 +237,9 @@ static int begin_write_once(struct overlay_engine *engine, enum meta_access acce
         *ret_is_flush_needed = r == -ENOSPC;
     }
     if (r == 0)
-        r = overlay_txn_begin_locked(engine, ret, err);
+        r = overlay_txn_begin_locked(engine, access, ret, err);
     if (r < 0)
         mutex_unlock(&engine->writer);
-    else
-        (*ret)->base.access = access;
     return r;
 }
 

@@ -17,7 +17,7 @@ static int close_group_locked(struct overlay_engine *engine, struct error *err)
 
     if (engine->hooks.close_group == NULL)
         return 0;
-    int r = overlay_txn_begin_locked(engine, &txn, err);
+    int r = overlay_txn_begin_locked(engine, META_WRITE, &txn, err);
     if (r < 0)
         return r;
     r = engine->hooks.close_group(engine->hooks.arg, &txn->base, err);

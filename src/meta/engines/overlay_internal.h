@@ -91,8 +91,8 @@ void overlay_layer_unref(struct overlay_layer *layer);
 int overlay_layer_new(struct overlay_layer **ret);
 
 /* A write transaction under the writer lock, which stays the caller's business. */
-int overlay_txn_begin_locked(struct overlay_engine *engine, struct overlay_txn **ret,
-                             struct error *err) REQUIRES(engine->writer);
+int overlay_txn_begin_locked(struct overlay_engine *engine, enum meta_access access,
+                             struct overlay_txn **ret, struct error *err) REQUIRES(engine->writer);
 void overlay_txn_publish(struct overlay_txn *txn);
 void overlay_txn_end(struct overlay_txn *txn);
 void overlay_pool_clear(struct overlay_engine *engine) REQUIRES(engine->state);
