@@ -1,0 +1,275 @@
+/* The routes, their description, and the server over a real socket. */
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/support/cmocka_all.h"
+
+#include "api/server.h"
+#include "base/cleanup.h"
+#include "base/file_io.h"
+#include "crypto/secret.h"
+#include "host/unix_socket.h"
+
+#define DOCUMENT_MAX (256u * 1024u)
+#define OPERATIONS_MAX 64u
+
+/* "METHOD path" of each operation that the OpenAPI document describes: paths stand two blanks
+ * deep, methods four. */
+struct operations {
+    char *items[OPERATIONS_MAX];
+    size_t count;
+};
+
+static void operations_release(struct operations *operations)
+{
+    for (size_t i = 0; i < operations->count; i++)
+        free(operations->items[i]);
+}
+
+static void take_method(struct operations *operations, const char *path, const char *line)
+{
+    static const char *const methods[][2] = {
+        { "    get:", "GET" },
+        { "    put:", "PUT" },
+        { "    post:", "POST" },
+        { "    delete:", "DELETE" },
+    };
+
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
+        if (strcmp(line, methods[i][0]) == 0) {
+            assert_true(operations->count < OPERATIONS_MAX);
+            assert_true(asprintf(&operations->items[operations->count++], "%s %s", methods[i][1],
+                                 path) > 0);
+        }
+}
+
+static void read_document(struct operations *ret)
+{
+    CLEANUP(buf_release) struct buf document = BUF_INIT;
+    struct bytes nul = { .data = (const uint8_t *)"", .len = 1 };
+    char path[256] = "";
+    char *next = NULL;
+
+    assert_int_equal(file_read(OPENAPI, DOCUMENT_MAX, &document, NULL), 0);
+    assert_int_equal(buf_append(&document, nul), 0);
+    for (char *line = (char *)document.data; line && *line; line = next) {
+        next = strchr(line, '\n');
+        if (next)
+            *next++ = '\0';
+        if (strcmp(line, "components:") == 0)
+            return;
+        if (strncmp(line, "  /", 3) == 0)
+            (void)snprintf(path, sizeof(path), "%.*s", (int)strcspn(line + 2, ":"), line + 2);
+        else
+            take_method(ret, path, line);
+    }
+}
+
+static void the_openapi_document_describes_the_routes_and_no_others(void **state)
+{
+    CLEANUP(operations_release) struct operations documented = { .count = 0 };
+
+    (void)state;
+    read_document(&documented);
+    assert_int_equal(documented.count, api_route_count);
+    for (size_t i = 0; i < api_route_count; i++) {
+        char wanted[300];
+        bool is_there = false;
+        (void)snprintf(wanted, sizeof(wanted), "%s %s", api_routes[i].method,
+                       api_routes[i].pattern);
+        for (size_t k = 0; k < documented.count; k++)
+            is_there |= strcmp(documented.items[k], wanted) == 0;
+        if (!is_there)
+            fail_msg("%s is not described in docs/api/openapi.yaml", wanted);
+    }
+}
+
+static void a_route_is_found_by_method_and_path(void **state)
+{
+    static const struct {
+        const char *method;
+        const char *path;
+        int result;
+        const char *name;
+    } cases[] = {
+        { "GET", "/api/v1/status", 0, "" },
+        { "POST", "/api/v1/status", -EOPNOTSUPP, "" },
+        { "GET", "/api/v1/filesystems/data", 0, "data" },
+        { "POST", "/api/v1/filesystems/data/start", 0, "data" },
+        { "POST", "/api/v1/filesystems/adopt", 0, "" },
+        { "GET", "/api/v1/filesystems/adopt", 0, "adopt" },
+        { "GET", "/api/v1/filesystems/", -ENOENT, "" },
+        { "GET", "/api/v1/filesystems/a/b", -ENOENT, "" },
+        { "GET", "/api/v2/status", -ENOENT, "" },
+        { "GET", "/", -ENOENT, "" },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct api_route *route = NULL;
+        char name[256] = "";
+        assert_int_equal(api_route_find(cases[i].method, cases[i].path, &route, name),
+                         cases[i].result);
+        if (cases[i].result == 0)
+            assert_string_equal(name, cases[i].name);
+    }
+}
+
+struct fixture {
+    char state_dir[64];
+    char socket[96];
+    struct control *control;
+    struct api_server *server;
+};
+
+static int set_up(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof(*fixture));
+    struct error err = { .code = 0 };
+    int fd = -1;
+
+    (void)snprintf(fixture->state_dir, sizeof(fixture->state_dir), "/tmp/coffer-test-XXXXXX");
+    assert_non_null(mkdtemp(fixture->state_dir));
+    (void)snprintf(fixture->socket, sizeof(fixture->socket), "%s/sock", fixture->state_dir);
+    struct control_config config = { .state_dir = fixture->state_dir,
+                                     .worker_program = "/bin/false" };
+    assert_int_equal(control_open(&config, &fixture->control, &err), 0);
+    assert_int_equal(unix_socket_listen(fixture->socket, SOCK_STREAM, 0600, &fd, &err), 0);
+    struct api_context context = { .control = fixture->control,
+                                   .state_dir = fixture->state_dir,
+                                   .socket = fixture->socket };
+    assert_int_equal(api_server_open(&context, fd, &fixture->server, &err), 0);
+    *state = fixture;
+    return 0;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *fixture = *state;
+
+    control_shut_down(fixture->control);
+    api_server_close(fixture->server);
+    control_close(fixture->control);
+    (void)nftw(fixture->state_dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    free(fixture);
+    return 0;
+}
+
+/* Sends the bytes, reads the answer to its end, and returns its status. */
+static int request(const struct fixture *fixture, struct bytes text, struct buf *ret)
+{
+    CLEANUP(close_fd) int fd = -1;
+    struct bytes nul = { .data = (const uint8_t *)"", .len = 1 };
+    uint8_t part[4096];
+    ssize_t n;
+
+    assert_int_equal(unix_socket_connect(fixture->socket, SOCK_STREAM, &fd, NULL), 0);
+    (void)fd_write_all(fd, text); /* one that is too large may be cut off */
+    while ((n = read(fd, part, sizeof(part))) > 0)
+        assert_int_equal(buf_append(ret, (struct bytes){ .data = part, .len = (size_t)n }), 0);
+    assert_int_equal(buf_append(ret, nul), 0);
+    const char *status = strchr((const char *)ret->data, ' ');
+    return status ? (int)strtol(status, NULL, 10) : 0;
+}
+
+static int call(const struct fixture *fixture, const char *method, const char *path,
+                const char *body, struct buf *ret)
+{
+    char *text = NULL;
+    int len = asprintf(&text,
+                       "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %zu\r\n"
+                       "\r\n%s",
+                       method, path, strlen(body), body);
+    assert_true(len > 0);
+    int status =
+        request(fixture, (struct bytes){ .data = (const uint8_t *)text, .len = (size_t)len }, ret);
+    free(text);
+    return status;
+}
+
+static void requests_are_answered_with_status_and_sentence(void **state)
+{
+    static const struct {
+        const char *method;
+        const char *path;
+        const char *body;
+        int status;
+        const char *text;
+    } cases[] = {
+        { "GET", "/api/v1/status", "", 200, "\"configured\":false" },
+        { "GET", "/api/v1/kms", "", 200, "{\"configured\":false}" },
+        { "GET", "/api/v1/filesystems", "", 200, "[]" },
+        { "GET", "/api/v1/filesystems/data", "", 404, "\"code\":\"ENOENT\"" },
+        { "GET", "/nothing", "", 404, "\"error\":" },
+        { "DELETE", "/api/v1/kms", "", 405, "\"error\":" },
+        { "POST", "/api/v1/filesystems", "{", 400, "\"code\":\"EINVAL\"" },
+        { "POST", "/api/v1/filesystems", "[]", 400, "\"code\":\"EINVAL\"" },
+        { "POST", "/api/v1/filesystems", "{}", 400, "name" },
+        { "POST", "/api/v1/filesystems", "{\"name\":\"a b\"}", 400, "\"code\":\"EINVAL\"" },
+        { "POST", "/api/v1/filesystems", "{\"name\":\"a\",\"capacity\":1}", 400, "1 GiB" },
+        { "POST", "/api/v1/filesystems", "{\"name\":\"a\"}", 409, "--allow-no-kms" },
+        { "PUT", "/api/v1/kms", "{\"type\":\"x\",\"address\":\"a\",\"key\":\"k\"}", 400, "vault" },
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        CLEANUP(buf_release) struct buf answer = BUF_INIT;
+        int status = call(*state, cases[i].method, cases[i].path, cases[i].body, &answer);
+        if (status != cases[i].status || !strstr((const char *)answer.data, cases[i].text))
+            fail_msg("%s %s %s: %s", cases[i].method, cases[i].path, cases[i].body,
+                     (const char *)answer.data);
+    }
+}
+
+static void a_request_that_is_too_large_is_refused(void **state)
+{
+    CLEANUP(buf_release) struct buf answer = BUF_INIT;
+    CLEANUP(free_ptr) char *body = malloc(API_BODY_MAX + 2);
+
+    assert_non_null(body);
+    memset(body, ' ', API_BODY_MAX + 1);
+    body[API_BODY_MAX + 1] = '\0';
+    assert_int_equal(call(*state, "POST", "/api/v1/filesystems", body, &answer), 413);
+}
+
+static void a_token_in_a_refused_request_is_not_in_the_answer(void **state)
+{
+    CLEANUP(buf_release) struct buf answer = BUF_INIT;
+    int status = call(*state, "PUT", "/api/v1/kms",
+                      "{\"type\":\"vault\",\"address\":\"http://127.0.0.1:1\",\"key\":\"k\","
+                      "\"token\":\"hvs.secret-token\"}",
+                      &answer);
+
+    assert_true(status >= 400);
+    assert_null(strstr((const char *)answer.data, "secret-token"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_openapi_document_describes_the_routes_and_no_others),
+        cmocka_unit_test(a_route_is_found_by_method_and_path),
+        cmocka_unit_test_setup_teardown(requests_are_answered_with_status_and_sentence, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_request_that_is_too_large_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_token_in_a_refused_request_is_not_in_the_answer, set_up,
+                                        tear_down),
+    };
+    struct error err = { .code = 0 };
+
+    if (secret_heap_init(&err) < 0)
+        return 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
