@@ -43,9 +43,10 @@ static void filesystem_free(struct filesystem *filesystem)
     free(filesystem);
 }
 
-static void unchain_locked(struct filesystem *filesystem) REQUIRES(filesystem->control->lock)
+static void unchain_locked(struct control *control, const struct filesystem *filesystem)
+    REQUIRES(control->lock)
 {
-    struct filesystem **link = &filesystem->control->filesystems;
+    struct filesystem **link = &control->filesystems;
 
     while (*link != filesystem)
         link = &(*link)->next;
@@ -59,7 +60,7 @@ void filesystem_unref(struct filesystem *filesystem)
     mutex_lock(&control->lock);
     bool is_last = --filesystem->references == 0;
     if (is_last)
-        unchain_locked(filesystem);
+        unchain_locked(control, filesystem);
     mutex_unlock(&control->lock);
     if (is_last)
         filesystem_free(filesystem);

@@ -289,8 +289,8 @@ static void states_move_as_the_table_says(void **state)
     };
 
     (void)state;
-    for (int from = 0; from < FS_STATE_COUNT; from++)
-        for (int to = 0; to < FS_STATE_COUNT; to++)
+    for (enum fs_state from = 0; from < FS_STATE_COUNT; from++)
+        for (enum fs_state to = 0; to < FS_STATE_COUNT; to++)
             assert_int_equal(fs_state_allows(from, to),
                              from == to || strstr(allowed[from], fs_state_name(to)) != NULL);
 }
