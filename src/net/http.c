@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <curl/curl.h>
 
@@ -242,37 +243,52 @@ static bool set_trust(struct http_client *client)
     return ok;
 }
 
-static bool set_options(struct http_client *client, const struct http_request *request,
-                        struct curl_slist *headers, struct body_sink *sink, char *detail)
+/* curl's own sockets would be inherited by every program that this one starts. */
+static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void)arg;
+    (void)purpose;
+    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+static bool set_connection(struct http_client *client, const struct http_request *request)
 {
     CURL *easy = client->easy;
     bool ok = true;
     int64_t timeout =
         request->total_timeout_ms ? request->total_timeout_ms : client->total_timeout_ms;
 
-    curl_easy_reset(easy); /* keeps the connections */
     SET(CURLOPT_URL, request->url);
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    SET(CURLOPT_OPENSOCKETFUNCTION, open_socket);
     SET(CURLOPT_NOPROXY, "*");
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     SET(CURLOPT_FOLLOWLOCATION, 0L);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_timeout_ms);
     SET(CURLOPT_TIMEOUT_MS, (long)timeout);
-    SET(CURLOPT_ERRORBUFFER, detail);
+    if (client->unix_socket)
+        SET(CURLOPT_UNIX_SOCKET_PATH, client->unix_socket);
+    return ok && set_trust(client);
+}
+
+static bool set_content(struct http_client *client, const struct http_request *request,
+                        struct curl_slist *headers, struct body_sink *sink)
+{
+    CURL *easy = client->easy;
+    bool ok = true;
+
     SET(CURLOPT_HTTPHEADER, headers);
     SET(CURLOPT_WRITEFUNCTION, sink_write);
     SET(CURLOPT_WRITEDATA, sink);
-    if (client->unix_socket)
-        SET(CURLOPT_UNIX_SOCKET_PATH, client->unix_socket);
     if (request->body.len || strcmp(request->method, "POST") == 0) {
         SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len);
         SET(CURLOPT_POSTFIELDS, request->body.len ? (const char *)request->body.data : "");
     }
     if (strcmp(request->method, "GET") != 0 || request->body.len)
         SET(CURLOPT_CUSTOMREQUEST, request->method);
-    return ok && set_trust(client);
+    return ok;
 }
 
 static void read_answer(CURL *easy, struct http_response *ret)
@@ -302,7 +318,9 @@ int http_send(struct http_client *client, const struct http_request *request,
     int r = make_headers(request, &headers, err);
     if (r < 0)
         return r;
-    if (!set_options(client, request, headers, &sink, detail))
+    curl_easy_reset(client->easy); /* keeps the connections */
+    (void)curl_easy_setopt(client->easy, CURLOPT_ERRORBUFFER, detail);
+    if (!set_connection(client, request) || !set_content(client, request, headers, &sink))
         return error_set(err, -EINVAL, "cannot set up a request to %s", origin);
 
     CURLcode code = curl_easy_perform(client->easy);

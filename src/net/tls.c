@@ -26,6 +26,7 @@
 #define CIPHERS_TLS12                                                                              \
     "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+SHA384:ECDHE+SHA256:RSA+AESGCM:RSA+SHA256:!aNULL:!eNULL"
 #define PEER_SIZE 300u
+#define NAME_SIZE 256u
 
 struct tls_connection {
     SSL_CTX *context;
@@ -267,26 +268,74 @@ static int connect_one(const struct addrinfo *address, int64_t deadline_ms, int 
     return 0;
 }
 
+/* A look-up that the resolver's own thread works on: it may outlive the wait for it. */
+struct lookup {
+    struct gaicb request;
+    struct addrinfo hints;
+    char host[NAME_SIZE];
+    char service[8];
+};
+
+static void lookup_free(struct lookup *lookup)
+{
+    if (lookup->request.ar_result)
+        freeaddrinfo(lookup->request.ar_result);
+    free(lookup);
+}
+
+/* getaddrinfo() knows no timeout. 0 or one of its EAI_ codes; EAI_AGAIN: not done in time. */
+static int resolve(const struct tls_target *target, int64_t deadline_ms, struct lookup **ret)
+{
+    struct lookup *lookup = calloc(1, sizeof(*lookup));
+    int64_t left = deadline_ms - clock_monotonic_ms();
+    const struct timespec limit = { .tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000 };
+
+    if (!lookup)
+        return EAI_MEMORY;
+    struct gaicb *requests[] = { &lookup->request };
+    (void)snprintf(lookup->host, sizeof(lookup->host), "%s", target->host);
+    (void)snprintf(lookup->service, sizeof(lookup->service), "%u", target->port);
+    lookup->hints = (struct addrinfo){ .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
+    lookup->request = (struct gaicb){ .ar_name = lookup->host,
+                                      .ar_service = lookup->service,
+                                      .ar_request = &lookup->hints };
+    int r = left > 0 ? getaddrinfo_a(GAI_NOWAIT, requests, 1, NULL) : EAI_AGAIN;
+    if (r != 0) {
+        lookup_free(lookup);
+        return r;
+    }
+    int waited;
+    do {
+        waited = gai_suspend((const struct gaicb *const *)requests, 1, &limit);
+    } while (waited == EAI_INTR);
+    r = gai_error(&lookup->request);
+    if (r == EAI_INPROGRESS && gai_cancel(&lookup->request) == EAI_NOTCANCELED)
+        return EAI_AGAIN; /* the resolver still writes to it: it is lost */
+    if (r != 0) {
+        lookup_free(lookup);
+        return r == EAI_INPROGRESS ? EAI_AGAIN : r;
+    }
+    *ret = lookup;
+    return 0;
+}
+
 static int connect_socket(const struct tls_target *target, const char *peer, int64_t deadline_ms,
                           int *ret_fd, struct error *err)
 {
-    const struct addrinfo hints = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
-    struct addrinfo *found = NULL;
-    char service[8];
+    struct lookup *lookup = NULL;
     int r = -EHOSTUNREACH;
+    int fault = resolve(target, deadline_ms, &lookup);
 
-    (void)snprintf(service, sizeof(service), "%u", target->port);
-    int fault = getaddrinfo(target->host, service, &hints, &found);
     if (fault)
         return error_set(err, -EHOSTUNREACH,
                          "the host name of %s cannot be resolved (%s): check the address and DNS",
                          peer, gai_strerror(fault));
-    for (struct addrinfo *address = found; address; address = address->ai_next) {
-        r = connect_one(address, deadline_ms, ret_fd);
+    for (struct addrinfo *at = lookup->request.ar_result; at; at = at->ai_next) {
+        r = connect_one(at, deadline_ms, ret_fd);
         if (r == 0)
             break;
     }
-    freeaddrinfo(found);
+    lookup_free(lookup);
     if (r == -ETIMEDOUT)
         return error_set(err, r, "no answer from %s in time", peer);
     return r < 0 ? error_set(err, -ECONNREFUSED, "cannot connect to %s: %s", peer,

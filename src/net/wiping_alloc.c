@@ -23,7 +23,7 @@ void *wiping_realloc(void *ptr, size_t len)
 
     if (ptr && len > 0 && len <= old_len)
         return ptr;
-    void *bigger = malloc(len);
+    void *bigger = malloc(len ? len : 1);
     if (!bigger)
         return NULL;
     if (ptr) {

@@ -4,6 +4,7 @@ import os
 import pathlib
 import socket
 import ssl
+import struct
 import subprocess
 import threading
 
@@ -324,6 +325,22 @@ def test_kmip_rewraps_with_another_key(kmip_probe, pykmip):
     pykmip.admin().revoke(kmip_probe.uid)
     assert kmip_probe("unwrap", "b") == "OK 1"
     assert kmip_probe("unwrap", "a").startswith("EKEYREVOKED: ")
+
+
+def write_gcm_blob(path, uid, data, iv, tag):
+    """As struct wrapped_key is in memory, which is what kms_probe reads."""
+    path.write_bytes(struct.pack("=16s512s256s256s256sII16sB16sBH1024s", b"kmip", b"", b"", b"",
+                                 uid.encode(), 0, 2, iv, len(iv), tag, len(tag), len(data), data))
+
+
+def test_kmip_unwraps_what_was_wrapped_with_gcm(kmip_probe, pykmip):
+    iv = os.urandom(12)
+    data, tag = pykmip.admin().encrypt_gcm(kmip_probe.uid, b"a key that a test has wrapped...", iv)
+    write_gcm_blob(kmip_probe.folder / "a", kmip_probe.uid, data, iv, tag)
+    assert kmip_probe("unwrap", "a") == "OK 1"
+    altered = bytes([data[0] ^ 1]) + data[1:]
+    write_gcm_blob(kmip_probe.folder / "b", kmip_probe.uid, altered, iv, tag)
+    assert kmip_probe("unwrap", "b").startswith("EBADMSG: ")
 
 
 def test_kmip_certificates_that_will_not_do_are_named(kmip_probe, pykmip):

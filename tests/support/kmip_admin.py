@@ -4,7 +4,7 @@ import socket
 import ssl
 import struct
 
-STRUCTURE, INTEGER, ENUMERATION, TEXT = 1, 2, 5, 7
+STRUCTURE, INTEGER, ENUMERATION, TEXT, BYTES = 1, 2, 5, 7, 8
 ENCRYPT, DECRYPT = 4, 8
 
 
@@ -13,6 +13,8 @@ def item(tag, kind, value):
         body = b"".join(value)
     elif kind == TEXT:
         body = value.encode()
+    elif kind == BYTES:
+        body = value
     else:
         body = struct.pack(">i", value)
     padding = b"\0" * (-len(body) % 8)
@@ -50,8 +52,8 @@ class KmipAdmin:
         self.context = ssl.create_default_context(cafile=str(ca))
         self.context.load_cert_chain(str(cert), str(key))
 
-    def _call(self, operation, payload):
-        version = item(0x69, STRUCTURE, [item(0x6A, INTEGER, 1), item(0x6B, INTEGER, 2)])
+    def _call(self, operation, payload, minor=2):
+        version = item(0x69, STRUCTURE, [item(0x6A, INTEGER, 1), item(0x6B, INTEGER, minor)])
         header = item(0x77, STRUCTURE, [version, item(0x0D, INTEGER, 1)])
         batch = item(0x0F, STRUCTURE,
                      [item(0x5C, ENUMERATION, operation), item(0x79, STRUCTURE, payload)])
@@ -92,6 +94,14 @@ class KmipAdmin:
         """Deactivates an active key."""
         reason = item(0x81, STRUCTURE, [item(0x82, ENUMERATION, 2 if compromised else 6)])
         self._call(0x13, [item(0x94, TEXT, uid), reason])
+
+    def encrypt_gcm(self, uid, data, iv):
+        """The ciphertext and its tag of 16 bytes."""
+        parameters = item(0x2B, STRUCTURE, [item(0x11, ENUMERATION, 9), item(0x28, ENUMERATION, 3),
+                                            item(0xCE, INTEGER, 16)])
+        answer = self._call(0x1F, [item(0x94, TEXT, uid), parameters, item(0xC2, BYTES, data),
+                                   item(0x3D, BYTES, iv)], minor=4)
+        return find(answer, 0xC2), find(answer, 0xFF)
 
     def destroy(self, uid):
         """Only what is not active: revoke it first."""

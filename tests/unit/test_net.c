@@ -13,6 +13,7 @@
 #include "crypto/secret.h"
 #include "net/http.h"
 #include "net/json.h"
+#include "net/tls.h"
 
 static struct bytes text(const char *s)
 {
@@ -248,6 +249,44 @@ static void http_refuses_a_header_value_with_a_line_break(void **state)
     assert_int_equal(request(&fake, 0, &get, &answer, NULL), -EINVAL);
 }
 
+static const char certificate[] =
+    "-----BEGIN CERTIFICATE-----\n"
+    "MIIBczCCARmgAwIBAgIUSmyFTMMiZufDOlCsG9UZe4I2t00wCgYIKoZIzj0EAwIw\n"
+    "DzENMAsGA1UEAwwEdGVzdDAeFw0yNjExMjQwOTI1NDNaFw0zNjExMjEwOTI1NDNa\n"
+    "MA8xDTALBgNVBAMMBHRlc3QwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAARZrh8Z\n"
+    "EaadiZE2PBHq/p5KKAaGXdlXgPub3nMi4SQHZCHS0hkvxgifzYgggECtkubmKbCP\n"
+    "MrE+4XWXq9p4f7qNo1MwUTAdBgNVHQ4EFgQUSwLmK4mzERa9yQofmS44jia1pZsw\n"
+    "HwYDVR0jBBgwFoAUSwLmK4mzERa9yQofmS44jia1pZswDwYDVR0TAQH/BAUwAwEB\n"
+    "/zAKBggqhkjOPQQDAgNIADBFAiEA+PtbQ+IFxuBCKUhQww958KAhkGnmnWfwghw2\n"
+    "mW8NkQkCICN80MhwIxaubMbmoGNr/u07V5xVbz65NiCpEQZESC1L\n"
+    "-----END CERTIFICATE-----\n";
+
+static void the_end_of_a_certificate_is_read(void **state)
+{
+    int64_t end = 0;
+    (void)state;
+
+    assert_int_equal(tls_certificate_expiry(text(certificate), &end, NULL), 0);
+    assert_int_equal(end, 2110872343);
+    assert_int_equal(tls_certificate_expiry(text("no certificate"), &end, NULL), -EINVAL);
+    assert_int_equal(tls_certificate_expiry(text(""), &end, NULL), -EINVAL);
+}
+
+static void a_key_that_is_none_or_missing_is_refused_before_any_connection(void **state)
+{
+    CLEANUP(secret_release) struct secret key = SECRET_INIT;
+    const struct tls_target target = {
+        .host = "localhost", .port = 1, .client_cert_pem = text(certificate), .client_key_pem = &key
+    };
+    struct error err = { 0 };
+    (void)state;
+
+    assert_int_equal(tls_check_target(&target, &err), -EINVAL);
+    assert_int_equal(secret_assign(&key, text("-----BEGIN PRIVATE KEY-----\nsecret\n")), 0);
+    assert_int_equal(tls_check_target(&target, &err), -EINVAL);
+    assert_null(strstr(err.text, "secret"));
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -267,6 +306,8 @@ int main(void)
         cmocka_unit_test(http_refuses_an_answer_that_is_too_long_even_without_a_length),
         cmocka_unit_test(http_says_that_nobody_listens),
         cmocka_unit_test(http_refuses_a_header_value_with_a_line_break),
+        cmocka_unit_test(the_end_of_a_certificate_is_read),
+        cmocka_unit_test(a_key_that_is_none_or_missing_is_refused_before_any_connection),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

@@ -108,7 +108,7 @@ static int discover_in(struct kmip_connection *connection, struct kmip_version i
 {
     CLEANUP(buf_wipe) struct buf message = BUF_INIT;
     struct kmip_version offered[VERSIONS_MAX];
-    struct kmip_response response;
+    struct kmip_response response = { .is_success = false };
     uint8_t room[512];
     struct writer writer = writer_init(room, sizeof(room));
     size_t count = 0;

@@ -133,7 +133,7 @@ void ttlv_show_text(struct bytes text, char *ret, size_t size)
     size_t len = text.len < size - 1 ? text.len : size - 1;
 
     for (size_t i = 0; i < len; i++)
-        ret[i] = text.data[i] >= 0x20 && text.data[i] < 0x7f ? (char)text.data[i] : '?';
+        ret[i] = (char)(text.data[i] >= 0x20 && text.data[i] < 0x7f ? text.data[i] : '?');
     ret[len] = '\0';
 }
 

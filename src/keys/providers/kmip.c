@@ -319,7 +319,7 @@ static int kmip_describe(struct key_provider *provider, struct key_description *
     struct kmip_provider *kmip = kmip_provider(provider);
     const char *uid = kmip->config.key_name;
     struct key_description description = { .algorithm = "AES" };
-    struct kmip_attributes attributes;
+    struct kmip_attributes attributes = { 0 };
 
     int r = read_attributes(kmip, uid, &attributes, err);
     if (r == 0)
@@ -343,7 +343,7 @@ static int kmip_describe(struct key_provider *provider, struct key_description *
 /* Some servers say "permission denied" of a key that is not active, in words of their own. */
 static int explain_denial(struct kmip_provider *kmip, const char *uid, int r, struct error *err)
 {
-    struct kmip_attributes attributes;
+    struct kmip_attributes attributes = { 0 };
 
     if (r != -EACCES || read_attributes(kmip, uid, &attributes, NULL) < 0)
         return r;
@@ -359,7 +359,7 @@ static int kmip_wrap(struct key_provider *provider, struct bytes plain, struct w
     struct wrapped_key wrapped = { .provider = TYPE_NAME,
                                    .mode = WRAP_MODE_CBC_PKCS5,
                                    .iv_len = IV_LEN };
-    struct kmip_attributes attributes;
+    struct kmip_attributes attributes = { 0 };
     struct bytes data, tag;
 
     int r = read_attributes(kmip, uid, &attributes, err);
