@@ -13,8 +13,6 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 
-extern char **environ;
-
 static int set_actions(posix_spawn_file_actions_t *actions, const struct process_spec *spec)
 {
     int r = posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDONLY, 0);
@@ -59,7 +57,7 @@ int process_start(const struct process_spec *spec, pid_t *ret_pid, struct error 
 {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attr;
-    pid_t pid;
+    pid_t pid = 0;
 
     int r = -posix_spawn_file_actions_init(&actions);
     if (r < 0)

@@ -81,7 +81,7 @@ static int open_existing(fuse_req_t req, uint64_t parent, const char *name,
 void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
                struct fuse_file_info *fi)
 {
-    struct volume_attr attr;
+    struct volume_attr attr = { .ino = 0 };
     int r = make_inode(req, parent, name, (mode & 07777) | S_IFREG, 0, &attr);
 
     if (r == -EEXIST && !(fi->flags & O_EXCL))
@@ -95,7 +95,7 @@ void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
 void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
 {
     struct volume_owner owner;
-    struct volume_attr attr;
+    struct volume_attr attr = { .ino = 0 };
 
     mode = (mode & 07777) | S_IFREG;
     int r = new_owner(req, parent, &mode, &owner);

@@ -41,7 +41,7 @@ struct mount_thread {
 /* This thread's; NULL only if memory has run out. */
 struct mount_thread *mount_thread(struct mount_session *session);
 uint8_t *mount_thread_buffer(struct mount_session *session);
-void mount_thread_free(void *thread);
+void mount_thread_free(void *arg);
 
 /* Reading and answering requests: struct fuse_custom_io. */
 ssize_t mount_device_read(int fd, void *to, size_t size, void *arg);

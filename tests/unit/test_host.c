@@ -213,6 +213,37 @@ static void a_folder_without_a_mount_is_not_mounted(void **state)
     assert_int_equal(fuse_device_resolve("/no/such/folder", real, NULL), -ENOENT);
 }
 
+/* No worker answers on the descriptor: with it the mount dies, as with a worker that was killed. */
+static void the_mount_of_a_dead_worker_is_taken_away(void **state)
+{
+    char mountpoint[PATH_MAX];
+    char real[PATH_MAX];
+    char name[FUSE_DEVICE_NAME_SIZE] = "";
+    bool is_mounted = false;
+    int fd = -1;
+    (void)state;
+
+    (void)snprintf(mountpoint, sizeof(mountpoint), "%s/a mount point", folder);
+    assert_int_equal(mkdir(mountpoint, 0700), 0);
+    assert_int_equal(fuse_device_resolve(mountpoint, real, NULL), 0);
+    const struct fuse_device_mount mount = { .name = "a name", .mountpoint = real };
+    if (access("/dev/fuse", R_OK | W_OK) < 0 || fuse_device_mount(&mount, &fd, NULL) < 0)
+        skip();
+    assert_int_equal(fuse_device_is_mounted(real, &is_mounted, name, NULL), 0);
+    assert_true(is_mounted);
+    assert_string_equal(name, "a name");
+    (void)close(fd);
+
+    assert_int_equal(fuse_device_resolve(mountpoint, mountpoint, NULL), 0);
+    assert_string_equal(mountpoint, real);
+    assert_int_equal(fuse_device_detach_dead(real, "another name", NULL), 0);
+    assert_int_equal(fuse_device_is_mounted(real, &is_mounted, NULL, NULL), 0);
+    assert_true(is_mounted);
+    assert_int_equal(fuse_device_detach_dead(real, "a name", NULL), 0);
+    assert_int_equal(fuse_device_is_mounted(real, &is_mounted, NULL, NULL), 0);
+    assert_false(is_mounted);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -241,6 +272,7 @@ int main(void)
         cmocka_unit_test(a_process_gets_one_descriptor_and_no_other),
         cmocka_unit_test(waiting_for_a_process_has_a_bound),
         cmocka_unit_test(a_folder_without_a_mount_is_not_mounted),
+        cmocka_unit_test(the_mount_of_a_dead_worker_is_taken_away),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
