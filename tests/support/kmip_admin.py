@@ -57,13 +57,17 @@ class KmipAdmin:
         header = item(0x77, STRUCTURE, [version, item(0x0D, INTEGER, 1)])
         batch = item(0x0F, STRUCTURE,
                      [item(0x5C, ENUMERATION, operation), item(0x79, STRUCTURE, payload)])
-        with socket.create_connection(self.address, timeout=20) as plain:
-            with self.context.wrap_socket(plain, server_hostname=self.address[0]) as tls:
-                tls.sendall(item(0x78, STRUCTURE, [header, batch]))
-                answer = self._read(tls)
+        answer = self.exchange(item(0x78, STRUCTURE, [header, batch]))
         if int.from_bytes(find(answer, 0x7F), "big") != 0:
             raise KmipError((find(answer, 0x7D) or b"").decode())
         return answer
+
+    def exchange(self, message):
+        """Sends these bytes on a connection of its own; the bytes of the answer."""
+        with socket.create_connection(self.address, timeout=20) as plain:
+            with self.context.wrap_socket(plain, server_hostname=self.address[0]) as tls:
+                tls.sendall(message)
+                return self._read(tls)
 
     @staticmethod
     def _read(tls):
