@@ -85,17 +85,31 @@ static int resume_one(struct filesystem *fs, void *arg, struct error *err)
     return 0;
 }
 
+/* An event when it goes and when it comes. */
+static void report_kms(struct control *control, const struct kms_status *status, bool *was_well)
+{
+    bool is_well = status->error_code == 0;
+
+    if (*was_well && !is_well)
+        events_add(&control->events, LOG_LEVEL_ERROR, "kms-away", "", "%s", status->error);
+    else if (!*was_well && is_well)
+        events_add(&control->events, LOG_LEVEL_INFO, "kms-back", "", "the KMS answers again");
+    *was_well = is_well;
+}
+
 /* Looks at the key server from time to time, more often while it is away. */
 static void *monitor_main(void *arg)
 {
     struct control *control = arg;
+    bool was_well = true;
 
     mutex_lock(&control->lock);
     while (!atomic_load(&control->is_shutting_down)) {
+        struct kms_status status;
         mutex_unlock(&control->lock);
         kms_refresh(control->kms);
-        struct kms_status status;
         kms_status(control->kms, &status);
+        report_kms(control, &status, &was_well);
         int64_t until = clock_monotonic_ms() +
                         (status.error_code < 0 ? MONITOR_PERIOD_DOWN_MS : MONITOR_PERIOD_MS);
         mutex_lock(&control->lock);

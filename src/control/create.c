@@ -249,7 +249,7 @@ static int set_names(struct rings_opened *opened, struct error *err)
     if (!generation || !key)
         return error_set(err, -EBADMSG, "the new key ring has no first generation");
     return key_generation_set_names(generation, key, &opened->superblock.name_key,
-                              &opened->superblock.chunk_key, err);
+                                    &opened->superblock.chunk_key, err);
 }
 
 /* Steps 3 to 6. */
@@ -381,6 +381,7 @@ int filesystem_delete(struct filesystem *filesystem, struct error *err)
     mutex_lock(&filesystem->lock);
     filesystem->record.phase = FS_PHASE_REMOVING;
     mutex_unlock(&filesystem->lock);
+    filesystem_end_orphan(filesystem);
     int r = filesystem_save(filesystem, err);
     if (r == 0)
         r = control_step(control, STEP_REMOVE_MARKED);
@@ -468,10 +469,10 @@ int control_add(struct control *control, const struct fs_add *add, struct fs_vie
     if (r < 0) {
         filesystem_unlist(fs);
     } else {
-        events_add(&control->events, LOG_LEVEL_INFO, "added", add->name,
-                   "the filesystem was created; its key is wrapped by %s key %s",
-                   fs->wrapped.provider, fs->wrapped.key_name);
         filesystem_view(fs, ret);
+        events_add(&control->events, LOG_LEVEL_INFO, "added", add->name,
+                   "the filesystem was created; its key is wrapped by %s, key %s", ret->kms_type,
+                   ret->kms_key);
     }
     filesystem_unref(fs);
     return r;

@@ -75,6 +75,7 @@ int filesystem_list(struct control *control, const struct fs_record *record,
     if (!fs)
         return error_set(err, -ENOMEM, "out of memory");
     fs->control = control;
+    fs->saving = MUTEX_INIT;
     fs->lock = MUTEX_INIT;
     (void)pthread_cond_init(&fs->changed, NULL);
     fs->record = *record;
@@ -160,10 +161,13 @@ int filesystem_save(struct filesystem *filesystem, struct error *err)
 
     if (!record)
         return error_set(err, -ENOMEM, "out of memory");
+    mutex_lock(&filesystem->saving);
     mutex_lock(&filesystem->lock);
     *record = filesystem->record;
     mutex_unlock(&filesystem->lock);
-    return registry_put(filesystem->control->registry, record, (struct bytes){ .len = 0 }, err);
+    int r = registry_put(filesystem->control->registry, record, (struct bytes){ .len = 0 }, err);
+    mutex_unlock(&filesystem->saving);
+    return r;
 }
 
 bool filesystem_wait_locked(struct filesystem *filesystem, int64_t until_ms)

@@ -1,9 +1,12 @@
 /* filesystem.h - inside the control plane: one filesystem and what its operations share. Used by
  * the files of src/control only.
  *
- * Locks, in this order; none is held during a call to a key server, a worker or a store:
- *   control->lock      the list, and the references to its members
- *   filesystem->lock   all that changes of one filesystem
+ * Locks, in this order; only the first two are held during I/O (a call to a key server, a worker,
+ * a store or the registry):
+ *   control->kms_changing  a change of the key server, or a key that is being made
+ *   filesystem->saving     a record's way to the registry
+ *   control->lock          the list, and the references to its members
+ *   filesystem->lock       all that changes of one filesystem
  *   (inside kms, registry, events, worker: their own, which take no other)
  *
  * One operation at a time changes a filesystem's data or ring: its keeper while it has one, else
@@ -27,6 +30,7 @@ struct filesystem {
     unsigned references;             /* guarded by control->lock */
     bool is_listed;                  /* guarded by control->lock */
     struct control *control;         /* never changes */
+    struct mutex saving;             /* one write of the record at a time; taken before lock */
     struct mutex lock;               /* guards all below */
     pthread_cond_t changed;          /* something below changed */
     struct fs_record record;         /* what the registry says; uuid and name never change */
@@ -46,6 +50,7 @@ struct filesystem {
     bool take_over;
     bool worker_ended;
     bool worker_ended_cleanly; /* it told so before it ended */
+    bool last_commit_failed;   /* and that it could not commit */
     bool saw_corruption;
     bool saw_write_lost;
     bool is_full;
@@ -139,6 +144,9 @@ struct filesystem_spawn {
 
 int filesystem_spawn(struct filesystem *filesystem, const struct filesystem_spawn *spawn,
                      struct worker **ret, struct error *err);
+
+/* A worker that nobody remembers: an earlier cofferd was killed while it used it. It is stopped. */
+void filesystem_end_orphan(struct filesystem *filesystem);
 
 /* Has it make its last commit, waits until it is gone, and drops the reference. */
 int filesystem_end_worker(struct worker *worker, struct error *err);

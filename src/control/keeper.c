@@ -82,6 +82,7 @@ static void on_unmounted(const struct worker_done *done, void *arg)
                    "the filesystem was unmounted");
     mutex_lock(&fs->lock);
     fs->worker_ended_cleanly = true;
+    fs->last_commit_failed = done->code < 0;
     mutex_unlock(&fs->lock);
 }
 
@@ -93,6 +94,11 @@ static void on_ended(void *arg)
     fs->worker_ended = true;
     (void)pthread_cond_broadcast(&fs->changed);
     mutex_unlock(&fs->lock);
+}
+
+static void ignore_end(void *arg)
+{
+    (void)arg;
 }
 
 static struct worker_watcher watcher_of(struct filesystem *fs)
@@ -121,6 +127,7 @@ static void prepare_worker(struct filesystem *fs)
     mutex_lock(&fs->lock);
     fs->worker_ended = false;
     fs->worker_ended_cleanly = false;
+    fs->last_commit_failed = false;
     fs->seen = (struct worker_status_reply){ .used = 0 };
     mutex_unlock(&fs->lock);
 }
@@ -173,6 +180,7 @@ int filesystem_spawn(struct filesystem *filesystem, const struct filesystem_spaw
     int r = filesystem_socket_path(filesystem, path, err);
     if (r < 0)
         return r;
+    filesystem_end_orphan(filesystem);
     prepare_worker(filesystem);
     r = worker_spawn(filesystem->control->worker_program, path, &watcher, &worker, err);
     if (r < 0)
@@ -197,6 +205,22 @@ int filesystem_end_worker(struct worker *worker, struct error *err)
         r = error_set(err, -EBUSY, "the filesystem's worker does not end");
     worker_unref(worker);
     return r;
+}
+
+void filesystem_end_orphan(struct filesystem *filesystem)
+{
+    struct worker_watcher watcher = { .on_ended = ignore_end };
+    struct worker *worker = NULL;
+    struct error err = { .code = 0 };
+    char path[PATH_MAX];
+
+    if (filesystem_socket_path(filesystem, path, &err) < 0 ||
+        worker_connect(path, &watcher, &worker, &err) < 0)
+        return; /* as a rule: there is none */
+    log_warning("a worker that an interrupted operation left is stopped filesystem=%s",
+                filesystem->record.name);
+    if (filesystem_end_worker(worker, &err) < 0)
+        log_error("%s filesystem=%s", err.text, filesystem->record.name);
 }
 
 /* A worker that an earlier cofferd left, if it still serves. */
@@ -263,20 +287,44 @@ static void remember_started(struct filesystem *fs)
                    "it will not come back by itself after a restart: %s", err.text);
 }
 
+/* NULL without memory. */
+static struct fs_record *copy_record(struct filesystem *fs)
+{
+    struct fs_record *record = malloc(sizeof(*record));
+
+    if (!record)
+        return NULL;
+    mutex_lock(&fs->lock);
+    *record = fs->record;
+    mutex_unlock(&fs->lock);
+    return record;
+}
+
+static int mount_record(struct filesystem *fs, bool *ret_is_mounted, struct error *err)
+{
+    CLEANUP(free_ptr) struct fs_record *record = copy_record(fs);
+
+    if (!record)
+        return error_set(err, -ENOMEM, "out of memory");
+    if (record->mountpoint[0] == '\0')
+        return 0;
+    int r = remount(record, fs->worker, err);
+    *ret_is_mounted = r == 0;
+    return r;
+}
+
 /* Mounts where it was mounted before; failing that it stays started and says why. */
 static void mount_again(struct filesystem *fs)
 {
     struct error err = { .code = 0 };
     char text[512] = "";
-    bool is_mounted = true;
+    bool is_mounted = false;
 
-    if (fs->record.mountpoint[0] != '\0' && remount(&fs->record, fs->worker, &err) < 0) {
-        is_mounted = false;
+    if (mount_record(fs, &is_mounted, &err) < 0) {
         (void)snprintf(text, sizeof(text), "cannot be mounted again: %.480s", err.text);
         events_add(&fs->control->events, LOG_LEVEL_ERROR, "mount-failed", fs->record.name, "%s",
                    text);
     }
-    is_mounted = is_mounted && fs->record.mountpoint[0] != '\0';
     mutex_lock(&fs->lock);
     filesystem_move_locked(fs, is_mounted ? FS_MOUNTED : FS_STARTED, text);
     mutex_unlock(&fs->lock);
@@ -348,11 +396,12 @@ static void drop_worker(struct keeper *keeper, char how[static WORKER_HOW_SIZE])
 static void report_death(struct keeper *keeper, const char *how)
 {
     struct filesystem *fs = keeper->fs;
+    CLEANUP(free_ptr) struct fs_record *record = copy_record(fs);
     struct error err = { .code = 0 };
 
     events_add(&keeper->control->events, LOG_LEVEL_ERROR, "worker-died", fs->record.name,
                "the worker ended unexpectedly (%s); its mount is gone, it is started again", how);
-    if (fs->record.mountpoint[0] != '\0' && remount_clear(&fs->record, &err) < 0)
+    if (record && record->mountpoint[0] != '\0' && remount_clear(record, &err) < 0)
         events_add(&keeper->control->events, LOG_LEVEL_WARNING, "mount-stuck", fs->record.name,
                    "%s", err.text);
     mutex_lock(&fs->lock);

@@ -5,9 +5,12 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "control/filesystem.h"
 #include "control/remount.h"
 #include "host/fuse_device.h"
+
+#define STOP_REFUSED_PATIENCE_MS 10000
 
 static bool is_up(const struct filesystem *fs)
 {
@@ -122,35 +125,67 @@ static int begin_stop(struct filesystem *fs, struct worker **ret, struct error *
     return r;
 }
 
+/* Until its keeper has ended; false if it still has not by then (no bound: negative). */
+static bool wait_stopped_locked(struct filesystem *fs, int patience_ms) REQUIRES(fs->lock)
+{
+    int64_t until = clock_monotonic_ms() + patience_ms;
+    bool has_time = true;
+
+    while (fs->has_keeper && has_time && !atomic_load(&fs->control->is_shutting_down)) {
+        if (patience_ms < 0)
+            cond_wait(&fs->changed, &fs->lock);
+        else
+            has_time = filesystem_wait_locked(fs, until);
+    }
+    return !fs->has_keeper;
+}
+
+/* How the stop went, from what the worker answered and how it ended. */
+static int judge_stop(struct filesystem *fs, int answered, const struct error *answer,
+                      struct error *err)
+{
+    bool went_by_itself = answered == -EPIPE; /* after an unmount it does */
+    const char *name = fs->record.name;
+    int r = 0;
+
+    mutex_lock(&fs->lock);
+    bool is_stopped =
+        wait_stopped_locked(fs, answered == 0 || went_by_itself ? -1 : STOP_REFUSED_PATIENCE_MS);
+    if (atomic_load(&fs->control->is_shutting_down)) {
+        r = error_set(err, -ESHUTDOWN, "cofferd is stopping");
+    } else if (!is_stopped) {
+        fs->stop_wanted = false;
+        r = error_set(err, answered, "cannot stop %s: %s", name, answer->text);
+    } else if (fs->last_commit_failed || (answered < 0 && !went_by_itself)) {
+        fs->last_commit_failed = false; /* told once */
+        r = error_set(err, -EIO,
+                      "%s is stopped, but its last commit failed; what was not synced in the last "
+                      "second is lost%s%s",
+                      name, answered < 0 && !went_by_itself ? ": " : "",
+                      answered < 0 && !went_by_itself ? answer->text : "");
+    } else if (went_by_itself && !fs->worker_ended_cleanly) {
+        r = error_set(err, -EIO,
+                      "the worker of %s ended before its last commit; what was not synced in the "
+                      "last second is lost",
+                      name);
+    }
+    mutex_unlock(&fs->lock);
+    return r;
+}
+
 int control_stop(struct control *control, const char *name, struct error *err)
 {
     CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, name, err);
     CLEANUP(worker_unrefp) struct worker *worker = NULL;
-    struct error first = { .code = 0 };
+    struct error answer = { .code = 0 };
 
     if (!fs)
         return -ENOENT;
     int r = begin_stop(fs, &worker, err);
     if (r < 0)
         return r;
-    if (worker)
-        r = worker_stop(worker, &first);
-    mutex_lock(&fs->lock);
-    bool is_over = r == -EPIPE; /* it went by itself: after an unmount it does */
-    if (r < 0 && !is_over)
-        fs->stop_wanted = false;
-    while ((r == 0 || is_over) && fs->has_keeper && !atomic_load(&control->is_shutting_down))
-        cond_wait(&fs->changed, &fs->lock);
-    bool is_clean = fs->worker_ended_cleanly;
-    mutex_unlock(&fs->lock);
-    if (atomic_load(&control->is_shutting_down))
-        return error_set(err, -ESHUTDOWN, "cofferd is stopping");
-    if (is_over && !is_clean)
-        return error_set(err, -EIO,
-                         "the worker of %s ended before its last commit; what was not synced in "
-                         "the last second is lost",
-                         name);
-    return r < 0 && !is_over ? error_set(err, r, "cannot stop %s: %s", name, first.text) : 0;
+    int answered = worker ? worker_stop(worker, &answer) : 0;
+    return judge_stop(fs, answered, &answer, err);
 }
 
 static int remember_mount(struct filesystem *fs, const char *mountpoint, struct error *err)
@@ -158,8 +193,12 @@ static int remember_mount(struct filesystem *fs, const char *mountpoint, struct 
     uint32_t flags = remount_flags_of(mountpoint);
 
     mutex_lock(&fs->lock);
-    if (fs->state == FS_STARTED)
-        filesystem_move_locked(fs, FS_MOUNTED, "");
+    if (!is_up(fs)) {
+        mutex_unlock(&fs->lock);
+        return error_set(err, -EIO, "the worker of %s ended while it was being mounted",
+                         fs->record.name);
+    }
+    filesystem_move_locked(fs, FS_MOUNTED, "");
     (void)snprintf(fs->record.mountpoint, sizeof(fs->record.mountpoint), "%s", mountpoint);
     fs->record.mount_flags = flags;
     mutex_unlock(&fs->lock);

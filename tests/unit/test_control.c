@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "tests/support/cmocka_all.h"
 
@@ -271,8 +272,8 @@ static void a_record_survives_encoding_and_no_altered_length_is_read(void **stat
         fs_record_decode((struct bytes){ .data = bytes, .len = len }, &record[1], NULL), 0);
     assert_memory_equal(&record[0], &record[1], sizeof(*record));
     for (size_t cut = 0; cut < len; cut++)
-        assert_true(fs_record_decode((struct bytes){ .data = bytes, .len = cut }, &record[1],
-                                     NULL) < 0);
+        assert_true(
+            fs_record_decode((struct bytes){ .data = bytes, .len = cut }, &record[1], NULL) < 0);
     free(record);
 }
 
@@ -461,6 +462,30 @@ static void a_started_filesystem_comes_back_when_its_worker_died_with_the_host(v
     open_control(fixture);
     wait_state(fixture, "data", FS_STARTED);
     assert_int_not_equal(worker_pid(fixture, "data"), pid);
+}
+
+static void a_worker_that_nobody_remembers_is_stopped_before_another_starts(void **state)
+{
+    struct fixture *fixture = *state;
+
+    must_add(fixture, "data");
+    must_start(fixture, "data");
+    pid_t orphan = worker_pid(fixture, "data");
+    {
+        CLEANUP(filesystem_unrefp)
+        struct filesystem *fs = filesystem_find(fixture->control, "data", NULL);
+        mutex_lock(&fs->lock);
+        fs->record.is_wanted = false;
+        mutex_unlock(&fs->lock);
+        assert_int_equal(filesystem_save(fs, NULL), 0);
+    }
+    reopen_control(fixture);
+    assert_int_equal(view_of(fixture, "data").state, FS_STOPPED);
+    must_start(fixture, "data");
+    assert_int_not_equal(worker_pid(fixture, "data"), orphan);
+    int how;
+    assert_int_equal(waitpid(orphan, &how, 0), orphan); /* our child, as it is nobody else's here */
+    assert_true(WIFEXITED(how));
 }
 
 static void a_stopped_filesystem_stays_stopped_after_a_restart(void **state)
@@ -762,6 +787,7 @@ int main(void)
         STATE_TEST(a_worker_outlives_the_control_plane_and_is_found_again),
         STATE_TEST(a_worker_that_is_killed_is_reported_and_started_again),
         STATE_TEST(a_started_filesystem_comes_back_when_its_worker_died_with_the_host),
+        STATE_TEST(a_worker_that_nobody_remembers_is_stopped_before_another_starts),
         STATE_TEST(a_stopped_filesystem_stays_stopped_after_a_restart),
         STATE_TEST(a_missing_local_key_is_told_at_the_start_and_the_filesystem_stays_stopped),
         STATE_TEST(a_check_works_on_a_started_and_on_a_stopped_filesystem),
