@@ -82,9 +82,11 @@ struct object_ops {
 };
 
 struct object_writer_ops {
-    /* Stores data at offset. Ranges never overlap and are dense once sync is called. What was
-     * written can be read at once by an object opened before or after. After a failed write or
-     * sync the writer is only good for close. */
+    /* Stores data at offset. Ranges never overlap, and need not be dense: what nothing was
+     * written to reads as zeros. What was written can be read at once by an object opened before
+     * or after. A failed write leaves its range a hole, of which nothing may be expected; the
+     * writer can still be written elsewhere and synced (a full disk that has room again). After
+     * a failed sync the writer is only good for close. */
     int (*write)(struct object_writer *writer, uint64_t offset, struct bytes data,
                  struct error *err);
 
