@@ -1,0 +1,38 @@
+/* references.h - how often the kernel holds each inode (FUSE's lookup count): an unlinked one
+ * lives until nobody does.
+ *
+ * Threads    any.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/thread.h"
+
+struct reference_slot {
+    uint64_t ino; /* 0: free */
+    uint64_t count;
+};
+
+#define REFERENCE_SHARDS 16u
+
+struct reference_shard {
+    struct mutex lock;
+    struct reference_slot *slots; /* open addressing; a power of two */
+    uint32_t room;
+    uint32_t used;
+};
+
+struct references {
+    struct reference_shard shards[REFERENCE_SHARDS];
+};
+
+void references_init(struct references *references);
+void references_release(struct references *references);
+
+/* -ENOMEM. */
+int references_add(struct references *references, uint64_t ino, uint64_t count);
+/* True if these were the last ones. */
+bool references_drop(struct references *references, uint64_t ino, uint64_t count);
+bool references_held(struct references *references, uint64_t ino);

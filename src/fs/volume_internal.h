@@ -1,0 +1,143 @@
+/* volume_internal.h - what the files of fs/ share behind volume.h.
+ *
+ * A change is one write transaction of the metadata engine, which runs one at a time: what it
+ * reads stays true until it commits, so inodes need no locks. New data is sealed and written to
+ * the store before, outside of it.
+ *
+ *     volume_change(volume, META_WRITE, fn, arg)
+ *         fn(txn, arg)           reads and puts records; adds to txn->made_live, freed, files,
+ * stored account, commit        again from the start after -EAGAIN: fn must be repeatable
+ *
+ * Errors     functions here return engine errors (-EBADMSG: altered) with a sentence in txn->err;
+ *            volume_change() and volume_view() turn them into what volume.h says and report them.
+ */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "base/thread.h"
+#include "crypto/hash.h"
+#include "fs/extents.h"
+#include "fs/records.h"
+#include "fs/references.h"
+#include "fs/segments.h"
+#include "fs/volume.h"
+#include "meta/sealer.h"
+
+struct commits; /* commit.c */
+
+struct volume {
+    struct uuid uuid;
+    struct uuid owner;
+    struct object_store *store;
+    struct meta_engine *engine;
+    struct sealer *sealer;
+    struct segments *segments;
+    struct commits *commits;
+    struct references references;
+    struct hmac *name_hmac; /* lookup keys */
+    struct key_set keys;
+    struct superblock superblock; /* as last read or written: under the keeper's lock */
+    uint32_t block_size;
+    bool is_read_only;
+    volume_event_fn *on_event;
+    void *event_arg;
+
+    atomic_uint_fast64_t capacity; /* 0: none */
+
+    /* Changed under the engine's write transaction, read anywhere. */
+    atomic_uint_fast64_t next_ino;
+    atomic_uint_fast64_t files;
+    atomic_uint_fast64_t stored;
+    atomic_bool counters_changed;
+};
+
+struct volume_txn {
+    struct volume *volume;
+    struct meta_txn *meta;
+    struct run_list made_live; /* runs that records name now and did not before */
+    struct run_list freed;     /* and that they name no more */
+    int64_t files;             /* inodes more */
+    int64_t stored;            /* bytes more, as the inodes count them */
+    int64_t now_ns;            /* of this operation */
+    struct error err;
+};
+
+typedef int volume_txn_fn(struct volume_txn *txn, void *arg);
+
+/* access: META_WRITE, or META_FREE for what makes room. -EROFS on a read-only volume. Returns
+ * what volume.h promises: 0, what fn returned, -EIO for what was altered. */
+int volume_change(struct volume *volume, enum meta_access access, volume_txn_fn *fn, void *arg);
+int volume_view(struct volume *volume, volume_txn_fn *fn, void *arg);
+
+/* Reports an event if r says that something was altered (ino 0: none), and gives what volume.h
+ * promises for it. Other codes are returned as they are. */
+int volume_result(struct volume *volume, int r, uint64_t ino, const struct error *err);
+void volume_report(struct volume *volume, enum volume_event event, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* -ENOSPC if the capacity does not allow so many bytes and inodes more. */
+int volume_reserve(struct volume *volume, uint64_t bytes, uint64_t inodes);
+
+/* Records in a transaction. */
+static inline int txn_get(struct volume_txn *txn, const struct record_key *key, struct bytes *ret)
+{
+    return meta_get(txn->meta, record_key_bytes(key), ret, &txn->err);
+}
+
+static inline int txn_put(struct volume_txn *txn, const struct record_key *key, struct bytes value)
+{
+    return meta_put(txn->meta, record_key_bytes(key), value, &txn->err);
+}
+
+static inline int txn_remove(struct volume_txn *txn, const struct record_key *key)
+{
+    return meta_remove(txn->meta, record_key_bytes(key), &txn->err);
+}
+
+/* inode.c. inode_get: -ENOENT if there is none. */
+int inode_get(struct volume_txn *txn, uint64_t ino, struct inode *ret);
+int inode_put(struct volume_txn *txn, uint64_t ino, const struct inode *inode);
+void inode_attr(uint64_t ino, const struct inode *inode, struct volume_attr *ret);
+/* Draws a number; counts the inode; does not put it. Under a write transaction. */
+int inode_allocate(struct volume_txn *txn, uint64_t *ret_ino);
+
+/* A name is gone: nlink goes down by one (a directory: to 0). Without any link the inode becomes
+ * an orphan, which inode_reap() ends. Puts it. */
+int inode_unlinked(struct volume_txn *txn, uint64_t ino, struct inode *inode);
+/* Ends an orphan that nobody refers to; finishes the trimming of one that is still linked. May
+ * take several transactions. */
+int inode_reap(struct volume *volume, uint64_t ino);
+/* All orphans that a run before left; at open. */
+int inode_reap_all(struct volume *volume);
+
+/* name_key.c: the lookup key of a name in a directory, or of an xattr of an inode. */
+int lookup_key(struct volume *volume, uint64_t parent, const char *name,
+               uint8_t ret[static LOOKUP_KEY_LEN]);
+
+/* xattr.c: removes all of an inode. */
+int xattr_remove_all(struct volume_txn *txn, uint64_t ino);
+
+/* extent_change.c. chunk_get: an empty list if there is no record. */
+int chunk_get(struct volume_txn *txn, uint64_t ino, uint32_t chunk, struct extents *ret);
+/* An empty list removes the record. */
+int chunk_put(struct volume_txn *txn, uint64_t ino, uint32_t chunk, const struct extents *list);
+/* Makes all behind size a hole: the tail of the chunk in which it lies and up to max_chunks
+ * whole ones; *ret_more: there are others. inode->stored and txn follow; the inode is not put. */
+int chunks_trim(struct volume_txn *txn, uint64_t ino, struct inode *inode, uint64_t size,
+                unsigned max_chunks, bool *ret_more);
+
+/* file.c: what a change of size does to a regular file, in one transaction, for setattr. The
+ * caller puts the inode. When *ret_more is set, INODE_UNTRIMMED is set too, the inode is in
+ * ORPHAN, and inode_reap() must follow. -EAGAIN-free: before it is called on an inode with
+ * INODE_UNTRIMMED, file_finish_trim() was. */
+int file_set_size(struct volume_txn *txn, uint64_t ino, struct inode *inode, uint64_t size,
+                  bool *ret_more);
+
+/* compaction.c: one round. Returns 1 if there was something to do, 0 if not. */
+int volume_compact(struct volume *volume, struct error *err);
+
+/* commit.c */
+void commits_hooks(struct volume *volume, struct meta_hooks *hooks);
+int commits_start(struct volume *volume, struct error *err);
+void commits_stop(struct volume *volume);
