@@ -57,7 +57,7 @@ struct object_store_ops {
     /* An object that is not there counts as removed. */
     int (*remove)(struct object_store *store, const char *name, struct error *err);
 
-    /* Visits, in any order, each name that starts with prefix. */
+    /* Visits, in any order, each name that starts with prefix. visit may call the store. */
     int (*list)(struct object_store *store, const char *prefix, object_visit_fn *visit, void *arg,
                 struct error *err);
 
