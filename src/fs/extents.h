@@ -8,7 +8,7 @@
  *
  * Units      bytes of plaintext, from the start of the chunk; addresses are bytes in a segment.
  * Errors     -ENOMEM; -EXFULL: the list would be longer than EXTENTS_MAX; -EBADMSG from
- *            extents_valid().
+ *            extents_append().
  * Ownership  lists own their items.
  */
 #pragma once
@@ -72,7 +72,8 @@ struct extents {
 
 void extents_release(struct extents *list);
 
-/* For a decoder: behind the last one. -EBADMSG if it overlaps, is empty or leaves the chunk. */
+/* For a decoder: behind the last one. -EBADMSG if it overlaps, is empty, leaves the chunk or could
+ * not be one for another reason. */
 int extents_append(struct extents *list, const struct extent *extent);
 
 /* The first extent that ends behind offset; count if there is none. */
@@ -82,8 +83,8 @@ size_t extents_find(const struct extents *list, uint32_t offset);
 uint64_t extents_bytes(const struct extents *list);
 
 /* offset to offset + len now shows what the count extents of with show (sorted, inside that
- * range; 0: a hole). Blocks of which nothing is shown any more are added to freed. Neighbours
- * that continue one another are joined. After -EXFULL or -ENOMEM the list is as it was, and freed
- * too. */
+ * range; 0: a hole), which are of blocks that the list does not know yet. Blocks of which nothing
+ * is shown any more are added to freed. Neighbours that continue one another are joined. After
+ * -EXFULL or -ENOMEM the list is as it was, and freed too. */
 int extents_replace(struct extents *list, uint32_t offset, uint32_t len, const struct extent *with,
                     size_t count, struct run_list *freed);
