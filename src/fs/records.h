@@ -36,8 +36,8 @@ void location_key(const struct uuid *segment, uint32_t first, struct record_key 
 void state_key(uint8_t number, struct record_key *ret);
 void superblock_key(struct record_key *ret);
 
-/* The range of all keys of a kind, of one inode (INODE, EXTENTS, XATTR, DIRENT: of the parent),
- * of a segment's locations: from *ret_first up to, without, *ret_end. */
+/* The range of all keys of a kind, or of one inode (INODE, EXTENTS, XATTR, DIRENT: of the parent):
+ * from *ret_first up to, without, *ret_end. */
 void kind_range(enum record_kind kind, struct record_key *ret_first, struct record_key *ret_end);
 void inode_range(enum record_kind kind, uint64_t ino, struct record_key *ret_first,
                  struct record_key *ret_end);
@@ -45,8 +45,8 @@ void inode_range(enum record_kind kind, uint64_t ino, struct record_key *ret_fir
 void chunk_range(uint64_t ino, uint32_t first_chunk, struct record_key *ret_first,
                  struct record_key *ret_end);
 
-/* What stands in a key of this kind: -EBADMSG if it is not one. ret_rest may be NULL: chunk
- * number of EXTENTS. */
+/* What stands in a key of this kind: -EBADMSG if it is not one. ret_chunk (of EXTENTS) and
+ * ret_first (of LOCATION) may be NULL. */
 int record_key_inode(struct bytes key, enum record_kind kind, uint64_t *ret_ino,
                      uint32_t *ret_chunk);
 int record_key_lookup(struct bytes key, enum record_kind kind, uint64_t *ret_ino,
@@ -66,7 +66,7 @@ struct inode {
     uint32_t gid;
     uint64_t rdev;
     uint64_t size;   /* of a directory: number of its entries */
-    uint64_t stored; /* plaintext bytes really there: inline, or shown by extents */
+    uint64_t stored; /* of a regular file: bytes really there, inline or shown by extents */
     uint64_t parent; /* of a directory; 0 of anything else */
     int64_t atime_ns;
     int64_t mtime_ns;
@@ -126,7 +126,7 @@ struct usage_record {
     uint64_t live;       /* sealed bytes in the object that are in use */
 };
 
-#define USAGE_VALUE_LEN 24u
+#define USAGE_VALUE_LEN 18u
 int usage_encode(const struct usage_record *usage, uint8_t ret[static USAGE_VALUE_LEN],
                  size_t *ret_len);
 int usage_decode(struct bytes value, struct usage_record *ret);
@@ -148,7 +148,7 @@ struct location_record {
     struct block_identity identity; /* of the first block; addresses count on from there */
 };
 
-#define LOCATION_VALUE_LEN 72u
+#define LOCATION_VALUE_LEN 69u
 int location_encode(const struct location_record *location, uint8_t ret[static LOCATION_VALUE_LEN],
                     size_t *ret_len);
 int location_decode(struct bytes value, struct location_record *ret);
@@ -163,7 +163,7 @@ struct counters_record {
     uint64_t stored; /* sum over all inodes */
 };
 
-#define COUNTERS_VALUE_LEN 32u
+#define COUNTERS_VALUE_LEN 25u
 int counters_encode(const struct counters_record *counters, uint8_t ret[static COUNTERS_VALUE_LEN],
                     size_t *ret_len);
 int counters_decode(struct bytes value, struct counters_record *ret);

@@ -1,0 +1,396 @@
+/* Values of the filesystem's records. What may not be stored and what may not be read is decided
+ * by the same functions, so that nothing is written that is refused later. */
+#include "fs/records.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/wire.h"
+
+#define MODE_BITS ((uint32_t)(S_IFMT | 07777))
+#define INODE_FLAGS ((uint8_t)INODE_UNTRIMMED)
+#define SYMLINK_MAX (INODE_BODY_MAX - 1)
+#define XATTR_SIZE_MAX (48u * 1024u)
+
+static struct writer begin_value(uint8_t *to, size_t size)
+{
+    struct writer writer = writer_init(to, size);
+
+    writer_u8(&writer, RECORD_VALUE_VERSION);
+    return writer;
+}
+
+static int written(const struct writer *writer, size_t *ret_len)
+{
+    if (writer_done(writer) < 0)
+        return -EINVAL;
+    *ret_len = writer->len;
+    return 0;
+}
+
+static int begin_read(struct bytes value, struct reader *ret)
+{
+    *ret = reader_init(value);
+    uint8_t version = reader_u8(ret);
+
+    if (version > RECORD_VALUE_VERSION)
+        return -EPROTONOSUPPORT;
+    return version == RECORD_VALUE_VERSION ? 0 : -EBADMSG;
+}
+
+static bool is_type(uint32_t type)
+{
+    return type == S_IFREG || type == S_IFDIR || type == S_IFLNK || type == S_IFCHR ||
+           type == S_IFBLK || type == S_IFIFO || type == S_IFSOCK;
+}
+
+static bool is_inode_number(uint64_t ino)
+{
+    return ino > 0 && ino <= INODE_NUMBER_MAX;
+}
+
+/* Of one type: what the other members may be. */
+static bool suits_type(const struct inode *inode)
+{
+    uint32_t type = inode->mode & S_IFMT;
+
+    switch (type) {
+    case S_IFREG:
+        return inode->body_len <= INLINE_MAX && inode->body_len <= inode->size;
+    case S_IFLNK:
+        return inode->body_len > 0 && inode->body_len <= SYMLINK_MAX &&
+               inode->size == inode->body_len && !memchr(inode->body, '\0', inode->body_len);
+    default:
+        return is_type(type) && inode->body_len == 0 && inode->stored == 0;
+    }
+}
+
+static bool is_inode(const struct inode *inode)
+{
+    uint32_t type = inode->mode & S_IFMT;
+
+    return !(inode->flags & ~INODE_FLAGS) && !(inode->mode & ~MODE_BITS) &&
+           inode->size <= INT64_MAX && suits_type(inode) &&
+           (type == S_IFDIR ? is_inode_number(inode->parent) : inode->parent == 0) &&
+           (type == S_IFCHR || type == S_IFBLK || inode->rdev == 0) &&
+           (type == S_IFREG || inode->flags == 0);
+}
+
+int inode_encode(const struct inode *inode, uint8_t ret[static INODE_VALUE_MAX], size_t *ret_len)
+{
+    struct writer writer = begin_value(ret, INODE_VALUE_MAX);
+
+    if (!is_inode(inode))
+        return -EINVAL;
+    writer_u8(&writer, inode->flags);
+    writer_u32(&writer, inode->mode);
+    writer_u32(&writer, inode->nlink);
+    writer_u32(&writer, inode->uid);
+    writer_u32(&writer, inode->gid);
+    writer_u64(&writer, inode->rdev);
+    writer_u64(&writer, inode->size);
+    writer_u64(&writer, inode->stored);
+    writer_u64(&writer, inode->parent);
+    writer_u64(&writer, (uint64_t)inode->atime_ns);
+    writer_u64(&writer, (uint64_t)inode->mtime_ns);
+    writer_u64(&writer, (uint64_t)inode->ctime_ns);
+    writer_string(&writer, (struct bytes){ inode->body, inode->body_len });
+    return written(&writer, ret_len);
+}
+
+int inode_decode(struct bytes value, struct inode *ret)
+{
+    struct reader reader;
+    int r = begin_read(value, &reader);
+
+    if (r < 0)
+        return r;
+    ret->flags = reader_u8(&reader);
+    ret->mode = reader_u32(&reader);
+    ret->nlink = reader_u32(&reader);
+    ret->uid = reader_u32(&reader);
+    ret->gid = reader_u32(&reader);
+    ret->rdev = reader_u64(&reader);
+    ret->size = reader_u64(&reader);
+    ret->stored = reader_u64(&reader);
+    ret->parent = reader_u64(&reader);
+    ret->atime_ns = (int64_t)reader_u64(&reader);
+    ret->mtime_ns = (int64_t)reader_u64(&reader);
+    ret->ctime_ns = (int64_t)reader_u64(&reader);
+    struct bytes body = reader_string(&reader, INODE_BODY_MAX);
+    ret->body_len = (uint32_t)body.len;
+    if (reader_done(&reader) < 0)
+        return -EBADMSG;
+    if (body.len)
+        memcpy(ret->body, body.data, body.len);
+    return is_inode(ret) ? 0 : -EBADMSG;
+}
+
+/* A u8 length, then so many bytes: 1 to 255 without NUL. */
+static void read_name(struct reader *reader, char ret[static NAME_MAX_LEN + 1], uint8_t *ret_len)
+{
+    uint8_t len = reader_u8(reader);
+    struct bytes name = reader_bytes(reader, len);
+
+    if (len == 0 || !name.data || memchr(name.data, '\0', len)) {
+        reader_fail(reader);
+        return;
+    }
+    memcpy(ret, name.data, len);
+    ret[len] = '\0';
+    *ret_len = len;
+}
+
+static void write_name(struct writer *writer, const char *name, uint8_t len)
+{
+    writer_u8(writer, len);
+    writer_bytes(writer, name, len);
+}
+
+static bool is_dirent(const struct dirent_record *dirent)
+{
+    size_t len = strnlen(dirent->name, sizeof(dirent->name));
+
+    return is_inode_number(dirent->ino) && is_type((uint32_t)dirent->type << 12) && len > 0 &&
+           len == dirent->name_len && !strchr(dirent->name, '/') &&
+           strcmp(dirent->name, ".") != 0 && strcmp(dirent->name, "..") != 0;
+}
+
+int dirent_encode(const struct dirent_record *dirent, uint8_t ret[static DIRENT_VALUE_MAX],
+                  size_t *ret_len)
+{
+    struct writer writer = begin_value(ret, DIRENT_VALUE_MAX);
+
+    if (!is_dirent(dirent))
+        return -EINVAL;
+    writer_u8(&writer, dirent->type);
+    writer_u64(&writer, dirent->ino);
+    write_name(&writer, dirent->name, dirent->name_len);
+    return written(&writer, ret_len);
+}
+
+int dirent_decode(struct bytes value, struct dirent_record *ret)
+{
+    struct reader reader;
+    int r = begin_read(value, &reader);
+
+    if (r < 0)
+        return r;
+    ret->type = reader_u8(&reader);
+    ret->ino = reader_u64(&reader);
+    read_name(&reader, ret->name, &ret->name_len);
+    return reader_done(&reader) == 0 && is_dirent(ret) ? 0 : -EBADMSG;
+}
+
+static bool is_extent(const struct extent *extent)
+{
+    return extent->block_len > 0 && extent->block_len <= CHUNK_SIZE &&
+           extent->skip < extent->block_len;
+}
+
+int extents_encode(const struct extents *list, uint8_t *ret, size_t *ret_len)
+{
+    struct writer writer = begin_value(ret, EXTENTS_VALUE_MAX);
+
+    if (list->count == 0 || list->count > EXTENTS_MAX)
+        return -EINVAL;
+    writer_u16(&writer, (uint16_t)list->count);
+    for (size_t i = 0; i < list->count; i++) {
+        const struct extent *extent = &list->items[i];
+
+        if (!is_extent(extent))
+            return -EINVAL;
+        writer_u32(&writer, extent->offset);
+        writer_u32(&writer, extent->len);
+        writer_bytes(&writer, extent->segment.bytes, sizeof(extent->segment.bytes));
+        writer_u32(&writer, extent->address);
+        writer_u32(&writer, extent->block_len);
+        writer_u32(&writer, extent->skip);
+    }
+    return written(&writer, ret_len);
+}
+
+static int read_extent(struct reader *reader, struct extents *list)
+{
+    struct extent extent;
+
+    extent.offset = reader_u32(reader);
+    extent.len = reader_u32(reader);
+    reader_copy(reader, extent.segment.bytes, sizeof(extent.segment.bytes));
+    extent.address = reader_u32(reader);
+    extent.block_len = reader_u32(reader);
+    extent.skip = reader_u32(reader);
+    if (reader->failed || !is_extent(&extent))
+        return -EBADMSG;
+    return extents_append(list, &extent);
+}
+
+int extents_decode(struct bytes value, struct extents *ret)
+{
+    struct reader reader;
+    int r = begin_read(value, &reader);
+    unsigned count = r == 0 ? reader_u16(&reader) : 0;
+
+    ret->count = 0;
+    if (r == 0 && (count == 0 || count > EXTENTS_MAX))
+        r = -EBADMSG;
+    for (unsigned i = 0; r == 0 && i < count; i++)
+        r = read_extent(&reader, ret);
+    if (r == 0)
+        r = reader_done(&reader);
+    if (r < 0)
+        ret->count = 0;
+    return r;
+}
+
+int xattr_encode(const struct xattr_record *xattr, uint8_t *ret, size_t *ret_len)
+{
+    struct writer writer = begin_value(ret, XATTR_VALUE_MAX);
+    size_t name_len = strnlen(xattr->name, sizeof(xattr->name));
+
+    if (name_len == 0 || name_len != xattr->name_len || xattr->value.len > XATTR_SIZE_MAX)
+        return -EINVAL;
+    write_name(&writer, xattr->name, xattr->name_len);
+    writer_string(&writer, xattr->value);
+    return written(&writer, ret_len);
+}
+
+int xattr_decode(struct bytes value, struct xattr_record *ret)
+{
+    struct reader reader;
+    int r = begin_read(value, &reader);
+
+    if (r < 0)
+        return r;
+    read_name(&reader, ret->name, &ret->name_len);
+    ret->value = reader_string(&reader, XATTR_SIZE_MAX);
+    return reader_done(&reader);
+}
+
+int orphan_encode(uint8_t ret[static 1], size_t *ret_len)
+{
+    struct writer writer = begin_value(ret, 1);
+
+    return written(&writer, ret_len);
+}
+
+int orphan_decode(struct bytes value)
+{
+    struct reader reader;
+    int r = begin_read(value, &reader);
+
+    return r < 0 ? r : reader_done(&reader);
+}
+
+static bool is_usage(const struct usage_record *usage)
+{
+    if (usage->state == SEGMENT_ANNOUNCED)
+        return usage->generation == 0 && usage->size == 0 && usage->live == 0;
+    return usage->state > SEGMENT_ANNOUNCED && usage->state <= SEGMENT_DEAD;
+}
+
+int usage_encode(const struct usage_record *usage, uint8_t ret[static USAGE_VALUE_LEN],
+                 size_t *ret_len)
+{
+    struct writer writer = begin_value(ret, USAGE_VALUE_LEN);
+
+    if (!is_usage(usage))
+        return -EINVAL;
+    writer_u8(&writer, (uint8_t)usage->state);
+    writer_u32(&writer, usage->generation);
+    writer_u32(&writer, usage->size);
+    writer_u64(&writer, usage->live);
+    return written(&writer, ret_len);
+}
+
+int usage_decode(struct bytes value, struct usage_record *ret)
+{
+    struct reader reader;
+    int r = begin_read(value, &reader);
+
+    if (r < 0)
+        return r;
+    ret->state = (enum segment_state)reader_u8(&reader);
+    ret->generation = reader_u32(&reader);
+    ret->size = reader_u32(&reader);
+    ret->live = reader_u64(&reader);
+    return reader_done(&reader) == 0 && is_usage(ret) ? 0 : -EBADMSG;
+}
+
+static bool is_location(const struct location_record *location)
+{
+    return location->len > 0 && location->live <= location->len &&
+           location->len <= UINT32_MAX - location->offset &&
+           location->len <= UINT32_MAX - location->identity.address;
+}
+
+int location_encode(const struct location_record *location, uint8_t ret[static LOCATION_VALUE_LEN],
+                    size_t *ret_len)
+{
+    struct writer writer = begin_value(ret, LOCATION_VALUE_LEN);
+    const struct block_identity *identity = &location->identity;
+
+    if (!is_location(location))
+        return -EINVAL;
+    writer_u32(&writer, location->len);
+    writer_u32(&writer, location->live);
+    writer_bytes(&writer, location->object.bytes, sizeof(location->object.bytes));
+    writer_u32(&writer, location->offset);
+    writer_bytes(&writer, identity->fs.bytes, sizeof(identity->fs.bytes));
+    writer_u32(&writer, identity->generation);
+    writer_bytes(&writer, identity->segment.bytes, sizeof(identity->segment.bytes));
+    writer_u32(&writer, identity->address);
+    return written(&writer, ret_len);
+}
+
+int location_decode(struct bytes value, struct location_record *ret)
+{
+    struct reader reader;
+    struct block_identity *identity = &ret->identity;
+    int r = begin_read(value, &reader);
+
+    if (r < 0)
+        return r;
+    ret->len = reader_u32(&reader);
+    ret->live = reader_u32(&reader);
+    reader_copy(&reader, ret->object.bytes, sizeof(ret->object.bytes));
+    ret->offset = reader_u32(&reader);
+    reader_copy(&reader, identity->fs.bytes, sizeof(identity->fs.bytes));
+    identity->generation = reader_u32(&reader);
+    reader_copy(&reader, identity->segment.bytes, sizeof(identity->segment.bytes));
+    identity->address = reader_u32(&reader);
+    return reader_done(&reader) == 0 && is_location(ret) ? 0 : -EBADMSG;
+}
+
+/* All numbers may be used up: then the next one is behind the last. */
+static bool is_counters(const struct counters_record *counters)
+{
+    return counters->next_ino > 0 && counters->next_ino <= INODE_NUMBER_MAX + 1;
+}
+
+int counters_encode(const struct counters_record *counters, uint8_t ret[static COUNTERS_VALUE_LEN],
+                    size_t *ret_len)
+{
+    struct writer writer = begin_value(ret, COUNTERS_VALUE_LEN);
+
+    if (!is_counters(counters))
+        return -EINVAL;
+    writer_u64(&writer, counters->next_ino);
+    writer_u64(&writer, counters->files);
+    writer_u64(&writer, counters->stored);
+    return written(&writer, ret_len);
+}
+
+int counters_decode(struct bytes value, struct counters_record *ret)
+{
+    struct reader reader;
+    int r = begin_read(value, &reader);
+
+    if (r < 0)
+        return r;
+    ret->next_ino = reader_u64(&reader);
+    ret->files = reader_u64(&reader);
+    ret->stored = reader_u64(&reader);
+    return reader_done(&reader) == 0 && is_counters(ret) ? 0 : -EBADMSG;
+}
