@@ -12,6 +12,9 @@ static const struct {
 } stores[] = {
     { "dir:", dir_store_open },
     { "memory:", memory_store_open },
+#ifdef FAULT_STORE
+    { "fault+dir:", fault_dir_store_open }, /* layers/fault.h; only in builds for tests */
+#endif
 };
 
 int object_store_open(const char *url, struct object_store **ret, struct error *err)

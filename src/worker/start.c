@@ -10,7 +10,7 @@
 #include "host/sandbox.h"
 
 /* The schemes whose URL is a folder of this host. */
-static const char *const folder_schemes[] = { "dir:", "lmdb:" };
+static const char *const folder_schemes[] = { "dir:", "lmdb:", "fault+dir:" };
 
 /* NULL if the URL does not name a folder. */
 static const char *folder_of(const char *url)

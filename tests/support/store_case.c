@@ -7,14 +7,39 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "store/layers/fault.h"
+#include "store/layers/retry.h"
+#include "store/layers/trace.h"
 #include "tests/support/cmocka_all.h"
 
 typedef int wrap_fn(struct object_store *inner, struct object_store **ret);
+
+static int wrap_in_fault(struct object_store *inner, struct object_store **ret)
+{
+    struct fault_store *fault;
+
+    return fault_store_new(inner, ret, &fault);
+}
+
+static int wrap_in_retry(struct object_store *inner, struct object_store **ret)
+{
+    return retry_store_new(inner, &retry_policy_default, ret);
+}
+
+static int wrap_in_trace(struct object_store *inner, struct object_store **ret)
+{
+    struct trace_store *trace;
+
+    return trace_store_new(inner, ret, &trace);
+}
 
 static const struct {
     const char *name;
     wrap_fn *wrap;
 } layers[] = {
+    { "fault", wrap_in_fault },
+    { "retry", wrap_in_retry },
+    { "trace", wrap_in_trace },
     { NULL, NULL },
 };
 

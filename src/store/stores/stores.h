@@ -13,5 +13,6 @@ typedef int object_store_open_fn(const char *place, struct object_store **ret, s
 
 object_store_open_fn memory_store_open;
 object_store_open_fn dir_store_open;
+object_store_open_fn fault_dir_store_open; /* in layers/fault.c */
 
 bool object_name_is_valid(const char *name);
