@@ -1,6 +1,6 @@
 /* The store in a folder (store/stores/dir.c): in which order it makes things durable, and what is
  * there after a call of the kernel failed, or the process died in front of it. The linker puts the
- * functions called __wrap_ here in the place of the C library's. */
+ * functions called wrap_ here in the place of the C library's. */
 #include "tests/support/cmocka_all.h"
 
 #include <dirent.h>
@@ -54,57 +54,54 @@ static bool fails(char call)
     return true;
 }
 
-ssize_t __real_write(int fd, const void *data, size_t len);
-ssize_t __wrap_write(int fd, const void *data, size_t len);
-int __real_fsync(int fd);
-int __wrap_fsync(int fd);
-int __real_fdatasync(int fd);
-int __wrap_fdatasync(int fd);
-int __real_linkat(int from, const char *name, int to, const char *new_name, int flags);
-int __wrap_linkat(int from, const char *name, int to, const char *new_name, int flags);
-int __real_renameat(int from, const char *name, int to, const char *new_name);
-int __wrap_renameat(int from, const char *name, int to, const char *new_name);
-int __real_unlinkat(int folder, const char *name, int flags);
-int __wrap_unlinkat(int folder, const char *name, int flags);
-int __real_mkdirat(int folder, const char *name, mode_t mode);
-int __wrap_mkdirat(int folder, const char *name, mode_t mode);
+#define WATCHED(type, function, ...)                                                               \
+    type real_##function(__VA_ARGS__) __asm__("__real_" #function);                                \
+    type wrap_##function(__VA_ARGS__) __asm__("__wrap_" #function)
 
-ssize_t __wrap_write(int fd, const void *data, size_t len)
+WATCHED(ssize_t, write, int fd, const void *data, size_t len);
+WATCHED(int, fsync, int fd);
+WATCHED(int, fdatasync, int fd);
+WATCHED(int, linkat, int from, const char *name, int to, const char *new_name, int flags);
+WATCHED(int, renameat, int from, const char *name, int to, const char *new_name);
+WATCHED(int, unlinkat, int folder, const char *name, int flags);
+WATCHED(int, mkdirat, int folder, const char *name, mode_t mode);
+
+ssize_t wrap_write(int fd, const void *data, size_t len)
 {
-    return fails('w') ? -1 : __real_write(fd, data, len);
+    return fails('w') ? -1 : real_write(fd, data, len);
 }
 
-int __wrap_fsync(int fd)
+int wrap_fsync(int fd)
 {
     struct stat st;
 
     assert_int_equal(fstat(fd, &st), 0);
-    return fails(S_ISDIR(st.st_mode) ? 'd' : 'f') ? -1 : __real_fsync(fd);
+    return fails(S_ISDIR(st.st_mode) ? 'd' : 'f') ? -1 : real_fsync(fd);
 }
 
-int __wrap_fdatasync(int fd)
+int wrap_fdatasync(int fd)
 {
-    return fails('f') ? -1 : __real_fdatasync(fd);
+    return fails('f') ? -1 : real_fdatasync(fd);
 }
 
-int __wrap_linkat(int from, const char *name, int to, const char *new_name, int flags)
+int wrap_linkat(int from, const char *name, int to, const char *new_name, int flags)
 {
-    return fails('l') ? -1 : __real_linkat(from, name, to, new_name, flags);
+    return fails('l') ? -1 : real_linkat(from, name, to, new_name, flags);
 }
 
-int __wrap_renameat(int from, const char *name, int to, const char *new_name)
+int wrap_renameat(int from, const char *name, int to, const char *new_name)
 {
-    return fails('r') ? -1 : __real_renameat(from, name, to, new_name);
+    return fails('r') ? -1 : real_renameat(from, name, to, new_name);
 }
 
-int __wrap_unlinkat(int folder, const char *name, int flags)
+int wrap_unlinkat(int folder, const char *name, int flags)
 {
-    return fails('u') ? -1 : __real_unlinkat(folder, name, flags);
+    return fails('u') ? -1 : real_unlinkat(folder, name, flags);
 }
 
-int __wrap_mkdirat(int folder, const char *name, mode_t mode)
+int wrap_mkdirat(int folder, const char *name, mode_t mode)
 {
-    return fails('m') ? -1 : __real_mkdirat(folder, name, mode);
+    return fails('m') ? -1 : real_mkdirat(folder, name, mode);
 }
 
 /* --- what is tried --- */
