@@ -95,6 +95,9 @@ static inline int txn_remove(struct volume_txn *txn, const struct record_key *ke
     return meta_remove(txn->meta, record_key_bytes(key), &txn->err);
 }
 
+/* A record of an inode that its decoder refused with r: puts that into words. Returns r. */
+int txn_refused(struct volume_txn *txn, int r, const char *what, uint64_t ino);
+
 /* inode.c. inode_get: -ENOENT if there is none. */
 int inode_get(struct volume_txn *txn, uint64_t ino, struct inode *ret);
 int inode_put(struct volume_txn *txn, uint64_t ino, const struct inode *inode);
@@ -105,14 +108,22 @@ int inode_allocate(struct volume_txn *txn, uint64_t *ret_ino);
 /* A name is gone: nlink goes down by one (a directory: to 0). Without any link the inode becomes
  * an orphan, which inode_reap() ends. Puts it. */
 int inode_unlinked(struct volume_txn *txn, uint64_t ino, struct inode *inode);
+/* The record by which inode_reap_all() finds it. */
+int orphan_put(struct volume_txn *txn, uint64_t ino);
+int orphan_remove(struct volume_txn *txn, uint64_t ino);
 /* Ends an orphan that nobody refers to; finishes the trimming of one that is still linked. May
  * take several transactions. */
 int inode_reap(struct volume *volume, uint64_t ino);
 /* All orphans that a run before left; at open. */
 int inode_reap_all(struct volume *volume);
 
-/* name_key.c: the lookup key of a name in a directory, or of an xattr of an inode. */
-int lookup_key(struct volume *volume, uint64_t parent, const char *name,
+/* name_key.c: under which a name in a directory, or of an attribute of an inode, is found. */
+enum lookup_domain {
+    LOOKUP_DIRENT = 'd',
+    LOOKUP_XATTR = 'x',
+};
+
+int lookup_key(struct volume *volume, enum lookup_domain domain, uint64_t ino, const char *name,
                uint8_t ret[static LOOKUP_KEY_LEN]);
 
 /* xattr.c: removes all of an inode. */
