@@ -26,6 +26,9 @@
 
 struct commits; /* commit.c */
 
+#define CHUNKS_MAX ((uint64_t)1 << 32) /* of a file */
+#define FILE_SIZE_MAX (CHUNKS_MAX * CHUNK_SIZE)
+
 struct volume {
     struct uuid uuid;
     struct uuid owner;
@@ -133,15 +136,27 @@ int xattr_remove_all(struct volume_txn *txn, uint64_t ino);
 int chunk_get(struct volume_txn *txn, uint64_t ino, uint32_t chunk, struct extents *ret);
 /* An empty list removes the record. */
 int chunk_put(struct volume_txn *txn, uint64_t ino, uint32_t chunk, const struct extents *list);
+/* offset to offset + len of the chunk whose list it is now shows what with shows, which becomes
+ * live; inode->stored and txn follow. Neither the list nor the inode is put. After -EXFULL
+ * nothing was changed. */
+int chunk_replace(struct volume_txn *txn, struct inode *inode, struct extents *list,
+                  uint32_t offset, uint32_t len, const struct extent *with, size_t count);
+/* Makes a range of a chunk a hole, and puts its list if that changed it. */
+int chunk_cut(struct volume_txn *txn, uint64_t ino, struct inode *inode, uint32_t chunk,
+              uint32_t offset, uint32_t len);
+/* The first max chunks that show anything, from first up to, without, end. */
+int chunks_find(struct volume_txn *txn, uint64_t ino, uint64_t first, uint64_t end, uint32_t *ret,
+                size_t max, size_t *ret_count);
 /* Makes all behind size a hole: the tail of the chunk in which it lies and up to max_chunks
  * whole ones; *ret_more: there are others. inode->stored and txn follow; the inode is not put. */
 int chunks_trim(struct volume_txn *txn, uint64_t ino, struct inode *inode, uint64_t size,
                 unsigned max_chunks, bool *ret_more);
+void inode_add_stored(struct volume_txn *txn, struct inode *inode, int64_t bytes);
 
-/* file.c: what a change of size does to a regular file, in one transaction, for setattr. The
- * caller puts the inode. When *ret_more is set, INODE_UNTRIMMED is set too, the inode is in
- * ORPHAN, and inode_reap() must follow. -EAGAIN-free: before it is called on an inode with
- * INODE_UNTRIMMED, file_finish_trim() was. */
+/* file_space.c: what a change of size does to a regular file, in one transaction, for setattr;
+ * mtime becomes now. The caller puts the inode. When *ret_more is set, INODE_UNTRIMMED is set
+ * too, the inode is in ORPHAN, and inode_reap() must follow. -ERESTART: it would grow and is
+ * INODE_UNTRIMMED; nothing was changed; inode_reap(), then again. -EFBIG. */
 int file_set_size(struct volume_txn *txn, uint64_t ino, struct inode *inode, uint64_t size,
                   bool *ret_more);
 
