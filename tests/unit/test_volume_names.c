@@ -464,14 +464,17 @@ static void *add_and_remove_all_along(void *arg)
 static void assert_each_seen_once(const struct listing *listing)
 {
     unsigned *times = calloc(MANY, sizeof(*times));
-    unsigned number;
+    const size_t prefix = strlen("stays-");
 
     assert_non_null(times);
-    for (size_t i = 0; i < listing->count; i++)
-        if (sscanf(listing->items[i].name, "stays-%u", &number) == 1) {
+    for (size_t i = 0; i < listing->count; i++) {
+        const char *name = listing->items[i].name;
+        if (strncmp(name, "stays-", prefix) == 0) {
+            unsigned long number = strtoul(name + prefix, NULL, 10);
             assert_true(number < MANY);
             times[number]++;
         }
+    }
     for (unsigned i = 0; i < MANY; i++)
         assert_int_equal(times[i], 1);
     free(times);
