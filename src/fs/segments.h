@@ -35,10 +35,15 @@
 
 struct segments;
 
+/* The store failed, and coffer helped itself. Must not call back. */
+typedef void segments_trouble_fn(const char *text, void *arg);
+
 struct segments_config {
     struct object_store *store;
     struct uuid fs;
-    const struct key_set *keys; /* not kept */
+    const struct key_set *keys;      /* copied */
+    segments_trouble_fn *on_trouble; /* may be NULL */
+    void *trouble_arg;
 };
 
 int segments_new(const struct segments_config *config, struct segments **ret, struct error *err);
@@ -60,6 +65,7 @@ struct segment_origin {
 int segments_append(struct segments *segments, const struct segment_origin *origin,
                     struct bytes data, uint32_t block_len, struct block_run ret[APPEND_RUNS_MAX],
                     size_t *ret_count, struct error *err);
+/* Once for each append, with its runs. */
 void segments_release(struct segments *segments, const struct block_run *runs, size_t count);
 
 /* Reads len bytes from skip bytes behind the start of the run's first block. -EBADMSG, -EIO: err
@@ -73,20 +79,63 @@ void segments_account(struct segments *segments, const struct run_list *made_liv
                       const struct run_list *freed);
 void segments_settled(struct segments *segments);
 
+/* The account made anew, under one write transaction: begin, then segments_account() of all runs
+ * that any record names, settled, end. */
+bool segments_need_recount(struct segments *segments);
+void segments_recount_begin(struct segments *segments);
+void segments_recount_end(struct segments *segments);
+
 /* The hooks of the metadata engine, see there. */
-int segments_close_group(struct segments *segments, struct meta_txn *txn, bool *ret_announced,
-                         struct error *err);
+int segments_close_group(struct segments *segments, struct meta_txn *txn, struct error *err);
 int segments_sync(struct segments *segments, struct error *err);
+/* The same unless another thread is at it. Failures are kept for the next segments_sync(). */
+int segments_try_sync(struct segments *segments);
 int segments_group_record(struct segments *segments, unsigned index, struct bytes *ret_key,
                           struct bytes *ret_plain);
 void segments_group_end(struct segments *segments, bool is_durable);
 
-/* The superblock knows of the announced ids whose group is durable: they may be used. */
-void segments_confirm(struct segments *segments);
+/* Ids whose group is durable. When the superblock knows of the group, so many may be used; if it
+ * could not be written, who waits for an id gets that error. */
+unsigned segments_announced(struct segments *segments);
+void segments_confirm(struct segments *segments, unsigned count);
+void segments_ids_failed(struct segments *segments, const struct error *why);
 
 /* Deletes objects whose death is durable. True if something must be written: their records go
  * with the next group. */
 bool segments_delete_dead(struct segments *segments);
+
+/* A check of what lies where: begin while nothing changes, then each run once, then the objects.
+ * report gets a sentence for each fault. segments_check_run(): -ENOENT if the segment is not
+ * known. */
+typedef void segments_report_fn(const char *text, void *arg);
+void segments_check_begin(struct segments *segments);
+int segments_check_run(struct segments *segments, const struct block_run *run);
+int segments_check_objects(struct segments *segments, segments_report_fn *report, void *arg,
+                           struct error *err);
+
+/* Compaction: see segment_move.c. */
+struct segment_copy {
+    struct block_run run;           /* what was copied, by its address */
+    struct block_identity identity; /* of its first block */
+    struct uuid object;             /* where it lies now, but nobody knows yet */
+    uint32_t offset;
+};
+
+/* Up to max segments whose objects are mostly unused. */
+unsigned segments_choose_victims(struct segments *segments, unsigned max);
+void segments_end_victims(struct segments *segments);
+
+/* Takes from the front of *run what lies together, into ret: in a victim or not. */
+int segments_in_victim(struct segments *segments, struct block_run *run, struct block_run *ret,
+                       bool *ret_is_victim);
+/* Copies what lies together, at most CHUNK_SIZE of plaintext, without opening it. Each copy is
+ * taken back once by segments_uncopy(), moved or not. */
+int segments_copy(struct segments *segments, const struct block_run *run,
+                  const struct segment_origin *origin, struct segment_copy *ret, struct error *err);
+void segments_uncopy(struct segments *segments, const struct segment_copy *copy);
+/* The copies are where the runs lie from now on: all runs in victims that were in use when these
+ * were chosen. By who holds the engine's write transaction. */
+int segments_moved(struct segments *segments, const struct segment_copy *copies, size_t count);
 
 /* Ends the current segment, which the next sync completes. */
 void segments_end_current(struct segments *segments);
@@ -96,7 +145,8 @@ struct segments_space {
     uint64_t stored; /* bytes of all objects */
     uint64_t not_durable;
     unsigned usable_ids;
-    bool wants_ids; /* a group should be closed soon */
+    bool wants_ids;     /* a group should be closed soon */
+    bool waits_for_ids; /* at once: somebody waits */
 };
 
 void segments_space(struct segments *segments, struct segments_space *ret);

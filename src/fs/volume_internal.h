@@ -24,7 +24,10 @@
 #include "fs/volume.h"
 #include "meta/sealer.h"
 
-struct commits; /* commit.c */
+/* What an inode counts for in the capacity, besides its data. */
+#define INODE_COST 512u
+
+struct keeper; /* keeper.c */
 
 #define CHUNKS_MAX ((uint64_t)1 << 32) /* of a file */
 #define FILE_SIZE_MAX (CHUNKS_MAX * CHUNK_SIZE)
@@ -36,11 +39,19 @@ struct volume {
     struct meta_engine *engine;
     struct sealer *sealer;
     struct segments *segments;
-    struct commits *commits;
+    struct meta_hooks seal_hooks; /* the sealer's */
+    struct keeper *keeper;
+    atomic_bool has_keeper;
     struct references references;
     struct hmac *name_hmac; /* lookup keys */
     struct key_set keys;
-    struct superblock superblock; /* as last read or written: under the keeper's lock */
+    struct mutex superblock_lock;
+    struct superblock superblock;      /* as last written */
+    struct mutex maintenance;          /* compaction, recount and check: one at a time */
+    int64_t compaction_rests_until_ms; /* the keeper's */
+    unsigned extra_count;              /* the committer's: records of rescues in this group */
+    atomic_bool is_refusing;           /* the last commit failed */
+    atomic_bool has_news;              /* commits since the superblock was written */
     uint32_t block_size;
     bool is_read_only;
     volume_event_fn *on_event;
@@ -79,6 +90,8 @@ int volume_result(struct volume *volume, int r, uint64_t ino, const struct error
 void volume_report(struct volume *volume, enum volume_event event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Bytes that count towards the capacity. */
+uint64_t volume_used(struct volume *volume);
 /* -ENOSPC if the capacity does not allow so many bytes and inodes more. */
 int volume_reserve(struct volume *volume, uint64_t bytes, uint64_t inodes);
 
@@ -160,10 +173,7 @@ void inode_add_stored(struct volume_txn *txn, struct inode *inode, int64_t bytes
 int file_set_size(struct volume_txn *txn, uint64_t ino, struct inode *inode, uint64_t size,
                   bool *ret_more);
 
-/* compaction.c: one round. Returns 1 if there was something to do, 0 if not. */
+/* compaction.c: one round, if it is due. Returns 1 if there was something to do, 0 if not. */
 int volume_compact(struct volume *volume, struct error *err);
-
-/* commit.c */
-void commits_hooks(struct volume *volume, struct meta_hooks *hooks);
-int commits_start(struct volume *volume, struct error *err);
-void commits_stop(struct volume *volume);
+/* Counts anew what is in use of each object. */
+int volume_recount(struct volume *volume, struct error *err);

@@ -1,185 +1,172 @@
 #include "tests/support/volume_case.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "crypto/random.h"
 #include "tests/support/cmocka_all.h"
-
-#define BLOCK_SIZE 16384u
 
 static void on_event(enum volume_event event, const char *text, void *arg)
 {
-    struct volume_case *c = arg;
+    struct volume_case *volume_case = arg;
 
-    if (event == VOLUME_EVENT_CORRUPTION) {
-        fprintf(stderr, "%s\n", text);
-        atomic_fetch_add(&c->corruptions, 1);
-    }
+    __atomic_fetch_add(&volume_case->events[event], 1, __ATOMIC_RELAXED);
+    (void)snprintf(volume_case->last_event, sizeof(volume_case->last_event), "%s", text);
 }
 
-static void fill_config(struct volume_case *c)
+static void make_folder(struct volume_case *volume_case)
+{
+    char path[96];
+
+    (void)snprintf(volume_case->folder, sizeof(volume_case->folder), "/tmp/coffer-volume-XXXXXX");
+    assert_non_null(mkdtemp(volume_case->folder));
+    (void)snprintf(path, sizeof(path), "%s/meta", volume_case->folder);
+    assert_int_equal(mkdir(path, 0700), 0);
+    (void)snprintf(volume_case->meta_url, sizeof(volume_case->meta_url), "lmdb:%s/meta",
+                   volume_case->folder);
+    (void)snprintf(path, sizeof(path), "%s/store", volume_case->folder);
+    assert_int_equal(mkdir(path, 0700), 0);
+    (void)snprintf(volume_case->store_url, sizeof(volume_case->store_url), "dir:%s/store",
+                   volume_case->folder);
+}
+
+static void make_key(struct volume_case *volume_case)
 {
     struct secret key = SECRET_INIT;
 
     assert_int_equal(secret_new(&key, FS_KEY_LEN), 0);
-    memset(key.data, 0x5a, FS_KEY_LEN);
-    assert_int_equal(key_set_add(&c->keys, 1, &key), 0);
+    random_bytes(key.data, key.len);
+    assert_int_equal(key_set_add(&volume_case->keys, 1, &key), 0);
     secret_release(&key);
-    c->config = (struct volume_config){ .uuid = { { 0xf5 } },
-                                        .store = c->store,
-                                        .meta_url = c->meta_url,
-                                        .keys = &c->keys,
-                                        .owner = { { 0x0a } },
-                                        .on_event = on_event,
-                                        .event_arg = c };
 }
 
-static void make_folder(struct volume_case *c, char *store_url, size_t size)
+void volume_case_config(struct volume_case *volume_case, struct volume_config *ret)
 {
-    char path[96];
-
-    (void)snprintf(c->folder, sizeof(c->folder), "/tmp/coffer-volume-XXXXXX");
-    assert_non_null(mkdtemp(c->folder));
-    (void)snprintf(path, sizeof(path), "%s/meta", c->folder);
-    assert_int_equal(mkdir(path, 0700), 0);
-    (void)snprintf(path, sizeof(path), "%s/store", c->folder);
-    assert_int_equal(mkdir(path, 0700), 0);
-    (void)snprintf(store_url, size, "dir:%s/store", c->folder);
-    (void)snprintf(c->meta_url, sizeof(c->meta_url), "lmdb:%s/meta", c->folder);
+    *ret = (struct volume_config){
+        .uuid = volume_case->uuid,
+        .store = volume_case->store,
+        .meta_url = volume_case->meta_url,
+        .keys = &volume_case->keys,
+        .owner = volume_case->owner,
+        .capacity = volume_case->capacity,
+        .read_only = volume_case->read_only,
+        .take_over = volume_case->take_over,
+        .on_event = on_event,
+        .event_arg = volume_case,
+    };
 }
 
-static void open_volume(struct volume_case *c)
+static void assert_done(int r, const struct error *err)
 {
+    if (r != 0)
+        print_error("%d: %s\n", r, err->text);
+    assert_int_equal(r, 0);
+}
+
+void volume_case_new_on(struct volume_case *ret, uint32_t block_size, struct object_store *store)
+{
+    struct volume_config config;
     struct error err = { 0 };
-    int r = volume_open(&c->config, &c->volume, &err);
 
+    static bool has_heap;
+    if (!has_heap)
+        assert_done(secret_heap_init(&err), &err);
+    has_heap = true;
+    memset(ret, 0, sizeof(*ret));
+    random_uuid(&ret->uuid);
+    random_uuid(&ret->owner);
+    make_folder(ret);
+    make_key(ret);
+    ret->block_size = block_size != 0 ? block_size : 16384;
+    ret->store = store;
+    if (store == NULL)
+        assert_done(object_store_open(ret->store_url, &ret->store, &err), &err);
+    volume_case_config(ret, &config);
+    assert_done(volume_format(&config, ret->block_size, &err), &err);
+    volume_case_open(ret);
+}
+
+void volume_case_new(struct volume_case *ret, uint32_t block_size)
+{
+    volume_case_new_on(ret, block_size, NULL);
+}
+
+int volume_case_try_open(struct volume_case *volume_case)
+{
+    struct volume_config config;
+    struct error err = { 0 };
+
+    volume_case_config(volume_case, &config);
+    int r = volume_open(&config, &volume_case->volume, &err);
     if (r < 0)
-        fail_msg("volume_open: %s", err.text);
+        (void)snprintf(volume_case->last_event, sizeof(volume_case->last_event), "%s", err.text);
+    return r;
 }
 
-int volume_case_group_setup(void **state)
+void volume_case_open(struct volume_case *volume_case)
 {
-    (void)state;
-    return secret_heap_init(NULL);
-}
-
-int volume_case_setup(void **state)
-{
-    char store_url[96] = "memory:";
-    struct error err = { 0 };
-    struct volume_case *c = calloc(1, sizeof(*c));
-
-    assert_non_null(c);
-    c->kind = *state;
-    (void)snprintf(c->meta_url, sizeof(c->meta_url), "memory:");
-    if (strcmp(c->kind, "disk") == 0)
-        make_folder(c, store_url, sizeof(store_url));
-    assert_int_equal(object_store_open(store_url, &c->store, &err), 0);
-    fill_config(c);
-    int r = volume_format(&c->config, BLOCK_SIZE, &err);
-    if (r < 0)
-        fail_msg("volume_format: %s", err.text);
-    open_volume(c);
-    *state = c;
-    return 0;
-}
-
-int volume_case_teardown(void **state)
-{
-    struct volume_case *c = *state;
-    char command[96];
+    struct volume_config config;
     struct error err = { 0 };
 
-    assert_int_equal(volume_case_faults(c), 0);
-    assert_int_equal(atomic_load(&c->corruptions), 0);
-    if (volume_close(c->volume, &err) < 0)
-        fail_msg("volume_close: %s", err.text);
-    object_store_close(c->store);
-    key_set_release(&c->keys);
-    if (c->folder[0]) {
-        (void)snprintf(command, sizeof(command), "rm -rf '%s'", c->folder);
-        assert_int_equal(system(command), 0);
-    }
-    free(c);
-    return 0;
+    volume_case_config(volume_case, &config);
+    assert_done(volume_open(&config, &volume_case->volume, &err), &err);
 }
 
-void volume_case_reopen(struct volume_case *c, bool read_only)
+void volume_case_close(struct volume_case *volume_case)
 {
     struct error err = { 0 };
 
-    assert_string_equal(c->kind, "disk");
-    if (volume_close(c->volume, &err) < 0)
-        fail_msg("volume_close: %s", err.text);
-    c->config.read_only = read_only;
-    open_volume(c);
+    assert_done(volume_close(volume_case->volume, &err), &err);
+    volume_case->volume = NULL;
+}
+
+void volume_case_reopen(struct volume_case *volume_case)
+{
+    volume_case_close(volume_case);
+    volume_case_open(volume_case);
 }
 
 static void print_fault(const char *text, void *arg)
 {
     (void)arg;
-    fprintf(stderr, "%s\n", text);
+    print_message("# fault: %s\n", text);
 }
 
-uint64_t volume_case_faults(struct volume_case *c)
+uint64_t volume_case_faults(struct volume_case *volume_case, bool read_data)
 {
-    uint64_t faults = 0;
     struct error err = { 0 };
-    int r = volume_check(c->volume, true, print_fault, NULL, &faults, &err);
+    uint64_t faults = 0;
 
-    if (r < 0)
-        fail_msg("volume_check: %s", err.text);
+    assert_done(volume_check(volume_case->volume, read_data, print_fault, NULL, &faults, &err),
+                &err);
     return faults;
 }
 
-uint64_t make(struct volume_case *c, uint64_t parent, const char *name, uint32_t mode)
+void volume_case_check(struct volume_case *volume_case)
 {
-    const struct volume_owner owner = { .uid = 1000, .gid = 1001 };
-    struct volume_attr attr = { .ino = 0 };
+    assert_int_equal(volume_case_faults(volume_case, true), 0);
+}
 
-    assert_int_equal(volume_mknod(c->volume, parent, name, mode, 0, &owner, &attr), 0);
-    assert_true(attr.ino > VOLUME_ROOT);
+void volume_case_end(struct volume_case *volume_case)
+{
+    char command[128];
+
+    if (volume_case->volume != NULL)
+        volume_case_close(volume_case);
+    object_store_close(volume_case->store);
+    key_set_release(&volume_case->keys);
+    (void)snprintf(command, sizeof(command), "rm -rf %s", volume_case->folder);
+    assert_int_equal(system(command), 0);
+}
+
+uint64_t volume_case_file(struct volume_case *volume_case, const char *name)
+{
+    const struct volume_owner owner = { .uid = 0 };
+    struct volume_attr attr;
+
+    assert_int_equal(
+        volume_mknod(volume_case->volume, VOLUME_ROOT, name, S_IFREG | 0644, 0, &owner, &attr), 0);
     return attr.ino;
-}
-
-uint64_t make_file(struct volume_case *c, uint64_t parent, const char *name)
-{
-    return make(c, parent, name, S_IFREG | 0644);
-}
-
-uint64_t make_dir(struct volume_case *c, uint64_t parent, const char *name)
-{
-    return make(c, parent, name, S_IFDIR | 0755);
-}
-
-uint64_t number_of(struct volume_case *c, uint64_t parent, const char *name)
-{
-    struct volume_attr attr = { .ino = 0 };
-    int r = volume_lookup(c->volume, parent, name, &attr);
-
-    if (r == -ENOENT)
-        return 0;
-    assert_int_equal(r, 0);
-    volume_forget(c->volume, attr.ino, 1);
-    return attr.ino;
-}
-
-struct volume_attr attr_of(struct volume_case *c, uint64_t ino)
-{
-    struct volume_attr attr = { .ino = 0 };
-
-    assert_int_equal(volume_getattr(c->volume, ino, &attr), 0);
-    assert_int_equal(attr.ino, ino);
-    return attr;
-}
-
-uint64_t files_in_use(struct volume_case *c)
-{
-    struct volume_statfs have = { .files = 0 };
-
-    assert_int_equal(volume_statfs(c->volume, &have), 0);
-    return have.files;
 }

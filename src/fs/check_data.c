@@ -1,0 +1,141 @@
+/* Extents against inodes, blocks against what lies in the store, objects against the account. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "fs/check_internal.h"
+#include "fs/chunk_scan.h"
+
+typedef unsigned long long ull;
+
+struct data_check {
+    struct check *check;
+    struct run_list blocks;
+    uint8_t *room; /* CHUNK_SIZE, if data is read */
+};
+
+/* An unaligned end of the last chunk is no fault: an extent may end behind size only with
+ * INODE_UNTRIMMED. */
+static void check_bounds(struct check *check, const struct inode_sum *inode, uint32_t chunk,
+                         const struct extents *list)
+{
+    const struct extent *last = &list->items[list->count - 1];
+    uint64_t end = (uint64_t)chunk * CHUNK_SIZE + last->offset + last->len;
+
+    if (end > inode->size && !(inode->flags & INODE_UNTRIMMED))
+        check_fault(check, "Inode %llu has data behind its end, at %llu of %llu.", (ull)inode->ino,
+                    (ull)end, (ull)inode->size);
+}
+
+struct lookup {
+    uint64_t ino;
+    uint32_t chunk;
+    const struct block_run *run;
+    bool is_named;
+};
+
+static int look_again(struct volume_txn *txn, void *arg)
+{
+    CLEANUP(extents_release) struct extents list = EXTENTS_INIT;
+    struct lookup *lookup = arg;
+
+    int r = chunk_get(txn, lookup->ino, lookup->chunk, &list);
+    for (size_t i = 0; i < list.count && r == 0; i++) {
+        struct block_run run = extent_run(&list.items[i]);
+        uint64_t end = run.address + block_run_sealed(&run);
+        uint64_t wanted_end = lookup->run->address + block_run_sealed(lookup->run);
+        if (uuid_equal(&run.segment, &lookup->run->segment) && run.address < wanted_end &&
+            lookup->run->address < end)
+            lookup->is_named = true;
+    }
+    return r;
+}
+
+/* Files change while they are checked: what cannot be read and is no longer named is no fault. */
+static bool is_still_named(struct check *check, uint64_t ino, uint32_t chunk,
+                           const struct block_run *run)
+{
+    struct lookup lookup = { .ino = ino, .chunk = chunk, .run = run };
+
+    return volume_view(check->volume, look_again, &lookup) < 0 || lookup.is_named;
+}
+
+static void read_run(struct data_check *data, uint64_t ino, uint32_t chunk,
+                     const struct block_run *run)
+{
+    struct error why = { 0 };
+    size_t len = (size_t)run->count * run->block_len;
+
+    int r = segments_read(data->check->volume->segments, run, 0, len, data->room, &why);
+    if (r == -ENOENT) /* moved meanwhile */
+        r = segments_read(data->check->volume->segments, run, 0, len, data->room, &why);
+    if (r < 0 && is_still_named(data->check, ino, chunk, run))
+        check_fault(data->check, "Data of inode %llu cannot be read: %s.", (ull)ino, why.text);
+}
+
+static int visit_chunk(uint64_t ino, uint32_t chunk, const struct extents *list, void *arg)
+{
+    struct data_check *data = arg;
+    struct check *check = data->check;
+    struct inode_sum *inode = check_inode(check, ino);
+
+    if (inode == NULL || !S_ISREG(inode->mode)) {
+        check_fault(check, "Extents belong to inode %llu, which is not a regular file.", (ull)ino);
+        return 0;
+    }
+    inode->stored -= extents_bytes(list);
+    if (list->count > 0)
+        check_bounds(check, inode, chunk, list);
+    run_list_clear(&data->blocks);
+    int r = chunk_blocks(list, &data->blocks);
+    if (r < 0)
+        return error_set(check->err, r, "no memory to check extents");
+    for (size_t i = 0; i < data->blocks.count; i++) {
+        const struct block_run *run = &data->blocks.items[i];
+        if (segments_check_run(check->volume->segments, run) < 0)
+            check_fault(check, "Inode %llu names a segment that is not known.", (ull)ino);
+        else if (check->read_data)
+            read_run(data, ino, chunk, run);
+    }
+    return 0;
+}
+
+static void check_sums(struct check *check)
+{
+    for (size_t i = 0; i < check->inode_count; i++)
+        if (check->inodes[i].stored != 0)
+            check_fault(check, "Inode %llu counts %lld bytes more than it has.",
+                        (ull)check->inodes[i].ino, (long long)check->inodes[i].stored);
+}
+
+static void report_object(const char *text, void *arg)
+{
+    check_fault(arg, "%s", text);
+}
+
+int check_data(struct check *check)
+{
+    struct data_check data = { .check = check };
+
+    if (check->read_data && (data.room = malloc(CHUNK_SIZE)) == NULL)
+        return error_set(check->err, -ENOMEM, "no memory to read data");
+    int r = chunk_scan(check->txn, visit_chunk, &data, check->err);
+    run_list_release(&data.blocks);
+    free(data.room);
+    if (r < 0)
+        return r;
+    check_sums(check);
+    return segments_check_objects(check->volume->segments, report_object, check, check->err);
+}
+
+void check_counts(struct check *check)
+{
+    if (check->inode_count != check->expected_files)
+        check_fault(check, "There are %llu inodes, and %llu are counted.", (ull)check->inode_count,
+                    (ull)check->expected_files);
+    if (check->stored != check->expected_stored)
+        check_fault(check, "The inodes hold %llu bytes, and %llu are counted.", (ull)check->stored,
+                    (ull)check->expected_stored);
+}

@@ -1,0 +1,224 @@
+/* Compaction: what is left of segments that are mostly unused is copied, sealed as it is, into new
+ * ones, and the old objects are deleted when that is durable. And the account made anew, which
+ * looks at the same: all runs that any record names.
+ *
+ * A round costs one look at all extents, so it waits until there is enough to win: a part of what
+ * is stored, or of what is left on a disk that fills. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "fs/chunk_scan.h"
+#include "fs/commit.h"
+#include "fs/volume_internal.h"
+
+#define VICTIMS_MAX 16u
+#define GARBAGE_MIN ((uint64_t)128 * 1024 * 1024)
+#define REST_MS ((int64_t)10 * 1000) /* after a round that failed or won nothing */
+
+/* A run in a victim and the file it belongs to. */
+struct survivor {
+    struct block_run run;
+    struct segment_origin origin;
+};
+
+struct round {
+    struct volume *volume;
+    struct survivor *survivors;
+    size_t count;
+    size_t room;
+    struct run_list blocks; /* of one chunk */
+    struct segment_copy *copies;
+    size_t copied;
+    struct error *err;
+};
+
+static int add_survivor(struct round *round, const struct block_run *run,
+                        const struct segment_origin *origin)
+{
+    if (round->count == round->room) {
+        size_t room = round->room == 0 ? 256 : 2 * round->room;
+        struct survivor *survivors = reallocarray(round->survivors, room, sizeof(*survivors));
+        if (survivors == NULL)
+            return error_set(round->err, -ENOMEM, "no memory for a round of compaction");
+        round->survivors = survivors;
+        round->room = room;
+    }
+    round->survivors[round->count++] = (struct survivor){ .run = *run, .origin = *origin };
+    return 0;
+}
+
+/* A record that names what is not there is left alone: check tells about it. */
+static int add_run(struct round *round, struct block_run run, const struct segment_origin *origin)
+{
+    struct block_run part;
+    bool is_victim;
+    int r = 0;
+
+    while (run.count > 0 && r == 0) {
+        if (segments_in_victim(round->volume->segments, &run, &part, &is_victim) < 0)
+            return 0;
+        if (is_victim)
+            r = add_survivor(round, &part, origin);
+    }
+    return r;
+}
+
+static int visit_chunk(uint64_t ino, uint32_t chunk, const struct extents *list, void *arg)
+{
+    struct round *round = arg;
+    const struct segment_origin origin = { .ino = ino, .offset = (uint64_t)chunk * CHUNK_SIZE };
+
+    run_list_clear(&round->blocks);
+    int r = chunk_blocks(list, &round->blocks);
+    if (r < 0)
+        return error_set(round->err, r, "no memory for a round of compaction");
+    for (size_t i = 0; i < round->blocks.count && r == 0; i++)
+        r = add_run(round, round->blocks.items[i], &origin);
+    return r;
+}
+
+/* Victims and what survives in them, as of one moment between two changes. Returns the number of
+ * victims. */
+static int choose(struct round *round)
+{
+    struct volume *volume = round->volume;
+    CLEANUP(meta_abortp) struct meta_txn *view = NULL;
+    struct meta_txn *change = NULL;
+
+    int r = meta_begin(volume->engine, META_FREE, &change, round->err);
+    if (r < 0)
+        return r;
+    unsigned victims = segments_choose_victims(volume->segments, VICTIMS_MAX);
+    if (victims > 0)
+        r = meta_begin(volume->engine, META_READ, &view, round->err);
+    meta_abort(change);
+    if (r < 0 || victims == 0)
+        return r;
+    r = chunk_scan(view, visit_chunk, round, round->err);
+    return r < 0 ? r : (int)victims;
+}
+
+static int copy_all(struct round *round)
+{
+    round->copies = calloc(round->count + 1, sizeof(*round->copies));
+    if (round->copies == NULL)
+        return error_set(round->err, -ENOMEM, "no memory for a round of compaction");
+    for (size_t i = 0; i < round->count; i++) {
+        const struct survivor *survivor = &round->survivors[i];
+        int r = segments_copy(round->volume->segments, &survivor->run, &survivor->origin,
+                              &round->copies[i], round->err);
+        if (r < 0)
+            return r;
+        round->copied++;
+    }
+    return 0;
+}
+
+/* Runs under the write transaction; the counters make sure that there is a group to close. */
+static int apply_moves(struct volume_txn *txn, void *arg)
+{
+    struct round *round = arg;
+    struct record_key key;
+    struct bytes counters;
+
+    state_key(STATE_COUNTERS, &key);
+    int r = txn_get(txn, &key, &counters);
+    if (r == 0)
+        r = txn_put(txn, &key, counters);
+    return r < 0 ? r : segments_moved(txn->volume->segments, round->copies, round->copied);
+}
+
+static int run_round(struct round *round)
+{
+    int victims = choose(round);
+
+    if (victims <= 0)
+        return victims;
+    int r = copy_all(round);
+    if (r == 0)
+        r = volume_change(round->volume, META_FREE, apply_moves, round);
+    for (size_t i = 0; i < round->copied; i++)
+        segments_uncopy(round->volume->segments, &round->copies[i]);
+    return r < 0 ? r : 1;
+}
+
+/* Enough to win that a look at all extents is worth it. */
+static bool is_due(struct volume *volume)
+{
+    struct segments_space space;
+    struct object_store_space disk = { 0 };
+
+    segments_space(volume->segments, &space);
+    uint64_t garbage = space.stored > space.live ? space.stored - space.live : 0;
+    if (garbage > GARBAGE_MIN && garbage > space.stored / 4)
+        return true;
+    if (garbage < SEGMENT_SIZE / 4 || object_store_space(volume->store, &disk, NULL) < 0 ||
+        disk.total == 0)
+        return false;
+    return disk.free < disk.total / 8 && garbage > disk.free / 4;
+}
+
+int volume_compact(struct volume *volume, struct error *err)
+{
+    struct round round = { .volume = volume, .err = err };
+
+    if (clock_monotonic_ms() < volume->compaction_rests_until_ms || !is_due(volume))
+        return 0;
+    mutex_lock(&volume->maintenance);
+    int r = run_round(&round);
+    segments_end_victims(volume->segments);
+    mutex_unlock(&volume->maintenance);
+    free(round.survivors);
+    free(round.copies);
+    run_list_release(&round.blocks);
+    if (r <= 0)
+        volume->compaction_rests_until_ms = clock_monotonic_ms() + REST_MS;
+    return r;
+}
+
+struct recount {
+    struct volume *volume;
+    struct run_list blocks;
+};
+
+static int recount_chunk(uint64_t ino, uint32_t chunk, const struct extents *list, void *arg)
+{
+    struct recount *recount = arg;
+    const struct run_list none = RUN_LIST_INIT;
+
+    (void)ino;
+    (void)chunk;
+    run_list_clear(&recount->blocks);
+    int r = chunk_blocks(list, &recount->blocks);
+    if (r < 0)
+        return r;
+    segments_account(recount->volume->segments, &recount->blocks, &none);
+    segments_settled(recount->volume->segments);
+    return 0;
+}
+
+static int recount_all(struct volume_txn *txn, void *arg)
+{
+    struct recount *recount = arg;
+
+    segments_recount_begin(txn->volume->segments);
+    int r = chunk_scan(txn->meta, recount_chunk, recount, &txn->err);
+    if (r == 0)
+        segments_recount_end(txn->volume->segments);
+    return r;
+}
+
+int volume_recount(struct volume *volume, struct error *err)
+{
+    struct recount recount = { .volume = volume };
+
+    mutex_lock(&volume->maintenance);
+    int r = volume_change(volume, META_FREE, recount_all, &recount);
+    mutex_unlock(&volume->maintenance);
+    run_list_release(&recount.blocks);
+    return r < 0 ? error_set(err, r, "what is in use could not be counted: %s", strerrordesc_np(-r))
+                 : 0;
+}

@@ -1,0 +1,142 @@
+/* The keeper: publishes the superblock, deletes dead objects, sees to it that ids are announced,
+ * makes the account anew after a rescue, compacts. */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "fs/commit.h"
+#include "fs/volume_internal.h"
+
+#define PUBLISH_MS ((int64_t)60 * 1000)
+#define POLL_MS 1000
+
+struct keeper {
+    pthread_t thread;
+    struct mutex lock;
+    pthread_cond_t work;
+    bool is_awake;
+    bool is_stopping;
+    int64_t published_ms;
+};
+
+static void ids_failed(struct volume *volume, const struct error *err)
+{
+    segments_ids_failed(volume->segments, err);
+}
+
+/* The superblock knows the last commit at the latest a minute after it. */
+static void publish(struct volume *volume, struct keeper *keeper)
+{
+    struct error err = { 0 };
+    bool must = segments_announced(volume->segments) > 0;
+    bool is_due =
+        atomic_load(&volume->has_news) && clock_monotonic_ms() - keeper->published_ms > PUBLISH_MS;
+
+    if (!must && !is_due)
+        return;
+    atomic_store(&volume->has_news, false);
+    if (commit_publish(volume, false, &err) < 0) {
+        atomic_store(&volume->has_news, true);
+        ids_failed(volume, &err);
+        return;
+    }
+    keeper->published_ms = clock_monotonic_ms();
+}
+
+static void announce(struct volume *volume)
+{
+    struct segments_space space;
+    struct error err = { 0 };
+
+    segments_space(volume->segments, &space);
+    if (!space.wants_ids && !space.waits_for_ids)
+        return;
+    if (segments_announced(volume->segments) == 0 && commit_group(volume, &err) < 0)
+        ids_failed(volume, &err);
+}
+
+static void work(struct volume *volume, struct keeper *keeper)
+{
+    if (segments_need_recount(volume->segments))
+        (void)volume_recount(volume, NULL);
+    announce(volume);
+    publish(volume, keeper);
+    (void)segments_delete_dead(volume->segments);
+    (void)volume_compact(volume, NULL);
+}
+
+static bool wait_for_work(struct keeper *keeper)
+{
+    mutex_lock(&keeper->lock);
+    int64_t until_ms = clock_monotonic_ms() + POLL_MS;
+    while (!keeper->is_awake && !keeper->is_stopping &&
+           cond_wait_until(&keeper->work, &keeper->lock, until_ms))
+        ;
+    keeper->is_awake = false;
+    bool goes_on = !keeper->is_stopping;
+    mutex_unlock(&keeper->lock);
+    return goes_on;
+}
+
+static void *keeper_main(void *arg)
+{
+    struct volume *volume = arg;
+
+    while (wait_for_work(volume->keeper))
+        work(volume, volume->keeper);
+    return NULL;
+}
+
+int keeper_start(struct volume *volume, struct error *err)
+{
+    struct keeper *keeper = calloc(1, sizeof(*keeper));
+    sigset_t all;
+    sigset_t before;
+
+    if (keeper == NULL)
+        return error_set(err, -ENOMEM, "no memory for the keeper of a volume");
+    keeper->lock = MUTEX_INIT;
+    keeper->work = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+    keeper->published_ms = clock_monotonic_ms();
+    volume->keeper = keeper;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    int r = -pthread_create(&keeper->thread, NULL, keeper_main, volume);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (r < 0) {
+        volume->keeper = NULL;
+        free(keeper);
+        return error_set(err, r, "the keeper of a volume could not be started: %s",
+                         strerrordesc_np(-r));
+    }
+    atomic_store(&volume->has_keeper, true);
+    return 0;
+}
+
+void keeper_wake(struct volume *volume)
+{
+    if (!atomic_load(&volume->has_keeper))
+        return;
+    struct keeper *keeper = volume->keeper;
+    mutex_lock(&keeper->lock);
+    keeper->is_awake = true;
+    (void)pthread_cond_signal(&keeper->work);
+    mutex_unlock(&keeper->lock);
+}
+
+/* The engine's committer may still wake it: the struct is freed with the volume. */
+void keeper_stop(struct volume *volume)
+{
+    struct keeper *keeper = volume->keeper;
+
+    if (keeper == NULL)
+        return;
+    mutex_lock(&keeper->lock);
+    keeper->is_stopping = true;
+    (void)pthread_cond_signal(&keeper->work);
+    mutex_unlock(&keeper->lock);
+    (void)pthread_join(keeper->thread, NULL);
+}

@@ -1,0 +1,464 @@
+/* The current segment: room in it, sealing, and the pieces that stay in memory until they are
+ * durable. */
+#include "fs/segments_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+/* Pieces of ordinary writes come and go at the rate of the data: those of the usual size are kept
+ * for the next one. */
+struct piece *piece_new(struct segments *segments, size_t len)
+{
+    struct piece *piece = NULL;
+
+    if (len > PIECE_ROOM / 4 && len <= PIECE_ROOM) {
+        mutex_lock(&segments->lock);
+        piece = segments->spare_pieces;
+        if (piece != NULL) {
+            segments->spare_pieces = piece->next;
+            segments->spare_count--;
+        }
+        mutex_unlock(&segments->lock);
+        len = PIECE_ROOM;
+    }
+    if (piece == NULL) {
+        piece = calloc(1, sizeof(*piece));
+        if (piece == NULL)
+            return NULL;
+        piece->data = malloc(len);
+        piece->room = len;
+        if (piece->data == NULL) {
+            free(piece);
+            return NULL;
+        }
+    }
+    piece->next = NULL;
+    return piece;
+}
+
+void piece_free(struct segments *segments, struct piece *piece)
+{
+    if (piece == NULL)
+        return;
+    if (piece->room == PIECE_ROOM) {
+        mutex_lock(&segments->lock);
+        if (segments->spare_count < PIECE_SPARES_MAX) {
+            piece->next = segments->spare_pieces;
+            segments->spare_pieces = piece;
+            segments->spare_count++;
+            piece = NULL;
+        }
+        mutex_unlock(&segments->lock);
+    }
+    if (piece != NULL) {
+        free(piece->data);
+        free(piece);
+    }
+}
+
+static bool has_room(const struct segment *segment, uint32_t len)
+{
+    return segment != NULL && !segment->is_full && segment->size + len <= SEGMENT_SIZE;
+}
+
+static int no_id(struct error *err)
+{
+    return error_set(err, -EAGAIN, "no segment id has been announced that could be used");
+}
+
+/* An id that may be used; waits for one to be announced. */
+static int take_id(struct segments *segments, bool may_wait, struct segment **ret,
+                   struct error *err) REQUIRES(segments->lock)
+{
+    uint64_t failures = segments->id_failures;
+
+    while (segments->usable.count == 0) {
+        if (!may_wait)
+            return no_id(err);
+        if (segments->id_failures != failures) {
+            if (err != NULL)
+                *err = segments->id_error;
+            return segments->id_error.code;
+        }
+        cond_wait(&segments->changed, &segments->lock);
+    }
+    *ret = segment_list_pop(&segments->usable);
+    return 0;
+}
+
+static int write_header(struct segments *segments, const struct segment *segment,
+                        struct object_writer *writer, struct error *err)
+{
+    const struct block_identity identity = { .fs = segments->fs,
+                                             .generation = segments->generation,
+                                             .segment = segment->id };
+    uint8_t header[SEGMENT_HEADER_LEN];
+
+    segment_header_encode(&identity, header);
+    return object_writer_write(writer, 0, (struct bytes){ .data = header, .len = sizeof(header) },
+                               err);
+}
+
+/* Without the lock: the object and the cipher of a new segment. */
+static int make_object(struct segments *segments, struct segment *segment,
+                       struct object_writer **ret, struct aead **ret_aead, bool *ret_is_clean,
+                       struct error *err)
+{
+    char name[SEGMENT_NAME_SIZE];
+    struct object_writer *writer = NULL;
+
+    int r = segment_aead_new(&segments->keys, segments->generation, &segment->id, ret_aead);
+    if (r < 0)
+        return error_set(err, r, "no cipher for a new segment: %s", strerrordesc_np(-r));
+    segment_object_name(&segment->id, name);
+    r = object_store_create(segments->store, name, &writer, err);
+    if (r == 0)
+        r = write_header(segments, segment, writer, err);
+    if (r == 0) {
+        *ret = writer;
+        return 0;
+    }
+    object_writer_close(writer);
+    aead_free(*ret_aead);
+    *ret_aead = NULL;
+    /* Nothing was sealed in it: if nothing is left of it, the id is as good as new. */
+    *ret_is_clean = object_store_remove(segments->store, name, NULL) == 0;
+    return r;
+}
+
+void segments_end_segment(struct segments *segments, struct segment *segment)
+{
+    segment->is_full = true;
+    if (segments->current == segment)
+        segments->current = NULL;
+}
+
+/* Makes the next current segment. The lock is given up meanwhile. */
+static int open_next(struct segments *segments, bool may_wait, struct error *err)
+    REQUIRES(segments->lock)
+{
+    struct segment *segment = NULL;
+    struct object_writer *writer = NULL;
+    struct aead *aead = NULL;
+    bool is_clean = true;
+
+    segments->is_opening = true;
+    int r = take_id(segments, may_wait, &segment, err);
+    if (r == 0) {
+        mutex_unlock(&segments->lock);
+        r = make_object(segments, segment, &writer, &aead, &is_clean, err);
+        mutex_lock(&segments->lock);
+    }
+    segments->is_opening = false;
+    (void)pthread_cond_broadcast(&segments->changed);
+    if (segment == NULL)
+        return r;
+    if (r < 0 && is_clean) {
+        segment_list_push(&segments->usable, segment);
+        return r;
+    }
+    segment->generation = segments->generation;
+    segment_changed(segments, segment);
+    if (r < 0) { /* an object of this name may be there */
+        segment->state = SEGMENT_ENDED;
+        segment->is_full = true;
+        return r;
+    }
+    segment->state = SEGMENT_OPEN;
+    segment->writer = writer;
+    segment->aead = aead;
+    segment->size = SEGMENT_HEADER_LEN;
+    segment->pieces_end = &segment->pieces;
+    segments->stored += SEGMENT_HEADER_LEN;
+    if (segments->current != NULL)
+        segments_end_segment(segments, segments->current);
+    segments->current = segment;
+    return 0;
+}
+
+void segment_note_dirty(struct segments *segments, struct segment *segment)
+{
+    if (segment->is_dirty)
+        return;
+    segment->is_dirty = true;
+    segment->next_dirty = segments->dirty;
+    segments->dirty = segment;
+}
+
+/* Another thread makes the next segment. */
+static int wait_for_opening(struct segments *segments, bool may_wait, struct error *err)
+    REQUIRES(segments->lock)
+{
+    uint64_t failures = segments->id_failures;
+
+    if (!may_wait && segments->usable.count == 0)
+        return no_id(err);
+    cond_wait(&segments->changed, &segments->lock);
+    if (segments->id_failures == failures)
+        return 0;
+    if (err != NULL)
+        *err = segments->id_error;
+    return segments->id_error.code;
+}
+
+static void take_room(struct segments *segments, uint32_t len, struct room *ret)
+    REQUIRES(segments->lock)
+{
+    struct segment *segment = segments->current;
+
+    *ret = (struct room){ .segment = segment, .offset = segment->size };
+    segment->size += len;
+    segment->in_flight++;
+    segment->pending++;
+    segments->stored += len;
+    segment_note_dirty(segments, segment);
+}
+
+int segment_reserve(struct segments *segments, uint32_t len, bool may_wait, struct room *ret,
+                    struct error *err)
+{
+    int r = 0;
+
+    mutex_lock(&segments->lock);
+    while (r == 0 && !has_room(segments->current, len)) {
+        if (segments->is_opening) {
+            r = wait_for_opening(segments, may_wait, err);
+            continue;
+        }
+        if (segments->current != NULL) { /* it is completed by the next sync */
+            segment_note_dirty(segments, segments->current);
+            segments_end_segment(segments, segments->current);
+        }
+        r = open_next(segments, may_wait, err);
+    }
+    if (r == 0)
+        take_room(segments, len, ret);
+    mutex_unlock(&segments->lock);
+    return r;
+}
+
+/* Continues the one before it if it is the same file's next data in the next blocks. */
+static bool entry_joins(struct segment_entry *last, const struct segment_entry *entry)
+{
+    if (last->ino != entry->ino || last->block_len != entry->block_len ||
+        last->offset + segment_entry_sealed(last) != entry->offset ||
+        last->file_offset + (uint64_t)last->count * last->block_len != entry->file_offset ||
+        !uuid_equal(&last->identity.segment, &entry->identity.segment) ||
+        last->identity.address + segment_entry_sealed(last) != entry->identity.address)
+        return false;
+    last->count += entry->count;
+    return true;
+}
+
+static int entry_add(struct segment *segment, const struct segment_entry *entry)
+{
+    if (segment->entry_count > 0 && entry_joins(&segment->entries[segment->entry_count - 1], entry))
+        return 0;
+    if (segment->entry_count == segment->entry_room) {
+        uint32_t room = segment->entry_room == 0 ? 64 : 2 * segment->entry_room;
+        struct segment_entry *entries = reallocarray(segment->entries, room, sizeof(*entries));
+        if (entries == NULL)
+            return -ENOMEM;
+        segment->entries = entries;
+        segment->entry_room = room;
+    }
+    segment->entries[segment->entry_count++] = *entry;
+    return 0;
+}
+
+static int keep_piece(struct segments *segments, struct segment *segment, struct piece *piece)
+    REQUIRES(segments->lock)
+{
+    for (unsigned i = 0; i < piece->entry_count; i++)
+        if (entry_add(segment, &piece->entries[i]) < 0)
+            return -ENOMEM;
+    *segment->pieces_end = piece;
+    segment->pieces_end = &piece->next;
+    segments->not_durable += piece->len;
+    segment_note_dirty(segments, segment);
+    return 0;
+}
+
+void segment_unpend(struct segments *segments, struct segment *segment)
+{
+    segment->pending--;
+    if (segment->pending == 0 && segment->live == 0)
+        segment_changed(segments, segment); /* it may be dead */
+}
+
+int segment_write(struct segments *segments, struct segment *segment, struct piece *piece,
+                  struct error *err)
+{
+    int r = object_writer_write(segment->writer, piece->offset,
+                                (struct bytes){ .data = piece->data, .len = piece->len }, err);
+
+    mutex_lock(&segments->lock);
+    if (r == 0 && keep_piece(segments, segment, piece) < 0)
+        r = error_set(err, -ENOMEM, "no memory to write to a segment");
+    /* A full disk may have room again; from any other failure nothing good follows. */
+    if (r < 0 && r != -ENOSPC && r != -EDQUOT)
+        segments_end_segment(segments, segment);
+    segment->in_flight--;
+    if (r < 0)
+        segment_unpend(segments, segment);
+    mutex_unlock(&segments->lock);
+    return r;
+}
+
+void piece_place(struct piece *piece, uint32_t offset)
+{
+    for (unsigned i = 0; i < piece->entry_count; i++)
+        piece->entries[i].offset = piece->entries[i].offset - piece->offset + offset;
+    piece->offset = offset;
+}
+
+/* What an append of len bytes becomes: full blocks, and a shorter one. */
+static size_t plan_runs(size_t len, uint32_t block_len, struct block_run ret[APPEND_RUNS_MAX])
+{
+    size_t full = len / block_len;
+    size_t rest = len % block_len;
+    size_t count = 0;
+
+    if (full > 0)
+        ret[count++] = (struct block_run){ .block_len = block_len, .count = (uint32_t)full };
+    if (rest > 0)
+        ret[count++] = (struct block_run){ .block_len = (uint32_t)rest, .count = 1 };
+    return count;
+}
+
+static int seal_runs(struct segment *segment, const struct block_identity *first,
+                     const struct block_run *runs, size_t count, struct bytes data, uint8_t *to)
+{
+    struct nonce_batch nonces = { 0 };
+    struct block_identity block = *first;
+
+    for (size_t i = 0; i < count; i++)
+        for (uint32_t k = 0; k < runs[i].count; k++) {
+            struct bytes plain = { .data = data.data, .len = runs[i].block_len };
+            int r = block_seal(segment->aead, &block, &nonces, plain, to);
+            if (r < 0)
+                return r;
+            data.data += plain.len;
+            to += plain.len + BLOCK_OVERHEAD;
+            block.address += runs[i].block_len + BLOCK_OVERHEAD;
+        }
+    return 0;
+}
+
+/* Where the runs and the piece that holds them lie. */
+static void place_runs(const struct block_identity *first, const struct segment_origin *origin,
+                       struct block_run *runs, size_t count, struct piece *piece)
+{
+    uint32_t address = first->address;
+    uint64_t file_offset = origin->offset;
+
+    piece->identity = *first;
+    piece->offset = first->address;
+    piece->entry_count = (unsigned)count;
+    for (size_t i = 0; i < count; i++) {
+        runs[i].segment = first->segment;
+        runs[i].address = address;
+        piece->entries[i] = (struct segment_entry){ .offset = address,
+                                                    .count = runs[i].count,
+                                                    .block_len = runs[i].block_len,
+                                                    .ino = origin->ino,
+                                                    .file_offset = file_offset,
+                                                    .identity = *first };
+        piece->entries[i].identity.address = address;
+        address += (uint32_t)block_run_sealed(&runs[i]);
+        file_offset += (uint64_t)runs[i].count * runs[i].block_len;
+    }
+    piece->len = address - first->address;
+}
+
+/* Gives back what segment_reserve() took, and nothing was written to. */
+static void give_up_room(struct segments *segments, struct segment *segment)
+{
+    mutex_lock(&segments->lock);
+    segment->in_flight--;
+    segment_unpend(segments, segment);
+    mutex_unlock(&segments->lock);
+}
+
+/* Who appends pays for what is not durable yet: one thread syncs, and too far on all wait. */
+static int push_back(struct segments *segments, struct error *err)
+{
+    mutex_lock(&segments->lock);
+    uint64_t waiting = segments->not_durable;
+    mutex_unlock(&segments->lock);
+
+    if (waiting < NOT_DURABLE_SYNC)
+        return 0;
+    if (waiting < NOT_DURABLE_MAX)
+        return segments_try_sync(segments); /* a failure is told to who asks for durability */
+    return segments_sync(segments, err);
+}
+
+static int append_piece(struct segments *segments, const struct segment_origin *origin,
+                        struct bytes data, struct block_run *runs, size_t count,
+                        struct piece *piece, struct error *err)
+{
+    uint32_t len = 0;
+    struct room room;
+
+    for (size_t i = 0; i < count; i++)
+        len += (uint32_t)block_run_sealed(&runs[i]);
+    int r = segment_reserve(segments, len, true, &room, err);
+    if (r < 0)
+        return r;
+    const struct block_identity first = { .fs = segments->fs,
+                                          .generation = segments->generation,
+                                          .segment = room.segment->id,
+                                          .address = room.offset };
+    place_runs(&first, origin, runs, count, piece);
+    r = seal_runs(room.segment, &first, runs, count, data, piece->data);
+    if (r == 0)
+        return segment_write(segments, room.segment, piece, err);
+    give_up_room(segments, room.segment);
+    return error_set(err, r, "no memory to seal a block");
+}
+
+int segments_append(struct segments *segments, const struct segment_origin *origin,
+                    struct bytes data, uint32_t block_len, struct block_run ret[APPEND_RUNS_MAX],
+                    size_t *ret_count, struct error *err)
+{
+    size_t count = plan_runs(data.len, block_len, ret);
+    size_t blocks = data.len / block_len + 1;
+
+    int r = push_back(segments, err);
+    if (r < 0)
+        return r;
+    struct piece *piece = piece_new(segments, data.len + blocks * BLOCK_OVERHEAD);
+    if (piece == NULL)
+        return error_set(err, -ENOMEM, "no memory to write to a segment");
+    r = append_piece(segments, origin, data, ret, count, piece, err);
+    if (r < 0)
+        piece_free(segments, piece);
+    else
+        *ret_count = count;
+    return r;
+}
+
+void segments_release(struct segments *segments, const struct block_run *runs, size_t count)
+{
+    if (count == 0)
+        return;
+    mutex_lock(&segments->lock);
+    struct segment *segment = segment_find(segments, &runs[0].segment);
+    if (segment != NULL)
+        segment_unpend(segments, segment);
+    mutex_unlock(&segments->lock);
+}
+
+void segments_end_current(struct segments *segments)
+{
+    mutex_lock(&segments->lock);
+    if (segments->current != NULL) {
+        segment_note_dirty(segments, segments->current);
+        segments_end_segment(segments, segments->current);
+    }
+    mutex_unlock(&segments->lock);
+}

@@ -1,0 +1,182 @@
+/* Objects against the account: the store's side of a check. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "fs/segments_internal.h"
+
+void segments_check_begin(struct segments *segments)
+{
+    mutex_lock(&segments->lock);
+    for (size_t i = 0; i < segments->bucket_count; i++)
+        for (struct segment *s = segments->buckets[i]; s != NULL; s = s->next_in_bucket) {
+            s->check_expected = s->live;
+            s->check_found = 0;
+            s->is_checked = true;
+        }
+    mutex_unlock(&segments->lock);
+}
+
+int segments_check_run(struct segments *segments, const struct block_run *run)
+{
+    uint64_t left = block_run_sealed(run);
+    uint32_t address = run->address;
+    struct place place;
+    int r = 0;
+
+    mutex_lock(&segments->lock);
+    while (left > 0 && r == 0) {
+        r = segment_resolve(segments, &run->segment, address, &place);
+        if (r < 0)
+            break;
+        uint32_t part = left < place.len ? (uint32_t)left : place.len;
+        place.object->check_found += part;
+        address += part;
+        left -= part;
+    }
+    mutex_unlock(&segments->lock);
+    return r;
+}
+
+struct object_check {
+    struct segments *segments;
+    segments_report_fn *report;
+    void *arg;
+};
+
+static void fault(const struct object_check *check, const struct uuid *id, const char *what)
+{
+    char text[UUID_TEXT_SIZE];
+    struct error sentence = { 0 };
+
+    uuid_format(id, text);
+    error_write(&sentence, -EIO, "Segment %s %s.", text, what);
+    check->report(sentence.text, check->arg);
+}
+
+static int visit_object(const char *name, uint64_t size, void *arg)
+    THREAD_CHECK(no_thread_safety_analysis)
+{
+    struct object_check *check = arg;
+    struct uuid id;
+
+    (void)size;
+    if (segment_of_object_name(name, &id) < 0) {
+        check->report("The store holds an object among the segments that is none.", check->arg);
+        return 0;
+    }
+    mutex_lock(&check->segments->lock);
+    bool is_known = segment_find(check->segments, &id) != NULL;
+    mutex_unlock(&check->segments->lock);
+    if (!is_known)
+        fault(check, &id, "is in the store, but the metadata does not know it");
+    return 0;
+}
+
+static int check_header(const struct segments *segments, const struct segment *segment,
+                        struct object *object)
+{
+    const struct block_identity identity = { .fs = segments->fs,
+                                             .generation = segment->generation,
+                                             .segment = segment->id };
+    uint8_t wanted[SEGMENT_HEADER_LEN];
+    uint8_t found[SEGMENT_HEADER_LEN];
+    size_t len = 0;
+
+    segment_header_encode(&identity, wanted);
+    int r = object_read(object, 0, sizeof(found), found, &len, NULL);
+    if (r < 0)
+        return r;
+    return len == sizeof(found) && memcmp(wanted, found, len) == 0 ? 0 : -EBADMSG;
+}
+
+static int check_footer(const struct segments *segments, const struct segment *segment,
+                        struct object *object)
+{
+    const struct block_identity identity = { .fs = segments->fs,
+                                             .generation = segment->generation,
+                                             .segment = segment->id };
+    CLEANUP(free_ptr) struct segment_entry *entries = NULL;
+    CLEANUP(free_ptr) uint8_t *sealed = NULL;
+    CLEANUP(aead_freep) struct aead *aead = NULL;
+    uint8_t tail[SEGMENT_TAIL_LEN];
+    struct segment_tail named;
+    uint32_t count;
+    size_t len = 0;
+
+    if (segment->size < SEGMENT_HEADER_LEN + SEGMENT_TAIL_LEN)
+        return -EBADMSG;
+    uint32_t at = segment->size - SEGMENT_TAIL_LEN;
+    int r = object_read(object, at, sizeof(tail), tail, &len, NULL);
+    const struct bytes tail_bytes = { .data = tail, .len = len };
+    if (r == 0)
+        r = segment_tail_decode(tail_bytes, &named);
+    if (r < 0)
+        return r;
+    if (named.footer_offset + (uint64_t)named.footer_len != at)
+        return -EBADMSG;
+    sealed = malloc(named.footer_len);
+    if (sealed == NULL)
+        return -ENOMEM;
+    r = object_read(object, named.footer_offset, named.footer_len, sealed, &len, NULL);
+    if (r == 0)
+        r = segment_aead_new(&segments->keys, segment->generation, &segment->id, &aead);
+    if (r == 0)
+        r = segment_footer_decode(aead, &identity, (struct bytes){ .data = sealed, .len = len },
+                                  tail_bytes, &entries, &count);
+    return r;
+}
+
+static void check_object(const struct object_check *check, const struct segment *segment)
+{
+    CLEANUP(object_closep) struct object *object = NULL;
+    char name[SEGMENT_NAME_SIZE];
+
+    segment_object_name(&segment->id, name);
+    if (object_store_open_object(check->segments->store, name, &object, NULL) < 0) {
+        fault(check, &segment->id, "is in use, but its object cannot be opened");
+        return;
+    }
+    if (check_header(check->segments, segment, object) < 0)
+        fault(check, &segment->id, "has a header that was altered");
+    if (segment->state == SEGMENT_CLOSED && check_footer(check->segments, segment, object) < 0)
+        fault(check, &segment->id, "has a footer that was altered");
+}
+
+/* What the check needs of each: copied, so that the store is asked without the lock. */
+static int copy_checked(struct segments *segments, struct segment **ret, size_t *ret_count)
+{
+    size_t count = 0;
+
+    mutex_lock(&segments->lock);
+    struct segment *copies = calloc(segments->segment_count + 1, sizeof(*copies));
+    for (size_t i = 0; copies != NULL && i < segments->bucket_count; i++)
+        for (struct segment *s = segments->buckets[i]; s != NULL; s = s->next_in_bucket)
+            if (s->is_checked)
+                copies[count++] = *s;
+    mutex_unlock(&segments->lock);
+    *ret = copies;
+    *ret_count = count;
+    return copies == NULL ? -ENOMEM : 0;
+}
+
+int segments_check_objects(struct segments *segments, segments_report_fn *report, void *arg,
+                           struct error *err)
+{
+    struct object_check check = { .segments = segments, .report = report, .arg = arg };
+    CLEANUP(free_ptr) struct segment *copies = NULL;
+    size_t count = 0;
+
+    bool has_counts = !segments_need_recount(segments);
+    if (copy_checked(segments, &copies, &count) < 0)
+        return error_set(err, -ENOMEM, "no memory to check so many segments");
+    for (size_t i = 0; i < count; i++) {
+        const struct segment *segment = &copies[i];
+        if (has_counts && segment->check_expected != segment->check_found)
+            fault(&check, &segment->id, "has another amount of data in use than is counted");
+        if (segment->live > 0 && segment->check_found > 0)
+            check_object(&check, segment);
+    }
+    return object_store_list(segments->store, SEGMENT_PREFIX, visit_object, &check, err);
+}

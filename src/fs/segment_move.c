@@ -1,0 +1,207 @@
+/* Ciphertext copied as it is from objects that are mostly unused: the store's side of compaction.
+ *
+ *   segments_choose_victims()
+ *   the caller finds every run that a record names, and keeps those in segments_in_victim()
+ *   segments_copy() of each, then, under a write transaction, segments_moved() of all
+ *   segments_end_victims()
+ *
+ * What is freed meanwhile is remembered, so that the account of what was moved is right. */
+#include "fs/segments_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+
+/* Mostly dead: less than half of it in use. */
+static bool is_worth_it(const struct segment *segment)
+{
+    bool is_ended = segment->state == SEGMENT_CLOSED || segment->state == SEGMENT_ENDED;
+
+    return is_ended && segment->writer == NULL && !segment->is_dirty && segment->pending == 0 &&
+           segment->live > 0 && segment->live < segment->size / 2;
+}
+
+unsigned segments_choose_victims(struct segments *segments, unsigned max)
+{
+    unsigned count = 0;
+
+    mutex_lock(&segments->lock);
+    for (size_t i = 0; i < segments->bucket_count && !segments->needs_recount; i++)
+        for (struct segment *s = segments->buckets[i]; s != NULL && count < max;
+             s = s->next_in_bucket) {
+            s->is_victim = is_worth_it(s);
+            count += s->is_victim;
+        }
+    segments->has_victims = count > 0;
+    run_list_clear(&segments->freed_of_victims);
+    mutex_unlock(&segments->lock);
+    return count;
+}
+
+void segments_end_victims(struct segments *segments)
+{
+    mutex_lock(&segments->lock);
+    for (size_t i = 0; i < segments->bucket_count; i++)
+        for (struct segment *s = segments->buckets[i]; s != NULL; s = s->next_in_bucket)
+            s->is_victim = false;
+    segments->has_victims = false;
+    run_list_release(&segments->freed_of_victims);
+    mutex_unlock(&segments->lock);
+}
+
+/* How much of it, from its start, lies together; and whether in a victim. Whole blocks. */
+static uint32_t part_together(const struct block_run *run, const struct place *place)
+{
+    uint64_t step = (uint64_t)run->block_len + BLOCK_OVERHEAD;
+    uint64_t blocks = place->len / step;
+
+    return blocks < run->count ? (uint32_t)blocks : run->count;
+}
+
+int segments_in_victim(struct segments *segments, struct block_run *run, struct block_run *ret,
+                       bool *ret_is_victim)
+{
+    struct place place;
+
+    mutex_lock(&segments->lock);
+    int r = segment_resolve(segments, &run->segment, run->address, &place);
+    bool is_victim = r == 0 && place.object->is_victim;
+    mutex_unlock(&segments->lock);
+    if (r < 0)
+        return r;
+    uint32_t blocks = part_together(run, &place);
+    if (blocks == 0)
+        return -EBADMSG;
+    *ret = *run;
+    ret->count = blocks;
+    *ret_is_victim = is_victim;
+    run->count -= blocks;
+    run->address += (uint32_t)block_run_sealed(ret);
+    return 0;
+}
+
+static int read_sealed(struct segments *segments, const struct block_run *run, struct piece *piece,
+                       struct error *err)
+{
+    struct source source;
+    size_t got = 0;
+
+    int r = source_get(segments, &run->segment, run->address, &source, err);
+    if (r < 0)
+        return r;
+    piece->identity = source.place.identity;
+    piece->offset = source.place.offset;
+    piece->len = (uint32_t)block_run_sealed(run);
+    r = object_read(source.place.object->object, piece->offset, piece->len, piece->data, &got, err);
+    if (r == 0 && got < piece->len)
+        r = error_set(err, -EBADMSG, "an object is too short");
+    source_put(segments, &source);
+    return r;
+}
+
+int segments_copy(struct segments *segments, const struct block_run *run,
+                  const struct segment_origin *origin, struct segment_copy *ret, struct error *err)
+{
+    struct piece *piece = piece_new(segments, (size_t)block_run_sealed(run));
+    struct room room;
+
+    if (piece == NULL)
+        return error_set(err, -ENOMEM, "no memory to move blocks");
+    int r = read_sealed(segments, run, piece, err);
+    if (r == 0)
+        r = segment_reserve(segments, piece->len, true, &room, err);
+    if (r < 0) {
+        piece_free(segments, piece);
+        return r;
+    }
+    piece->entries[0] = (struct segment_entry){ .offset = piece->offset,
+                                                .count = run->count,
+                                                .block_len = run->block_len,
+                                                .ino = origin->ino,
+                                                .file_offset = origin->offset,
+                                                .identity = piece->identity };
+    piece->entry_count = 1;
+    piece_place(piece, room.offset);
+    *ret = (struct segment_copy){
+        .run = *run, .identity = piece->identity, .object = room.segment->id, .offset = room.offset
+    };
+    r = segment_write(segments, room.segment, piece, err);
+    if (r < 0)
+        piece_free(segments, piece);
+    return r;
+}
+
+void segments_uncopy(struct segments *segments, const struct segment_copy *copy)
+{
+    const struct block_run there = { .segment = copy->object, .count = 1 };
+
+    segments_release(segments, &there, 1);
+}
+
+/* Bytes of the copied range that were freed since the victims were chosen. */
+static uint32_t freed_of(const struct segments *segments, const struct segment_copy *copy)
+    REQUIRES(segments->lock)
+{
+    uint64_t first = copy->run.address;
+    uint64_t end = first + block_run_sealed(&copy->run);
+    uint64_t freed = 0;
+
+    for (size_t i = 0; i < segments->freed_of_victims.count; i++) {
+        const struct block_run *run = &segments->freed_of_victims.items[i];
+        uint64_t run_end = run->address + block_run_sealed(run);
+        uint64_t from = run->address > first ? run->address : first;
+        uint64_t to = run_end < end ? run_end : end;
+        if (uuid_equal(&run->segment, &copy->run.segment) && from < to)
+            freed += to - from;
+    }
+    return (uint32_t)freed;
+}
+
+static int move_one(struct segments *segments, const struct segment_copy *copy)
+    REQUIRES(segments->lock)
+{
+    struct segment *object = segment_find(segments, &copy->object);
+    uint32_t len = (uint32_t)block_run_sealed(&copy->run);
+    uint32_t live = len - freed_of(segments, copy);
+    struct place place;
+
+    if (object == NULL)
+        return -ENOENT;
+    int r = segment_resolve(segments, &copy->run.segment, copy->run.address, &place);
+    if (r < 0 || live == 0)
+        return r == -ENOENT ? 0 : r;
+    /* The address space is that of the run's segment; the seal's identity may be another's. */
+    return segment_relocate(segments, &copy->run.segment, copy->run.address, &copy->identity, len,
+                            live, object, copy->offset);
+}
+
+/* What is left of ranges that lie in a victim is not used by anybody. */
+static void vacate(struct segments *segments) REQUIRES(segments->lock)
+{
+    for (size_t i = 0; i < segments->bucket_count; i++)
+        for (struct segment *s = segments->buckets[i]; s != NULL; s = s->next_in_bucket) {
+            if (s->is_victim && s->live != 0)
+                segments->needs_recount = true;
+            for (size_t k = 0; k < s->moved_count; k++)
+                if (s->moved[k].object->is_victim && s->moved[k].object->live == 0) {
+                    s->moved[k].live = 0;
+                    segment_changed(segments, s);
+                }
+        }
+}
+
+int segments_moved(struct segments *segments, const struct segment_copy *copies, size_t count)
+{
+    int r = 0;
+
+    mutex_lock(&segments->lock);
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = move_one(segments, &copies[i]);
+    if (r == 0)
+        vacate(segments);
+    else
+        segments->needs_recount = true; /* some are moved, and some are not */
+    mutex_unlock(&segments->lock);
+    return r;
+}

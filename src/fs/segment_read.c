@@ -1,0 +1,262 @@
+/* Reads and verifies blocks. The objects and ciphers of the segments that were read last stay
+ * open; who uses one holds it. */
+#include "fs/segments_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+static void list_remove(struct segments *segments, struct segment *segment) REQUIRES(segments->lock)
+{
+    struct segment **from_newer =
+        segment->newer ? &segment->newer->older : &segments->newest_reader;
+    struct segment **from_older =
+        segment->older ? &segment->older->newer : &segments->oldest_reader;
+
+    *from_newer = segment->older;
+    *from_older = segment->newer;
+    segment->newer = NULL;
+    segment->older = NULL;
+    segments->reader_count--;
+}
+
+static void list_add(struct segments *segments, struct segment *segment) REQUIRES(segments->lock)
+{
+    segment->older = segments->newest_reader;
+    segment->newer = NULL;
+    if (segments->newest_reader != NULL)
+        segments->newest_reader->newer = segment;
+    else
+        segments->oldest_reader = segment;
+    segments->newest_reader = segment;
+    segments->reader_count++;
+}
+
+static bool is_listed(const struct segments *segments, const struct segment *segment)
+    REQUIRES(segments->lock)
+{
+    return segment->newer != NULL || segments->newest_reader == segment;
+}
+
+void segment_close_reader(struct segments *segments, struct segment *segment)
+{
+    if (is_listed(segments, segment))
+        list_remove(segments, segment);
+    object_close(TAKE(segment->object));
+    if (segment->writer == NULL) /* which seals with it */
+        aead_free(TAKE(segment->aead));
+}
+
+static void close_oldest(struct segments *segments) REQUIRES(segments->lock)
+{
+    struct segment *segment = segments->oldest_reader;
+
+    while (segments->reader_count > READERS_MAX && segment != NULL) {
+        struct segment *newer = segment->newer;
+        if (segment->readers == 0)
+            segment_close_reader(segments, segment);
+        segment = newer;
+    }
+}
+
+static int open_object(struct segments *segments, const struct segment *segment,
+                       struct object **ret, struct error *err)
+{
+    char name[SEGMENT_NAME_SIZE];
+
+    segment_object_name(&segment->id, name);
+    return object_store_open_object(segments->store, name, ret, err);
+}
+
+/* Without the lock: what is missing. Two threads may do so at once; the second one's is closed. */
+static int open_missing(struct segments *segments, struct segment *segment, bool with_aead,
+                        bool with_object, struct error *err)
+{
+    CLEANUP(object_closep) struct object *object = NULL;
+    CLEANUP(aead_freep) struct aead *aead = NULL;
+    int r = 0;
+
+    if (with_aead)
+        r = segment_aead_new(&segments->keys, segment->generation, &segment->id, &aead);
+    if (r < 0)
+        return error_set(err, r, "no cipher for generation %u of the key", segment->generation);
+    if (with_object)
+        r = open_object(segments, segment, &object, err);
+    mutex_lock(&segments->lock);
+    if (r == 0 && segment->aead == NULL)
+        segment->aead = TAKE(aead);
+    if (r == 0 && segment->object == NULL)
+        segment->object = TAKE(object);
+    mutex_unlock(&segments->lock);
+    return r;
+}
+
+/* Held: it is neither closed nor dropped until segment_reader_put(). */
+static int hold(struct segments *segments, struct segment *segment, bool with_object,
+                struct error *err)
+{
+    mutex_lock(&segments->lock);
+    bool needs_aead = segment->aead == NULL;
+    bool needs_object = with_object && segment->object == NULL;
+    mutex_unlock(&segments->lock);
+    int r = 0;
+    if (needs_aead || needs_object)
+        r = open_missing(segments, segment, needs_aead, needs_object, err);
+    if (r < 0)
+        segment_reader_put(segments, segment);
+    return r;
+}
+
+void segment_reader_take(struct segments *segments, struct segment *segment)
+{
+    if (is_listed(segments, segment)) {
+        if (segments->newest_reader != segment) {
+            list_remove(segments, segment);
+            list_add(segments, segment);
+        }
+    } else {
+        list_add(segments, segment);
+    }
+    segment->readers++;
+    close_oldest(segments);
+}
+
+void segment_reader_put(struct segments *segments, struct segment *segment)
+{
+    mutex_lock(&segments->lock);
+    segment->readers--;
+    if (segment->readers == 0 && segment->is_gone) {
+        segment_free(segments, segment);
+    } else if (segment->readers == 0 && segment->is_deleted) {
+        segment_close_reader(segments, segment);
+    }
+    mutex_unlock(&segments->lock);
+}
+
+void source_put(struct segments *segments, struct source *source)
+{
+    segment_reader_put(segments, source->place.object);
+    segment_reader_put(segments, source->sealed_by);
+}
+
+int source_get(struct segments *segments, const struct uuid *id, uint32_t address,
+               struct source *ret, struct error *err)
+{
+    mutex_lock(&segments->lock);
+    int r = segment_resolve(segments, id, address, &ret->place);
+    if (r == 0) {
+        ret->sealed_by = segment_find(segments, &ret->place.identity.segment);
+        r = ret->sealed_by == NULL ? -ENOENT : 0;
+    }
+    if (r == 0) {
+        segment_reader_take(segments, ret->place.object);
+        segment_reader_take(segments, ret->sealed_by);
+    }
+    mutex_unlock(&segments->lock);
+    if (r < 0)
+        return error_set(err, r, "no segment of that id is known");
+    r = hold(segments, ret->place.object, true, err);
+    if (r < 0) {
+        segment_reader_put(segments, ret->sealed_by);
+        return r;
+    }
+    r = hold(segments, ret->sealed_by, false, err);
+    if (r < 0)
+        segment_reader_put(segments, ret->place.object);
+    return r;
+}
+
+static int altered(const struct place *place, const char *what, struct error *err)
+{
+    char id[UUID_TEXT_SIZE];
+
+    uuid_format(&place->object->id, id);
+    return error_set(err, -EBADMSG, "the block at byte %u of segment %s %s", place->offset, id,
+                     what);
+}
+
+/* Of count blocks that lie together: from skip on, len bytes. sealed has room for all. */
+static int read_blocks(const struct source *source, uint32_t block_len, uint32_t count,
+                       uint32_t skip, size_t len, uint8_t *sealed, uint8_t *to, struct error *err)
+{
+    uint32_t step = block_len + BLOCK_OVERHEAD;
+    struct place at = source->place;
+    size_t got = 0;
+
+    int r = object_read(source->place.object->object, at.offset, (size_t)count * step, sealed, &got,
+                        err);
+    if (r < 0)
+        return r;
+    for (uint32_t i = 0; i < count; i++, at.offset += step, at.identity.address += step) {
+        size_t shown = block_len - skip < len ? block_len - skip : len;
+        bool is_whole = shown == block_len;
+        struct bytes block = { .data = sealed + (size_t)i * step, .len = step };
+        if (got < (size_t)(i + 1) * step)
+            return altered(&at, "is not there: the object is too short", err);
+        /* Part of a block is opened in place: plain text is shorter than sealed. */
+        uint8_t *plain = is_whole ? to : sealed + (size_t)i * step + AEAD_NONCE_LEN;
+        r = block_open(source->sealed_by->aead, &at.identity, block, plain);
+        if (r < 0)
+            return r == -EBADMSG ? altered(&at, "was altered", err)
+                                 : error_set(err, r, "no memory to open a block");
+        if (!is_whole)
+            memcpy(to, plain + skip, shown);
+        to += shown;
+        len -= shown;
+        skip = 0;
+    }
+    return 0;
+}
+
+/* As many blocks as lie together and fit. */
+static int read_part(struct segments *segments, const struct block_run *run, uint32_t index,
+                     uint32_t skip, size_t len, struct piece *scratch, uint8_t *to, size_t *ret_len,
+                     struct error *err)
+{
+    size_t step = (size_t)run->block_len + BLOCK_OVERHEAD;
+    size_t wanted = ((size_t)skip + len + run->block_len - 1) / run->block_len;
+    struct source source;
+
+    int r =
+        source_get(segments, &run->segment, run->address + (uint32_t)(index * step), &source, err);
+    if (r < 0)
+        return r;
+    size_t fit = scratch->room / step;
+    size_t together = source.place.len / step;
+    size_t count = wanted < fit ? wanted : fit;
+    count = count < together ? count : together;
+    size_t part = count * run->block_len - skip;
+    part = part < len ? part : len;
+    r = count == 0 ? altered(&source.place, "is cut in two by its location", err)
+                   : read_blocks(&source, run->block_len, (uint32_t)count, skip, part,
+                                 scratch->data, to, err);
+    source_put(segments, &source);
+    *ret_len = part;
+    return r;
+}
+
+int segments_read(struct segments *segments, const struct block_run *run, uint64_t skip, size_t len,
+                  uint8_t *to, struct error *err)
+{
+    size_t blocks = (size_t)((skip % run->block_len + len + run->block_len - 1) / run->block_len);
+    size_t sealed = blocks * ((size_t)run->block_len + BLOCK_OVERHEAD);
+    int r = 0;
+
+    if (skip + len > (uint64_t)run->count * run->block_len)
+        return error_set(err, -EINVAL, "a read behind the end of its blocks");
+    struct piece *scratch = piece_new(segments, sealed < PIECE_ROOM ? sealed : PIECE_ROOM);
+    if (scratch == NULL)
+        return error_set(err, -ENOMEM, "no memory to read blocks");
+    while (len > 0 && r == 0) {
+        size_t part = 0;
+        r = read_part(segments, run, (uint32_t)(skip / run->block_len),
+                      (uint32_t)(skip % run->block_len), len, scratch, to, &part, err);
+        skip += part;
+        to += part;
+        len -= part;
+    }
+    piece_free(segments, scratch);
+    return r;
+}

@@ -1,0 +1,340 @@
+/* Makes what was appended durable: syncs, completes full segments with their footer, and brings
+ * what a failed sync may have lost into another object.
+ *
+ * After a failed sync the kernel may have dropped the data and will report nothing again, so the
+ * object is believed only up to what an earlier sync answered for. The pieces are still in
+ * memory. They are written to the current segment as they are, and LOCATION records say so; those
+ * go into the very group that waits for this sync (segments_group_record()). */
+#include "fs/segments_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/cleanup.h"
+
+#define RESCUES_MAX 3u /* in one sync; what is left then waits for the next */
+
+void pieces_free(struct segments *segments, struct piece *pieces)
+{
+    while (pieces != NULL) {
+        struct piece *next = pieces->next;
+        piece_free(segments, pieces);
+        pieces = next;
+    }
+}
+
+/* Footer and tail behind the blocks. A segment without them is as good, but for rescue. */
+static int write_footer(struct segments *segments, struct segment *segment, struct error *err)
+{
+    const struct block_identity identity = { .fs = segments->fs,
+                                             .generation = segment->generation,
+                                             .segment = segment->id };
+    struct buf footer = BUF_INIT;
+
+    int r = segment_footer_encode(segment->aead, &identity, segment->size, segment->entries,
+                                  segment->entry_count, &footer);
+    if (r < 0)
+        return error_set(err, r, "no memory for the footer of a segment");
+    r = object_writer_write(segment->writer, segment->size, buf_bytes(&footer), err);
+    if (r == 0) {
+        mutex_lock(&segments->lock);
+        segment->size += (uint32_t)footer.len;
+        segments->stored += footer.len;
+        mutex_unlock(&segments->lock);
+    }
+    buf_release(&footer);
+    return r;
+}
+
+/* Nothing is written to it any more, nor will be. */
+static bool is_complete(struct segments *segments, const struct segment *segment)
+{
+    mutex_lock(&segments->lock);
+    bool is = segment->is_full && segment->in_flight == 0;
+    mutex_unlock(&segments->lock);
+    return is;
+}
+
+static void close_writer(struct segments *segments, struct segment *segment,
+                         enum segment_state state) REQUIRES(segments->lock)
+{
+    object_writer_close(TAKE(segment->writer));
+    free(TAKE(segment->entries));
+    segment->entry_count = 0;
+    segment->entry_room = 0;
+    segment->state = state;
+    segment_changed(segments, segment);
+}
+
+static struct piece *take_pieces(struct segments *segments, struct segment *segment,
+                                 uint64_t *ret_len)
+{
+    mutex_lock(&segments->lock);
+    struct piece *pieces = TAKE(segment->pieces);
+    segment->pieces_end = &segment->pieces;
+    mutex_unlock(&segments->lock);
+    *ret_len = 0;
+    for (const struct piece *piece = pieces; piece != NULL; piece = piece->next)
+        *ret_len += piece->len;
+    return pieces;
+}
+
+/* In front of those that came since. */
+static void give_pieces_back(struct segment *segment, struct piece *pieces)
+{
+    struct piece **end = &pieces;
+
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = segment->pieces;
+    if (segment->pieces == NULL)
+        segment->pieces_end = end;
+    segment->pieces = pieces;
+    if (pieces == NULL)
+        segment->pieces_end = &segment->pieces;
+}
+
+/* One object. What is taken from pieces is durable after 0; later appends have pieces of their
+ * own. */
+static int sync_object(struct segments *segments, struct segment *segment, bool *ret_is_closed,
+                       struct error *err)
+{
+    *ret_is_closed = false;
+    if (segment->has_failed || segment->writer == NULL)
+        return segment->has_failed ? -EIO : 0;
+    if (!is_complete(segments, segment))
+        return object_writer_sync(segment->writer, err);
+    bool has_footer = write_footer(segments, segment, NULL) == 0;
+    int r = has_footer ? object_writer_seal(segment->writer, err)
+                       : object_writer_sync(segment->writer, err);
+    if (r == 0) {
+        mutex_lock(&segments->lock);
+        close_writer(segments, segment, has_footer ? SEGMENT_CLOSED : SEGMENT_ENDED);
+        mutex_unlock(&segments->lock);
+        *ret_is_closed = true;
+    }
+    return r;
+}
+
+static int extra_add(struct segments *segments, const struct extra_record *extra)
+{
+    if (segments->extra_count == segments->extra_room) {
+        size_t room = segments->extra_room == 0 ? 16 : 2 * segments->extra_room;
+        struct extra_record *extras = reallocarray(segments->extras, room, sizeof(*extras));
+        if (extras == NULL)
+            return -ENOMEM;
+        segments->extras = extras;
+        segments->extra_room = room;
+    }
+    segments->extras[segments->extra_count++] = *extra;
+    return 0;
+}
+
+/* The records of one rescued piece: where it lies now, that this object is in use, and that
+ * counts of before this moment are not to be relied on. */
+static int note_rescue(struct segments *segments, const struct piece *piece, struct segment *object)
+    REQUIRES(segments->lock)
+{
+    const struct location_record location = { .len = piece->len,
+                                              .live = piece->len,
+                                              .object = object->id,
+                                              .offset = piece->offset,
+                                              .identity = piece->identity };
+    const struct usage_record usage = { .state = SEGMENT_OPEN,
+                                        .generation = object->generation,
+                                        .size = object->size,
+                                        .live = object->live };
+    struct extra_record extras[3] = { 0 };
+
+    location_key(&piece->identity.segment, piece->identity.address, &extras[0].key);
+    (void)location_encode(&location, extras[0].value, &extras[0].len);
+    usage_key(&object->id, &extras[1].key);
+    (void)usage_encode(&usage, extras[1].value, &extras[1].len);
+    state_key(STATE_RECOUNT, &extras[2].key);
+    for (size_t i = 0; i < 3; i++)
+        if (extra_add(segments, &extras[i]) < 0)
+            return -ENOMEM;
+    segments->needs_recount = true;
+    segments->recount_noted = true;
+    return segment_relocate(segments, &piece->identity.segment, piece->identity.address,
+                            &piece->identity, piece->len, piece->len, object, piece->offset);
+}
+
+/* Into the current segment: the piece is that one's then. */
+static int rescue_piece(struct segments *segments, struct piece *piece, struct error *err)
+{
+    uint32_t before = piece->offset;
+    struct room room;
+
+    int r = segment_reserve(segments, piece->len, false, &room, err);
+    if (r < 0)
+        return r;
+    piece_place(piece, room.offset);
+    piece->next = NULL;
+    r = segment_write(segments, room.segment, piece, err);
+    if (r < 0) {
+        piece_place(piece, before);
+        return r;
+    }
+    mutex_lock(&segments->lock);
+    r = note_rescue(segments, piece, room.segment);
+    segment_unpend(segments, room.segment);
+    mutex_unlock(&segments->lock);
+    return r < 0 ? error_set(err, r, "no memory to write data again") : 0;
+}
+
+static void tell_trouble(struct segments *segments, const struct segment *segment,
+                         const struct error *why)
+{
+    char id[UUID_TEXT_SIZE];
+    struct error text = { 0 };
+
+    if (segments->on_trouble == NULL)
+        return;
+    uuid_format(&segment->id, id);
+    error_write(&text, why->code,
+                "The store could not make segment %s durable (%s); what it holds since is being "
+                "written again, into another one.",
+                id, why->text);
+    segments->on_trouble(text.text, segments->trouble_arg);
+}
+
+/* Its pieces, one after the other; what could not be written stays with it. */
+static int rescue(struct segments *segments, struct segment *segment, struct piece *pieces,
+                  bool *ret_moved, struct error *err)
+{
+    int r = 0;
+
+    while (pieces != NULL && r == 0) {
+        struct piece *piece = pieces;
+        pieces = piece->next;
+        mutex_lock(&segments->lock);
+        segments->not_durable -= piece->len;
+        mutex_unlock(&segments->lock);
+        r = rescue_piece(segments, piece, err);
+        if (r == 0) {
+            *ret_moved = true;
+            continue;
+        }
+        mutex_lock(&segments->lock);
+        segments->not_durable += piece->len;
+        mutex_unlock(&segments->lock);
+        piece->next = pieces;
+        pieces = piece;
+    }
+    mutex_lock(&segments->lock);
+    give_pieces_back(segment, pieces);
+    if (segment->pieces == NULL && segment->in_flight == 0)
+        close_writer(segments, segment, SEGMENT_ENDED);
+    else
+        segment_note_dirty(segments, segment);
+    mutex_unlock(&segments->lock);
+    return r;
+}
+
+static void mark_failed(struct segments *segments, struct segment *segment, const struct error *why)
+{
+    mutex_lock(&segments->lock);
+    bool is_news = !segment->has_failed;
+    segment->has_failed = true;
+    segments_end_segment(segments, segment);
+    mutex_unlock(&segments->lock);
+    if (is_news)
+        tell_trouble(segments, segment, why);
+}
+
+static void synced(struct segments *segments, struct segment *segment, struct piece *pieces,
+                   uint64_t len, bool is_closed)
+{
+    mutex_lock(&segments->lock);
+    segments->not_durable -= len;
+    if (!is_closed && segment->is_full)
+        segment_note_dirty(segments, segment); /* until it is complete */
+    mutex_unlock(&segments->lock);
+    pieces_free(segments, pieces);
+}
+
+static int sync_segment(struct segments *segments, struct segment *segment, bool *ret_moved,
+                        struct error *err)
+{
+    struct error why = { 0 };
+    bool is_closed;
+    uint64_t len;
+    struct piece *pieces = take_pieces(segments, segment, &len);
+
+    int r = sync_object(segments, segment, &is_closed, &why);
+    if (r == 0) {
+        synced(segments, segment, pieces, len, is_closed);
+        return 0;
+    }
+    mark_failed(segments, segment, &why);
+    return rescue(segments, segment, pieces, ret_moved, err);
+}
+
+/* All that is dirty now, out of the list: others put segments there meanwhile. */
+static int take_dirty(struct segments *segments, struct segment ***ret, size_t *ret_count)
+{
+    size_t count = 0;
+
+    mutex_lock(&segments->lock);
+    for (const struct segment *s = segments->dirty; s != NULL; s = s->next_dirty)
+        count++;
+    struct segment **taken = calloc(count + 1, sizeof(struct segment *));
+    if (taken != NULL) {
+        struct segment *next = TAKE(segments->dirty);
+        for (size_t i = 0; next != NULL; next = next->next_dirty) {
+            taken[i++] = next;
+            next->is_dirty = false;
+        }
+    }
+    mutex_unlock(&segments->lock);
+    *ret = taken;
+    *ret_count = count;
+    return taken == NULL ? -ENOMEM : 0;
+}
+
+static int sync_round(struct segments *segments, bool *ret_moved, struct error *err)
+{
+    CLEANUP(free_ptr) struct segment **dirty = NULL;
+    size_t count = 0;
+    int result = 0;
+
+    if (take_dirty(segments, &dirty, &count) < 0)
+        return error_set(err, -ENOMEM, "no memory to make segments durable");
+    for (size_t i = 0; i < count; i++) {
+        int r = sync_segment(segments, dirty[i], ret_moved, result == 0 ? err : NULL);
+        if (result == 0)
+            result = r;
+    }
+    return result;
+}
+
+int segments_sync_locked(struct segments *segments, struct error *err)
+{
+    int r = 0;
+
+    for (unsigned i = 0; i <= RESCUES_MAX; i++) {
+        bool moved = false;
+        r = sync_round(segments, &moved, err);
+        if (!moved)
+            return r;
+    }
+    return r < 0 ? r : error_set(err, -EIO, "the store fails to make anything durable");
+}
+
+int segments_sync(struct segments *segments, struct error *err)
+{
+    mutex_lock(&segments->sync_lock);
+    int r = segments_sync_locked(segments, err);
+    mutex_unlock(&segments->sync_lock);
+    return r;
+}
+
+int segments_try_sync(struct segments *segments) THREAD_CHECK(no_thread_safety_analysis)
+{
+    if (pthread_mutex_trylock(&segments->sync_lock.native) != 0)
+        return 0;
+    int r = segments_sync_locked(segments, NULL);
+    mutex_unlock(&segments->sync_lock);
+    return r == -ENOMEM ? r : 0;
+}

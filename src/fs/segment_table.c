@@ -1,0 +1,384 @@
+/* Which segments there are, where their ranges lie, and how much of each object is in use. */
+#include "fs/segments_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+
+#define BUCKETS_MIN 256u
+
+static size_t bucket_of(const struct segments *segments, const struct uuid *id)
+{
+    uint64_t hash;
+
+    memcpy(&hash, id->bytes, sizeof(hash)); /* ids are random */
+    return (size_t)hash & (segments->bucket_count - 1);
+}
+
+void segment_list_push(struct segment_list *list, struct segment *segment)
+{
+    segment->next_listed = NULL;
+    if (list->first == NULL)
+        list->end = &list->first;
+    *list->end = segment;
+    list->end = &segment->next_listed;
+    list->count++;
+}
+
+struct segment *segment_list_pop(struct segment_list *list)
+{
+    struct segment *first = list->first;
+
+    if (first == NULL)
+        return NULL;
+    list->first = first->next_listed;
+    list->count--;
+    first->next_listed = NULL;
+    return first;
+}
+
+struct segment *segment_find(struct segments *segments, const struct uuid *id)
+{
+    if (segments->bucket_count == 0)
+        return NULL;
+    struct segment *found = segments->buckets[bucket_of(segments, id)];
+    while (found != NULL && !uuid_equal(&found->id, id))
+        found = found->next_in_bucket;
+    return found;
+}
+
+static int grow_buckets(struct segments *segments) REQUIRES(segments->lock)
+{
+    size_t count = segments->bucket_count == 0 ? BUCKETS_MIN : 2 * segments->bucket_count;
+    struct segment **old = segments->buckets;
+    size_t old_count = segments->bucket_count;
+    struct segment **buckets = calloc(count, sizeof(struct segment *));
+
+    if (buckets == NULL)
+        return -ENOMEM;
+    segments->buckets = buckets;
+    segments->bucket_count = count;
+    for (size_t i = 0; i < old_count; i++) {
+        struct segment *segment = old[i];
+        while (segment != NULL) {
+            struct segment *next = segment->next_in_bucket;
+            size_t bucket = bucket_of(segments, &segment->id);
+            segment->next_in_bucket = buckets[bucket];
+            buckets[bucket] = segment;
+            segment = next;
+        }
+    }
+    free(old);
+    return 0;
+}
+
+struct segment *segment_add(struct segments *segments, const struct uuid *id)
+{
+    if (segments->segment_count >= segments->bucket_count && grow_buckets(segments) < 0)
+        return NULL;
+    struct segment *segment = calloc(1, sizeof(*segment));
+    if (segment == NULL)
+        return NULL;
+    segment->id = *id;
+    size_t bucket = bucket_of(segments, id);
+    segment->next_in_bucket = segments->buckets[bucket];
+    segments->buckets[bucket] = segment;
+    segments->segment_count++;
+    return segment;
+}
+
+void segment_free(struct segments *segments, struct segment *segment)
+{
+    object_writer_close(TAKE(segment->writer));
+    segment_close_reader(segments, segment);
+    while (segment->pieces != NULL) {
+        struct piece *piece = segment->pieces;
+        segment->pieces = piece->next;
+        free(piece->data);
+        free(piece);
+    }
+    free(segment->moved);
+    free(segment->entries);
+    free(segment);
+}
+
+void segment_drop(struct segments *segments, struct segment *segment)
+{
+    struct segment **link = &segments->buckets[bucket_of(segments, &segment->id)];
+
+    while (*link != segment)
+        link = &(*link)->next_in_bucket;
+    *link = segment->next_in_bucket;
+    segments->segment_count--;
+    segment->is_gone = true;
+    if (segment->readers == 0)
+        segment_free(segments, segment);
+}
+
+void segment_changed(struct segments *segments, struct segment *segment)
+{
+    if (segment->is_changed)
+        return;
+    segment->is_changed = true;
+    segment_list_push(&segments->changed_list, segment);
+}
+
+/* The first location that ends behind address. */
+static size_t location_find(const struct segment *segment, uint32_t address)
+{
+    size_t low = 0;
+    size_t high = segment->moved_count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        const struct location *location = &segment->moved[middle];
+        if (location->first + location->len <= address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+int segment_resolve(struct segments *segments, const struct uuid *id, uint32_t address,
+                    struct place *ret)
+{
+    struct segment *segment = segment_find(segments, id);
+
+    if (segment == NULL)
+        return -ENOENT;
+    size_t index = location_find(segment, address);
+    const struct location *next = index < segment->moved_count ? &segment->moved[index] : NULL;
+    if (next != NULL && next->first <= address) {
+        uint32_t inside = address - next->first;
+        *ret = (struct place){ .object = next->object,
+                               .offset = next->offset + inside,
+                               .len = next->len - inside,
+                               .identity = next->identity };
+        ret->identity.address += inside;
+        return 0;
+    }
+    *ret = (struct place){ .object = segment,
+                           .offset = address,
+                           .len = next == NULL ? UINT32_MAX : next->first - address,
+                           .identity = { .fs = segments->fs,
+                                         .generation = segment->generation,
+                                         .segment = *id,
+                                         .address = address } };
+    return 0;
+}
+
+static int location_insert(struct segment *segment, size_t index, const struct location *location)
+{
+    if (segment->moved_count == segment->moved_room) {
+        size_t room = segment->moved_room == 0 ? 8 : 2 * segment->moved_room;
+        struct location *moved = reallocarray(segment->moved, room, sizeof(*moved));
+        if (moved == NULL)
+            return -ENOMEM;
+        segment->moved = moved;
+        segment->moved_room = room;
+    }
+    memmove(&segment->moved[index + 1], &segment->moved[index],
+            (segment->moved_count - index) * sizeof(*location));
+    segment->moved[index] = *location;
+    segment->moved_count++;
+    return 0;
+}
+
+void segments_drop_dead_location(struct segments *segments, struct segment *segment, size_t index)
+{
+    (void)segments;
+    memmove(&segment->moved[index], &segment->moved[index + 1],
+            (segment->moved_count - index - 1) * sizeof(struct location));
+    segment->moved_count--;
+}
+
+/* A location that the range cuts becomes two, so that afterwards each is inside or outside. Its
+ * account goes to the left one: what is moved brings its own along, and an error in between is
+ * mended by segment_relocate(). */
+static int location_split(struct segment *segment, uint32_t address)
+{
+    size_t index = location_find(segment, address);
+
+    if (index == segment->moved_count || segment->moved[index].first >= address)
+        return 0;
+    struct location *left = &segment->moved[index];
+    struct location right = *left;
+    uint32_t inside = address - left->first;
+    right.first += inside;
+    right.len -= inside;
+    right.offset += inside;
+    right.identity.address += inside;
+    right.live = left->live > inside ? left->live - inside : 0;
+    right.is_changed = true;
+    int r = location_insert(segment, index + 1, &right);
+    if (r < 0)
+        return r;
+    left = &segment->moved[index];
+    left->len = inside;
+    left->live -= right.live;
+    left->is_changed = true;
+    return 0;
+}
+
+static void account_bytes(struct segments *segments, struct segment *object, int64_t bytes)
+    REQUIRES(segments->lock)
+{
+    object->live += (uint64_t)bytes;
+    segments->live += (uint64_t)bytes;
+    segment_changed(segments, object);
+}
+
+int segment_add_location(struct segment *segment, const struct location *location)
+{
+    size_t index = location_find(segment, location->first);
+
+    if (index < segment->moved_count &&
+        segment->moved[index].first < location->first + location->len)
+        return -EBADMSG; /* they overlap */
+    return location_insert(segment, index, location);
+}
+
+int segment_relocate(struct segments *segments, const struct uuid *id, uint32_t address,
+                     const struct block_identity *identity, uint32_t len, uint32_t live,
+                     struct segment *object, uint32_t offset)
+{
+    struct segment *segment = segment_find(segments, id);
+    const struct location location = { .first = address,
+                                       .len = len,
+                                       .live = live,
+                                       .offset = offset,
+                                       .object = object,
+                                       .identity = *identity,
+                                       .is_changed = true };
+    struct place before;
+
+    if (segment == NULL || segment_resolve(segments, id, address, &before) < 0)
+        return -ENOENT;
+    int r = location_split(segment, address);
+    if (r == 0)
+        r = location_split(segment, address + len);
+    if (r < 0)
+        return r;
+    size_t index = location_find(segment, address);
+    if (index < segment->moved_count && segment->moved[index].first == address) {
+        segment->moved[index] = location;
+    } else {
+        r = location_insert(segment, index, &location);
+        if (r < 0)
+            return r;
+    }
+    account_bytes(segments, before.object, -(int64_t)live);
+    account_bytes(segments, object, live);
+    segment_changed(segments, segment);
+    return 0;
+}
+
+/* One contiguous part of a run, or as much of it as lies together. */
+static uint32_t account_part(struct segments *segments, struct segment *segment, uint32_t address,
+                             uint32_t len, int sign) REQUIRES(segments->lock)
+{
+    size_t index = location_find(segment, address);
+    struct location *next = index < segment->moved_count ? &segment->moved[index] : NULL;
+
+    if (next != NULL && next->first <= address) {
+        uint32_t room = next->len - (address - next->first);
+        uint32_t part = len < room ? len : room;
+        next->live += (uint32_t)sign * part;
+        next->is_changed = true;
+        segment_changed(segments, segment);
+        account_bytes(segments, next->object, sign * (int64_t)part);
+        return part;
+    }
+    uint32_t room = next == NULL ? UINT32_MAX : next->first - address;
+    uint32_t part = len < room ? len : room;
+    account_bytes(segments, segment, sign * (int64_t)part);
+    return part;
+}
+
+static void account_run(struct segments *segments, const struct block_run *run, int sign)
+    REQUIRES(segments->lock)
+{
+    struct segment *segment = segment_find(segments, &run->segment);
+    uint32_t address = run->address;
+    uint32_t left = (uint32_t)block_run_sealed(run);
+
+    if (segment == NULL) { /* a record names what is not there: check tells about it */
+        segments->needs_recount = true;
+        return;
+    }
+    if (sign < 0 && segments->has_victims && run_list_add(&segments->freed_of_victims, run) < 0)
+        segments->needs_recount = true;
+    while (left > 0) {
+        uint32_t part = account_part(segments, segment, address, left, sign);
+        address += part;
+        left -= part;
+    }
+}
+
+void segments_account(struct segments *segments, const struct run_list *made_live,
+                      const struct run_list *freed)
+{
+    mutex_lock(&segments->lock);
+    segments->unsettled++;
+    for (size_t i = 0; i < made_live->count; i++)
+        account_run(segments, &made_live->items[i], 1);
+    for (size_t i = 0; i < freed->count; i++)
+        account_run(segments, &freed->items[i], -1);
+    mutex_unlock(&segments->lock);
+}
+
+void segments_settled(struct segments *segments)
+{
+    mutex_lock(&segments->lock);
+    segments->unsettled--;
+    mutex_unlock(&segments->lock);
+}
+
+void segments_recount_begin(struct segments *segments)
+{
+    mutex_lock(&segments->lock);
+    for (size_t i = 0; i < segments->bucket_count; i++)
+        for (struct segment *s = segments->buckets[i]; s != NULL; s = s->next_in_bucket) {
+            s->live = 0;
+            for (size_t k = 0; k < s->moved_count; k++) {
+                s->moved[k].live = 0;
+                s->moved[k].is_changed = true;
+            }
+            segment_changed(segments, s);
+        }
+    segments->live = 0;
+    mutex_unlock(&segments->lock);
+}
+
+void segments_recount_end(struct segments *segments)
+{
+    mutex_lock(&segments->lock);
+    segments->needs_recount = false;
+    mutex_unlock(&segments->lock);
+}
+
+bool segments_need_recount(struct segments *segments)
+{
+    mutex_lock(&segments->lock);
+    bool needs = segments->needs_recount;
+    mutex_unlock(&segments->lock);
+    return needs;
+}
+
+void segments_space(struct segments *segments, struct segments_space *ret)
+{
+    mutex_lock(&segments->lock);
+    unsigned ids = segments->usable.count + segments->announced.count;
+    *ret = (struct segments_space){
+        .live = segments->live,
+        .stored = segments->stored,
+        .not_durable = segments->not_durable,
+        .usable_ids = segments->usable.count,
+        .wants_ids = ids < IDS_LOW / 2 && segments->announcing.count == 0,
+        .waits_for_ids = segments->usable.count == 0 && segments->is_opening,
+    };
+    mutex_unlock(&segments->lock);
+}

@@ -1,0 +1,183 @@
+#include "fs/segments.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "fs/segments_internal.h"
+
+int segments_new(const struct segments_config *config, struct segments **ret, struct error *err)
+{
+    struct segments *segments = calloc(1, sizeof(*segments));
+
+    if (segments == NULL)
+        return error_set(err, -ENOMEM, "no memory for the table of segments");
+    segments->store = config->store;
+    segments->fs = config->fs;
+    segments->generation = key_set_newest(config->keys);
+    segments->on_trouble = config->on_trouble;
+    segments->trouble_arg = config->trouble_arg;
+    segments->sync_lock = MUTEX_INIT;
+    segments->lock = MUTEX_INIT;
+    segments->changed = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+    int r = key_set_copy(&segments->keys, config->keys);
+    if (r < 0) {
+        free(segments);
+        return error_set(err, r, "no memory for the keys of the segments");
+    }
+    *ret = segments;
+    return 0;
+}
+
+void segments_free(struct segments *segments) THREAD_CHECK(no_thread_safety_analysis)
+{
+    if (segments == NULL)
+        return;
+    for (size_t i = 0; i < segments->bucket_count; i++)
+        while (segments->buckets[i] != NULL) {
+            struct segment *segment = segments->buckets[i];
+            segments->buckets[i] = segment->next_in_bucket;
+            segment_free(segments, segment);
+        }
+    free(segments->buckets);
+    while (segments->spare_pieces != NULL) {
+        struct piece *piece = segments->spare_pieces;
+        segments->spare_pieces = piece->next;
+        free(piece->data);
+        free(piece);
+    }
+    free(segments->extras);
+    run_list_release(&segments->freed_of_victims);
+    key_set_release(&segments->keys);
+    free(segments);
+}
+
+struct load {
+    struct segments *segments;
+    struct error *err;
+};
+
+static int unreadable(struct load *load, const char *what, int r)
+{
+    return error_set(load->err, r, "a %s record of the metadata cannot be understood: %s", what,
+                     strerrordesc_np(-r));
+}
+
+/* An id of an earlier run: never used again. Its object, if there is one, holds nothing that was
+ * committed. */
+static int load_announced(struct segments *segments, struct segment *segment, struct error *err)
+    REQUIRES(segments->lock)
+{
+    char name[SEGMENT_NAME_SIZE];
+    uint64_t size;
+
+    segment_object_name(&segment->id, name);
+    int r = object_store_stat(segments->store, name, &size, err);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    if (r == -ENOENT)
+        segment->is_deleted = true;
+    segment->state = SEGMENT_ENDED;
+    segment->size = r == 0 ? (uint32_t)size : 0;
+    segment_changed(segments, segment);
+    return 0;
+}
+
+static int load_usage(struct segments *segments, const struct uuid *id,
+                      const struct usage_record *usage, struct error *err) REQUIRES(segments->lock)
+{
+    struct segment *segment = segment_add(segments, id);
+
+    if (segment == NULL)
+        return error_set(err, -ENOMEM, "no memory for the table of segments");
+    segment->state = usage->state;
+    segment->generation = usage->generation;
+    segment->size = usage->size;
+    segment->live = usage->live;
+    segment->is_full = true;
+    segments->stored += usage->size;
+    segments->live += usage->live;
+    if (usage->state == SEGMENT_OPEN)
+        segment->state = SEGMENT_ENDED; /* by the end of the run that had it open */
+    if (usage->state == SEGMENT_DEAD)
+        segment_list_push(&segments->dead, segment);
+    else if (segment->state == SEGMENT_ENDED && segment->live == 0)
+        segment_changed(segments, segment);
+    return usage->state == SEGMENT_ANNOUNCED ? load_announced(segments, segment, err) : 0;
+}
+
+static int visit_usage(struct bytes key, struct bytes value, void *arg)
+    THREAD_CHECK(no_thread_safety_analysis)
+{
+    struct load *load = arg;
+    struct usage_record usage;
+    struct uuid id;
+
+    int r = record_key_segment(key, RECORD_USAGE, &id, NULL);
+    if (r == 0)
+        r = usage_decode(value, &usage);
+    if (r < 0)
+        return unreadable(load, "USAGE", r);
+    return load_usage(load->segments, &id, &usage, load->err);
+}
+
+/* A range whose object has no usage record is left where it was written: reading it fails if it
+ * is not there, and check tells about it. */
+static int visit_location(struct bytes key, struct bytes value, void *arg)
+    THREAD_CHECK(no_thread_safety_analysis)
+{
+    struct load *load = arg;
+    struct location_record record;
+    struct uuid id;
+    uint32_t first;
+
+    int r = record_key_segment(key, RECORD_LOCATION, &id, &first);
+    if (r == 0)
+        r = location_decode(value, &record);
+    if (r < 0)
+        return unreadable(load, "LOCATION", r);
+    struct segment *segment = segment_find(load->segments, &id);
+    struct segment *object = segment_find(load->segments, &record.object);
+    if (segment == NULL || object == NULL) {
+        load->segments->needs_recount = true;
+        return 0;
+    }
+    const struct location location = { .first = first,
+                                       .len = record.len,
+                                       .live = record.live,
+                                       .offset = record.offset,
+                                       .object = object,
+                                       .identity = record.identity };
+    r = segment_add_location(segment, &location);
+    return r < 0 ? unreadable(load, "LOCATION", r) : 0;
+}
+
+static int scan_kind(struct meta_txn *txn, enum record_kind kind, meta_visit_fn *visit,
+                     struct load *load)
+{
+    struct record_key first;
+    struct record_key end;
+
+    kind_range(kind, &first, &end);
+    return meta_scan(txn, record_key_bytes(&first), record_key_bytes(&end), visit, load, load->err);
+}
+
+int segments_load(struct segments *segments, struct meta_txn *txn, struct error *err)
+{
+    struct load load = { .segments = segments, .err = err };
+    struct record_key key;
+    struct bytes value;
+
+    mutex_lock(&segments->lock);
+    int r = scan_kind(txn, RECORD_USAGE, visit_usage, &load);
+    if (r == 0)
+        r = scan_kind(txn, RECORD_LOCATION, visit_location, &load);
+    state_key(STATE_RECOUNT, &key);
+    if (r == 0)
+        r = meta_get(txn, record_key_bytes(&key), &value, err);
+    segments->recount_noted = r == 0;
+    segments->needs_recount = segments->needs_recount || r == 0;
+    mutex_unlock(&segments->lock);
+    return r == -ENOENT ? 0 : r;
+}

@@ -1,0 +1,247 @@
+/* segments_internal.h - what the files behind segments.h share.
+ *
+ *   segment_table.c   which segments there are, where ranges lie, what is in use; no store
+ *   segment_groups.c  the account on its way into metadata records; announced ids; dead objects
+ *   segment_append.c  the current segment, sealing, pieces in memory
+ *   segment_sync.c    durability, footers, rescue after a failed sync
+ *   segment_read.c    reading and verifying
+ *   segment_move.c    ciphertext copied as it is, for compaction and rescue
+ *
+ * Locks, in this order: sync_lock (one thread makes things durable), lock (short; never across a
+ * store's call). The engine's write transaction may be held around lock, never the other way.
+ */
+#pragma once
+
+#include <pthread.h>
+
+#include "base/thread.h"
+#include "fs/segment_format.h"
+#include "fs/segments.h"
+
+/* Sealed bytes that wait for a sync: from the first on, who appends also syncs; at the second,
+ * all wait. */
+#define NOT_DURABLE_SYNC ((uint64_t)24 * 1024 * 1024)
+#define NOT_DURABLE_MAX ((uint64_t)48 * 1024 * 1024)
+
+/* Ids known to be announced: new ones are drawn when there are fewer than the first. */
+#define IDS_LOW 32u
+#define IDS_FULL 64u
+
+#define READERS_MAX 256u /* open objects and ciphers */
+
+/* Sealed blocks in memory: as long as they are not durable. */
+struct piece {
+    struct piece *next;
+    struct block_identity identity; /* of its first block */
+    uint32_t offset;                /* in the object */
+    uint32_t len;
+    struct segment_entry entries[APPEND_RUNS_MAX]; /* what it holds */
+    unsigned entry_count;
+    size_t room;
+    uint8_t *data;
+};
+
+/* A range of a segment's addresses that lies in another object. */
+struct location {
+    uint32_t first;
+    uint32_t len;
+    uint32_t live;
+    uint32_t offset;
+    struct segment *object;
+    struct block_identity identity;
+    bool is_changed;
+};
+
+/* An id, and the object of that name. */
+struct segment {
+    struct uuid id;
+    struct segment *next_in_bucket;
+    struct segment *next_listed; /* of changed, ids, dead: see each */
+
+    enum segment_state state;
+    uint32_t generation;
+    uint32_t size;          /* what its object holds */
+    uint64_t live;          /* sealed bytes in its object in use */
+    uint32_t pending;       /* appends that were not released yet */
+    bool is_changed;        /* is in the list of changed */
+    bool is_victim;         /* is being compacted */
+    bool is_deleted;        /* its object is gone */
+    bool is_gone;           /* the id is forgotten; freed by its last reader */
+    struct location *moved; /* ascending */
+    size_t moved_count;
+    size_t moved_room;
+
+    uint64_t check_expected; /* live when a check began */
+    uint64_t check_found;
+    bool is_checked;
+
+    /* While it is written. */
+    struct object_writer *writer;
+    uint32_t in_flight; /* writes that have not returned */
+    bool is_full;       /* nothing is appended any more */
+    bool has_failed;    /* its writer is only good for close */
+    bool is_dirty;      /* is in the list of dirty */
+    struct segment *next_dirty;
+    struct piece *pieces;
+    struct piece **pieces_end;
+    struct segment_entry *entries;
+    uint32_t entry_count;
+    uint32_t entry_room;
+
+    /* While it is read. */
+    struct object *object;
+    struct aead *aead;
+    unsigned readers;
+    struct segment *newer; /* in the list of those that are open for reading */
+    struct segment *older;
+};
+
+/* A list through next_listed. */
+struct segment_list {
+    struct segment *first;
+    struct segment **end;
+    unsigned count;
+};
+
+/* A record of the group that is being written, from after it was closed. */
+struct extra_record {
+    struct record_key key;
+    uint8_t value[LOCATION_VALUE_LEN];
+    size_t len;
+};
+
+struct segments {
+    struct object_store *store;
+    struct uuid fs;
+    struct key_set keys;
+    uint32_t generation;             /* of new segments */
+    segments_trouble_fn *on_trouble; /* may be NULL */
+    void *trouble_arg;
+
+    struct mutex sync_lock;
+
+    struct mutex lock;      /* guards all below */
+    pthread_cond_t changed; /* ids, the current segment, room to append */
+
+    struct segment **buckets;
+    size_t bucket_count;
+    size_t segment_count;
+    uint64_t stored; /* sum of size over objects that are there */
+    uint64_t live;
+    uint64_t not_durable; /* bytes of all pieces */
+    unsigned unsettled;   /* transactions that are accounted for and may still fail */
+    bool needs_recount;   /* the account is not to be relied on */
+    bool recount_noted;   /* and the stored metadata says so */
+
+    struct segment_list changed_list; /* its usage or locations are to be written */
+    struct segment_list announcing;   /* ids in the group that collects, or is being written */
+    struct segment_list announced;    /* durable, but the superblock does not know */
+    struct segment_list usable;
+    uint64_t id_failures;
+    struct error id_error; /* of the last failure */
+
+    struct segment_list dying; /* dead in the group that is being written */
+    struct segment_list dead;  /* its object may be deleted */
+
+    struct segment *current;
+    bool is_opening; /* a thread makes the next one */
+    struct segment *dirty;
+
+    struct extra_record *extras;
+    size_t extra_count;
+    size_t extra_sent; /* of these are in the group that is being written */
+    size_t extra_room;
+
+    struct run_list freed_of_victims; /* while any is_victim */
+    bool has_victims;
+
+    struct segment *newest_reader;
+    struct segment *oldest_reader;
+    unsigned reader_count;
+
+    struct piece *spare_pieces; /* of PIECE_ROOM */
+    unsigned spare_count;
+};
+
+#define PIECE_ROOM ((size_t)CHUNK_SIZE + 65536u)
+#define PIECE_SPARES_MAX 24u
+
+/* segment_table.c */
+struct segment *segment_find(struct segments *segments, const struct uuid *id)
+    REQUIRES(segments->lock);
+struct segment *segment_add(struct segments *segments, const struct uuid *id)
+    REQUIRES(segments->lock); /* NULL: -ENOMEM */
+void segment_drop(struct segments *segments, struct segment *segment) REQUIRES(segments->lock);
+void segment_free(struct segments *segments, struct segment *segment) REQUIRES(segments->lock);
+int segment_add_location(struct segment *segment, const struct location *location);
+void segment_changed(struct segments *segments, struct segment *segment) REQUIRES(segments->lock);
+void segment_list_push(struct segment_list *list, struct segment *segment);
+struct segment *segment_list_pop(struct segment_list *list);
+
+/* Where the address of a segment lies. */
+struct place {
+    struct segment *object;
+    uint32_t offset;
+    uint32_t len; /* this far on, everything lies together; UINT32_MAX: to the end */
+    struct block_identity identity;
+};
+
+/* -ENOENT: no such segment. */
+int segment_resolve(struct segments *segments, const struct uuid *id, uint32_t address,
+                    struct place *ret) REQUIRES(segments->lock);
+
+/* The len bytes from address on lie in object at offset from now on; all of them lay in one place
+ * before. live of them are in use. identity is that of the first block. */
+int segment_relocate(struct segments *segments, const struct uuid *id, uint32_t address,
+                     const struct block_identity *identity, uint32_t len, uint32_t live,
+                     struct segment *object, uint32_t offset) REQUIRES(segments->lock);
+void segments_drop_dead_location(struct segments *segments, struct segment *segment, size_t index)
+    REQUIRES(segments->lock);
+
+/* segment_append.c */
+struct room {
+    struct segment *segment;
+    uint32_t offset;
+};
+
+/* Takes len bytes of the current segment, or of a new one; in_flight and pending count it. Who
+ * makes things durable must not wait for an announced id, which may be waiting for him: -EAGAIN. */
+int segment_reserve(struct segments *segments, uint32_t len, bool may_wait, struct room *ret,
+                    struct error *err);
+/* Writes the piece, and keeps it if that went well; else it stays the caller's. Ends what
+ * segment_reserve() began, but for pending after a success. */
+int segment_write(struct segments *segments, struct segment *segment, struct piece *piece,
+                  struct error *err);
+/* The piece, as it is, at a new place: where its entries lie changes, not its identity. */
+void piece_place(struct piece *piece, uint32_t offset);
+void segment_note_dirty(struct segments *segments, struct segment *segment)
+    REQUIRES(segments->lock);
+struct piece *piece_new(struct segments *segments, size_t len);
+void piece_free(struct segments *segments, struct piece *piece);
+/* Nothing more is appended to it. */
+void segments_end_segment(struct segments *segments, struct segment *segment)
+    REQUIRES(segments->lock);
+void segment_unpend(struct segments *segments, struct segment *segment) REQUIRES(segments->lock);
+
+/* segment_sync.c */
+void pieces_free(struct segments *segments, struct piece *pieces);
+int segments_sync_locked(struct segments *segments, struct error *err)
+    REQUIRES(segments->sync_lock);
+
+/* segment_read.c */
+void segment_close_reader(struct segments *segments, struct segment *segment)
+    REQUIRES(segments->lock);
+/* Held: neither closed nor freed until given back. */
+void segment_reader_take(struct segments *segments, struct segment *segment)
+    REQUIRES(segments->lock);
+void segment_reader_put(struct segments *segments, struct segment *segment);
+
+/* Where an address lies now, with what reading it takes. */
+struct source {
+    struct place place;
+    struct segment *sealed_by; /* whose cipher */
+};
+
+int source_get(struct segments *segments, const struct uuid *id, uint32_t address,
+               struct source *ret, struct error *err);
+void source_put(struct segments *segments, struct source *source);

@@ -1,0 +1,128 @@
+/* How every operation runs: in one transaction of the metadata engine, repeated if another writer
+ * won, with the account of blocks and inodes brought along. */
+#include "fs/volume_internal.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+void volume_report(struct volume *volume, enum volume_event event, const char *format, ...)
+{
+    char text[600];
+    va_list args;
+
+    if (volume->on_event == NULL)
+        return;
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    volume->on_event(event, text, volume->event_arg);
+}
+
+int volume_result(struct volume *volume, int r, uint64_t ino, const struct error *err)
+{
+    if (r != -EBADMSG && r != -EPROTONOSUPPORT)
+        return r == -ENOKEY ? -EIO : r;
+    if (ino != 0)
+        volume_report(volume, VOLUME_EVENT_CORRUPTION, "Inode %llu: %s.", (unsigned long long)ino,
+                      err != NULL && err->code != 0 ? err->text : "a record was altered");
+    else
+        volume_report(volume, VOLUME_EVENT_CORRUPTION, "The metadata: %s.",
+                      err != NULL && err->code != 0 ? err->text : "a record was altered");
+    return -EIO;
+}
+
+int volume_reserve(struct volume *volume, uint64_t bytes, uint64_t inodes)
+{
+    uint64_t capacity = atomic_load(&volume->capacity);
+    uint64_t need = bytes + inodes * INODE_COST;
+    uint64_t used = volume_used(volume);
+
+    if (capacity == 0)
+        return 0;
+    return used > capacity || need > capacity - used ? -ENOSPC : 0;
+}
+
+uint64_t volume_used(struct volume *volume)
+{
+    return atomic_load(&volume->stored) + atomic_load(&volume->files) * INODE_COST;
+}
+
+static void apply_counters(struct volume_txn *txn, int sign)
+{
+    struct volume *volume = txn->volume;
+
+    if (txn->files == 0 && txn->stored == 0)
+        return;
+    atomic_fetch_add(&volume->files, (uint64_t)(sign * txn->files));
+    atomic_fetch_add(&volume->stored, (uint64_t)(sign * txn->stored));
+    atomic_store(&volume->counters_changed, true);
+}
+
+/* The account changes while the engine still holds other writers back, so that a group is closed
+ * with counts that fit its records. A commit that fails takes it back; until then nothing is
+ * given up for dead (segments_settled()). */
+static int commit(struct volume_txn *txn)
+{
+    struct volume *volume = txn->volume;
+    struct meta_txn *meta = txn->meta;
+
+    segments_account(volume->segments, &txn->made_live, &txn->freed);
+    apply_counters(txn, 1);
+    txn->meta = NULL;
+    int r = meta_commit(meta, &txn->err);
+    if (r < 0) {
+        segments_account(volume->segments, &txn->freed, &txn->made_live);
+        apply_counters(txn, -1);
+        segments_settled(volume->segments);
+    }
+    segments_settled(volume->segments);
+    return r;
+}
+
+static int run_once(struct volume_txn *txn, enum meta_access access, volume_txn_fn *fn, void *arg)
+{
+    run_list_clear(&txn->made_live);
+    run_list_clear(&txn->freed);
+    txn->files = 0;
+    txn->stored = 0;
+    txn->err = (struct error){ 0 };
+    int r = meta_begin(txn->volume->engine, access, &txn->meta, &txn->err);
+    if (r < 0)
+        return r;
+    r = fn(txn, arg);
+    if (r >= 0 && access != META_READ) {
+        int committed = commit(txn);
+        return committed < 0 ? committed : r;
+    }
+    meta_abort(txn->meta);
+    txn->meta = NULL;
+    return r;
+}
+
+static int run(struct volume *volume, enum meta_access access, volume_txn_fn *fn, void *arg)
+{
+    struct volume_txn txn = { .volume = volume, .now_ns = clock_wall_ns() };
+    int r;
+
+    do {
+        r = run_once(&txn, access, fn, arg);
+    } while (r == -EAGAIN);
+    r = volume_result(volume, r, 0, &txn.err);
+    run_list_release(&txn.made_live);
+    run_list_release(&txn.freed);
+    return r;
+}
+
+int volume_change(struct volume *volume, enum meta_access access, volume_txn_fn *fn, void *arg)
+{
+    return volume->is_read_only ? -EROFS : run(volume, access, fn, arg);
+}
+
+int volume_view(struct volume *volume, volume_txn_fn *fn, void *arg)
+{
+    return run(volume, META_READ, fn, arg);
+}
