@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -156,16 +157,22 @@ static void the_size_belongs_to_regular_files(void **state)
 #define CHUNKS 200u
 #define CHUNK ((uint64_t)1 << 20)
 
-static uint64_t make_large_file(struct volume_case *c, const char *name)
+static void write_chunks(struct volume_case *c, uint64_t ino)
 {
     static uint8_t data[4096];
-    uint64_t ino = make_file(c, VOLUME_ROOT, name);
 
     memset(data, 0x77, sizeof(data));
     for (uint64_t chunk = 0; chunk < CHUNKS; chunk++)
         assert_int_equal(
             volume_write(c->volume, ino, chunk * CHUNK + 5, (struct bytes){ data, sizeof(data) }),
             0);
+}
+
+static uint64_t make_large_file(struct volume_case *c, const char *name)
+{
+    uint64_t ino = make_file(c, VOLUME_ROOT, name);
+
+    write_chunks(c, ino);
     assert_int_equal(attr_of(c, ino).blocks, CHUNKS * 8);
     return ino;
 }
@@ -200,6 +207,82 @@ static void a_large_file_goes_whole(void **state)
     assert_int_equal(volume_statfs(c->volume, &have), 0);
     assert_int_equal(have.files, 1);
     assert_true(have.used < 4096); /* what the root counts */
+}
+
+static void a_small_file_goes_whole(void **state)
+{
+    struct volume_case *c = *state;
+    uint64_t ino = make_file(c, VOLUME_ROOT, "f");
+    struct volume_statfs before;
+    struct volume_statfs after;
+
+    assert_int_equal(volume_statfs(c->volume, &before), 0);
+    assert_int_equal(
+        volume_write(c->volume, ino, 0, (struct bytes){ (const uint8_t *)"content", 7 }), 0);
+    assert_int_equal(attr_of(c, ino).blocks, 1);
+    assert_int_equal(volume_statfs(c->volume, &after), 0);
+    assert_int_equal(after.used, before.used + 7);
+    (void)make_file(c, VOLUME_ROOT, "g"); /* counts as f did before */
+    assert_int_equal(volume_unlink(c->volume, VOLUME_ROOT, "f"), 0);
+    volume_forget(c->volume, ino, 1);
+    assert_int_equal(volume_statfs(c->volume, &after), 0);
+    assert_int_equal(after.used, before.used);
+}
+
+static void an_unlinked_file_that_is_held_can_be_cut(void **state)
+{
+    struct volume_case *c = *state;
+    uint64_t ino = make_large_file(c, "f");
+    struct volume_attr to = { .size = CHUNK };
+    struct volume_attr now;
+
+    assert_int_equal(volume_unlink(c->volume, VOLUME_ROOT, "f"), 0);
+    assert_int_equal(volume_setattr(c->volume, ino, &to, VOLUME_SET_SIZE, &now), 0);
+    assert_int_equal(now.size, CHUNK);
+    assert_int_equal(now.blocks, 8);
+    assert_int_equal(attr_of(c, ino).nlink, 0);
+    volume_forget(c->volume, ino, 1);
+    assert_int_equal(volume_getattr(c->volume, ino, &now), -ENOENT);
+}
+
+struct growing {
+    struct volume_case *c;
+    uint64_t ino;
+    atomic_bool stop;
+    unsigned wrong;
+};
+
+static void *make_longer(void *arg)
+{
+    struct growing *growing = arg;
+    struct volume_attr to = { .size = 2 * CHUNKS * CHUNK };
+    struct volume_attr now;
+
+    while (!atomic_load(&growing->stop))
+        growing->wrong +=
+            volume_setattr(growing->c->volume, growing->ino, &to, VOLUME_SET_SIZE, &now) != 0;
+    return NULL;
+}
+
+/* Between the transactions that trim, the file is made longer: what was cut must not come back. */
+static void what_was_cut_stays_away_when_the_file_grows(void **state)
+{
+    struct volume_case *c = *state;
+    struct volume_attr to = { .size = 1 };
+    struct volume_attr now;
+    uint64_t ino = make_large_file(c, "f");
+    struct growing growing = { .c = c, .ino = ino };
+    pthread_t thread;
+
+    assert_int_equal(pthread_create(&thread, NULL, make_longer, &growing), 0);
+    for (unsigned round = 0; round < 20; round++) {
+        write_chunks(c, ino);
+        assert_int_equal(volume_setattr(c->volume, ino, &to, VOLUME_SET_SIZE, &now), 0);
+        assert_int_equal(attr_of(c, ino).blocks, 0);
+    }
+    atomic_store(&growing.stop, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(growing.wrong, 0);
 }
 
 static void an_unlinked_file_lives_while_it_is_held(void **state)
@@ -483,6 +566,9 @@ int main(void)
         ON_BOTH(the_size_belongs_to_regular_files),
         ON_BOTH(a_large_file_can_be_cut),
         ON_BOTH(a_large_file_goes_whole),
+        ON_BOTH(a_small_file_goes_whole),
+        ON_BOTH(an_unlinked_file_that_is_held_can_be_cut),
+        ON_BOTH(what_was_cut_stays_away_when_the_file_grows),
         ON_BOTH(an_unlinked_file_lives_while_it_is_held),
         ON_BOTH(an_unlinked_file_that_nobody_holds_goes_at_once),
         ON_BOTH(a_file_without_a_name_can_get_one),
