@@ -228,8 +228,9 @@ void segments_group_end(struct segments *segments, bool is_durable)
     mutex_lock(&segments->lock);
     if (is_durable) {
         segments->extra_count -= segments->extra_sent;
-        memmove(segments->extras, segments->extras + segments->extra_sent,
-                segments->extra_count * sizeof(struct extra_record));
+        if (segments->extra_sent > 0)
+            memmove(segments->extras, segments->extras + segments->extra_sent,
+                    segments->extra_count * sizeof(struct extra_record));
         move_list(&segments->announced, &segments->announcing);
         move_list(&segments->dead, &segments->dying);
     }

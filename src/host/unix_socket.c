@@ -222,13 +222,19 @@ static size_t take_fds(struct msghdr *message, int fds[static FDS_MAX])
     return count;
 }
 
+/* ECONNRESET says that the other end closed without having read all that we sent; the kernel tells
+ * so once, before it hands over what the other end had sent, its last words among it. */
 static int receive_once(int fd, struct msghdr *message, size_t *ret_len)
 {
+    bool was_reset = false;
     ssize_t n;
 
-    do
+    for (;;) {
         n = recvmsg(fd, message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-    while (n < 0 && errno == EINTR);
+        if (n >= 0 || (errno != EINTR && (errno != ECONNRESET || was_reset)))
+            break;
+        was_reset = errno == ECONNRESET;
+    }
     if (n < 0)
         return errno == ECONNRESET ? -EPIPE : -errno;
     *ret_len = (size_t)n;

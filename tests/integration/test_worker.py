@@ -37,7 +37,10 @@ class Filesystem:
 
     def start(self, **options):
         (self.folder / "worker.sock").unlink(missing_ok=True)
+        before = self.worker
         self.worker = Worker(self.program, self.folder)
+        if before:
+            self.worker.uuid = before.uuid
         code, text = self.worker.start(f"lmdb:{self.folder}/meta", f"dir:{self.folder}/store",
                                        **options)
         assert code == 0, text

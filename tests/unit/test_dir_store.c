@@ -375,6 +375,23 @@ static void a_url_without_a_folder_is_refused(void **state)
     }
 }
 
+static void what_root_stores_belongs_to_the_folders_owner(void **state)
+{
+    struct store_case *c = *state;
+    struct stat st;
+    char path[PATH_MAX];
+
+    if (geteuid() != 0)
+        skip();
+    assert_int_equal(chown(c->folder, 12345, 12346), 0);
+    store_case_reopen(c);
+    store_case_put(c, "made", "by root");
+    (void)snprintf(path, sizeof(path), "%s/made", c->folder);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_uid, 12345);
+    assert_int_equal(st.st_gid, 12346);
+}
+
 /* --- room --- */
 
 static void a_write_that_the_kernel_refuses_leaves_a_usable_writer(void **state)
@@ -482,6 +499,7 @@ int main(void)
         IN_A_FOLDER(what_is_no_object_is_not_taken_for_one),
         IN_A_FOLDER(opening_removes_what_a_crash_left_and_nothing_that_lives),
         IN_A_FOLDER(a_url_without_a_folder_is_refused),
+        IN_A_FOLDER(what_root_stores_belongs_to_the_folders_owner),
         IN_A_FOLDER(a_write_that_the_kernel_refuses_leaves_a_usable_writer),
         IN_A_FOLDER(a_full_disk_stores_nothing_and_can_be_used_when_it_has_room_again),
     };

@@ -158,6 +158,27 @@ static void descriptors_are_refused_where_none_is_wanted(void **state)
     (void)close(pair[1]);
 }
 
+static void last_words_are_heard_after_a_close_that_left_ours_unread(void **state)
+{
+    const struct bytes order = { (const uint8_t *)"stop", 4 };
+    const struct bytes words = { (const uint8_t *)"done", 4 };
+    uint8_t got[4];
+    size_t len = 0;
+    int pair[2];
+    (void)state;
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(unix_socket_send(pair[0], order, -1, 1000, NULL), 0);
+    assert_int_equal(unix_socket_send(pair[1], words, -1, 1000, NULL), 0);
+    (void)close(pair[1]);
+    assert_int_equal(unix_socket_receive(pair[0], got, sizeof(got), &len, NULL, 1000, NULL), 0);
+    assert_int_equal(len, 4);
+    assert_memory_equal(got, "done", 4);
+    assert_int_equal(unix_socket_receive(pair[0], got, sizeof(got), &len, NULL, 1000, NULL),
+                     -EPIPE);
+    (void)close(pair[0]);
+}
+
 static void a_process_gets_one_descriptor_and_no_other(void **state)
 {
     static const char script[] = "test -e /proc/self/fd/5 && ! test -e /proc/self/fd/4 && "
@@ -269,6 +290,7 @@ int main(void)
         cmocka_unit_test(packets_go_over_paths_of_any_length),
         cmocka_unit_test(a_dead_socket_is_replaced_and_a_live_one_or_a_file_is_not),
         cmocka_unit_test(descriptors_are_refused_where_none_is_wanted),
+        cmocka_unit_test(last_words_are_heard_after_a_close_that_left_ours_unread),
         cmocka_unit_test(a_process_gets_one_descriptor_and_no_other),
         cmocka_unit_test(waiting_for_a_process_has_a_bound),
         cmocka_unit_test(a_folder_without_a_mount_is_not_mounted),
