@@ -60,7 +60,8 @@ static bool suits_type(const struct inode *inode)
         return inode->body_len <= INLINE_MAX && inode->body_len <= inode->size;
     case S_IFLNK:
         return inode->body_len > 0 && inode->body_len <= SYMLINK_MAX &&
-               inode->size == inode->body_len && !memchr(inode->body, '\0', inode->body_len);
+               inode->size == inode->body_len && inode->stored == 0 &&
+               !memchr(inode->body, '\0', inode->body_len);
     default:
         return is_type(type) && inode->body_len == 0 && inode->stored == 0;
     }

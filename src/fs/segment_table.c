@@ -235,6 +235,8 @@ int segment_add_location(struct segment *segment, const struct location *locatio
 {
     size_t index = location_find(segment, location->first);
 
+    if (location->len > UINT32_MAX - location->first)
+        return -EBADMSG;
     if (index < segment->moved_count &&
         segment->moved[index].first < location->first + location->len)
         return -EBADMSG; /* they overlap */

@@ -1,5 +1,5 @@
-/* Plain values of the filesystem's records: the first byte says of which kind. What a decoder
- * takes, its encoder must write in the same way. */
+/* Plain values and keys of the filesystem's records: the first byte says of which kind. What a
+ * decoder takes, its encoder must write in the same way. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,9 +9,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static uint8_t room[META_VALUE_MAX];
 
-static void expect(struct bytes value, int r, size_t len)
+/* len is looked at when the encoder, whose answer is r, has written it. */
+static void expect(struct bytes value, int r, const size_t *len)
 {
-    if (r < 0 || len != value.len || memcmp(room, value.data, len) != 0)
+    if (r < 0 || *len != value.len || memcmp(room, value.data, *len) != 0)
         abort();
 }
 
@@ -21,7 +22,7 @@ static void inode(struct bytes value)
     size_t len = 0;
 
     if (inode_decode(value, &found) == 0)
-        expect(value, inode_encode(&found, room, &len), len);
+        expect(value, inode_encode(&found, room, &len), &len);
 }
 
 static void dirent(struct bytes value)
@@ -30,7 +31,7 @@ static void dirent(struct bytes value)
     size_t len = 0;
 
     if (dirent_decode(value, &found) == 0)
-        expect(value, dirent_encode(&found, room, &len), len);
+        expect(value, dirent_encode(&found, room, &len), &len);
 }
 
 static void extents(struct bytes value)
@@ -39,7 +40,7 @@ static void extents(struct bytes value)
     size_t len = 0;
 
     if (extents_decode(value, &found) == 0)
-        expect(value, extents_encode(&found, room, &len), len);
+        expect(value, extents_encode(&found, room, &len), &len);
     extents_release(&found);
 }
 
@@ -49,7 +50,7 @@ static void xattr(struct bytes value)
     size_t len = 0;
 
     if (xattr_decode(value, &found) == 0)
-        expect(value, xattr_encode(&found, room, &len), len);
+        expect(value, xattr_encode(&found, room, &len), &len);
 }
 
 static void orphan(struct bytes value)
@@ -57,7 +58,7 @@ static void orphan(struct bytes value)
     size_t len = 0;
 
     if (orphan_decode(value) == 0)
-        expect(value, orphan_encode(room, &len), len);
+        expect(value, orphan_encode(room, &len), &len);
 }
 
 static void usage(struct bytes value)
@@ -66,7 +67,7 @@ static void usage(struct bytes value)
     size_t len = 0;
 
     if (usage_decode(value, &found) == 0)
-        expect(value, usage_encode(&found, room, &len), len);
+        expect(value, usage_encode(&found, room, &len), &len);
 }
 
 static void location(struct bytes value)
@@ -75,7 +76,7 @@ static void location(struct bytes value)
     size_t len = 0;
 
     if (location_decode(value, &found) == 0)
-        expect(value, location_encode(&found, room, &len), len);
+        expect(value, location_encode(&found, room, &len), &len);
 }
 
 static void counters(struct bytes value)
@@ -84,13 +85,57 @@ static void counters(struct bytes value)
     size_t len = 0;
 
     if (counters_decode(value, &found) == 0)
-        expect(value, counters_encode(&found, room, &len), len);
+        expect(value, counters_encode(&found, room, &len), &len);
+}
+
+static void expect_key(struct bytes key, const struct record_key *found)
+{
+    if (found->len != key.len || memcmp(found->data, key.data, key.len) != 0)
+        abort();
+}
+
+static void key_of_inode(struct bytes key)
+{
+    uint8_t lookup[LOOKUP_KEY_LEN];
+    struct record_key found;
+    uint32_t chunk;
+    uint64_t ino;
+
+    if (record_key_inode(key, RECORD_INODE, &ino, NULL) == 0) {
+        inode_key(ino, &found);
+        expect_key(key, &found);
+    }
+    if (record_key_inode(key, RECORD_EXTENTS, &ino, &chunk) == 0) {
+        extents_key(ino, chunk, &found);
+        expect_key(key, &found);
+    }
+    if (record_key_lookup(key, RECORD_DIRENT, &ino, lookup) == 0) {
+        dirent_key(ino, lookup, &found);
+        expect_key(key, &found);
+    }
+}
+
+static void key_of_segment(struct bytes key)
+{
+    struct record_key found;
+    struct uuid segment;
+    uint32_t first;
+
+    if (record_key_segment(key, RECORD_USAGE, &segment, NULL) == 0) {
+        usage_key(&segment, &found);
+        expect_key(key, &found);
+    }
+    if (record_key_segment(key, RECORD_LOCATION, &segment, &first) == 0) {
+        location_key(&segment, first, &found);
+        expect_key(key, &found);
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const kinds[])(struct bytes value) = { inode,  dirent, extents,  xattr,
-                                                         orphan, usage,  location, counters };
+    static void (*const kinds[])(
+        struct bytes value) = { inode, dirent,   extents,  xattr,        orphan,
+                                usage, location, counters, key_of_inode, key_of_segment };
 
     if (size > 0 && data[0] < sizeof(kinds) / sizeof(kinds[0]))
         kinds[data[0]]((struct bytes){ data + 1, size - 1 });

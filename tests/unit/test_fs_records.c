@@ -7,7 +7,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "fs/records.h"
+#include "base/file_io.h"
+#include "tests/support/fs_samples.h"
+#include "tests/support/meta_samples.h"
 
 typedef int decode_fn(struct bytes value);
 
@@ -183,6 +185,7 @@ static void impossible_inodes_are_refused(void **state)
                            { .mode = S_IFIFO, .nlink = 1, .size = 1, .body_len = 1 },
                            { .mode = S_IFSOCK, .nlink = 1, .stored = 1 },
                            { .mode = S_IFLNK, .nlink = 1 },
+                           { .mode = S_IFLNK, .size = 1, .stored = 1, .body_len = 1, .body = "a" },
                            { .mode = S_IFLNK, .nlink = 1, .size = 1, .body_len = 1 } };
     uint8_t value[INODE_VALUE_MAX];
     size_t len = 0;
@@ -330,7 +333,7 @@ static void impossible_extents_are_refused(void **state)
 
 static void an_extended_attribute_comes_back(void **state)
 {
-    static uint8_t content[48 * 1024];
+    static uint8_t content[48 * 1024] = { 1, 0, 2 };
     struct xattr_record xattr = { .name_len = 6, .name = "user.a", .value = { content, 3 } };
     struct xattr_record back;
     uint8_t *value = malloc(XATTR_VALUE_MAX);
@@ -338,7 +341,6 @@ static void an_extended_attribute_comes_back(void **state)
     (void)state;
 
     assert_non_null(value);
-    memcpy(content, "\1\0\2", 3);
     assert_int_equal(xattr_encode(&xattr, value, &len), 0);
     assert_int_equal(len, 13);
     assert_int_equal(xattr_decode((struct bytes){ value, len }, &back), 0);
@@ -546,6 +548,125 @@ static void ranges_hold_exactly_what_they_name(void **state)
     assert_true(compare_keys(&key, &first) < 0);
 }
 
+static void assert_extents(struct bytes value, const struct extents *wanted)
+{
+    struct extents list = EXTENTS_INIT;
+
+    assert_int_equal(extents_decode(value, &list), 0);
+    assert_int_equal(list.count, wanted->count);
+    assert_memory_equal(list.items, wanted->items, list.count * sizeof(*list.items));
+    extents_release(&list);
+}
+
+static void assert_inode(struct bytes value, const struct inode *wanted)
+{
+    static struct inode inode; /* bytes behind body_len stay zeros */
+
+    memset(&inode, 0, sizeof(inode));
+    assert_int_equal(inode_decode(value, &inode), 0);
+    assert_memory_equal(&inode, wanted, sizeof(inode));
+}
+
+static void assert_named(struct bytes value, const struct fs_sample *sample)
+{
+    struct dirent_record dirent;
+    struct xattr_record xattr;
+
+    if (sample->kind == RECORD_DIRENT) {
+        assert_int_equal(dirent_decode(value, &dirent), 0);
+        assert_int_equal(dirent.ino, sample->dirent.ino);
+        assert_int_equal(dirent.type, sample->dirent.type);
+        assert_int_equal(dirent.name_len, sample->dirent.name_len);
+        assert_string_equal(dirent.name, sample->dirent.name);
+        return;
+    }
+    assert_int_equal(xattr_decode(value, &xattr), 0);
+    assert_int_equal(xattr.name_len, sample->xattr.name_len);
+    assert_string_equal(xattr.name, sample->xattr.name);
+    assert_int_equal(xattr.value.len, sample->xattr.value.len);
+    assert_memory_equal(xattr.value.data, sample->xattr.value.data, xattr.value.len);
+}
+
+static void assert_of_segment(struct bytes value, const struct fs_sample *sample)
+{
+    struct usage_record usage = { .size = 0 };
+    struct location_record location = { .len = 0 };
+
+    if (sample->kind == RECORD_USAGE) {
+        assert_int_equal(usage_decode(value, &usage), 0);
+        assert_memory_equal(&usage, &sample->usage, sizeof(usage));
+        return;
+    }
+    assert_int_equal(location_decode(value, &location), 0);
+    assert_memory_equal(&location, &sample->location, sizeof(location));
+}
+
+static void assert_state(struct bytes value, const struct fs_sample *sample)
+{
+    struct counters_record counters = { .files = 0 };
+
+    if (sample->number == STATE_RECOUNT) {
+        assert_int_equal(value.len, 0);
+        return;
+    }
+    assert_int_equal(counters_decode(value, &counters), 0);
+    assert_memory_equal(&counters, &sample->counters, sizeof(counters));
+}
+
+static void assert_value(struct bytes value, const struct fs_sample *sample)
+{
+    switch (sample->kind) {
+    case RECORD_INODE:
+        assert_inode(value, &sample->inode);
+        break;
+    case RECORD_DIRENT:
+    case RECORD_XATTR:
+        assert_named(value, sample);
+        break;
+    case RECORD_EXTENTS:
+        assert_extents(value, &sample->extents);
+        break;
+    case RECORD_ORPHAN:
+        assert_int_equal(orphan_decode(value), 0);
+        break;
+    case RECORD_STATE:
+        assert_state(value, sample);
+        break;
+    default:
+        assert_of_segment(value, sample);
+    }
+}
+
+static void records_of_format_version_1_are_read_and_written(void **state)
+{
+    struct buf file = BUF_INIT;
+    uint8_t *again = malloc(FS_SAMPLE_VALUE_MAX);
+    (void)state;
+
+    assert_non_null(again);
+    assert_int_equal(file_read(FORMATS_FOLDER "/fs-records-v1.bin", 65536, &file, NULL), 0);
+    struct bytes left = buf_bytes(&file);
+    for (unsigned i = 0; i < FS_SAMPLES; i++) {
+        struct fs_sample sample;
+        struct record_key wanted_key;
+        struct bytes key;
+        struct bytes value;
+        size_t len = 0;
+        fs_sample(i, &sample);
+        fs_sample_key(&sample, &wanted_key);
+        assert_int_equal(meta_sample_next(&left, &key, &value), 0);
+        assert_int_equal(key.len, wanted_key.len);
+        assert_memory_equal(key.data, wanted_key.data, key.len);
+        assert_value(value, &sample);
+        assert_int_equal(fs_sample_encode(&sample, again, &len), 0);
+        assert_int_equal(len, value.len);
+        assert_memory_equal(again, value.data, len);
+    }
+    assert_int_equal(left.len, 0);
+    buf_release(&file);
+    free(again);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -566,6 +687,7 @@ int main(void)
         cmocka_unit_test(keys_are_as_documented_and_come_back),
         cmocka_unit_test(keys_of_segments_come_back),
         cmocka_unit_test(ranges_hold_exactly_what_they_name),
+        cmocka_unit_test(records_of_format_version_1_are_read_and_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
