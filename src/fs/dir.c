@@ -303,7 +303,7 @@ static int remove_name(struct volume_txn *txn, void *arg)
         r = inode_unlinked(txn, entry.ino, &inode);
     if (r == 0)
         r = directory_change(txn, parent, &directory, -1, removal->is_rmdir ? -1 : 0);
-    if (r < 0)
+    if (r != 0)
         return r;
     removal->orphan = inode.nlink == 0 ? entry.ino : 0;
     return inode_put(txn, parent, &directory);

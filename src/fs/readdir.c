@@ -92,7 +92,7 @@ static int visit_entry(struct bytes key, struct bytes value, void *arg)
 
     if (r == 0)
         r = dirent_decode(value, &entry);
-    if (r < 0)
+    if (r != 0)
         return txn_refused(listing->txn, r, "an entry", listing->ino);
     struct volume_attr attr = { .ino = entry.ino, .mode = (uint32_t)entry.type << 12 };
     if (listing->with_attr) {
