@@ -1,0 +1,153 @@
+#include "tests/support/control_case.h"
+
+#include <ftw.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/support/cmocka_all.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+
+static int on_step(enum control_step step, void *arg)
+{
+    const struct fixture *fixture = arg;
+
+    return step == fixture->crash_at ? CONTROL_CRASHED : 0;
+}
+
+void open_control(struct fixture *fixture)
+{
+    struct control_config config = { .state_dir = fixture->state_dir,
+                                     .worker_program = FAKE_WORKER,
+                                     .on_step = on_step,
+                                     .step_arg = fixture };
+    struct error err = { .code = 0 };
+
+    if (control_open(&config, &fixture->control, &err) < 0)
+        fail_msg("%s", err.text);
+}
+
+void close_control(struct fixture *fixture)
+{
+    control_close(fixture->control);
+    fixture->control = NULL;
+}
+
+void reopen_control(struct fixture *fixture)
+{
+    close_control(fixture);
+    open_control(fixture);
+}
+
+int control_case_setup(void **state)
+{
+    struct fixture *fixture = calloc(1, sizeof(*fixture));
+
+    (void)snprintf(fixture->state_dir, sizeof(fixture->state_dir), "/tmp/coffer-test-XXXXXX");
+    assert_non_null(mkdtemp(fixture->state_dir));
+    fixture->crash_at = STEP_COUNT;
+    open_control(fixture);
+    *state = fixture;
+    return 0;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static void stop_all(struct fixture *fixture)
+{
+    CLEANUP(free_ptr) struct fs_view *views = NULL;
+    size_t count = 0;
+
+    assert_int_equal(control_list(fixture->control, &views, &count, NULL), 0);
+    for (size_t i = 0; i < count; i++)
+        (void)control_stop(fixture->control, views[i].name, NULL);
+}
+
+int control_case_teardown(void **state)
+{
+    struct fixture *fixture = *state;
+
+    stop_all(fixture);
+    close_control(fixture);
+    (void)nftw(fixture->state_dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    free(fixture);
+    return 0;
+}
+
+int add(struct fixture *fixture, const char *name, struct error *err)
+{
+    struct fs_add request = { .name = name, .allow_no_kms = true };
+    struct fs_view view;
+
+    return control_add(fixture->control, &request, &view, err);
+}
+
+void must(int r, const struct error *err)
+{
+    if (r < 0)
+        fail_msg("%s: %s", strerrordesc_np(-r), err->text);
+}
+
+void must_add(struct fixture *fixture, const char *name)
+{
+    struct error err = { .code = 0 };
+
+    must(add(fixture, name, &err), &err);
+}
+
+void must_start(struct fixture *fixture, const char *name)
+{
+    struct error err = { .code = 0 };
+    struct fs_view view;
+
+    must(control_start(fixture->control, name, false, &view, &err), &err);
+    assert_int_equal(view.state, FS_STARTED);
+}
+
+void must_stop(struct fixture *fixture, const char *name)
+{
+    struct error err = { .code = 0 };
+
+    must(control_stop(fixture->control, name, &err), &err);
+}
+
+struct fs_view view_of(struct fixture *fixture, const char *name)
+{
+    struct error err = { .code = 0 };
+    struct fs_view view;
+
+    must(control_get(fixture->control, name, &view, &err), &err);
+    return view;
+}
+
+void wait_state(struct fixture *fixture, const char *name, enum fs_state state)
+{
+    int64_t until = clock_monotonic_ms() + PATIENCE_MS;
+
+    while (view_of(fixture, name).state != state) {
+        if (clock_monotonic_ms() > until)
+            fail_msg("%s is %s: %s", name, fs_state_name(view_of(fixture, name).state),
+                     view_of(fixture, name).status_text);
+        clock_sleep_ms(10);
+    }
+}
+
+void assert_event(struct fixture *fixture, const char *type)
+{
+    struct event *events = calloc(EVENTS_KEPT, sizeof(*events));
+    size_t count = events_after(control_events(fixture->control), 0, events, EVENTS_KEPT);
+    bool is_there = false;
+
+    for (size_t i = 0; i < count; i++)
+        is_there |= strcmp(events[i].type, type) == 0;
+    free(events);
+    if (!is_there)
+        fail_msg("there is no event %s", type);
+}
