@@ -1,6 +1,7 @@
 /* The keeper: publishes the superblock, deletes dead objects, sees to it that ids are announced,
  * makes the account anew after a rescue, compacts. */
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -20,6 +21,8 @@ struct keeper {
     bool is_awake;
     bool is_stopping;
     int64_t published_ms;
+    uint64_t appended; /* when it looked last */
+    bool is_trimmed;
 };
 
 static void ids_failed(struct volume *volume, const struct error *err)
@@ -58,6 +61,21 @@ static void announce(struct volume *volume)
         ids_failed(volume, &err);
 }
 
+/* What heavy work needed goes back to the system when it is over: a worker is small at rest. */
+static void trim(struct volume *volume, struct keeper *keeper)
+{
+    struct segments_space space;
+
+    segments_space(volume->segments, &space);
+    bool is_resting = space.appended == keeper->appended;
+    if (is_resting && !keeper->is_trimmed) {
+        segments_trim(volume->segments);
+        (void)malloc_trim(0);
+    }
+    keeper->is_trimmed = is_resting;
+    keeper->appended = space.appended;
+}
+
 static void work(struct volume *volume, struct keeper *keeper)
 {
     if (segments_need_recount(volume->segments))
@@ -66,6 +84,7 @@ static void work(struct volume *volume, struct keeper *keeper)
     publish(volume, keeper);
     (void)segments_delete_dead(volume->segments);
     (void)volume_compact(volume, NULL);
+    trim(volume, keeper);
 }
 
 static bool wait_for_work(struct keeper *keeper)
@@ -132,7 +151,7 @@ void keeper_stop(struct volume *volume)
 {
     struct keeper *keeper = volume->keeper;
 
-    if (keeper == NULL)
+    if (keeper == NULL || keeper->is_stopping)
         return;
     mutex_lock(&keeper->lock);
     keeper->is_stopping = true;

@@ -59,6 +59,20 @@ void piece_free(struct segments *segments, struct piece *piece)
     }
 }
 
+void segments_trim(struct segments *segments)
+{
+    mutex_lock(&segments->lock);
+    struct piece *spares = TAKE(segments->spare_pieces);
+    segments->spare_count = 0;
+    mutex_unlock(&segments->lock);
+    while (spares != NULL) {
+        struct piece *next = spares->next;
+        free(spares->data);
+        free(spares);
+        spares = next;
+    }
+}
+
 static bool has_room(const struct segment *segment, uint32_t len)
 {
     return segment != NULL && !segment->is_full && segment->size + len <= SEGMENT_SIZE;
@@ -214,6 +228,7 @@ static void take_room(struct segments *segments, uint32_t len, struct room *ret)
     segment->in_flight++;
     segment->pending++;
     segments->stored += len;
+    segments->appended += len;
     segment_note_dirty(segments, segment);
 }
 

@@ -125,24 +125,22 @@ static bool stays_changed(const struct segment *segment)
     return false;
 }
 
-/* next_listed threads a segment through one list at a time: dying ones leave this one. */
 static int put_changed(struct segments *segments, struct meta_txn *txn, struct error *err)
     REQUIRES(segments->lock)
 {
-    struct segment_list list = segments->changed_list;
-    struct segment *segment;
+    struct segment *next = TAKE(segments->changed_first);
     int r = 0;
 
-    segments->changed_list = (struct segment_list){ 0 };
-    while ((segment = segment_list_pop(&list)) != NULL) {
+    while (next != NULL) {
+        struct segment *segment = next;
+        next = segment->next_changed;
         segment->is_changed = false;
         if (r >= 0)
             r = put_segment(segments, txn, segment, err);
         if (r == 1)
             segment_drop(segments, segment);
-        else if (segment->state != SEGMENT_DEAD || segment->is_deleted)
-            if (r < 0 || stays_changed(segment))
-                segment_changed(segments, segment);
+        else if (r < 0 || stays_changed(segment))
+            segment_changed(segments, segment);
     }
     return r < 0 ? r : 0;
 }

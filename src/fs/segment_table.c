@@ -122,7 +122,8 @@ void segment_changed(struct segments *segments, struct segment *segment)
     if (segment->is_changed)
         return;
     segment->is_changed = true;
-    segment_list_push(&segments->changed_list, segment);
+    segment->next_changed = segments->changed_first;
+    segments->changed_first = segment;
 }
 
 /* The first location that ends behind address. */
@@ -378,6 +379,7 @@ void segments_space(struct segments *segments, struct segments_space *ret)
         .live = segments->live,
         .stored = segments->stored,
         .not_durable = segments->not_durable,
+        .appended = segments->appended,
         .usable_ids = segments->usable.count,
         .wants_ids = ids < IDS_LOW / 2 && segments->announcing.count == 0,
         .waits_for_ids = segments->usable.count == 0 && segments->is_opening,

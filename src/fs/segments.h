@@ -137,6 +137,9 @@ void segments_uncopy(struct segments *segments, const struct segment_copy *copy)
  * were chosen. By who holds the engine's write transaction. */
 int segments_moved(struct segments *segments, const struct segment_copy *copies, size_t count);
 
+/* Gives back memory that was kept for the next appends. */
+void segments_trim(struct segments *segments);
+
 /* Ends the current segment, which the next sync completes. */
 void segments_end_current(struct segments *segments);
 
@@ -144,6 +147,7 @@ struct segments_space {
     uint64_t live;   /* sealed bytes in use */
     uint64_t stored; /* bytes of all objects */
     uint64_t not_durable;
+    uint64_t appended; /* sealed bytes, ever in this run */
     unsigned usable_ids;
     bool wants_ids;     /* a group should be closed soon */
     bool waits_for_ids; /* at once: somebody waits */

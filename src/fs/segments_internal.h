@@ -56,7 +56,8 @@ struct location {
 struct segment {
     struct uuid id;
     struct segment *next_in_bucket;
-    struct segment *next_listed; /* of changed, ids, dead: see each */
+    struct segment *next_listed;  /* in the one struct segment_list that it is in */
+    struct segment *next_changed; /* which it may be besides */
 
     enum segment_state state;
     uint32_t generation;
@@ -129,13 +130,14 @@ struct segments {
     uint64_t stored; /* sum of size over objects that are there */
     uint64_t live;
     uint64_t not_durable; /* bytes of all pieces */
+    uint64_t appended;    /* ever */
     unsigned unsettled;   /* transactions that are accounted for and may still fail */
     bool needs_recount;   /* the account is not to be relied on */
     bool recount_noted;   /* and the stored metadata says so */
 
-    struct segment_list changed_list; /* its usage or locations are to be written */
-    struct segment_list announcing;   /* ids in the group that collects, or is being written */
-    struct segment_list announced;    /* durable, but the superblock does not know */
+    struct segment *changed_first;  /* their usage or locations are to be written */
+    struct segment_list announcing; /* ids in the group that collects, or is being written */
+    struct segment_list announced;  /* durable, but the superblock does not know */
     struct segment_list usable;
     uint64_t id_failures;
     struct error id_error; /* of the last failure */

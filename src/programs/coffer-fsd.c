@@ -1,6 +1,7 @@
 /* coffer-fsd - the worker of one filesystem. cofferd starts it with a listening socket; an
  * administrator never does. */
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 
 #define EXIT_USAGE 2
 #define EXIT_BUS 75 /* for cofferd: a disk could not be read */
+#define MALLOC_ARENAS 4
 
 #if defined(__SANITIZE_ADDRESS__)
 /* The leak checker stops the process like a debugger does, which the sandbox forbids. */
@@ -82,6 +84,8 @@ int main(int argc, char *argv[])
     if (listen_fd < 0 || optind != argc)
         return usage(stderr, EXIT_USAGE);
 
+    /* Threads come and go with the load: few heaps, so that what they freed is used again. */
+    (void)mallopt(M_ARENA_MAX, MALLOC_ARENAS);
     log_init("coffer-fsd", LOG_LEVEL_INFO);
     if (sigaction(SIGBUS, &bus_error, NULL) < 0 || secret_heap_init(&err) < 0) {
         log_error("cannot start: %s", err.text);

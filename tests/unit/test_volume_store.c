@@ -1,0 +1,290 @@
+/* A volume whose store fails: what is reported, what is rescued, what is there after a crash; and
+ * compaction. A crash is a process that ends without closing anything. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fs/commit.h"
+#include "fs/volume_internal.h"
+#include "store/layers/fault.h"
+#include "tests/support/cmocka_all.h"
+#include "tests/support/volume_case.h"
+
+#define PIECE (256u * 1024u)
+#define PIECES 40u
+
+struct faulty {
+    struct volume_case c;
+    struct fault_store *fault;
+};
+
+static struct object_store *with_faults(struct volume_case *c, struct fault_store **ret)
+{
+    struct object_store *inner;
+    struct object_store *store;
+
+    assert_int_equal(object_store_open(c->store_url, &inner, NULL), 0);
+    assert_int_equal(fault_store_new(inner, &store, ret), 0);
+    return store;
+}
+
+/* Made, closed, and opened again with faults at hand. */
+static void faulty_new(struct faulty *f)
+{
+    volume_case_new(&f->c, 0);
+    volume_case_close(&f->c);
+    object_store_close(f->c.store);
+    f->c.store = with_faults(&f->c, &f->fault);
+}
+
+static void fill(uint8_t *data, uint64_t ino, unsigned number)
+{
+    for (size_t i = 0; i < PIECE; i++)
+        data[i] = (uint8_t)(i * 31 + number * 7 + ino * 13 + (i >> 8));
+}
+
+static int write_piece(struct volume_case *c, uint64_t ino, unsigned number)
+{
+    static uint8_t data[PIECE];
+
+    fill(data, ino, number);
+    return volume_write(c->volume, ino, (uint64_t)number * PIECE,
+                        (struct bytes){ .data = data, .len = PIECE });
+}
+
+static void expect_piece(struct volume_case *c, uint64_t ino, unsigned number)
+{
+    static uint8_t data[PIECE];
+    static uint8_t found[PIECE];
+    size_t len = 0;
+
+    fill(data, ino, number);
+    assert_int_equal(volume_read(c->volume, ino, (uint64_t)number * PIECE, PIECE, found, &len), 0);
+    assert_int_equal(len, PIECE);
+    assert_memory_equal(found, data, PIECE);
+}
+
+static void expect_pieces(struct volume_case *c, const char *name, unsigned count)
+{
+    struct volume_attr attr;
+
+    assert_int_equal(volume_lookup(c->volume, VOLUME_ROOT, name, &attr), 0);
+    assert_int_equal(attr.size, (uint64_t)count * PIECE);
+    for (unsigned i = 0; i < count; i++)
+        expect_piece(c, attr.ino, i);
+}
+
+typedef void crash_fn(struct faulty *f);
+
+/* Runs fn in a process that ends without more ado, and opens what that left. */
+static void crash_in(struct faulty *f, crash_fn *fn)
+{
+    int status = 0;
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        volume_case_open(&f->c);
+        fn(f);
+        _exit(0); /* a failed assertion has ended it otherwise */
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    fault_disarm(f->fault);
+    volume_case_open(&f->c);
+    volume_case_check(&f->c);
+}
+
+static void faulty_end(struct faulty *f)
+{
+    volume_case_end(&f->c);
+}
+
+static void lose_a_sync(struct faulty *f)
+{
+    uint64_t ino = volume_case_file(&f->c, "file");
+
+    for (unsigned i = 0; i < PIECES; i++) {
+        if (i == PIECES / 2)
+            assert_int_equal(volume_fsync(f->c.volume, ino), 0);
+        assert_int_equal(write_piece(&f->c, ino, i), 0);
+    }
+    fault_arm(f->fault, FAULT_SYNC_LOSE, "segments/", 0, 1, -EIO);
+    assert_int_equal(volume_fsync(f->c.volume, ino), 0);
+    assert_int_equal(f->c.events[VOLUME_EVENT_WRITE_LOST], 1);
+    for (unsigned i = 0; i < PIECES; i++)
+        expect_piece(&f->c, ino, i);
+}
+
+static void what_a_failed_sync_lost_is_written_again(void **state)
+{
+    struct faulty f;
+
+    (void)state;
+    faulty_new(&f);
+    crash_in(&f, lose_a_sync);
+    expect_pieces(&f.c, "file", PIECES);
+    volume_case_reopen(&f.c);
+    volume_case_check(&f.c);
+    faulty_end(&f);
+}
+
+static void lose_syncs_again_and_again(struct faulty *f)
+{
+    uint64_t ino = volume_case_file(&f->c, "file");
+
+    for (unsigned i = 0; i < PIECES; i++) {
+        assert_int_equal(write_piece(&f->c, ino, i), 0);
+        if (i % 8 == 7) {
+            fault_disarm(f->fault);
+            fault_arm(f->fault, FAULT_SYNC_LOSE, "segments/", i % 16 == 7, 2, -EIO);
+            assert_int_equal(volume_fsync(f->c.volume, ino), 0);
+        }
+    }
+    for (unsigned i = 0; i < PIECES; i++)
+        expect_piece(&f->c, ino, i);
+    assert_int_equal(volume_case_faults(&f->c, true), 0);
+}
+
+static void what_was_rescued_may_be_lost_and_rescued_again(void **state)
+{
+    struct faulty f;
+
+    (void)state;
+    faulty_new(&f);
+    crash_in(&f, lose_syncs_again_and_again);
+    expect_pieces(&f.c, "file", PIECES);
+    faulty_end(&f);
+}
+
+static void fail_every_sync(struct faulty *f)
+{
+    uint64_t ino = volume_case_file(&f->c, "file");
+
+    assert_int_equal(write_piece(&f->c, ino, 0), 0);
+    fault_arm(f->fault, FAULT_SYNC_LOSE, "segments/", 0, FAULT_ALWAYS, -EIO);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(volume_fsync(f->c.volume, ino), -EIO);
+    expect_piece(&f->c, ino, 0);
+    fault_disarm(f->fault);
+    assert_int_equal(volume_fsync(f->c.volume, ino), 0);
+    assert_int_equal(f->c.events[VOLUME_EVENT_ROOM_AGAIN], 1);
+    expect_piece(&f->c, ino, 0);
+}
+
+static void a_sync_that_cannot_succeed_says_so_until_it_can(void **state)
+{
+    struct faulty f;
+
+    (void)state;
+    faulty_new(&f);
+    crash_in(&f, fail_every_sync);
+    expect_pieces(&f.c, "file", 1);
+    faulty_end(&f);
+}
+
+static void fail_one_write(struct faulty *f)
+{
+    uint64_t ino = volume_case_file(&f->c, "file");
+
+    assert_int_equal(write_piece(&f->c, ino, 0), 0);
+    fault_arm(f->fault, FAULT_WRITE_TORN, "segments/", 0, 1, -EIO);
+    assert_int_equal(write_piece(&f->c, ino, 1), -EIO);
+    assert_int_equal(write_piece(&f->c, ino, 1), 0);
+    fault_arm(f->fault, FAULT_WRITE, "segments/", 0, 1, -ENOSPC);
+    assert_int_equal(write_piece(&f->c, ino, 2), -ENOSPC);
+    assert_int_equal(write_piece(&f->c, ino, 2), 0);
+    fault_arm(f->fault, FAULT_CREATE, "segments/", 0, 1, -ENOSPC);
+    assert_int_equal(volume_fsync(f->c.volume, ino), 0);
+}
+
+static void a_write_that_fails_is_told_once_and_changes_nothing(void **state)
+{
+    struct faulty f;
+
+    (void)state;
+    faulty_new(&f);
+    crash_in(&f, fail_one_write);
+    expect_pieces(&f.c, "file", 3);
+    faulty_end(&f);
+}
+
+static void an_altered_block_is_an_error_and_never_wrong_bytes(void **state)
+{
+    static uint8_t found[PIECE];
+    struct faulty f;
+    size_t len;
+
+    (void)state;
+    faulty_new(&f);
+    volume_case_open(&f.c);
+    uint64_t ino = volume_case_file(&f.c, "file");
+    assert_int_equal(write_piece(&f.c, ino, 0), 0);
+    fault_arm(f.fault, FAULT_READ_FLIP, "segments/", 0, FAULT_ALWAYS, 0);
+    assert_int_equal(volume_read(f.c.volume, ino, 0, PIECE, found, &len), -EIO);
+    assert_true(f.c.events[VOLUME_EVENT_CORRUPTION] > 0);
+    fault_disarm(f.fault);
+    expect_piece(&f.c, ino, 0);
+    faulty_end(&f);
+}
+
+#define BIG_PIECES 800u /* 200 MiB */
+
+static void overwrite_most(struct volume_case *c, uint64_t ino)
+{
+    for (unsigned i = 0; i < BIG_PIECES; i++)
+        if (i % 4 != 0)
+            assert_int_equal(write_piece(c, ino, i), 0);
+}
+
+static void compaction_gives_room_back_and_loses_nothing(void **state)
+{
+    struct segments_space space;
+    struct volume_case c;
+
+    (void)state;
+    volume_case_new(&c, 0);
+    keeper_stop(c.volume); /* it would do the same, but when it likes */
+    uint64_t ino = volume_case_file(&c, "file");
+    for (unsigned i = 0; i < BIG_PIECES; i++)
+        assert_int_equal(write_piece(&c, ino, i), 0);
+    overwrite_most(&c, ino);
+    assert_int_equal(volume_sync(c.volume, NULL), 0);
+    segments_space(c.volume->segments, &space);
+    uint64_t before = space.stored - space.live;
+    assert_true(before > (uint64_t)100 << 20);
+
+    while (volume_compact(c.volume, NULL) > 0) {
+        assert_int_equal(commit_group(c.volume, NULL), 0);
+        (void)segments_delete_dead(c.volume->segments);
+    }
+    segments_space(c.volume->segments, &space);
+    assert_true(space.stored - space.live < before / 2);
+    volume_case_check(&c);
+    expect_pieces(&c, "file", BIG_PIECES);
+    volume_case_reopen(&c);
+    volume_case_check(&c);
+    expect_pieces(&c, "file", BIG_PIECES);
+    assert_int_equal(volume_unlink(c.volume, VOLUME_ROOT, "file"), 0);
+    volume_forget(c.volume, ino, 2);
+    volume_case_reopen(&c);
+    volume_case_check(&c);
+    volume_case_end(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_a_failed_sync_lost_is_written_again),
+        cmocka_unit_test(what_was_rescued_may_be_lost_and_rescued_again),
+        cmocka_unit_test(a_sync_that_cannot_succeed_says_so_until_it_can),
+        cmocka_unit_test(a_write_that_fails_is_told_once_and_changes_nothing),
+        cmocka_unit_test(an_altered_block_is_an_error_and_never_wrong_bytes),
+        cmocka_unit_test(compaction_gives_room_back_and_loses_nothing),
+    };
+
+    return cmocka_run_group_tests_name("volume_store", tests, NULL, NULL);
+}
