@@ -36,8 +36,9 @@ static void print_troubles(const json_t *rows)
         const json_t *row = json_array_get(rows, i);
         const char *status = client_text(row, "status");
         const char *text = client_text(row, "status_text");
+        bool is_read_only = json_is_true(json_object_get(row, "read_only"));
         if (strcmp(status, "failed") == 0 || strcmp(status, "waiting-for-kms") == 0 ||
-            json_is_true(json_object_get(row, "read_only")))
+            (is_read_only && *text != '\0')) /* without a reason it was asked for */
             cli_print(stderr, "%s: %s\n", client_text(row, "name"), *text ? text : status);
     }
 }
@@ -50,8 +51,11 @@ int cmd_fs_list(struct cli *cli, struct error *err)
 
     if (r == 0)
         r = table_print(stdout, columns, rows, &cli->list, err);
-    if (r == 0 && cli->list.format == TABLE_VIEW)
+    if (r == 0 && cli->list.format == TABLE_VIEW) {
         print_troubles(rows);
+        if (json_array_size(rows) == 0)
+            cli_print(stderr, "There is no filesystem yet; coffer fs add makes one.\n");
+    }
     return r;
 }
 

@@ -1,5 +1,6 @@
 /* coffer fs mount and umount. */
 #include <stdio.h>
+#include <sys/mount.h>
 
 #include "cli/cli.h"
 #include "cli/mounting.h"
@@ -11,11 +12,13 @@ int cmd_fs_mount(struct cli *cli, struct error *err)
         .name = cli_word(cli, 0),
         .folder = cli_word(cli, 1),
         .take_over = arguments_has(&cli->arguments, "take-over"),
+        .flags = arguments_has(&cli->arguments, "read-only") ? MS_RDONLY : 0,
     };
     int r = mounting_mount(&cli->instance, &mounting, folder, err);
 
     if (r == 0)
-        cli_print(stdout, "Filesystem %s is mounted at %s.\n", mounting.name, folder);
+        cli_print(stdout, "Filesystem %s is mounted at %s%s.\n", mounting.name, folder,
+                  mounting.flags & MS_RDONLY ? ", read-only" : "");
     return r;
 }
 

@@ -67,12 +67,13 @@ static const struct option_spec fs_add_options[] = {
 };
 
 static const struct argument_spec fs_add_arguments[] = {
-    { "name", "at most 32 characters, without / and \\", false },
+    { "name", "at most 32 letters, digits, '.', '_' and '-'", false },
     { "capacity", "the limit, for example 10GB or 1TiB [unlimited]", true },
     END_OF_ARGUMENTS,
 };
 
 static const struct option_spec fs_mount_options[] = {
+    { 0, "read-only", NULL, "the kernel refuses every change" },
     { 0, "take-over", NULL, "write although the store was last written from elsewhere" },
     END_OF_OPTIONS,
 };
@@ -185,7 +186,9 @@ static const struct command commands[] = {
     {
         .path = "fs mount",
         .summary = "Starts a filesystem and mounts it",
-        .details = "mount -t coffer <name> <dir> does the same.",
+        .details =
+            "mount -t coffer <name> <dir> does the same. Programs may write at once, and it comes "
+            "back\nby itself after a restart.",
         .arguments = fs_mount_arguments,
         .options = fs_mount_options,
         .run = cmd_fs_mount,

@@ -174,9 +174,10 @@ static int find_mounted(const struct instance *instance, const char *name_or_fol
             return 0;
         }
     }
-    return error_set(err, -ENOENT,
-                     "there is no filesystem %s, and none is mounted there; coffer fs lists them",
-                     name_or_folder);
+    return error_set(err, -ENOENT, "there is no filesystem %s%s; coffer fs lists them",
+                     name_or_folder,
+                     strchr(name_or_folder, '/') ? ", and none is mounted there"
+                                                 : " (a folder is written with a slash, as ./DIR)");
 }
 
 static int unmount_here(const char *folder, struct error *err)

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -186,6 +187,11 @@ int filesystem_socket_path(const struct filesystem *filesystem, char ret[static 
     return 0;
 }
 
+static bool is_mounted_read_only(const struct filesystem *filesystem) REQUIRES(filesystem->lock)
+{
+    return filesystem->state == FS_MOUNTED && (filesystem->record.mount_flags & MS_RDONLY);
+}
+
 static void view_locked(const struct filesystem *filesystem, struct fs_view *ret)
     REQUIRES(filesystem->lock)
 {
@@ -198,11 +204,15 @@ static void view_locked(const struct filesystem *filesystem, struct fs_view *ret
         .created_ns = record->created_ns,
         .used = filesystem->seen.used,
         .free = filesystem->seen.free,
-        .is_read_only = filesystem->seen.is_read_only,
+        .is_read_only = filesystem->seen.is_read_only || is_mounted_read_only(filesystem),
         .kms_key_version = filesystem->wrapped.key_version,
     };
     memcpy(ret->name, record->name, sizeof(ret->name));
     memcpy(ret->status_text, filesystem->status_text, sizeof(ret->status_text));
+    if (filesystem->seen.is_read_only && ret->status_text[0] == '\0')
+        (void)snprintf(ret->status_text, sizeof(ret->status_text),
+                       "read-only: the store knows a later state, or another owner; find out which "
+                       "copy is right, and mount with --take-over to go on with this one");
     memcpy(ret->store_url, record->store_url, sizeof(ret->store_url));
     memcpy(ret->meta_url, record->meta_url, sizeof(ret->meta_url));
     memcpy(ret->kms_type, filesystem->wrapped.provider, sizeof(ret->kms_type));

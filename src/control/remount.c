@@ -61,7 +61,7 @@ static uint32_t flag_of(const char *option, size_t len)
         uint32_t flag;
     } flags[] = {
         { "ro", MS_RDONLY },     { "nosuid", MS_NOSUID },   { "nodev", MS_NODEV },
-        { "noexec", MS_NOEXEC }, { "noatime", MS_NOATIME },
+        { "noexec", MS_NOEXEC }, { "noatime", MS_NOATIME }, { "nodiratime", MS_NODIRATIME },
     };
 
     for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++)

@@ -39,7 +39,7 @@ static void on_bus_error(int number)
 
 static int usage(FILE *to, int code)
 {
-    (void)fputs("usage: coffer-fsd --fd N\n"
+    (void)fputs("Usage: coffer-fsd --fd N\n"
                 "The worker of one filesystem, started by cofferd. N is the descriptor of a\n"
                 "listening Unix socket; everything else comes over it.\n",
                 to);

@@ -31,7 +31,7 @@
 #include "host/unix_socket.h"
 
 static const char usage[] =
-    "Usage: cofferd [--state-dir DIR] [--socket PATH] [--user] [--foreground]\n"
+    "Usage: cofferd [--state-dir DIR] [--socket PATH] [--user] [--foreground] [--debug]\n"
     "\n"
     "Runs the control plane of coffer: it keeps the filesystems, their wrapped keys and the\n"
     "connection to the key server, and starts a worker for each started filesystem.\n"
@@ -147,8 +147,9 @@ static int make_folders(const struct instance *instance, struct error *err)
     char path[PATH_MAX];
     int r = folder_make(instance->state_dir, 0700, err);
 
-    if (r == 0)
-        r = instance_path(instance, path, err, "run");
+    if (r < 0)
+        return error_prefix(err, r, "no state folder; name one that can be made with --state-dir");
+    r = instance_path(instance, path, err, "run");
     if (r == 0)
         r = folder_make(path, 0700, err);
     if (r < 0)
@@ -158,7 +159,8 @@ static int make_folders(const struct instance *instance, struct error *err)
     if (!slash || slash == path)
         return 0;
     *slash = '\0';
-    return folder_make(path, 0755, err); /* the sockets in it are for their owner only */
+    r = folder_make(path, 0755, err); /* the sockets in it are for their owner only */
+    return r < 0 ? error_prefix(err, r, "no place for the socket; name another with --socket") : 0;
 }
 
 /* All that runs, in the order of its start. */
