@@ -50,11 +50,13 @@ static int draw_superblock(struct format *format, uint32_t block_size, struct er
     return r < 0 ? error_set(err, r, "no memory for the keys of a new filesystem") : 0;
 }
 
-static int put_root(struct meta_txn *txn, struct error *err)
+static int put_root(struct meta_txn *txn, const struct volume_owner *owner, struct error *err)
 {
     int64_t now = clock_wall_ns();
     const struct inode root = { .mode = S_IFDIR | 0755,
                                 .nlink = 2,
+                                .uid = owner->uid,
+                                .gid = owner->gid,
                                 .parent = VOLUME_ROOT,
                                 .atime_ns = now,
                                 .mtime_ns = now,
@@ -90,7 +92,7 @@ static int put_all(struct format *format, struct error *err)
 
     int r = meta_begin(format->engine, META_WRITE, &txn, err);
     if (r == 0)
-        r = put_root(txn, err);
+        r = put_root(txn, &format->config->root, err);
     if (r == 0)
         r = put_counters(txn, err);
     if (r == 0)

@@ -44,6 +44,12 @@ enum volume_event {
 /* text names inode and segment, never a file name. Called from any thread; must not call back. */
 typedef void volume_event_fn(enum volume_event event, const char *text, void *arg);
 
+/* To whom a new file belongs. */
+struct volume_owner {
+    uint32_t uid;
+    uint32_t gid;
+};
+
 struct volume_config {
     struct uuid uuid;
     struct object_store *store; /* stays the caller's, and open until the volume is closed */
@@ -51,13 +57,14 @@ struct volume_config {
     const struct key_set *keys; /* every generation in use; copied */
     struct uuid owner;          /* who opens it: this instance of cofferd */
     uint64_t capacity;          /* bytes; 0: as much as the store has */
+    struct volume_owner root;   /* volume_format(): to whom the root directory belongs */
     bool read_only;
     bool take_over;            /* go on although the store knows a later commit or another owner */
     volume_event_fn *on_event; /* may be NULL */
     void *event_arg;
 };
 
-/* Makes an empty filesystem: its metadata, with a root directory that belongs to root, and its
+/* Makes an empty filesystem: its metadata, with its root directory, and its
  * superblock in both places. A crash in the middle leaves no superblock in the store, and a
  * second call starts again. */
 int volume_format(const struct volume_config *config, uint32_t block_size, struct error *err);
@@ -81,12 +88,6 @@ struct volume_attr {
     uint32_t uid;
     uint32_t gid;
     uint64_t rdev;
-};
-
-/* Who makes a new file. */
-struct volume_owner {
-    uint32_t uid;
-    uint32_t gid;
 };
 
 /* lookup, and everything that returns a volume_attr of a name, counts one reference to the inode,

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -170,7 +170,7 @@ static int mount_as_root(const struct fuse_device_mount *mount_spec, int *ret_fd
     char options[256];
 
     if (fd < 0)
-        return error_set(err, -errno, "cannot open /dev/fuse: %s; is the fuse module loaded?",
+        return error_set(err, -errno, "cannot open /dev/fuse: %s; load the module (modprobe fuse)",
                          strerrordesc_np(errno));
     (void)snprintf(options, sizeof(options),
                    "fd=%d,rootmode=40000,user_id=%u,group_id=%u,default_permissions%s,max_read=%u",
@@ -248,6 +248,11 @@ static int mount_as_user(const struct fuse_device_mount *mount_spec, int *ret_fd
     const char *const argv[] = { FUSERMOUNT, "-o", options, "--", mount_spec->mountpoint, NULL };
     int pair[2];
 
+    if (access("/dev/fuse", R_OK | W_OK) < 0)
+        return error_set(err, -errno,
+                         "cannot open /dev/fuse: %s; root must load the module (modprobe fuse) and "
+                         "allow it to this user (chmod 666 /dev/fuse, as udev does)",
+                         strerrordesc_np(errno));
     escape_name(mount_spec->name, name, sizeof(name));
     (void)snprintf(options, sizeof(options),
                    "fsname=%s,subtype=coffer,default_permissions,max_read=%u%s%s%s%s", name,
@@ -291,11 +296,13 @@ int fuse_device_unmount(const char *mountpoint, bool lazy, struct error *err)
     return run_fusermount(argv, -1, mountpoint, err);
 }
 
+/* The kernel answers stat() of a dead mount as long as it remembers the attributes; statfs() always
+ * asks. */
 static bool is_dead(const char *mountpoint)
 {
-    struct stat st;
+    struct statfs st;
 
-    return stat(mountpoint, &st) < 0 && (errno == ENOTCONN || errno == ECONNABORTED);
+    return statfs(mountpoint, &st) < 0 && (errno == ENOTCONN || errno == ECONNABORTED);
 }
 
 int fuse_device_detach_dead(const char *mountpoint, const char *name, struct error *err)

@@ -100,6 +100,7 @@ int worker_start(const struct worker_start *order, volume_event_fn *on_event, vo
                  struct started *ret, struct error *err)
 {
     struct place places[] = { { .url = order->meta_url }, { .url = order->store_url } };
+    const struct volume_owner launcher = { .uid = getuid(), .gid = getgid() };
     struct started started = { .store = NULL };
 
     raise_descriptor_limit();
@@ -116,6 +117,7 @@ int worker_start(const struct worker_start *order, volume_event_fn *on_event, vo
         .keys = &order->keys,
         .owner = order->owner,
         .capacity = order->capacity,
+        .root = launcher, /* not whom the sandbox makes of us */
         .read_only = order->flags & WORKER_FLAG_READ_ONLY,
         .take_over = order->flags & WORKER_FLAG_TAKE_OVER,
         .on_event = on_event,
