@@ -55,13 +55,22 @@ static void fault(const struct object_check *check, const struct uuid *id, const
     check->report(sentence.text, check->arg);
 }
 
+/* Objects come and go while they are checked: what is no longer in use is no fault. */
+static bool is_in_use(struct segments *segments, const struct uuid *id)
+{
+    mutex_lock(&segments->lock);
+    const struct segment *segment = segment_find(segments, id);
+    bool is = segment != NULL && segment->live > 0 && !segment->is_deleted;
+    mutex_unlock(&segments->lock);
+    return is;
+}
+
 static int visit_object(const char *name, uint64_t size, void *arg)
     THREAD_CHECK(no_thread_safety_analysis)
 {
     struct object_check *check = arg;
     struct uuid id;
 
-    (void)size;
     if (segment_of_object_name(name, &id) < 0) {
         check->report("The store holds an object among the segments that is none.", check->arg);
         return 0;
@@ -69,7 +78,7 @@ static int visit_object(const char *name, uint64_t size, void *arg)
     mutex_lock(&check->segments->lock);
     bool is_known = segment_find(check->segments, &id) != NULL;
     mutex_unlock(&check->segments->lock);
-    if (!is_known)
+    if (!is_known && object_store_stat(check->segments->store, name, &size, NULL) != -ENOENT)
         fault(check, &id, "is in the store, but the metadata does not know it");
     return 0;
 }
@@ -101,7 +110,7 @@ static int check_footer(const struct segments *segments, const struct segment *s
     CLEANUP(free_ptr) uint8_t *sealed = NULL;
     CLEANUP(aead_freep) struct aead *aead = NULL;
     uint8_t tail[SEGMENT_TAIL_LEN];
-    struct segment_tail named;
+    struct segment_tail named = { 0 };
     uint32_t count;
     size_t len = 0;
 
@@ -128,20 +137,30 @@ static int check_footer(const struct segments *segments, const struct segment *s
     return r;
 }
 
-static void check_object(const struct object_check *check, const struct segment *segment)
+static const char *object_fault(struct segments *segments, const struct segment *segment)
 {
     CLEANUP(object_closep) struct object *object = NULL;
     char name[SEGMENT_NAME_SIZE];
+    uint64_t size;
 
     segment_object_name(&segment->id, name);
-    if (object_store_open_object(check->segments->store, name, &object, NULL) < 0) {
-        fault(check, &segment->id, "is in use, but its object cannot be opened");
-        return;
-    }
-    if (check_header(check->segments, segment, object) < 0)
-        fault(check, &segment->id, "has a header that was altered");
-    if (segment->state == SEGMENT_CLOSED && check_footer(check->segments, segment, object) < 0)
-        fault(check, &segment->id, "has a footer that was altered");
+    if (object_store_open_object(segments->store, name, &object, NULL) < 0)
+        return "is in use, but its object cannot be opened";
+    if (check_header(segments, segment, object) < 0)
+        return "has a header that was altered";
+    if (segment->state != SEGMENT_CLOSED)
+        return NULL;
+    if (object_store_stat(segments->store, name, &size, NULL) < 0 || size != segment->size)
+        return "has another length than was written";
+    return check_footer(segments, segment, object) < 0 ? "has a footer that was altered" : NULL;
+}
+
+static void check_object(const struct object_check *check, const struct segment *segment)
+{
+    const char *what = object_fault(check->segments, segment);
+
+    if (what != NULL && is_in_use(check->segments, &segment->id))
+        fault(check, &segment->id, what);
 }
 
 /* What the check needs of each: copied, so that the store is asked without the lock. */
