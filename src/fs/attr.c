@@ -45,12 +45,10 @@ void volume_reference(struct volume *volume, uint64_t ino)
 
 void volume_forget(struct volume *volume, uint64_t ino, uint64_t references)
 {
-    struct inode inode;
+    enum references_left left = references_drop(&volume->references, ino, references);
 
-    if (!references_drop(&volume->references, ino, references) || volume->is_read_only)
-        return;
     /* If it cannot go now, it is reported and goes when the volume is opened again. */
-    if (view_inode(volume, ino, &inode) == 0 && inode.nlink == 0)
+    if (left == REFERENCES_LAST_ORPHAN && !volume->is_read_only)
         (void)inode_reap(volume, ino);
 }
 

@@ -111,6 +111,8 @@ static int visit_xattr(struct bytes key, struct bytes value, void *arg)
         check_fault(check, "An XATTR record cannot be understood.");
     else if (check_inode(check, ino) == NULL)
         check_fault(check, "An attribute belongs to inode %llu, which is not there.", (ull)ino);
+    else if (!(check_inode(check, ino)->flags & INODE_XATTRS))
+        check_fault(check, "Inode %llu has an attribute and does not say so.", (ull)ino);
     return 0;
 }
 

@@ -1,8 +1,8 @@
 /* Operations on names: finding, making, linking and removing them.
  *
  * A reference is counted before the inode it is to can lose its last name: of a new inode before
- * its commit; of one that is looked up between two views, of which the second still finds the
- * name. Whoever takes the name after that finds the reference. */
+ * its commit; of one that is looked up as volume_lookup() says. Whoever takes the name after that
+ * finds the reference. */
 #include "fs/directory.h"
 
 #include <errno.h>
@@ -14,7 +14,7 @@
 
 struct lookup {
     struct name name;
-    uint64_t ino;
+    uint64_t ino; /* of which a reference is held; 0: none yet */
     struct volume_attr *ret;
 };
 
@@ -22,47 +22,37 @@ static int find_name(struct volume_txn *txn, void *arg)
 {
     struct lookup *lookup = arg;
     struct dirent_record entry;
-    int r = name_get(txn, &lookup->name, &entry);
-
-    if (r == 0)
-        lookup->ino = entry.ino;
-    return r;
-}
-
-/* -ESTALE: the name leads elsewhere by now. */
-static int find_again(struct volume_txn *txn, void *arg)
-{
-    struct lookup *lookup = arg;
-    struct dirent_record entry;
     struct inode inode;
     int r = name_get(txn, &lookup->name, &entry);
 
-    if (r == 0 && entry.ino != lookup->ino)
-        r = -ESTALE;
     if (r == 0)
         r = entry_inode(txn, &entry, &inode);
     if (r == 0)
-        inode_attr(entry.ino, &inode, lookup->ret);
-    return r;
+        r = references_add(&txn->volume->references, entry.ino, 1);
+    if (r < 0)
+        return r;
+    lookup->ino = entry.ino;
+    inode_attr(entry.ino, &inode, lookup->ret);
+    return 0;
 }
 
+/* The view may be older than the end of the inode. Who ends one first counts it, then looks at the
+ * references; we counted our reference first, then look whether any was ended. So one of us sees
+ * the other. */
 int volume_lookup(struct volume *volume, uint64_t parent, const char *name, struct volume_attr *ret)
 {
     struct lookup lookup = { .ret = ret };
     int r = name_init(volume, parent, name, &lookup.name);
 
-    if (r < 0)
-        return r;
-    do {
+    while (r == 0) {
+        lookup.ino = 0;
+        uint64_t reaps = atomic_load(&volume->reaps);
         r = volume_view(volume, find_name, &lookup);
-        if (r == 0)
-            r = references_add(&volume->references, lookup.ino, 1);
-        if (r < 0)
-            return r;
-        r = volume_view(volume, find_again, &lookup);
-        if (r < 0)
+        if (r == 0 && atomic_load(&volume->reaps) == reaps)
+            return 0;
+        if (lookup.ino != 0)
             volume_forget(volume, lookup.ino, 1);
-    } while (r == -ESTALE);
+    }
     return r;
 }
 
@@ -126,10 +116,13 @@ static int run_creation(struct volume *volume, struct creation *creation, struct
 
     if (r == 0)
         r = volume_change(volume, META_WRITE, create, creation);
-    if (r < 0)
+    if (r < 0) {
         drop_new_reference(volume, creation);
-    else
-        *ret = creation->result;
+        return r;
+    }
+    if (!creation->has_name)
+        (void)references_mark_orphan(&volume->references, creation->ino);
+    *ret = creation->result;
     return r;
 }
 

@@ -109,6 +109,6 @@ int directory_change(struct volume_txn *txn, uint64_t ino, struct inode *inode, 
 void orphan_made(struct volume *volume, uint64_t ino)
 {
     /* If it fails it is reported, and the next open tries again. */
-    if (!references_held(&volume->references, ino))
+    if (!references_mark_orphan(&volume->references, ino))
         (void)inode_reap(volume, ino);
 }

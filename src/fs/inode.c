@@ -130,7 +130,7 @@ struct reaping {
 static int end_inode(struct volume_txn *txn, uint64_t ino, const struct inode *inode)
 {
     struct record_key key;
-    int r = xattr_remove_all(txn, ino);
+    int r = inode->flags & INODE_XATTRS ? xattr_remove_all(txn, ino) : 0;
 
     inode_key(ino, &key);
     if (r == 0)
@@ -164,10 +164,12 @@ static int reap_step(struct volume_txn *txn, void *arg)
     reaping->has_more = false;
     if (r < 0)
         return r == -ENOENT ? 0 : r;
+    /* In front of the look at the references: see volume_lookup(). */
+    (void)atomic_fetch_add(&txn->volume->reaps, 1);
     bool is_dead = inode.nlink == 0 && !references_held(&txn->volume->references, reaping->ino);
     if (!is_dead && !(inode.flags & INODE_UNTRIMMED))
         return 0;
-    if (S_ISREG(inode.mode))
+    if (S_ISREG(inode.mode) && inode.stored != inode.body_len)
         r = chunks_trim(txn, reaping->ino, &inode, is_dead ? 0 : inode.size, TRIM_CHUNKS,
                         &reaping->has_more);
     if (r < 0)

@@ -9,7 +9,7 @@
 #include "base/wire.h"
 
 #define MODE_BITS ((uint32_t)(S_IFMT | 07777))
-#define INODE_FLAGS ((uint8_t)INODE_UNTRIMMED)
+#define INODE_FLAGS ((uint8_t)(INODE_UNTRIMMED | INODE_XATTRS))
 #define SYMLINK_MAX (INODE_BODY_MAX - 1)
 #define XATTR_SIZE_MAX (48u * 1024u)
 
@@ -75,7 +75,7 @@ static bool is_inode(const struct inode *inode)
            inode->size <= INT64_MAX && suits_type(inode) &&
            (type == S_IFDIR ? is_inode_number(inode->parent) : inode->parent == 0) &&
            (type == S_IFCHR || type == S_IFBLK || inode->rdev == 0) &&
-           (type == S_IFREG || inode->flags == 0);
+           (type == S_IFREG || !(inode->flags & INODE_UNTRIMMED));
 }
 
 int inode_encode(const struct inode *inode, uint8_t ret[static INODE_VALUE_MAX], size_t *ret_len)

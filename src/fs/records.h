@@ -56,6 +56,7 @@ int record_key_segment(struct bytes key, enum record_kind kind, struct uuid *ret
 
 enum inode_flag {
     INODE_UNTRIMMED = 1 << 0, /* extents behind its size may still be there; it is in ORPHAN, too */
+    INODE_XATTRS = 1 << 1,    /* it has, or once had, extended attributes */
 };
 
 struct inode {

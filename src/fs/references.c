@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #define ROOM_FIRST 64u
+#define REFERENCES_MAX (((uint64_t)1 << 63) - 1)
 #define ROOM_MAX ((uint32_t)1 << 30)
 
 /* Fibonacci hashing: neighbouring numbers are spread over shards (the upper 4 bits) and slots. */
@@ -83,9 +84,10 @@ static int add_locked(struct reference_shard *shard, uint64_t ino, uint64_t coun
     if (slot->ino == 0) {
         slot->ino = ino;
         slot->count = 0;
+        slot->is_orphan = 0;
         shard->used++;
     }
-    slot->count += count;
+    slot->count = (slot->count + count) & REFERENCES_MAX;
     return 0;
 }
 
@@ -119,21 +121,36 @@ int references_add(struct references *references, uint64_t ino, uint64_t count)
     return r;
 }
 
-bool references_drop(struct references *references, uint64_t ino, uint64_t count)
+enum references_left references_drop(struct references *references, uint64_t ino, uint64_t count)
 {
     struct reference_shard *shard = shard_of(references, ino);
-    bool was_last = true; /* also of those that could not be counted when memory had run out */
+    /* Also of those that could not be counted when memory had run out. */
+    enum references_left left = REFERENCES_LAST_ORPHAN;
 
     mutex_lock(&shard->lock);
     struct reference_slot *slot = shard->room ? find_locked(shard, ino) : NULL;
     if (slot && slot->ino != 0 && slot->count > count) {
-        slot->count -= count;
-        was_last = false;
+        slot->count = (slot->count - count) & REFERENCES_MAX;
+        left = REFERENCES_HELD;
     } else if (slot && slot->ino != 0) {
+        left = slot->is_orphan ? REFERENCES_LAST_ORPHAN : REFERENCES_LAST;
         remove_locked(shard, slot);
     }
     mutex_unlock(&shard->lock);
-    return was_last;
+    return left;
+}
+
+bool references_mark_orphan(struct references *references, uint64_t ino)
+{
+    struct reference_shard *shard = shard_of(references, ino);
+
+    mutex_lock(&shard->lock);
+    struct reference_slot *slot = shard->room ? find_locked(shard, ino) : NULL;
+    bool is_held = slot && slot->ino != 0;
+    if (is_held)
+        slot->is_orphan = 1;
+    mutex_unlock(&shard->lock);
+    return is_held;
 }
 
 bool references_held(struct references *references, uint64_t ino)

@@ -12,7 +12,8 @@
 
 struct reference_slot {
     uint64_t ino; /* 0: free */
-    uint64_t count;
+    uint64_t count : 63;
+    uint64_t is_orphan : 1;
 };
 
 #define REFERENCE_SHARDS 16u
@@ -33,6 +34,15 @@ void references_release(struct references *references);
 
 /* -ENOMEM. */
 int references_add(struct references *references, uint64_t ino, uint64_t count);
-/* True if these were the last ones. */
-bool references_drop(struct references *references, uint64_t ino, uint64_t count);
+
+enum references_left {
+    REFERENCES_HELD,        /* there are others */
+    REFERENCES_LAST,        /* none is left */
+    REFERENCES_LAST_ORPHAN, /* none is left, and it was marked, or never counted */
+};
+
+enum references_left references_drop(struct references *references, uint64_t ino, uint64_t count);
+
+/* Its last name is gone: whoever drops the last reference is told. False if there is none. */
+bool references_mark_orphan(struct references *references, uint64_t ino);
 bool references_held(struct references *references, uint64_t ino);

@@ -64,6 +64,7 @@ struct volume {
     atomic_uint_fast64_t files;
     atomic_uint_fast64_t stored;
     atomic_bool counters_changed;
+    atomic_uint_fast64_t reaps; /* attempts to end an inode */
 };
 
 struct volume_txn {

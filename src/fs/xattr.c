@@ -49,6 +49,8 @@ static int change_xattr(struct volume_txn *txn, void *arg)
                            : txn_remove(txn, &change->key);
     if (r < 0)
         return r;
+    if (change->value.data)
+        inode.flags |= INODE_XATTRS;
     inode.ctime_ns = txn->now_ns;
     return inode_put(txn, change->ino, &inode);
 }

@@ -176,7 +176,7 @@ static void impossible_inodes_are_refused(void **state)
                            { .mode = 0644, .nlink = 1 },
                            { .mode = S_IFREG | S_IFCHR, .nlink = 1 },
                            { .mode = S_IFREG | 0x10000, .nlink = 1 },
-                           { .flags = 2, .mode = S_IFREG, .nlink = 1 },
+                           { .flags = 4, .mode = S_IFREG, .nlink = 1 },
                            { .flags = INODE_UNTRIMMED, .mode = S_IFIFO, .nlink = 1 },
                            { .mode = S_IFREG, .nlink = 1, .parent = 1 },
                            { .mode = S_IFREG, .nlink = 1, .rdev = 1 },

@@ -19,8 +19,26 @@ static void a_reference_holds_until_it_is_given_back(void **state)
     assert_false(references_held(&references, 6));
     assert_false(references_drop(&references, 5, 2));
     assert_true(references_held(&references, 5));
-    assert_true(references_drop(&references, 5, 1));
+    assert_int_equal(references_drop(&references, 5, 1), REFERENCES_LAST);
     assert_false(references_held(&references, 5));
+    references_release(&references);
+}
+
+static void who_gives_the_last_one_of_an_orphan_back_is_told(void **state)
+{
+    struct references references;
+    (void)state;
+
+    references_init(&references);
+    assert_false(references_mark_orphan(&references, 5));
+    assert_int_equal(references_add(&references, 5, 2), 0);
+    assert_true(references_mark_orphan(&references, 5));
+    assert_int_equal(references_drop(&references, 5, 1), REFERENCES_HELD);
+    assert_int_equal(references_add(&references, 5, 1), 0);
+    assert_int_equal(references_drop(&references, 5, 2), REFERENCES_LAST_ORPHAN);
+    assert_int_equal(references_add(&references, 5, 1), 0);
+    assert_int_equal(references_drop(&references, 5, 1), REFERENCES_LAST);
+    assert_int_equal(references_drop(&references, 5, 1), REFERENCES_LAST_ORPHAN);
     references_release(&references);
 }
 
@@ -115,6 +133,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_reference_holds_until_it_is_given_back),
+        cmocka_unit_test(who_gives_the_last_one_of_an_orphan_back_is_told),
         cmocka_unit_test(more_given_back_than_taken_ends_it),
         cmocka_unit_test(it_agrees_with_plain_counts),
         cmocka_unit_test(threads_lose_no_count),
