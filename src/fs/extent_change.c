@@ -62,7 +62,7 @@ int chunk_cut(struct volume_txn *txn, uint64_t ino, struct inode *inode, uint32_
     if (r < 0)
         return r;
     size_t found = extents_find(&list, offset);
-    if (found == list.count || list.items[found].offset >= offset + len)
+    if (found >= list.count || list.items[found].offset >= offset + len)
         return 0;
     r = chunk_replace(txn, inode, &list, offset, len, NULL, 0);
     return r < 0 ? r : chunk_put(txn, ino, chunk, &list);
@@ -118,7 +118,7 @@ int chunks_trim(struct volume_txn *txn, uint64_t ino, struct inode *inode, uint6
 {
     uint32_t tail = (uint32_t)(size % CHUNK_SIZE);
     uint64_t first_whole = size / CHUNK_SIZE + (tail > 0);
-    size_t count;
+    size_t count = 0;
     int r = 0;
 
     CLEANUP(free_ptr) uint32_t *chunks = calloc((size_t)max_chunks + 1, sizeof(*chunks));
