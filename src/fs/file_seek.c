@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 /* Of one transaction: it must not stay open for the length of a huge file. */
-#define RECORDS_AT_ONCE 4096u
+#define RECORDS_AT_ONCE 64u
 
 struct seek {
     uint64_t ino;

@@ -28,11 +28,11 @@ struct write_piece {
     struct bytes data;
 
     struct appended appended;
-    uint32_t shown_at; /* where what was appended begins */
-    /* The list had no room for the piece: what was appended is all of the chunk, as it was with
-     * this list and as it shall be. */
-    bool is_rewritten;
-    struct extents rewritten;
+    /* If the list had no room for the piece: all that the chunk shows, with the piece in it, as
+     * it is as long as the chunk's list is this one. */
+    struct appended whole;
+    uint32_t whole_offset;
+    struct extents whole_list;
 };
 
 enum need {
@@ -136,14 +136,16 @@ static int put_piece(struct volume_txn *txn, struct file_write *write, struct wr
 {
     CLEANUP(extents_release) struct extents list = EXTENTS_INIT;
     struct extent with[APPEND_RUNS_MAX];
-    uint32_t len = appended_extents(&piece->appended, piece->shown_at, with);
 
     int r = chunk_get(txn, write->ino, piece->chunk, &list);
     if (r < 0)
         return r;
-    if (piece->is_rewritten && !is_same_list(&list, &piece->rewritten))
-        return need_rewrite(write, piece, &list);
-    r = chunk_replace(txn, inode, &list, piece->shown_at, len, with, piece->appended.count);
+    /* Another list may have room again, and no rewriting is lost to others again and again. */
+    bool is_whole = piece->whole.count > 0 && is_same_list(&list, &piece->whole_list);
+    const struct appended *appended = is_whole ? &piece->whole : &piece->appended;
+    uint32_t offset = is_whole ? piece->whole_offset : piece->offset;
+    uint32_t len = appended_extents(appended, offset, with);
+    r = chunk_replace(txn, inode, &list, offset, len, with, appended->count);
     if (r == -EXFULL)
         return need_rewrite(write, piece, &list);
     return r < 0 ? r : chunk_put(txn, write->ino, piece->chunk, &list);
@@ -229,7 +231,6 @@ static int append_pieces(struct volume *volume, struct file_write *write)
 
     for (size_t i = 0; i < write->count && r == 0; i++) {
         struct write_piece *piece = &write->pieces[i];
-        piece->shown_at = piece->offset;
         r = append(volume, write->ino, (uint64_t)piece->chunk * CHUNK_SIZE + piece->offset,
                    piece->data, &piece->appended);
     }
@@ -282,12 +283,11 @@ static int rewrite_chunk(struct volume *volume, struct file_write *write)
         return 0; /* the transaction will find another list */
     if (r < 0)
         return file_result(volume, r, write->ino, &err);
-    release(volume, &piece->appended);
-    piece->shown_at = start;
-    piece->is_rewritten = true;
-    extents_move(&piece->rewritten, &write->full_list);
+    release(volume, &piece->whole);
+    piece->whole_offset = start;
+    extents_move(&piece->whole_list, &write->full_list);
     return append(volume, write->ino, (uint64_t)piece->chunk * CHUNK_SIZE + start, buf_bytes(&data),
-                  &piece->appended);
+                  &piece->whole);
 }
 
 static int prepare(struct volume *volume, struct file_write *write)
@@ -343,7 +343,8 @@ static int run_write(struct volume *volume, struct file_write *write)
     }
     for (size_t i = 0; i < write->count && write->pieces; i++) {
         release(volume, &write->pieces[i].appended);
-        extents_release(&write->pieces[i].rewritten);
+        release(volume, &write->pieces[i].whole);
+        extents_release(&write->pieces[i].whole_list);
     }
     release(volume, &write->body_blocks);
     extents_release(&write->full_list);
