@@ -80,6 +80,7 @@ static int load_announced(struct segments *segments, struct segment *segment, st
         segment->is_deleted = true;
     segment->state = SEGMENT_ENDED;
     segment->size = r == 0 ? (uint32_t)size : 0;
+    segments->stored += segment->size;
     segment_changed(segments, segment);
     return 0;
 }
