@@ -4,19 +4,17 @@ import fcntl
 import mmap
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import stat
 import struct
 import subprocess
 import sys
-import tempfile
-import time
 
 import pytest
 
 import worker_client
+from filesystem import Filesystem, is_dead, until
 from worker_client import Worker
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
@@ -24,67 +22,9 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fu
 USER = 12345
 
 
-class Filesystem:
-    """A worker, its folders and its mount point."""
-
-    def __init__(self, program, folder):
-        self.program = program
-        self.folder = folder
-        self.mnt = folder / "mnt"
-        for name in ("meta", "store", "mnt"):
-            (folder / name).mkdir()
-        self.worker = None
-
-    def start(self, **options):
-        (self.folder / "worker.sock").unlink(missing_ok=True)
-        before = self.worker
-        self.worker = Worker(self.program, self.folder)
-        if before:
-            self.worker.uuid = before.uuid
-        code, text = self.worker.start(f"lmdb:{self.folder}/meta", f"dir:{self.folder}/store",
-                                       **options)
-        assert code == 0, text
-
-    def mount(self):
-        code, text = self.worker.mount(self.mnt)
-        assert code == 0, text
-
-    def close(self):
-        while os.path.ismount(self.mnt) or is_dead(self.mnt):
-            worker_client.unmount(self.mnt, lazy=True)
-        if self.worker and self.worker.process.poll() is None:
-            self.worker.process.kill()
-            self.worker.wait()
-
-
-def is_dead(path):
-    try:
-        os.stat(path)
-    except OSError as error:
-        return error.errno == errno.ENOTCONN
-    return False
-
-
-def until(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "did not happen in time"
-        time.sleep(0.01)
-
-
-@pytest.fixture
-def folder():
-    """One that others may enter, which those of pytest's tmp_path may not."""
-    path = pathlib.Path(tempfile.mkdtemp(prefix="coffer-worker-"))
-    os.chmod(path, 0o755)
-    yield path
-    shutil.rmtree(path)
-
-
 @pytest.fixture
 def unmounted(folder, build_folder):
-    program = build_folder / "src" / "programs" / "coffer-fsd"
-    filesystem = Filesystem(program, folder)
+    filesystem = Filesystem(build_folder, folder)
     filesystem.start()
     yield filesystem
     filesystem.close()
