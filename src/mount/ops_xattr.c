@@ -19,6 +19,25 @@ void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *v
                                          : -EOPNOTSUPP);
 }
 
+#define TRUSTED "trusted."
+
+/* The kernel lets only root read attributes of this namespace, but leaves it to the filesystem
+ * who sees their names. Returns the new length. */
+static size_t hide_trusted(char *names, size_t len)
+{
+    size_t kept = 0;
+
+    for (size_t at = 0; at < len;) {
+        size_t size = strlen(names + at) + 1;
+        if (strncmp(names + at, TRUSTED, strlen(TRUSTED)) != 0) {
+            memmove(names + kept, names + at, size);
+            kept += size;
+        }
+        at += size;
+    }
+    return kept;
+}
+
 /* size 0 asks for the length; otherwise the buffer's first len bytes are the answer. */
 static void reply_bytes(fuse_req_t req, int r, const uint8_t *buffer, size_t size, size_t len)
 {
@@ -51,10 +70,12 @@ void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
     size_t len = 0;
     int r = -ENOMEM;
 
-    if (size > MOUNT_REQUEST_MAX)
-        size = MOUNT_REQUEST_MAX;
     if (buffer)
-        r = volume_listxattr(volume_of(req), ino, (char *)buffer, size, &len);
+        r = volume_listxattr(volume_of(req), ino, (char *)buffer, MOUNT_REQUEST_MAX, &len);
+    if (r == 0 && fuse_req_ctx(req)->uid != 0)
+        len = hide_trusted((char *)buffer, len);
+    if (r == 0 && size > 0 && len > size)
+        r = -ERANGE;
     reply_bytes(req, r, buffer, size, len);
 }
 
