@@ -66,6 +66,11 @@ int volume_readlink(struct volume *volume, uint64_t ino, char *ret)
     return 0;
 }
 
+void volume_leave_times(struct volume *volume)
+{
+    atomic_store(&volume->leaves_times, true);
+}
+
 struct setting {
     uint64_t ino;
     const struct volume_attr *attr;
@@ -85,7 +90,6 @@ static int set_size(struct volume_txn *txn, struct setting *setting, struct inod
         setting->must_trim_first = true;
         return 0;
     }
-    inode->mtime_ns = txn->now_ns;
     return file_set_size(txn, setting->ino, inode, setting->attr->size, &setting->has_more);
 }
 
@@ -105,7 +109,10 @@ static void set_others(const struct volume_txn *txn, const struct setting *setti
         inode->atime_ns = attr->atime_ns;
     if (which & VOLUME_SET_MTIME)
         inode->mtime_ns = attr->mtime_ns;
-    inode->ctime_ns = which & VOLUME_SET_CTIME ? attr->ctime_ns : txn->now_ns;
+    if (which & VOLUME_SET_CTIME)
+        inode->ctime_ns = attr->ctime_ns;
+    else if (!S_ISREG(inode->mode) || !atomic_load(&txn->volume->leaves_times))
+        inode->ctime_ns = txn->now_ns;
 }
 
 static int set_attr(struct volume_txn *txn, void *arg)

@@ -14,6 +14,8 @@ int file_get(struct volume_txn *txn, uint64_t ino, struct inode *ret)
 
 void file_changed(struct volume_txn *txn, struct inode *inode)
 {
+    if (atomic_load(&txn->volume->leaves_times))
+        return;
     inode->mtime_ns = txn->now_ns;
     inode->ctime_ns = txn->now_ns;
 }

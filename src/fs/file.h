@@ -19,7 +19,7 @@ static inline bool file_is_inline(const struct inode *inode)
 /* inode_get, and -EINVAL if it is no regular file. */
 int file_get(struct volume_txn *txn, uint64_t ino, struct inode *ret);
 
-/* mtime and ctime become now. */
+/* mtime and ctime become now, if they are ours to set. */
 void file_changed(struct volume_txn *txn, struct inode *inode);
 
 /* A list may name blocks that are gone when they are read: they were moved, or are of no use any

@@ -52,7 +52,7 @@ static int draw_superblock(struct format *format, uint32_t block_size, struct er
 
 static int put_root(struct meta_txn *txn, const struct volume_owner *owner, struct error *err)
 {
-    int64_t now = clock_wall_ns();
+    int64_t now = clock_file_ns();
     const struct inode root = { .mode = S_IFDIR | 0755,
                                 .nlink = 2,
                                 .uid = owner->uid,

@@ -71,6 +71,11 @@ int volume_format(const struct volume_config *config, uint32_t block_size, struc
 
 int volume_open(const struct volume_config *config, struct volume **ret, struct error *err);
 
+/* From now on who uses the volume stamps regular files himself: a kernel that caches their content
+ * knows when it was changed, and tells their times by volume_setattr(). Changes of content, size
+ * and attributes leave them. */
+void volume_leave_times(struct volume *volume);
+
 /* Makes everything durable and writes the superblock. Frees the volume whatever it returns. */
 int volume_close(struct volume *volume, struct error *err);
 

@@ -54,6 +54,7 @@ struct volume {
     atomic_bool has_news;              /* commits since the superblock was written */
     uint32_t block_size;
     bool is_read_only;
+    atomic_bool leaves_times; /* of regular files */
     volume_event_fn *on_event;
     void *event_arg;
 

@@ -105,7 +105,7 @@ static int run_once(struct volume_txn *txn, enum meta_access access, volume_txn_
 
 static int run(struct volume *volume, enum meta_access access, volume_txn_fn *fn, void *arg)
 {
-    struct volume_txn txn = { .volume = volume, .now_ns = clock_wall_ns() };
+    struct volume_txn txn = { .volume = volume, .now_ns = clock_file_ns() };
     int r;
 
     do {

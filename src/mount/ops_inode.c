@@ -130,7 +130,7 @@ static unsigned take_changes(const struct stat *st, int to_set, struct volume_at
         { FUSE_SET_ATTR_MTIME, VOLUME_SET_MTIME }, { FUSE_SET_ATTR_MTIME_NOW, VOLUME_SET_MTIME },
         { FUSE_SET_ATTR_CTIME, VOLUME_SET_CTIME },
     };
-    int64_t now_ns = clock_wall_ns();
+    int64_t now_ns = clock_file_ns();
     unsigned which = 0;
 
     for (size_t i = 0; i < sizeof(bits) / sizeof(bits[0]); i++)

@@ -27,12 +27,15 @@ static void op_init(void *arg, struct fuse_conn_info *conn)
                               FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_HANDLE_KILLPRIV |
                               FUSE_CAP_POSIX_ACL | FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_IOCTL_DIR;
 
-    (void)arg;
+    struct mount_session *session = arg;
+
     conn->want = (conn->want & ~unwanted) | (conn->capable & wanted);
     conn->max_write = MOUNT_REQUEST_MAX;
     conn->max_background = BACKGROUND_MAX;
     conn->congestion_threshold = CONGESTED_AT;
     conn->time_gran = 1;
+    if (conn->want & FUSE_CAP_WRITEBACK_CACHE)
+        volume_leave_times(session->volume);
 }
 
 static const struct fuse_lowlevel_ops operations = {

@@ -19,7 +19,7 @@ static const struct volume_owner owner = { .uid = 7, .gid = 8 };
 static void a_new_file_is_as_it_was_asked_for(void **state)
 {
     struct volume_case *c = *state;
-    int64_t before_ns = clock_wall_ns();
+    int64_t before_ns = clock_file_ns();
     struct volume_attr attr = { .ino = 0 };
     struct volume_attr found = { .ino = 0 };
 
@@ -32,7 +32,7 @@ static void a_new_file_is_as_it_was_asked_for(void **state)
     assert_int_equal(attr.size, 0);
     assert_int_equal(attr.blocks, 0);
     assert_int_equal(attr.rdev, 0);
-    assert_true(attr.mtime_ns >= before_ns && attr.mtime_ns <= clock_wall_ns());
+    assert_true(attr.mtime_ns >= before_ns && attr.mtime_ns <= clock_file_ns());
     assert_true(attr.atime_ns == attr.mtime_ns && attr.ctime_ns == attr.mtime_ns);
     assert_int_equal(volume_lookup(c->volume, VOLUME_ROOT, "f", &found), 0);
     assert_memory_equal(&found, &attr, sizeof(attr));
@@ -151,6 +151,30 @@ static void the_size_belongs_to_regular_files(void **state)
     assert_int_equal(volume_setattr(c->volume, VOLUME_ROOT, &to, VOLUME_SET_SIZE, &now), -EISDIR);
     ino = make(c, VOLUME_ROOT, "p", S_IFIFO | 0600);
     assert_int_equal(volume_setattr(c->volume, ino, &to, VOLUME_SET_SIZE, &now), -EINVAL);
+}
+
+static void times_that_somebody_else_sets_are_left(void **state)
+{
+    struct volume_case *c = *state;
+    const struct bytes data = { (const uint8_t *)"content", 7 };
+    const struct volume_attr to = { .mode = 0600, .size = 5, .mtime_ns = 2, .ctime_ns = 3 };
+    uint64_t ino = make_file(c, VOLUME_ROOT, "f");
+    struct volume_attr now;
+
+    volume_leave_times(c->volume);
+    assert_int_equal(volume_setattr(c->volume, ino, &to, VOLUME_SET_MTIME | VOLUME_SET_CTIME, &now),
+                     0);
+    assert_int_equal(volume_write(c->volume, ino, 0, data), 0);
+    assert_int_equal(volume_fallocate(c->volume, ino, 0, 0, 100), 0);
+    assert_int_equal(volume_setattr(c->volume, ino, &to, VOLUME_SET_SIZE | VOLUME_SET_MODE, &now),
+                     0);
+    now = attr_of(c, ino);
+    assert_int_equal(now.size, 5);
+    assert_int_equal(now.mtime_ns, 2);
+    assert_int_equal(now.ctime_ns, 3);
+    /* A directory is not cached: its times are ours. */
+    assert_int_equal(volume_setattr(c->volume, VOLUME_ROOT, &to, VOLUME_SET_MODE, &now), 0);
+    assert_true(now.ctime_ns > 3);
 }
 
 /* What lies in so many chunks, with little data: more than one transaction trims. */
@@ -392,7 +416,7 @@ static void the_time_of_access_follows_relatime(void **state)
 {
     struct volume_case *c = *state;
     uint64_t ino = make_file(c, VOLUME_ROOT, "f");
-    int64_t now_ns = clock_wall_ns();
+    int64_t now_ns = clock_file_ns();
     int64_t recent_ns = now_ns - DAY_NS / 2;
 
     set_times(c, ino, recent_ns, recent_ns - 1); /* newer than the changes, and of today */
@@ -564,6 +588,7 @@ int main(void)
         ON_BOTH(a_symbolic_link_keeps_its_target),
         ON_BOTH(setattr_changes_what_it_is_told_to),
         ON_BOTH(the_size_belongs_to_regular_files),
+        ON_BOTH(times_that_somebody_else_sets_are_left),
         ON_BOTH(a_large_file_can_be_cut),
         ON_BOTH(a_large_file_goes_whole),
         ON_BOTH(a_small_file_goes_whole),
