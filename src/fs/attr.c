@@ -155,7 +155,7 @@ int volume_setattr(struct volume *volume, uint64_t ino, const struct volume_attr
 }
 
 /* relatime: as the kernel decides it for other filesystems. */
-static bool is_atime_old(const struct inode *inode, int64_t now_ns)
+bool inode_atime_is_old(const struct inode *inode, int64_t now_ns)
 {
     int64_t age_ns;
 
@@ -175,7 +175,7 @@ static int look_at_atime(struct volume_txn *txn, void *arg)
     struct inode inode;
     int r = inode_get(txn, touch->ino, &inode);
 
-    touch->is_old = r == 0 && is_atime_old(&inode, txn->now_ns);
+    touch->is_old = r == 0 && inode_atime_is_old(&inode, txn->now_ns);
     return r;
 }
 
@@ -185,7 +185,7 @@ static int set_atime(struct volume_txn *txn, void *arg)
     struct inode inode;
     int r = inode_get(txn, touch->ino, &inode);
 
-    if (r < 0 || !is_atime_old(&inode, txn->now_ns))
+    if (r < 0 || !inode_atime_is_old(&inode, txn->now_ns))
         return r;
     inode.atime_ns = txn->now_ns;
     return inode_put(txn, touch->ino, &inode);

@@ -46,6 +46,7 @@ struct read_piece {
     uint8_t *to;
     uint32_t got;   /* within the file's size */
     bool is_inline; /* and done */
+    bool atime_is_old;
     struct extents lists[PIECE_CHUNKS];
 };
 
@@ -81,8 +82,11 @@ static int look_up(struct volume_txn *txn, void *arg)
     piece->got = 0;
     piece->is_inline = false;
     int r = file_get(txn, piece->ino, &inode);
-    if (r < 0 || piece->offset >= inode.size)
+    if (r < 0)
         return r;
+    piece->atime_is_old = inode_atime_is_old(&inode, txn->now_ns);
+    if (piece->offset >= inode.size)
+        return 0;
     piece->got = inode.size - piece->offset < piece->len ? (uint32_t)(inode.size - piece->offset)
                                                          : piece->len;
     if (file_is_inline(&inode)) {
@@ -117,11 +121,15 @@ static int read_piece(struct volume *volume, struct read_piece *piece)
     struct error err = { 0 };
     int r = -ENOENT;
 
-    for (unsigned tries = 0; tries < FILE_STALE_MAX && r == -ENOENT; tries++) {
+    /* What was found may have been moved or given up since. A block that is really altered is so
+     * the second time, too. */
+    for (unsigned tries = 0; tries < FILE_STALE_MAX; tries++) {
         r = volume_view(volume, look_up, piece);
         if (r < 0 || piece->is_inline)
             return r;
         r = read_found(volume, piece, &err);
+        if (r != -ENOENT && (r != -EBADMSG || tries > 0))
+            break;
     }
     return file_result(volume, r, piece->ino, &err);
 }
@@ -144,7 +152,11 @@ int volume_read(struct volume *volume, uint64_t ino, uint64_t offset, size_t len
     }
     for (unsigned i = 0; i < PIECE_CHUNKS; i++)
         extents_release(&piece.lists[i]);
-    if (r == 0)
-        *ret_len = done;
-    return r;
+    if (r < 0)
+        return r;
+    *ret_len = done;
+    if (piece.atime_is_old)
+        (void)volume_touch_atime(volume,
+                                 ino); /* the read went well, whatever becomes of its time */
+    return 0;
 }

@@ -148,7 +148,8 @@ int volume_readdir(struct volume *volume, uint64_t ino, uint64_t position, bool 
                    volume_dirent_fn *visit, void *arg);
 void volume_reference(struct volume *volume, uint64_t ino);
 
-/* Reads up to len bytes; *ret_len is less only at the end of the file. Holes read as zeros. */
+/* Reads up to len bytes; *ret_len is less only at the end of the file. Holes read as zeros.
+ * atime changes as by volume_touch_atime(). */
 int volume_read(struct volume *volume, uint64_t ino, uint64_t offset, size_t len, uint8_t *to,
                 size_t *ret_len);
 /* All of data or an error and nothing. */

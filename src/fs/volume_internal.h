@@ -120,6 +120,8 @@ int txn_refused(struct volume_txn *txn, int r, const char *what, uint64_t ino);
 int inode_get(struct volume_txn *txn, uint64_t ino, struct inode *ret);
 int inode_put(struct volume_txn *txn, uint64_t ino, const struct inode *inode);
 void inode_attr(uint64_t ino, const struct inode *inode, struct volume_attr *ret);
+/* Whether relatime sets atime now. */
+bool inode_atime_is_old(const struct inode *inode, int64_t now_ns);
 /* Draws a number; counts the inode; does not put it. Under a write transaction. */
 int inode_allocate(struct volume_txn *txn, uint64_t *ret_ino);
 

@@ -150,7 +150,6 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct f
         reply_result(req, r);
         return;
     }
-    (void)volume_touch_atime(volume, ino); /* the read went well, whatever becomes of its time */
     (void)fuse_reply_buf(req, (const char *)buffer, len);
 }
 
