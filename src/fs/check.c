@@ -13,13 +13,12 @@ void check_fault(struct check *check, const char *format, ...)
     char text[600];
     va_list args;
 
-    check->faults++;
-    if (check->report == NULL)
-        return;
     va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    check->report(text, check->report_arg);
+    check->faults++;
+    if (check->report != NULL)
+        check->report(text, check->report_arg);
 }
 
 struct inode_sum *check_inode(struct check *check, uint64_t ino)
@@ -60,6 +59,16 @@ static void check_superblocks(struct check *check)
         check_fault(check, "The superblock in the store is missing or was altered.");
     if (places.copy_r != 0)
         check_fault(check, "The copy of the superblock in the metadata is missing or was altered.");
+    if (places.store_r == 0 && places.copy_r == 0 &&
+        places.store.owner_count > places.copy.owner_count)
+        check_fault(check,
+                    "The store was opened since with other metadata (owner count %llu; here %llu).",
+                    (unsigned long long)places.store.owner_count,
+                    (unsigned long long)places.copy.owner_count);
+    uint64_t commit = sealer_commit_number(volume->sealer);
+    if (places.store_r == 0 && places.store.commit > commit)
+        check_fault(check, "The store knows commit %llu, the metadata only %llu.",
+                    (unsigned long long)places.store.commit, (unsigned long long)commit);
     superblocks_release(&places);
 }
 

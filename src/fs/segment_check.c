@@ -110,7 +110,7 @@ static int check_footer(const struct segments *segments, const struct segment *s
     CLEANUP(free_ptr) uint8_t *sealed = NULL;
     CLEANUP(aead_freep) struct aead *aead = NULL;
     uint8_t tail[SEGMENT_TAIL_LEN];
-    struct segment_tail named = { 0 };
+    struct segment_tail named;
     uint32_t count;
     size_t len = 0;
 
@@ -121,7 +121,7 @@ static int check_footer(const struct segments *segments, const struct segment *s
     const struct bytes tail_bytes = { .data = tail, .len = len };
     if (r == 0)
         r = segment_tail_decode(tail_bytes, &named);
-    if (r < 0)
+    if (r != 0)
         return r;
     if (named.footer_offset + (uint64_t)named.footer_len != at)
         return -EBADMSG;

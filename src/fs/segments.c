@@ -118,7 +118,7 @@ static int visit_usage(struct bytes key, struct bytes value, void *arg)
     int r = record_key_segment(key, RECORD_USAGE, &id, NULL);
     if (r == 0)
         r = usage_decode(value, &usage);
-    if (r < 0)
+    if (r != 0)
         return unreadable(load, "USAGE", r);
     return load_usage(load->segments, &id, &usage, load->err);
 }
@@ -136,7 +136,7 @@ static int visit_location(struct bytes key, struct bytes value, void *arg)
     int r = record_key_segment(key, RECORD_LOCATION, &id, &first);
     if (r == 0)
         r = location_decode(value, &record);
-    if (r < 0)
+    if (r != 0)
         return unreadable(load, "LOCATION", r);
     struct segment *segment = segment_find(load->segments, &id);
     struct segment *object = segment_find(load->segments, &record.object);
@@ -181,4 +181,26 @@ int segments_load(struct segments *segments, struct meta_txn *txn, struct error 
     segments->needs_recount = segments->needs_recount || r == 0;
     mutex_unlock(&segments->lock);
     return r == -ENOENT ? 0 : r;
+}
+
+/* At open, when nobody else knows of the segments: the store is asked with the lock held. */
+int segments_look(struct segments *segments, struct error *err)
+{
+    char name[SEGMENT_NAME_SIZE];
+    bool is_over = false;
+    uint64_t size;
+    int r = 0;
+
+    mutex_lock(&segments->lock);
+    for (size_t i = 0; i < segments->bucket_count && !is_over; i++)
+        for (const struct segment *s = segments->buckets[i]; s != NULL && !is_over;
+             s = s->next_in_bucket) {
+            if (s->live == 0)
+                continue;
+            segment_object_name(&s->id, name);
+            r = object_store_stat(segments->store, name, &size, err);
+            is_over = r != -ENOENT;
+        }
+    mutex_unlock(&segments->lock);
+    return r;
 }

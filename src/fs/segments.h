@@ -52,6 +52,9 @@ void segments_free(struct segments *segments); /* NULL is allowed; loses what is
 /* Reads USAGE and LOCATION. Once, before anything else. */
 int segments_load(struct segments *segments, struct meta_txn *txn, struct error *err);
 
+/* -ENOENT: there are segments in use, and the store holds no object of any of them. */
+int segments_look(struct segments *segments, struct error *err);
+
 /* Where data of a file belongs: for the footer. */
 struct segment_origin {
     uint64_t ino;

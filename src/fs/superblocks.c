@@ -71,6 +71,19 @@ static int read_copy(struct meta_engine *engine, const struct key_set *keys,
                             &scan, err);
 }
 
+/* Nothing in it is verified, so it is compared in two members that never change: one of them alone
+ * may have been altered. */
+static bool is_of_another(struct bytes encoded, const struct superblock *ours)
+{
+    struct superblock found = { .generation = 0 };
+
+    if (superblock_peek(encoded, &found, NULL) < 0)
+        return false;
+    bool is = !uuid_equal(&found.uuid, &ours->uuid) && found.created_ns != ours->created_ns;
+    superblock_release(&found);
+    return is;
+}
+
 int superblocks_read(struct object_store *store, struct meta_engine *engine,
                      const struct key_set *keys, struct superblock_places *ret, struct error *err)
 {
@@ -85,8 +98,10 @@ int superblocks_read(struct object_store *store, struct meta_engine *engine,
         places.store_r = r == -EFBIG ? -EBADMSG : r;
     else
         return error_set(err, r, "%s", places.store_err.text);
-    buf_release(&found);
     r = read_copy(engine, keys, &places, err);
+    if (r == 0 && places.copy_r == 0 && places.store_r < 0)
+        places.store_is_of_another = is_of_another(buf_bytes(&found), &places.copy);
+    buf_release(&found);
     if (r < 0) {
         superblocks_release(&places);
         return r;

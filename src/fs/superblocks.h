@@ -18,6 +18,8 @@ struct superblock_places {
     int store_r;            /* 0, -ENOENT, or why it is not believed */
     int copy_r;
     struct error store_err;
+    bool store_is_of_another; /* what is in the store is another filesystem's, whose key is not here
+                               */
 };
 
 /* Looks into both. Fails only if a place cannot be read at all. */

@@ -76,6 +76,9 @@ static int choose_superblock(struct volume *volume, struct superblock_places *pl
         r = uuid_fault(&places->store, volume, "store", err);
     if (r == 0 && places->copy_r == 0)
         r = uuid_fault(&places->copy, volume, "metadata", err);
+    if (r == 0 && places->store_is_of_another)
+        r = error_set(err, -EBADMSG,
+                      "the store holds another filesystem, not that of the metadata");
     if (r < 0)
         return r;
     if (places->store_r == 0) {
@@ -133,6 +136,19 @@ static int load_counters(struct volume *volume, struct meta_txn *txn, struct err
     atomic_store(&volume->files, counters.files);
     atomic_store(&volume->stored, counters.stored);
     return 0;
+}
+
+/* An empty folder, where a disk should be mounted, is not to become this filesystem's store. */
+static int check_store(struct volume *volume, const struct superblock_places *places,
+                       struct error *err)
+{
+    if (places->store_r != -ENOENT)
+        return 0;
+    int r = segments_look(volume->segments, err);
+    return r != -ENOENT ? r
+                        : error_set(err, r,
+                                    "the store holds no superblock and none of the segments that "
+                                    "the metadata names: is it the right one, and mounted?");
 }
 
 static int load_segments(struct volume *volume, struct error *err)
@@ -234,6 +250,8 @@ static int load(struct volume *volume, const struct volume_config *config, struc
         r = load_sealer(volume, err);
     if (r == 0)
         r = load_segments(volume, err);
+    if (r == 0)
+        r = check_store(volume, &places, err);
     if (r == 0)
         check_history(volume, &places, config);
     if (r == 0 && !volume->is_read_only)

@@ -210,12 +210,37 @@ void tamper_flip(const char *path, uint64_t offset, uint8_t mask)
     assert_int_equal(close(fd), 0);
 }
 
-void tamper_copy_folder(const struct tamper_case *tamper, const char *from, const char *to)
+static void copy_folder(const struct tamper_case *tamper, const char *from, const char *from_name,
+                        const char *to, const char *to_name)
 {
     const char *folder = tamper->volume.folder;
     char command[512];
 
-    (void)snprintf(command, sizeof(command), "rm -rf %s/%s && cp -a --sparse=always %s/%s %s/%s",
-                   folder, to, folder, from, folder, to);
+    (void)snprintf(command, sizeof(command),
+                   "rm -rf %s/%s%s && cp -a --sparse=always %s/%s%s %s/%s%s", folder, to, to_name,
+                   folder, from, from_name, folder, to, to_name);
     assert_int_equal(system(command), 0);
+}
+
+void tamper_keep(const struct tamper_case *tamper, const char *name)
+{
+    assert_null(tamper->volume.volume);
+    copy_folder(tamper, "meta", "", "meta-", name);
+    copy_folder(tamper, "store", "", "store-", name);
+}
+
+void tamper_put_back_metadata(struct tamper_case *tamper, const char *name)
+{
+    tamper_close(tamper);
+    copy_folder(tamper, "meta-", name, "meta", "");
+}
+
+void tamper_put_back(struct tamper_case *tamper, const char *name)
+{
+    struct error err = { 0 };
+
+    tamper_put_back_metadata(tamper, name);
+    object_store_close(tamper->volume.store);
+    copy_folder(tamper, "store-", name, "store", "");
+    assert_int_equal(object_store_open(tamper->volume.store_url, &tamper->volume.store, &err), 0);
 }

@@ -55,5 +55,8 @@ void tamper_object_path(const struct tamper_case *tamper, const char *name,
                         char ret[static TAMPER_PATH_MAX]);
 void tamper_flip(const char *path, uint64_t offset, uint8_t mask);
 
-/* A copy of a folder of the volume ("meta", "store") under another name in the same place. */
-void tamper_copy_folder(const struct tamper_case *tamper, const char *from, const char *to);
+/* Copies of what the closed volume stored, and back from there: its metadata and its store, or its
+ * metadata alone. There is room for copies of several names. */
+void tamper_keep(const struct tamper_case *tamper, const char *name);
+void tamper_put_back(struct tamper_case *tamper, const char *name);
+void tamper_put_back_metadata(struct tamper_case *tamper, const char *name);
