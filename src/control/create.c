@@ -517,7 +517,10 @@ static int adopt_record(const char *name, const char *meta_url, const char *stor
     if (r == 0)
         r = object_store_get(store, KEY_RING_OBJECT, KEY_RING_MAX, &encoded, err);
     if (r == -ENOENT)
-        return error_set(err, r, "%s holds no key ring of a filesystem", store_url);
+        return error_set(
+            err, r,
+            "%s holds no key ring of a filesystem; check the path (coffer fs adopt METADATA STORE)",
+            store_url);
     if (r == 0)
         r = key_ring_peek(buf_bytes(&encoded), &ring, err);
     if (r < 0)

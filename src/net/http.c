@@ -206,19 +206,26 @@ static int transport_error(CURLcode code, const char *origin, const char *detail
                          "the host name of %s cannot be resolved: check the address and DNS",
                          origin);
     case CURLE_OPERATION_TIMEDOUT:
-        return error_set(err, -ETIMEDOUT, "no answer from %s: %s", origin, detail);
+        return error_set(err, -ETIMEDOUT,
+                         "no answer from %s: %s; check the address, the network and firewalls",
+                         origin, detail);
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_CERTPROBLEM:
-        return error_set(err, -EKEYREJECTED, "no trusted connection to %s: %s", origin, detail);
+        return error_set(err, -EKEYREJECTED,
+                         "no trusted connection to %s: %s; check which CA signed its certificate, "
+                         "and that the system trusts it (update-ca-certificates)",
+                         origin, detail);
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
         return error_set(err, -EINVAL, "'%s' is not a usable URL", origin);
     case CURLE_OUT_OF_MEMORY:
         return error_set(err, -ENOMEM, "not enough memory for a request to %s", origin);
     default:
-        return error_set(err, -ECONNREFUSED, "cannot reach %s: %s", origin, detail);
+        return error_set(err, -ECONNREFUSED,
+                         "cannot reach %s: %s; check the address and that the server runs there",
+                         origin, detail);
     }
 }
 

@@ -337,9 +337,13 @@ static int connect_socket(const struct tls_target *target, const char *peer, int
     }
     lookup_free(lookup);
     if (r == -ETIMEDOUT)
-        return error_set(err, r, "no answer from %s in time", peer);
-    return r < 0 ? error_set(err, -ECONNREFUSED, "cannot connect to %s: %s", peer,
-                             strerrordesc_np(-r))
+        return error_set(err, r,
+                         "no answer from %s in time; check the address, the network and firewalls",
+                         peer);
+    return r < 0 ? error_set(err, -ECONNREFUSED,
+                             "cannot connect to %s: %s; check the address and that the "
+                             "server runs there",
+                             peer, strerrordesc_np(-r))
                  : 0;
 }
 
@@ -368,7 +372,9 @@ static int tls_failure(struct tls_connection *connection, int result, struct err
 
     if (verdict != X509_V_OK) {
         ERR_clear_error();
-        return error_set(err, -EKEYREJECTED, "the certificate of %s is not trusted: %s",
+        return error_set(err, -EKEYREJECTED,
+                         "the certificate of %s is not trusted: %s; check which CA signed it, and "
+                         "that it is the one that was given (or, without one, among the system's)",
                          connection->peer, X509_verify_cert_error_string(verdict));
     }
     if (fault == SSL_ERROR_SSL &&
