@@ -107,6 +107,13 @@ class KmipAdmin:
                                    item(0x3D, BYTES, iv)], minor=4)
         return find(answer, 0xC2), find(answer, 0xFF)
 
+    def decrypt_cbc(self, uid, data, iv):
+        parameters = item(0x2B, STRUCTURE, [item(0x11, ENUMERATION, 1), item(0x5F, ENUMERATION, 3),
+                                            item(0x28, ENUMERATION, 3)])
+        answer = self._call(0x20, [item(0x94, TEXT, uid), parameters, item(0xC2, BYTES, data),
+                                   item(0x3D, BYTES, iv)])
+        return find(answer, 0xC2)
+
     def destroy(self, uid):
         """Only what is not active: revoke it first."""
         self._call(0x14, [item(0x94, TEXT, uid)])

@@ -1,0 +1,121 @@
+"""An instance of which everything is kept that it lets out: what its commands print and its REST
+interface answers, and, looked at again and again, the argument lists, environments and open files
+of its processes. For searches."""
+import json
+import os
+import pathlib
+import threading
+
+from instance import ApiError, Instance
+
+# What a process of coffer may have open besides its own state.
+SYSTEM = ("/dev/", "/etc/", "/lib", "/proc/", "/sys/", "/usr/", "anon_inode:", "pipe:", "socket:")
+
+
+def _read(path):
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""  # it has ended
+
+
+def _link(path):
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _parent(process):
+    fields = _read(process / "stat").rpartition(b")")[2].split()
+    return int(fields[1]) if fields else 0
+
+
+class ProcessWatch:
+    """Looks at the processes whose program is in a folder, and at their children."""
+
+    def __init__(self, programs):
+        self.programs = f"{programs}/"
+        self.arguments = set()
+        self.environments = set()
+        self.files = set()  # that servers have open
+        self.is_over = threading.Event()
+        self.thread = threading.Thread(target=self._watch)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.is_over.set()
+        self.thread.join()
+
+    def _watch(self):
+        while not self.is_over.wait(0.02):
+            self.look()
+
+    def look(self):
+        processes = list(pathlib.Path("/proc").glob("[0-9]*"))
+        own = {int(process.name) for process in processes
+               if _link(process / "exe").startswith(self.programs)}
+        for process in processes:
+            if int(process.name) in own or _parent(process) in own:
+                self.arguments.add(_read(process / "cmdline"))
+                self.environments.add(_read(process / "environ"))
+            if int(process.name) in own and not _link(process / "exe").endswith("/coffer"):
+                self.files |= {_link(fd) for fd in process.glob("fd/*")}
+
+
+class WatchedInstance(Instance):
+    def __init__(self, build_folder, folder, **environment):
+        super().__init__(build_folder, folder, **environment)
+        self.folder = pathlib.Path(folder)
+        self.said = []  # (what was asked, what came)
+        self.watch = ProcessWatch(self.programs.resolve())
+
+    def __enter__(self):
+        self.watch.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *reason):
+        try:
+            super().__exit__(*reason)
+        finally:
+            self.watch.__exit__(*reason)
+
+    def run(self, *words, check=True, **options):
+        done = super().run(*words, check=False, **options)
+        self.said.append((f"coffer {' '.join(map(str, words))}", done.stdout + done.stderr))
+        if check:
+            assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done
+
+    def api(self, method, path, body=None, timeout=120):
+        try:
+            answer = super().api(method, path, body, timeout)
+        except ApiError as error:
+            self.said.append((f"{method} {path}", str(error)))
+            raise
+        self.said.append((f"{method} {path}", json.dumps(answer)))
+        return answer
+
+    def outputs(self):
+        """(where, bytes) of all that it let out, but for its files."""
+        yield from ((what, text.encode()) for what, text in self.said)
+        yield from (("an argument list", arguments) for arguments in self.watch.arguments)
+        yield from (("an environment", environment) for environment in self.watch.environments)
+
+    def strange_files(self):
+        """What its servers had open and is neither the system's nor in its own folder."""
+        own = (*SYSTEM, f"{self.folder.resolve()}/", self.watch.programs)
+        return {path for path in self.watch.files if path and not path.startswith(own)}
+
+
+def files_in(folder):
+    """(path, bytes): of every file its content, and of everything its name."""
+    for path in sorted(pathlib.Path(folder).rglob("*")):
+        yield f"the name of {path}", os.fsencode(path)
+        if path.is_symlink():
+            yield f"the target of {path}", os.fsencode(os.readlink(path))
+        elif path.is_file():
+            yield str(path), path.read_bytes()
