@@ -59,7 +59,10 @@ struct volume_config {
     uint64_t capacity;          /* bytes; 0: as much as the store has */
     struct volume_owner root;   /* volume_format(): to whom the root directory belongs */
     bool read_only;
-    bool take_over;            /* go on although the store knows a later commit or another owner */
+    /* Go on although the store knows a later commit or another owner. What only that other history
+     * holds is lost: objects of ids that this metadata had announced are deleted, others reported
+     * by each check. */
+    bool take_over;
     volume_event_fn *on_event; /* may be NULL */
     void *event_arg;
 };

@@ -222,10 +222,15 @@ static void copy_folder(const struct tamper_case *tamper, const char *from, cons
     assert_int_equal(system(command), 0);
 }
 
+void tamper_keep_metadata(const struct tamper_case *tamper, const char *name)
+{
+    copy_folder(tamper, "meta", "", "meta-", name);
+}
+
 void tamper_keep(const struct tamper_case *tamper, const char *name)
 {
     assert_null(tamper->volume.volume);
-    copy_folder(tamper, "meta", "", "meta-", name);
+    tamper_keep_metadata(tamper, name);
     copy_folder(tamper, "store", "", "store-", name);
 }
 

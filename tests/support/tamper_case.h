@@ -56,7 +56,9 @@ void tamper_object_path(const struct tamper_case *tamper, const char *name,
 void tamper_flip(const char *path, uint64_t offset, uint8_t mask);
 
 /* Copies of what the closed volume stored, and back from there: its metadata and its store, or its
- * metadata alone. There is room for copies of several names. */
+ * metadata alone, which may also be copied while it is open and nothing is written to it. There is
+ * room for copies of several names. */
 void tamper_keep(const struct tamper_case *tamper, const char *name);
+void tamper_keep_metadata(const struct tamper_case *tamper, const char *name);
 void tamper_put_back(struct tamper_case *tamper, const char *name);
 void tamper_put_back_metadata(struct tamper_case *tamper, const char *name);

@@ -534,6 +534,80 @@ static void an_old_copy_of_the_metadata_is_read_only_until_taken_over(void **sta
     assert_int_equal(tamper_faults(tamper, true), 1); /* and it is still there */
 }
 
+static int count_object(const char *name, uint64_t size, void *arg)
+{
+    (void)name;
+    (void)size;
+    ++*(unsigned *)arg;
+    return 0;
+}
+
+static unsigned count_objects(const struct tamper_case *tamper)
+{
+    unsigned count = 0;
+
+    assert_int_equal(
+        object_store_list(tamper->volume.store, SEGMENT_PREFIX, count_object, &count, NULL), 0);
+    return count;
+}
+
+static void write_later(struct tamper_case *tamper, const char *name)
+{
+    const struct tamper_file *file = &tamper->files[1];
+    struct error err = { 0 };
+
+    uint64_t ino = volume_case_file(&tamper->volume, name);
+    assert_int_equal(volume_write(tamper->volume.volume, ino, 0,
+                                  (struct bytes){ .data = file->data, .len = file->len }),
+                     0);
+    assert_int_equal(volume_sync(tamper->volume.volume, &err), 0);
+}
+
+/* A backup of a volume in use names the ids that the run used after it. Read-only, nothing is
+ * deleted: the newer metadata may come back. Taken over, only the old state counts. */
+static void what_the_old_state_had_announced_goes_when_it_is_taken_over(void **state)
+{
+    struct fixture *fixture = *state;
+    struct tamper_case *tamper = &fixture->tamper;
+    struct volume_case *c = &tamper->volume;
+    const unsigned before = count_objects(tamper);
+    struct volume_attr attr;
+
+    c->read_only = false;
+    tamper_reopen(tamper);
+    tamper_keep_metadata(tamper, "in-use");
+    write_later(tamper, "later");
+    tamper_close(tamper);
+    tamper_keep_metadata(tamper, "newest");
+    const unsigned after = count_objects(tamper);
+
+    tamper_put_back_metadata(tamper, "in-use");
+    tamper_reopen(tamper);
+    assert_true(volume_is_read_only(c->volume));
+    tamper_close(tamper);
+    assert_int_equal(count_objects(tamper), after);
+
+    tamper_put_back_metadata(tamper, "newest");
+    tamper_reopen(tamper);
+    assert_false(volume_is_read_only(c->volume));
+    assert_int_equal(volume_lookup(c->volume, VOLUME_ROOT, "later", &attr), 0);
+    assert_int_equal(tamper_faults(tamper, true), 0);
+
+    tamper_put_back_metadata(tamper, "in-use");
+    c->take_over = true;
+    tamper_reopen(tamper);
+    c->take_over = false;
+    assert_false(volume_is_read_only(c->volume));
+    assert_int_equal(volume_lookup(c->volume, VOLUME_ROOT, "later", &attr), -ENOENT);
+    tamper_reopen(tamper);
+    for (unsigned i = 0; i < TAMPER_FILES; i++)
+        assert_int_equal(tamper_read(tamper, &tamper->files[i]), 0);
+    assert_int_equal(tamper_faults(tamper, true), 0);
+    tamper_close(tamper);
+    assert_true(count_objects(tamper) < after);
+    assert_true(count_objects(tamper) <= before);
+}
+
 static void read_superblock(struct tamper_case *tamper, struct buf *ret)
 {
     char path[TAMPER_PATH_MAX];
@@ -636,6 +710,7 @@ int main(void)
         EVERY(a_volume_with_altered_records_can_be_written_to_or_is_refused),
         EVERY(the_altered_copy_of_the_superblock_is_repaired),
         EVERY(an_old_copy_of_the_metadata_is_read_only_until_taken_over),
+        EVERY(what_the_old_state_had_announced_goes_when_it_is_taken_over),
         EVERY(what_belongs_to_another_filesystem_is_refused),
         EVERY(an_empty_store_is_not_taken_for_the_lost_one),
     };
