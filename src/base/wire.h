@@ -10,9 +10,11 @@
  */
 #pragma once
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/buf.h"
 
@@ -27,14 +29,78 @@ static inline struct reader reader_init(struct bytes from)
     return (struct reader){ .data = from.data, .len = from.len };
 }
 
-uint8_t reader_u8(struct reader *reader);
-uint16_t reader_u16(struct reader *reader);
-uint32_t reader_u32(struct reader *reader);
-uint64_t reader_u64(struct reader *reader);
-uint32_t reader_u32be(struct reader *reader);
-uint64_t reader_u64be(struct reader *reader);
-struct bytes reader_bytes(struct reader *reader, size_t len);
-void reader_copy(struct reader *reader, void *to, size_t len); /* zeroes to if it fails */
+static inline struct bytes reader_bytes(struct reader *reader, size_t len)
+{
+    struct bytes taken = { .data = reader->data, .len = len };
+
+    if (reader->failed || len > reader->len) {
+        reader->failed = true;
+        return (struct bytes){ .data = NULL };
+    }
+    reader->data += len;
+    reader->len -= len;
+    return taken;
+}
+/* Zeroes to if it fails. */
+static inline void reader_copy(struct reader *reader, void *to, size_t len)
+{
+    struct bytes taken = reader_bytes(reader, len);
+
+    if (len == 0)
+        return;
+    if (taken.data)
+        memcpy(to, taken.data, len);
+    else
+        memset(to, 0, len);
+}
+
+static inline uint8_t reader_u8(struct reader *reader)
+{
+    uint8_t value;
+
+    reader_copy(reader, &value, sizeof(value));
+    return value;
+}
+
+static inline uint16_t reader_u16(struct reader *reader)
+{
+    uint16_t value;
+
+    reader_copy(reader, &value, sizeof(value));
+    return le16toh(value);
+}
+
+static inline uint32_t reader_u32(struct reader *reader)
+{
+    uint32_t value;
+
+    reader_copy(reader, &value, sizeof(value));
+    return le32toh(value);
+}
+
+static inline uint64_t reader_u64(struct reader *reader)
+{
+    uint64_t value;
+
+    reader_copy(reader, &value, sizeof(value));
+    return le64toh(value);
+}
+
+static inline uint32_t reader_u32be(struct reader *reader)
+{
+    uint32_t value;
+
+    reader_copy(reader, &value, sizeof(value));
+    return be32toh(value);
+}
+
+static inline uint64_t reader_u64be(struct reader *reader)
+{
+    uint64_t value;
+
+    reader_copy(reader, &value, sizeof(value));
+    return be64toh(value);
+}
 
 /* A u16 length, then so many bytes; fails if they are more than max. */
 struct bytes reader_string(struct reader *reader, size_t max);
@@ -63,13 +129,52 @@ static inline struct writer writer_init(uint8_t *data, size_t size)
     return (struct writer){ .data = data, .size = size };
 }
 
-void writer_u8(struct writer *writer, uint8_t value);
-void writer_u16(struct writer *writer, uint16_t value);
-void writer_u32(struct writer *writer, uint32_t value);
-void writer_u64(struct writer *writer, uint64_t value);
-void writer_u32be(struct writer *writer, uint32_t value);
-void writer_u64be(struct writer *writer, uint64_t value);
-void writer_bytes(struct writer *writer, const void *from, size_t len);
+static inline void writer_bytes(struct writer *writer, const void *from, size_t len)
+{
+    if (writer->failed || len > writer->size - writer->len) {
+        writer->failed = true;
+        return;
+    }
+    if (len)
+        memcpy(writer->data + writer->len, from, len);
+    writer->len += len;
+}
+
+static inline void writer_u8(struct writer *writer, uint8_t value)
+{
+    writer_bytes(writer, &value, sizeof(value));
+}
+
+static inline void writer_u16(struct writer *writer, uint16_t value)
+{
+    value = htole16(value);
+    writer_bytes(writer, &value, sizeof(value));
+}
+
+static inline void writer_u32(struct writer *writer, uint32_t value)
+{
+    value = htole32(value);
+    writer_bytes(writer, &value, sizeof(value));
+}
+
+static inline void writer_u64(struct writer *writer, uint64_t value)
+{
+    value = htole64(value);
+    writer_bytes(writer, &value, sizeof(value));
+}
+
+static inline void writer_u32be(struct writer *writer, uint32_t value)
+{
+    value = htobe32(value);
+    writer_bytes(writer, &value, sizeof(value));
+}
+
+static inline void writer_u64be(struct writer *writer, uint64_t value)
+{
+    value = htobe64(value);
+    writer_bytes(writer, &value, sizeof(value));
+}
+
 void writer_string(struct writer *writer, struct bytes from); /* u16 length, then the bytes */
 void writer_text(struct writer *writer, const char *text);    /* likewise, without its NUL */
 

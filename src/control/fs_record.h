@@ -17,7 +17,7 @@
 #define FS_NAME_MAX 32u
 #define FS_URL_SIZE 1024u
 #define FS_MOUNTPOINT_SIZE 4096u
-#define FS_BLOCK_SIZE (16u * 1024u)
+#define FS_BLOCK_SIZE (4u * 1024u)
 #define FS_CAPACITY_MIN (1ull << 30)
 #define FS_RECORD_MAX (12u * 1024u)
 

@@ -5,7 +5,8 @@
 #include "base/cleanup.h"
 #include "fs/volume_internal.h"
 
-int chunk_get(struct volume_txn *txn, uint64_t ino, uint32_t chunk, struct extents *ret)
+int chunk_get_part(struct volume_txn *txn, uint64_t ino, uint32_t chunk, uint32_t offset,
+                   uint32_t end, struct extents *ret)
 {
     struct record_key key;
     struct bytes value;
@@ -15,7 +16,12 @@ int chunk_get(struct volume_txn *txn, uint64_t ino, uint32_t chunk, struct exten
     int r = txn_get(txn, &key, &value);
     if (r < 0)
         return r == -ENOENT ? 0 : r;
-    return txn_refused(txn, extents_decode(value, ret), "an extents record", ino);
+    return txn_refused(txn, extents_decode_part(value, offset, end, ret), "an extents record", ino);
+}
+
+int chunk_get(struct volume_txn *txn, uint64_t ino, uint32_t chunk, struct extents *ret)
+{
+    return chunk_get_part(txn, ino, chunk, 0, CHUNK_SIZE, ret);
 }
 
 int chunk_put(struct volume_txn *txn, uint64_t ino, uint32_t chunk, const struct extents *list)

@@ -64,8 +64,11 @@ static uint32_t extent_end(const struct extent *extent)
 
 static uint32_t extent_blocks(const struct extent *extent)
 {
-    return (uint32_t)(((uint64_t)extent->skip + extent->len + extent->block_len - 1) /
-                      extent->block_len);
+    uint64_t reach = (uint64_t)extent->skip + extent->len;
+
+    if (reach <= extent->block_len) /* spares the many small ones a division */
+        return 1;
+    return (uint32_t)((reach + extent->block_len - 1) / extent->block_len);
 }
 
 struct block_run extent_run(const struct extent *extent)

@@ -95,8 +95,9 @@ static int look_up(struct volume_txn *txn, void *arg)
     }
     uint32_t chunk = (uint32_t)(piece->offset / CHUNK_SIZE);
     for (unsigned i = 0; i < PIECE_CHUNKS && r == 0; i++) {
-        if (piece_part(piece, i, &offset) > 0)
-            r = chunk_get(txn, piece->ino, chunk + i, &piece->lists[i]);
+        uint32_t part = piece_part(piece, i, &offset);
+        if (part > 0)
+            r = chunk_get_part(txn, piece->ino, chunk + i, offset, offset + part, &piece->lists[i]);
     }
     return r;
 }

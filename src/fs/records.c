@@ -9,6 +9,7 @@
 #include "base/wire.h"
 
 #define MODE_BITS ((uint32_t)(S_IFMT | 07777))
+#define EXTENT_LEN 36u
 #define INODE_FLAGS ((uint8_t)(INODE_UNTRIMMED | INODE_XATTRS))
 #define SYMLINK_MAX (INODE_BODY_MAX - 1)
 #define XATTR_SIZE_MAX (48u * 1024u)
@@ -212,7 +213,7 @@ int extents_encode(const struct extents *list, uint8_t *ret, size_t *ret_len)
     return written(&writer, ret_len);
 }
 
-static int read_extent(struct reader *reader, struct extents *list)
+static struct extent read_extent(struct reader *reader)
 {
     struct extent extent;
 
@@ -222,24 +223,82 @@ static int read_extent(struct reader *reader, struct extents *list)
     extent.address = reader_u32(reader);
     extent.block_len = reader_u32(reader);
     extent.skip = reader_u32(reader);
-    if (reader->failed || !is_extent(&extent))
-        return -EBADMSG;
-    return extents_append(list, &extent);
+    return extent;
+}
+
+/* The extents as they are stored; as many as the record says. */
+static int begin_extents(struct bytes value, struct bytes *ret, unsigned *ret_count)
+{
+    struct reader reader;
+    int r = begin_read(value, &reader);
+
+    if (r < 0)
+        return r;
+    *ret_count = reader_u16(&reader);
+    *ret = reader_bytes(&reader, (size_t)*ret_count * EXTENT_LEN);
+    return *ret_count == 0 || *ret_count > EXTENTS_MAX ? -EBADMSG : reader_done(&reader);
+}
+
+static int append_read(struct bytes stored, struct extents *ret)
+{
+    struct reader reader = reader_init(stored);
+    struct extent extent = read_extent(&reader);
+
+    return reader.failed || !is_extent(&extent) ? -EBADMSG : extents_append(ret, &extent);
+}
+
+static struct bytes stored_extent(struct bytes stored, unsigned index)
+{
+    return (struct bytes){ stored.data + (size_t)index * EXTENT_LEN, EXTENT_LEN };
 }
 
 int extents_decode(struct bytes value, struct extents *ret)
 {
-    struct reader reader;
-    int r = begin_read(value, &reader);
-    unsigned count = r == 0 ? reader_u16(&reader) : 0;
+    struct bytes stored;
+    unsigned count;
+    int r = begin_extents(value, &stored, &count);
 
     ret->count = 0;
-    if (r == 0 && (count == 0 || count > EXTENTS_MAX))
-        r = -EBADMSG;
     for (unsigned i = 0; r == 0 && i < count; i++)
-        r = read_extent(&reader, ret);
-    if (r == 0)
-        r = reader_done(&reader);
+        r = append_read(stored_extent(stored, i), ret);
+    if (r < 0)
+        ret->count = 0;
+    return r;
+}
+
+/* The first one that ends behind offset. */
+static unsigned find_stored(struct bytes stored, unsigned count, uint32_t offset)
+{
+    unsigned low = 0;
+    unsigned high = count;
+
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+        struct reader reader = reader_init(stored_extent(stored, middle));
+        uint64_t start = reader_u32(&reader);
+        if (start + reader_u32(&reader) > offset)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+int extents_decode_part(struct bytes value, uint32_t offset, uint32_t end, struct extents *ret)
+{
+    struct bytes stored;
+    unsigned count;
+    int r = begin_extents(value, &stored, &count);
+
+    ret->count = 0;
+    if (r < 0)
+        return r;
+    for (unsigned i = find_stored(stored, count, offset); r == 0 && i < count; i++) {
+        struct reader reader = reader_init(stored_extent(stored, i));
+        if (reader_u32(&reader) >= end)
+            break;
+        r = append_read(stored_extent(stored, i), ret);
+    }
     if (r < 0)
         ret->count = 0;
     return r;

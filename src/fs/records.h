@@ -96,6 +96,9 @@ int dirent_decode(struct bytes value, struct dirent_record *ret);
 /* ret has room for EXTENTS_VALUE_MAX bytes. */
 int extents_encode(const struct extents *list, uint8_t *ret, size_t *ret_len);
 int extents_decode(struct bytes value, struct extents *ret); /* ret is EXTENTS_INIT or reused */
+/* Only those that show something of offset up to, without, end; only these are looked at, and
+ * those on the way to them. */
+int extents_decode_part(struct bytes value, uint32_t offset, uint32_t end, struct extents *ret);
 
 struct xattr_record {
     uint8_t name_len;

@@ -151,6 +151,9 @@ int xattr_remove_all(struct volume_txn *txn, uint64_t ino);
 
 /* extent_change.c. chunk_get: an empty list if there is no record. */
 int chunk_get(struct volume_txn *txn, uint64_t ino, uint32_t chunk, struct extents *ret);
+/* Only what shows something of offset up to, without, end. */
+int chunk_get_part(struct volume_txn *txn, uint64_t ino, uint32_t chunk, uint32_t offset,
+                   uint32_t end, struct extents *ret);
 /* An empty list removes the record. */
 int chunk_put(struct volume_txn *txn, uint64_t ino, uint32_t chunk, const struct extents *list);
 /* offset to offset + len of the chunk whose list it is now shows what with shows, which becomes

@@ -79,7 +79,7 @@ void volume_case_new_on(struct volume_case *ret, uint32_t block_size, struct obj
     random_uuid(&ret->owner);
     make_folder(ret);
     make_key(ret);
-    ret->block_size = block_size != 0 ? block_size : 16384;
+    ret->block_size = block_size != 0 ? block_size : 4096;
     ret->store = store;
     if (store == NULL)
         assert_done(object_store_open(ret->store_url, &ret->store, &err), &err);

@@ -27,7 +27,7 @@ struct volume_case {
     char last_event[600];
 };
 
-/* Makes and opens it. block_size 0: the usual 16 KiB. */
+/* Makes and opens it. block_size 0: the usual 4 KiB. */
 void volume_case_new(struct volume_case *ret, uint32_t block_size);
 /* The same on another store, which it then closes (a layer): NULL for the usual one. */
 void volume_case_new_on(struct volume_case *ret, uint32_t block_size, struct object_store *store);
