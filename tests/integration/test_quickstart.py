@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 
+from instance import wait_until
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -71,6 +73,21 @@ def test_it_leaves_a_mount_alone_that_is_in_use(trial, build_folder):
         assert os.path.ismount(trial / "mnt")
         assert "trial" in in_trial(trial, build_folder, "coffer fs")
     quickstart(trial, build_folder, "--stop")
+
+
+def test_a_filesystem_that_somebody_added_is_stopped_and_comes_back_with_the_rest(
+        trial, build_folder, tmp_path):
+    quickstart(trial, build_folder)
+    second = tmp_path / "second, with a blank"
+    second.mkdir()
+    in_trial(trial, build_folder, "coffer fs add second 1GiB\n"
+             f"coffer fs mount second {shlex.quote(str(second))}")
+    (second / "mine").write_text("something of my own")
+    quickstart(trial, build_folder, "--stop")
+    assert not os.path.ismount(second)
+    quickstart(trial, build_folder)
+    wait_until(lambda: (second / "mine").exists(), "the second filesystem")
+    assert (second / "mine").read_text() == "something of my own"
 
 
 def test_it_says_what_it_does_not_understand(tmp_path, build_folder):
