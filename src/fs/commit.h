@@ -6,6 +6,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/error.h"
 #include "meta/meta_engine.h"
 
@@ -26,3 +28,7 @@ int commit_publish(struct volume *volume, bool is_clean, struct error *err);
 int keeper_start(struct volume *volume, struct error *err);
 void keeper_stop(struct volume *volume);
 void keeper_wake(struct volume *volume);
+
+/* Waits until the keeper has tried to make room in the store. True if it won something. Not by
+ * who holds a transaction. */
+bool keeper_make_room(struct volume *volume);

@@ -15,6 +15,9 @@
 #include "fs/volume_internal.h"
 
 #define VICTIMS_MAX 16u
+#define USUAL_LIVE_MAX_8 4u /* eighths of an object in use: it is moved if there are less */
+#define FULL_LIVE_MAX_8 7u  /* the same when somebody waits for room */
+#define BUDGET_SLACK ((uint64_t)1024 * 1024)
 #define GARBAGE_MIN ((uint64_t)128 * 1024 * 1024)
 #define REST_MS ((int64_t)10 * 1000) /* after a round that failed or won nothing */
 
@@ -26,6 +29,7 @@ struct survivor {
 
 struct round {
     struct volume *volume;
+    struct segment_choice choice;
     struct survivor *survivors;
     size_t count;
     size_t room;
@@ -91,7 +95,7 @@ static int choose(struct round *round)
     int r = meta_begin(volume->engine, META_FREE, &change, round->err);
     if (r < 0)
         return r;
-    unsigned victims = segments_choose_victims(volume->segments, VICTIMS_MAX);
+    unsigned victims = segments_choose_victims(volume->segments, &round->choice);
     if (victims > 0)
         r = meta_begin(volume->engine, META_READ, &view, round->err);
     meta_abort(change);
@@ -161,12 +165,25 @@ static bool is_due(struct volume *volume)
     return disk.free < disk.total / 8 && garbage > disk.free / 4;
 }
 
-int volume_compact(struct volume *volume, struct error *err)
+/* What a round may take of the disk. The objects of the victims go only when it is over. */
+static uint64_t budget(struct volume *volume)
 {
-    struct round round = { .volume = volume, .err = err };
+    struct object_store_space disk = { 0 };
 
-    if (clock_monotonic_ms() < volume->compaction_rests_until_ms || !is_due(volume))
-        return 0;
+    if (object_store_space(volume->store, &disk, NULL) < 0 || disk.total == 0)
+        return UINT64_MAX;
+    return disk.free > BUDGET_SLACK ? disk.free - BUDGET_SLACK : 0;
+}
+
+/* Of segments of which less than so many eighths are in use. */
+static int compact(struct volume *volume, unsigned live_max_8, struct error *err)
+{
+    struct round round = {
+        .volume = volume,
+        .choice = { .max = VICTIMS_MAX, .live_max_8 = live_max_8, .budget = budget(volume) },
+        .err = err
+    };
+
     mutex_lock(&volume->maintenance);
     int r = run_round(&round);
     segments_end_victims(volume->segments);
@@ -174,9 +191,34 @@ int volume_compact(struct volume *volume, struct error *err)
     free(round.survivors);
     free(round.copies);
     run_list_release(&round.blocks);
+    return r;
+}
+
+int volume_compact(struct volume *volume, struct error *err)
+{
+    if (clock_monotonic_ms() < volume->compaction_rests_until_ms || !is_due(volume))
+        return 0;
+    int r = compact(volume, USUAL_LIVE_MAX_8, err);
     if (r <= 0)
         volume->compaction_rests_until_ms = clock_monotonic_ms() + REST_MS;
     return r;
+}
+
+/* Twice: the first group completes a segment that was full, the second one finds it dead. */
+static bool delete_dead(struct volume *volume)
+{
+    bool has_deleted = segments_delete_dead(volume->segments);
+
+    for (unsigned i = 0; i < 2 && !has_deleted && commit_group(volume, NULL) == 0; i++)
+        has_deleted = segments_delete_dead(volume->segments);
+    return has_deleted;
+}
+
+bool volume_make_room(struct volume *volume)
+{
+    if (delete_dead(volume))
+        return true;
+    return compact(volume, FULL_LIVE_MAX_8, NULL) > 0 && delete_dead(volume);
 }
 
 struct recount {

@@ -79,8 +79,7 @@ static int append(struct volume *volume, uint64_t ino, uint64_t offset, struct b
     struct error err = { 0 };
 
     ret->count = 0;
-    int r = segments_append(volume->segments, &origin, data, volume->block_size, ret->runs,
-                            &ret->count, &err);
+    int r = room_append(volume, &origin, data, ret->runs, &ret->count, &err);
     return volume_result(volume, r, ino, &err);
 }
 

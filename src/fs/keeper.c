@@ -20,6 +20,10 @@ struct keeper {
     pthread_cond_t work;
     bool is_awake;
     bool is_stopping;
+    uint64_t room_asked; /* how often somebody asked for room */
+    uint64_t room_tried; /* up to which of these it was tried */
+    bool has_won_room;   /* at the last try */
+    pthread_cond_t room;
     int64_t published_ms;
     uint64_t appended; /* when it looked last */
     bool is_trimmed;
@@ -34,7 +38,7 @@ static void ids_failed(struct volume *volume, const struct error *err)
 static void publish(struct volume *volume, struct keeper *keeper)
 {
     struct error err = { 0 };
-    bool must = segments_announced(volume->segments) > 0;
+    bool must = segments_announced(volume->segments) > 0 || atomic_load(&volume->must_publish);
     bool is_due =
         atomic_load(&volume->has_news) && clock_monotonic_ms() - keeper->published_ms > PUBLISH_MS;
 
@@ -46,6 +50,7 @@ static void publish(struct volume *volume, struct keeper *keeper)
         ids_failed(volume, &err);
         return;
     }
+    atomic_store(&volume->must_publish, false);
     keeper->published_ms = clock_monotonic_ms();
 }
 
@@ -76,13 +81,31 @@ static void trim(struct volume *volume, struct keeper *keeper)
     keeper->appended = space.appended;
 }
 
+/* One try is for all who asked before it began. */
+static void make_room(struct volume *volume, struct keeper *keeper)
+{
+    mutex_lock(&keeper->lock);
+    uint64_t asked = keeper->room_asked;
+    bool is_wanted = asked != keeper->room_tried;
+    mutex_unlock(&keeper->lock);
+    if (!is_wanted)
+        return;
+    bool has_won = volume_make_room(volume);
+    mutex_lock(&keeper->lock);
+    keeper->room_tried = asked;
+    keeper->has_won_room = has_won;
+    (void)pthread_cond_broadcast(&keeper->room);
+    mutex_unlock(&keeper->lock);
+}
+
 static void work(struct volume *volume, struct keeper *keeper)
 {
     if (segments_need_recount(volume->segments))
         (void)volume_recount(volume, NULL);
     announce(volume);
+    (void)segments_delete_dead(volume->segments); /* the superblock may need the room */
     publish(volume, keeper);
-    (void)segments_delete_dead(volume->segments);
+    make_room(volume, keeper);
     (void)volume_compact(volume, NULL);
     trim(volume, keeper);
 }
@@ -119,6 +142,7 @@ int keeper_start(struct volume *volume, struct error *err)
         return error_set(err, -ENOMEM, "no memory for the keeper of a volume");
     keeper->lock = MUTEX_INIT;
     keeper->work = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+    keeper->room = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     keeper->published_ms = clock_monotonic_ms();
     volume->keeper = keeper;
     (void)sigfillset(&all);
@@ -146,6 +170,22 @@ void keeper_wake(struct volume *volume)
     mutex_unlock(&keeper->lock);
 }
 
+bool keeper_make_room(struct volume *volume)
+{
+    if (!atomic_load(&volume->has_keeper))
+        return false;
+    struct keeper *keeper = volume->keeper;
+    mutex_lock(&keeper->lock);
+    uint64_t mine = ++keeper->room_asked;
+    keeper->is_awake = true;
+    (void)pthread_cond_signal(&keeper->work);
+    while (keeper->room_tried < mine && !keeper->is_stopping)
+        cond_wait(&keeper->room, &keeper->lock);
+    bool has_won = keeper->room_tried >= mine && keeper->has_won_room;
+    mutex_unlock(&keeper->lock);
+    return has_won;
+}
+
 /* The engine's committer may still wake it: the struct is freed with the volume. */
 void keeper_stop(struct volume *volume)
 {
@@ -156,6 +196,7 @@ void keeper_stop(struct volume *volume)
     mutex_lock(&keeper->lock);
     keeper->is_stopping = true;
     (void)pthread_cond_signal(&keeper->work);
+    (void)pthread_cond_broadcast(&keeper->room);
     mutex_unlock(&keeper->lock);
     (void)pthread_join(keeper->thread, NULL);
 }

@@ -73,9 +73,11 @@ void segments_trim(struct segments *segments)
     }
 }
 
-static bool has_room(const struct segment *segment, uint32_t len)
+static bool has_room(const struct segments *segments, uint32_t len) REQUIRES(segments->lock)
 {
-    return segment != NULL && !segment->is_full && segment->size + len <= SEGMENT_SIZE;
+    const struct segment *segment = segments->current;
+
+    return segment != NULL && !segment->is_full && segment->size + len <= segments->segment_size;
 }
 
 static int no_id(struct error *err)
@@ -238,7 +240,7 @@ int segment_reserve(struct segments *segments, uint32_t len, bool may_wait, stru
     int r = 0;
 
     mutex_lock(&segments->lock);
-    while (r == 0 && !has_room(segments->current, len)) {
+    while (r == 0 && !has_room(segments, len)) {
         if (segments->is_opening) {
             r = wait_for_opening(segments, may_wait, err);
             continue;

@@ -283,6 +283,8 @@ static bool delete_one(struct segments *segments)
         segments->stored -= segment->size;
         segment->size = 0;
         segment->is_deleted = true;
+        if (segment->readers == 0)
+            segment_close_reader(segments, segment); /* it would keep the room on the disk */
         segment_changed(segments, segment);
     }
     mutex_unlock(&segments->lock);

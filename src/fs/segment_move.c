@@ -13,26 +13,41 @@
 
 #include "base/cleanup.h"
 
-/* Mostly dead: less than half of it in use. */
-static bool is_worth_it(const struct segment *segment)
+static bool is_worth_it(const struct segment *segment, const struct segment_choice *choice)
 {
     bool is_ended = segment->state == SEGMENT_CLOSED || segment->state == SEGMENT_ENDED;
 
     return is_ended && segment->writer == NULL && !segment->is_dirty && segment->pending == 0 &&
-           segment->live > 0 && segment->live < segment->size / 2;
+           !segment->is_victim && segment->live > 0 &&
+           segment->live < (uint64_t)segment->size * choice->live_max_8 / 8;
 }
 
-unsigned segments_choose_victims(struct segments *segments, unsigned max)
+static struct segment *least_used(const struct segments *segments,
+                                  const struct segment_choice *choice) REQUIRES(segments->lock)
 {
+    struct segment *best = NULL;
+
+    for (size_t i = 0; i < segments->bucket_count; i++)
+        for (struct segment *s = segments->buckets[i]; s != NULL; s = s->next_in_bucket)
+            if (is_worth_it(s, choice) && (best == NULL || s->live < best->live))
+                best = s;
+    return best;
+}
+
+unsigned segments_choose_victims(struct segments *segments, const struct segment_choice *choice)
+{
+    uint64_t budget = choice->budget;
     unsigned count = 0;
 
     mutex_lock(&segments->lock);
-    for (size_t i = 0; i < segments->bucket_count && !segments->needs_recount; i++)
-        for (struct segment *s = segments->buckets[i]; s != NULL && count < max;
-             s = s->next_in_bucket) {
-            s->is_victim = is_worth_it(s);
-            count += s->is_victim;
-        }
+    while (count < choice->max && !segments->needs_recount) {
+        struct segment *segment = least_used(segments, choice);
+        if (segment == NULL || segment->live > budget)
+            break;
+        segment->is_victim = true;
+        budget -= segment->live;
+        count++;
+    }
     segments->has_victims = count > 0;
     run_list_clear(&segments->freed_of_victims);
     mutex_unlock(&segments->lock);
@@ -110,7 +125,7 @@ int segments_copy(struct segments *segments, const struct block_run *run,
         return error_set(err, -ENOMEM, "no memory to move blocks");
     int r = read_sealed(segments, run, piece, err);
     if (r == 0)
-        r = segment_reserve(segments, piece->len, true, &room, err);
+        r = segment_reserve(segments, piece->len, false, &room, err);
     if (r < 0) {
         piece_free(segments, piece);
         return r;

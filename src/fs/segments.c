@@ -16,6 +16,7 @@ int segments_new(const struct segments_config *config, struct segments **ret, st
     segments->store = config->store;
     segments->fs = config->fs;
     segments->generation = key_set_newest(config->keys);
+    segments->segment_size = config->segment_size == 0 ? SEGMENT_SIZE : config->segment_size;
     segments->on_trouble = config->on_trouble;
     segments->trouble_arg = config->trouble_arg;
     segments->sync_lock = MUTEX_INIT;

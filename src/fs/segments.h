@@ -31,7 +31,9 @@
 #include "meta/meta_engine.h"
 #include "store/object_store.h"
 
-#define SEGMENT_SIZE ((uint32_t)64 * 1024 * 1024) /* without footer */
+/* The largest size of a segment, without footer. On a small disk they are smaller, so that what
+ * compaction moves at a time finds room there. */
+#define SEGMENT_SIZE ((uint32_t)64 * 1024 * 1024)
 
 struct segments;
 
@@ -42,6 +44,7 @@ struct segments_config {
     struct object_store *store;
     struct uuid fs;
     const struct key_set *keys;      /* copied */
+    uint32_t segment_size;           /* at most SEGMENT_SIZE; 0: that */
     segments_trouble_fn *on_trouble; /* may be NULL */
     void *trouble_arg;
 };
@@ -124,15 +127,23 @@ struct segment_copy {
     uint32_t offset;
 };
 
-/* Up to max segments whose objects are mostly unused. */
-unsigned segments_choose_victims(struct segments *segments, unsigned max);
+/* Which segments are worth it, and how much may be moved in one round. */
+struct segment_choice {
+    unsigned max;
+    unsigned live_max_8; /* eighths of an object that are in use, at most */
+    uint64_t budget;     /* sealed bytes in use, of all of them together */
+};
+
+/* Those with the least in use first. Returns how many. */
+unsigned segments_choose_victims(struct segments *segments, const struct segment_choice *choice);
 void segments_end_victims(struct segments *segments);
 
 /* Takes from the front of *run what lies together, into ret: in a victim or not. */
 int segments_in_victim(struct segments *segments, struct block_run *run, struct block_run *ret,
                        bool *ret_is_victim);
 /* Copies what lies together, at most CHUNK_SIZE of plaintext, without opening it. Each copy is
- * taken back once by segments_uncopy(), moved or not. */
+ * taken back once by segments_uncopy(), moved or not. -EAGAIN: no segment id is left; it does not
+ * wait, as who compacts also announces ids. */
 int segments_copy(struct segments *segments, const struct block_run *run,
                   const struct segment_origin *origin, struct segment_copy *ret, struct error *err);
 void segments_uncopy(struct segments *segments, const struct segment_copy *copy);

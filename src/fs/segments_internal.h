@@ -116,6 +116,7 @@ struct segments {
     struct uuid fs;
     struct key_set keys;
     uint32_t generation;             /* of new segments */
+    uint32_t segment_size;           /* likewise */
     segments_trouble_fn *on_trouble; /* may be NULL */
     void *trouble_arg;
 

@@ -156,6 +156,7 @@ static int load_segments(struct volume *volume, struct error *err)
     const struct segments_config config = { .store = volume->store,
                                             .fs = volume->uuid,
                                             .keys = &volume->keys,
+                                            .segment_size = room_segment_size(volume->store),
                                             .on_trouble = on_trouble,
                                             .trouble_arg = volume };
     CLEANUP(meta_abortp) struct meta_txn *txn = NULL;
@@ -212,7 +213,14 @@ static int claim(struct volume *volume, uint64_t owner_count, struct error *err)
         return error_set(err, r, "the superblock's copy could not be written to the metadata: %s",
                          strerrordesc_np(-r));
     r = meta_sync(volume->engine, err);
-    return r < 0 ? r : commit_publish(volume, false, err);
+    if (r == 0)
+        r = commit_publish(volume, false, err);
+    if (r != -ENOSPC)
+        return r;
+    /* A disk as full as that takes no data either, but files can be removed. */
+    atomic_store(&volume->must_publish, true);
+    volume_report(volume, VOLUME_EVENT_FULL, "The store is full: %s.", err->text);
+    return 0;
 }
 
 static int start_writing(struct volume *volume, const struct superblock_places *places,
@@ -324,7 +332,7 @@ int volume_statfs(struct volume *volume, struct volume_statfs *ret)
     int r = object_store_space(volume->store, &disk, &err);
     if (r < 0)
         return volume_result(volume, r, 0, &err);
-    uint64_t free_bytes = disk.total != 0 ? disk.free : (uint64_t)1 << 50;
+    uint64_t free_bytes = disk.total != 0 ? room_for_data(&disk) : (uint64_t)1 << 50;
     if (capacity != 0) {
         uint64_t left = capacity > used ? capacity - used : 0;
         free_bytes = left < free_bytes ? left : free_bytes;

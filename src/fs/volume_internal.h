@@ -52,6 +52,7 @@ struct volume {
     unsigned extra_count;              /* the committer's: records of rescues in this group */
     atomic_bool is_refusing;           /* the last commit failed */
     atomic_bool has_news;              /* commits since the superblock was written */
+    atomic_bool must_publish;          /* it could not be written when the volume was opened */
     uint32_t block_size;
     bool is_read_only;
     atomic_bool leaves_times; /* of regular files */
@@ -180,7 +181,18 @@ void inode_add_stored(struct volume_txn *txn, struct inode *inode, int64_t bytes
 int file_set_size(struct volume_txn *txn, uint64_t ino, struct inode *inode, uint64_t size,
                   bool *ret_more);
 
+/* room.c. How large segments are in this store. */
+uint32_t room_segment_size(struct object_store *store);
+/* Of what is free on a disk. */
+uint64_t room_for_data(const struct object_store_space *disk);
+/* segments_append(), which waits for the keeper to make room if there is none. */
+int room_append(struct volume *volume, const struct segment_origin *origin, struct bytes data,
+                struct block_run ret[APPEND_RUNS_MAX], size_t *ret_count, struct error *err);
+
 /* compaction.c: one round, if it is due. Returns 1 if there was something to do, 0 if not. */
 int volume_compact(struct volume *volume, struct error *err);
+/* For somebody who found the disk full: deletes what is dead, also what is about to be, or moves
+ * what is left in segments together. True if an object was deleted. By the keeper. */
+bool volume_make_room(struct volume *volume);
 /* Counts anew what is in use of each object. */
 int volume_recount(struct volume *volume, struct error *err);

@@ -1,0 +1,62 @@
+/* Room on the disk under the store. Writers leave a part of it free: compaction copies into it
+ * before it deletes, and the superblock is replaced by a second one. A writer who finds no more
+ * waits for what the keeper can win. */
+#include <errno.h>
+
+#include "fs/commit.h"
+#include "fs/volume_internal.h"
+
+#define SEGMENT_SIZE_MIN ((uint64_t)4 * 1024 * 1024)
+#define SEGMENTS_OF_DISK 32u                    /* at least so many fit */
+#define KEPT_BESIDE ((uint64_t)2 * 1024 * 1024) /* besides a segment */
+#define KEPT_MAX_OF_DISK 8u                     /* at most an eighth */
+
+static uint64_t size_on(const struct object_store_space *disk)
+{
+    uint64_t size = disk->total / SEGMENTS_OF_DISK;
+
+    if (disk->total == 0 || size > SEGMENT_SIZE)
+        return SEGMENT_SIZE;
+    return size < SEGMENT_SIZE_MIN ? SEGMENT_SIZE_MIN : size;
+}
+
+uint32_t room_segment_size(struct object_store *store)
+{
+    struct object_store_space disk = { 0 };
+
+    if (object_store_space(store, &disk, NULL) < 0)
+        return SEGMENT_SIZE;
+    return (uint32_t)size_on(&disk);
+}
+
+uint64_t room_for_data(const struct object_store_space *disk)
+{
+    uint64_t kept = size_on(disk) + KEPT_BESIDE;
+
+    if (kept > disk->total / KEPT_MAX_OF_DISK)
+        kept = disk->total / KEPT_MAX_OF_DISK;
+    return disk->free > kept ? disk->free - kept : 0;
+}
+
+/* A store that cannot tell will tell when it is full. */
+static int check_room(struct volume *volume, size_t len, struct error *err)
+{
+    struct object_store_space disk = { 0 };
+
+    if (object_store_space(volume->store, &disk, NULL) < 0 || disk.total == 0)
+        return 0;
+    return room_for_data(&disk) >= len ? 0 : error_set(err, -ENOSPC, "the store is full");
+}
+
+int room_append(struct volume *volume, const struct segment_origin *origin, struct bytes data,
+                struct block_run ret[APPEND_RUNS_MAX], size_t *ret_count, struct error *err)
+{
+    for (;;) {
+        int r = check_room(volume, data.len, err);
+        if (r == 0)
+            r = segments_append(volume->segments, origin, data, volume->block_size, ret, ret_count,
+                                err);
+        if (r != -ENOSPC || !keeper_make_room(volume))
+            return r;
+    }
+}
