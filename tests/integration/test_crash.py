@@ -80,6 +80,19 @@ def test_a_killed_worker_leaves_a_state_that_the_filesystem_had(filesystem):
     kill_rounds(filesystem, random.randrange(2 ** 32), rounds=12, operations=4000)
 
 
+def test_a_worker_that_is_killed_on_a_small_disk(build_folder, folder):
+    """Where compaction is always at work."""
+    disk = Disk(folder, "disk", 250 << 20)
+    filesystem = Filesystem(build_folder, folder, store=disk.path / "store")
+    try:
+        filesystem.start()
+        filesystem.mount()
+        kill_rounds(filesystem, random.randrange(2 ** 32), rounds=6, operations=6000)
+    finally:
+        filesystem.close()
+        disk.close()
+
+
 @pytest.mark.deep
 def test_a_worker_that_is_killed_hundreds_of_times(filesystem):
     kill_rounds(filesystem, random.randrange(2 ** 32), rounds=200, operations=3000)
