@@ -147,6 +147,21 @@ uint64_t extents_bytes(const struct extents *list)
     return sum;
 }
 
+uint64_t extents_bytes_between(const struct extents *list, uint32_t offset, uint32_t end)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = extents_find(list, offset); i < list->count; i++) {
+        const struct extent *extent = &list->items[i];
+        if (extent->offset >= end)
+            break;
+        uint32_t from = extent->offset > offset ? extent->offset : offset;
+        uint32_t until = extent_end(extent) < end ? extent_end(extent) : end;
+        sum += until - from;
+    }
+    return sum;
+}
+
 /* The extent moved so that a byte which is distance behind its first one is the first. */
 static void move_start(struct extent *extent, uint32_t distance)
 {

@@ -79,8 +79,9 @@ int extents_append(struct extents *list, const struct extent *extent);
 /* The first extent that ends behind offset; count if there is none. */
 size_t extents_find(const struct extents *list, uint32_t offset);
 
-/* Plaintext bytes shown. */
+/* Plaintext bytes shown; of them, those from offset up to, without, end. */
 uint64_t extents_bytes(const struct extents *list);
+uint64_t extents_bytes_between(const struct extents *list, uint32_t offset, uint32_t end);
 
 /* offset to offset + len now shows what the count extents of with show (sorted, inside that
  * range; 0: a hole), which are of blocks that the list does not know yet. Blocks of which nothing

@@ -73,6 +73,26 @@ static void read_inline(const struct inode *inode, struct read_piece *piece)
     piece->is_inline = true;
 }
 
+/* A file that counts all of its bytes as stored has no holes: a record of extents that was deleted
+ * from the database is not read as zeros, unless the file has so large holes. */
+static int check_holes(struct volume_txn *txn, const struct read_piece *piece,
+                       const struct inode *inode)
+{
+    uint64_t allowed = inode->size > inode->stored ? inode->size - inode->stored : 0;
+    uint64_t shown = 0;
+
+    for (unsigned i = 0; i < PIECE_CHUNKS; i++) {
+        uint32_t offset;
+        uint32_t part = piece_part(piece, i, &offset);
+        if (part > 0)
+            shown += extents_bytes_between(&piece->lists[i], offset, offset + part);
+    }
+    if ((inode->flags & INODE_UNTRIMMED) || piece->got - shown <= allowed)
+        return 0;
+    return error_set(&txn->err, -EBADMSG, "inode %llu counts data that no record shows",
+                     (unsigned long long)piece->ino);
+}
+
 static int look_up(struct volume_txn *txn, void *arg)
 {
     struct read_piece *piece = arg;
@@ -99,7 +119,7 @@ static int look_up(struct volume_txn *txn, void *arg)
         if (part > 0)
             r = chunk_get_part(txn, piece->ino, chunk + i, offset, offset + part, &piece->lists[i]);
     }
-    return r;
+    return r < 0 ? r : check_holes(txn, piece, &inode);
 }
 
 static int read_found(struct volume *volume, struct read_piece *piece, struct error *err)

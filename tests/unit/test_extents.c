@@ -325,6 +325,10 @@ static void random_replaces_show_what_the_model_shows(void **state)
         }
         expect_mapping(model);
         assert_int_equal(extents_bytes(&model->list), model_shown(model, 0, CHUNK_SIZE));
+        uint32_t from = draw(model, REGION);
+        uint32_t end = from + 1 + draw(model, REGION);
+        assert_int_equal(extents_bytes_between(&model->list, from, end),
+                         model_shown(model, from, end));
     }
     assert_true(model->count > 10000);
     assert_true(full > 0);

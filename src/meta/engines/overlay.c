@@ -279,6 +279,8 @@ static int open_stored(struct overlay_txn *txn, struct bytes key, struct bytes s
         *ret = stored;
         return 0;
     }
+    if (stored.len > META_VALUE_MAX + META_SEAL_OVERHEAD_MAX)
+        return error_set(err, -EBADMSG, "A metadata record is longer than any that was written.");
     uint8_t *plain = arena_alloc(&txn->arena, stored.len);
     size_t plain_len = 0;
     if (plain == NULL)
