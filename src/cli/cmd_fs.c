@@ -212,9 +212,9 @@ int cmd_fs_check(struct cli *cli, struct error *err)
         print_report(json_object_get(answer, "report"));
     if (r == 0 && faults > 0)
         return error_set(err, -EUCLEAN,
-                         "filesystem %s has %lld faults; keep a copy of its store "
+                         "filesystem %s has %lld fault%s; keep a copy of its store "
                          "and metadata before anything else",
-                         name, faults);
+                         name, faults, faults == 1 ? "" : "s");
     if (r == 0 && !cli->json)
         cli_print(stdout, "Filesystem %s has no faults.\n", name);
     return r;

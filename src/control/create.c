@@ -329,15 +329,20 @@ static int remove_object(const char *name, uint64_t size, void *arg)
 static int empty_store(const struct fs_record *record, struct error *err)
 {
     CLEANUP(object_store_closep) struct object_store *store = NULL;
+    const char *folder = url_folder(record->store_url);
+    char segments[PATH_MAX];
     struct stat st;
 
-    if (stat(url_folder(record->store_url), &st) < 0 && errno == ENOENT)
+    if (stat(folder, &st) < 0 && errno == ENOENT)
         return 0;
     int r = object_store_open(record->store_url, &store, err);
     if (r == 0)
         r = object_store_remove(store, SUPERBLOCK_OBJECT, err);
     if (r == 0)
         r = object_store_list(store, SEGMENTS_PREFIX, remove_object, store, err);
+    /* So that the place can be used again; what else may be in it is somebody's. */
+    if (r == 0 && snprintf(segments, PATH_MAX, "%s/" SEGMENTS_PREFIX, folder) < PATH_MAX)
+        (void)rmdir(segments);
     return r < 0 ? r : object_store_remove(store, KEY_RING_OBJECT, err);
 }
 

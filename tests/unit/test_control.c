@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/file_io.h"
 #include "crypto/random.h"
+#include "store/object_store.h"
 #include "tests/support/control_case.h"
 
 static pid_t worker_pid(struct fixture *fixture, const char *name)
@@ -224,6 +225,26 @@ static void a_removal_that_a_crash_interrupted_is_finished(void **state)
     }
 }
 
+static void a_place_that_was_given_is_empty_after_a_removal_and_can_be_given_again(void **state)
+{
+    struct fixture *fixture = *state;
+    char url[128];
+    struct fs_add request = { .name = "data", .allow_no_kms = true, .store_url = url };
+    struct bytes text = { .data = (const uint8_t *)"sealed", .len = 6 };
+    struct fs_view view;
+
+    (void)snprintf(url, sizeof(url), "dir:%s/place", fixture->state_dir);
+    for (int i = 0; i < 2; i++) {
+        struct error err = { .code = 0 };
+        must(control_add(fixture->control, &request, &view, &err), &err);
+        CLEANUP(object_store_closep) struct object_store *store = NULL;
+        must(object_store_open(url, &store, &err), &err);
+        must(object_store_put(store, "segments/one", text, &err), &err);
+        must(control_remove(fixture->control, "data", &err), &err);
+        assert_true(is_folder_empty(url + strlen("dir:")));
+    }
+}
+
 static void a_started_filesystem_is_not_removed(void **state)
 {
     struct fixture *fixture = *state;
@@ -373,6 +394,7 @@ int main(void)
         STATE_TEST(a_crash_between_any_two_steps_of_an_addition_can_be_completed),
         STATE_TEST(a_crash_between_any_two_steps_of_an_addition_can_be_removed),
         STATE_TEST(a_removal_that_a_crash_interrupted_is_finished),
+        STATE_TEST(a_place_that_was_given_is_empty_after_a_removal_and_can_be_given_again),
         STATE_TEST(a_started_filesystem_is_not_removed),
         STATE_TEST(a_worker_outlives_the_control_plane_and_is_found_again),
         STATE_TEST(a_worker_that_is_killed_is_reported_and_started_again),
