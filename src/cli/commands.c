@@ -212,9 +212,10 @@ static const struct command commands[] = {
     {
         .path = "fs adopt",
         .summary = "Brings a filesystem back whose entry in the registry was lost",
-        .details = "Its key ring is read from the metadata and the store, and its key is unwrapped "
-                   "by the\nconfigured KMS. Its name and capacity were in the registry alone: it "
-                   "has no limit then.",
+        .details =
+            "Its key ring is read from the metadata and the store, and its key is unwrapped "
+            "by the\nconfigured KMS. Its capacity was in the registry alone: it has no limit "
+            "then.",
         .arguments = fs_adopt_arguments,
         .options = fs_adopt_options,
         .prints_json = true,

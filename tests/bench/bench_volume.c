@@ -46,8 +46,16 @@ static void print_cost(const char *what, struct clocks start, double count, stru
 
 static uint8_t data[1 << 20];
 
+/* Of a small block of the file; the same ones in each run. */
+static uint64_t random_offset(uint32_t *sequence)
+{
+    *sequence = *sequence * 1664525u + 1013904223u;
+    return (uint64_t)(*sequence >> 8) % (FILE_MIB * 256u) * SMALL;
+}
+
 static void bench_data(struct volume_case *c)
 {
+    uint32_t sequence = 1;
     uint64_t ino = volume_case_file(c, "big");
     struct clocks start = clocks_now();
     size_t len;
@@ -64,20 +72,20 @@ static void bench_data(struct volume_case *c)
     print_cost("read 1 MiB", start, FILE_MIB, c);
     start = clocks_now();
     for (unsigned i = 0; i < RANDOM_OPS; i++) {
-        uint64_t at = (uint64_t)rand() % (FILE_MIB * 256u) * SMALL;
+        uint64_t at = random_offset(&sequence);
         assert_int_equal(volume_read(c->volume, ino, at, SMALL, data, &len), 0);
     }
     print_cost("read 4 KiB at random", start, RANDOM_OPS, c);
     start = clocks_now();
     for (unsigned i = 0; i < RANDOM_OPS; i++) {
-        uint64_t at = (uint64_t)rand() % (FILE_MIB * 256u) * SMALL;
+        uint64_t at = random_offset(&sequence);
         assert_int_equal(
             volume_write(c->volume, ino, at, (struct bytes){ .data = data, .len = SMALL }), 0);
     }
     print_cost("write 4 KiB at random", start, RANDOM_OPS, c);
     start = clocks_now();
     for (unsigned i = 0; i < RANDOM_OPS; i++) {
-        uint64_t at = (uint64_t)rand() % (FILE_MIB * 256u) * SMALL;
+        uint64_t at = random_offset(&sequence);
         assert_int_equal(volume_read(c->volume, ino, at, SMALL, data, &len), 0);
     }
     print_cost("read 4 KiB, after these", start, RANDOM_OPS, c);
@@ -128,8 +136,8 @@ static void bench(void **state)
 
 int main(int argc, char *argv[])
 {
-    unsigned options[] = { argc > 1 ? (unsigned)atoi(argv[1]) : 0,
-                           argc > 2 ? (unsigned)atoi(argv[2]) : 50000 };
+    unsigned options[] = { argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 0,
+                           argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 50000 };
     const struct CMUnitTest tests[] = { cmocka_unit_test_prestate(bench, options) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
