@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 #include <curl/curl.h>
+#include <openssl/ssl.h>
 
 #include "base/cleanup.h"
 #include "net/wiping_alloc.h"
@@ -229,6 +230,15 @@ static int transport_error(CURLcode code, const char *origin, const char *detail
     }
 }
 
+/* As net/tls.c does it: keys are among what is received. */
+static CURLcode wipe_received(CURL *easy, void *ssl_context, void *arg)
+{
+    (void)easy;
+    (void)arg;
+    (void)SSL_CTX_set_options(ssl_context, SSL_OP_CLEANSE_PLAINTEXT);
+    return CURLE_OK;
+}
+
 #define SET(option, value) (ok = ok && curl_easy_setopt(easy, option, value) == CURLE_OK)
 
 static bool set_trust(struct http_client *client)
@@ -237,6 +247,7 @@ static bool set_trust(struct http_client *client)
     bool ok = true;
 
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    SET(CURLOPT_SSL_CTX_FUNCTION, wipe_received);
     SET(CURLOPT_SSL_VERIFYPEER, 1L);
     SET(CURLOPT_SSL_VERIFYHOST, 2L);
     if (client->ca_cert_pem.len) {

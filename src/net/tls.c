@@ -155,6 +155,8 @@ static int make_context(const struct tls_target *target, SSL_CTX **ret, struct e
         SSL_CTX_set_cipher_list(context, CIPHERS_TLS12) != 1)
         return error_set(err, -ENOMEM, "cannot set up TLS: %s", openssl_reason());
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
+    /* Else what was received last stays in a buffer of OpenSSL as long as the connection lives. */
+    (void)SSL_CTX_set_options(context, SSL_OP_CLEANSE_PLAINTEXT);
     int r = use_certificates(context, target->client_cert_pem, err);
     if (r == 0)
         r = use_key(context, target->client_key_pem, err);
