@@ -2,18 +2,35 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <openssl/crypto.h>
 
+#include "base/cleanup.h"
+
 #define SECRET_MIN_BYTES 32u /* the heap's smallest piece */
+
+/* If there were a dump all the same, or root made one (gcore), it would hold nothing of the memory:
+ * OpenSSL keeps keys that are in use in its contexts, too. Where /proc is not there the rest must
+ * do.
+ */
+static void empty_core_dumps(void)
+{
+    CLEANUP(close_fd) int fd = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC);
+
+    if (fd >= 0)
+        (void)!write(fd, "0", 1);
+}
 
 int secret_heap_init(struct error *err)
 {
     const struct rlimit none = { .rlim_cur = 0, .rlim_max = 0 };
 
+    empty_core_dumps(); /* while the file still belongs to us */
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || setrlimit(RLIMIT_CORE, &none) < 0)
         return error_set(err, -errno, "cannot forbid core dumps: %s", strerrordesc_np(errno));
 
