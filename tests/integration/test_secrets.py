@@ -233,7 +233,8 @@ class Life:
                 self.needles.add_key(name, key)
             # They are the right ones.
             assert any(name.startswith("incarnation ") for name in keys)
-            assert any(opens_first_block(keys[f"segment {path.name}"], path.read_bytes())
+            superblock = (store / "superblock").read_bytes()
+            assert any(opens_first_block(keys[f"segment {path.name}"], superblock, path.read_bytes())
                        for path in (store / "segments").iterdir())
 
 

@@ -104,10 +104,11 @@ def find_incarnations(metadata_key, database):
             if hmac.digest(mac_key, found[1][:18] + found[3], "sha256") == found[4]}
 
 
-def opens_first_block(key, segment):
-    """Whether the key is that of the segment's first block, if that is a whole one of 16 KiB
+def opens_first_block(key, superblock, segment):
+    """Whether the key is that of the segment's first block, if that is a whole one
     (docs/formats/segment.md)."""
-    header, block = segment[:64], segment[64:64 + 28 + 16384]
+    block_size = int.from_bytes(superblock[32:36], "little")
+    header, block = segment[:64], segment[64:64 + 28 + block_size]
     assert header[:12] == b"COFFSEG\0\1\0\0\0"
     identity = header[16:32] + header[12:16] + header[32:48] + struct.pack("<Q", 64)
     try:
