@@ -14,8 +14,7 @@
 
 /* From the metadata key. */
 #define KEY_LABEL_INCARNATION "coffer incarnation"         /* AEAD; context: the incarnation's id */
-#define KEY_LABEL_INCARNATION_MAC "coffer incarnation mac" /* HMAC over the record that names it   \
-                                                            */
+#define KEY_LABEL_INCARNATION_MAC "coffer incarnation mac" /* HMAC over its record */
 
 /* From the data key. */
 #define KEY_LABEL_SEGMENT "coffer segment" /* AEAD; context: the segment's id */
