@@ -11,6 +11,7 @@ struct open_file {
     struct open_file *next;
     uint64_t ino;
     uint64_t count;
+    bool has_loss;
 };
 
 struct open_files {
@@ -77,7 +78,7 @@ int open_files_add(struct open_files *files, uint64_t ino)
     return r;
 }
 
-void open_files_remove(struct open_files *files, uint64_t ino)
+bool open_files_remove(struct open_files *files, uint64_t ino)
 {
     struct open_file *gone = NULL;
 
@@ -89,7 +90,37 @@ void open_files_remove(struct open_files *files, uint64_t ino)
         files->count--;
     }
     mutex_unlock(&files->lock);
+    bool has_loss = gone && gone->has_loss;
     free(gone);
+    return has_loss;
+}
+
+static void set_loss(struct open_files *files, uint64_t ino, bool has_loss)
+{
+    mutex_lock(&files->lock);
+    struct open_file *file = *find_locked(files, ino);
+    if (file)
+        file->has_loss = has_loss;
+    mutex_unlock(&files->lock);
+}
+
+void open_files_note_loss(struct open_files *files, uint64_t ino)
+{
+    set_loss(files, ino, true);
+}
+
+void open_files_end_loss(struct open_files *files, uint64_t ino)
+{
+    set_loss(files, ino, false);
+}
+
+bool open_files_has_loss(struct open_files *files, uint64_t ino)
+{
+    mutex_lock(&files->lock);
+    const struct open_file *file = *find_locked(files, ino);
+    bool has_loss = file && file->has_loss;
+    mutex_unlock(&files->lock);
+    return has_loss;
 }
 
 static uint64_t *list_locked(struct open_files *files) REQUIRES(files->lock)

@@ -14,15 +14,27 @@ static bool is_for_writing(const struct fuse_file_info *fi)
 
 static int note_open(fuse_req_t req, uint64_t ino, struct fuse_file_info *fi)
 {
-    fi->keep_cache = 1;
+    /* Pages that were lost are not shown to who opens the file now. */
+    fi->keep_cache = !open_files_has_loss(session_of(req)->writers, ino);
     return is_for_writing(fi) ? open_files_add(session_of(req)->writers, ino) : 0;
 }
 
-static void note_closed(struct mount_session *session, uint64_t ino,
+/* True if pages were lost, which the kernel still shows. */
+static bool note_closed(struct mount_session *session, uint64_t ino,
                         const struct fuse_file_info *fi)
 {
-    if (is_for_writing(fi))
-        open_files_remove(session->writers, ino);
+    return is_for_writing(fi) && open_files_remove(session->writers, ino);
+}
+
+/* What the kernel shows of the inode is what is stored, from then on. Pages that are to be written
+ * back are so first, by another thread: this one waits. False if that is not possible now. */
+static bool drop_pages(struct mount_session *session, uint64_t ino)
+{
+    if (atomic_flag_test_and_set(&session->is_dropping_pages))
+        return false;
+    (void)fuse_lowlevel_notify_inval_inode(session->fuse, ino, 0, 0);
+    atomic_flag_clear(&session->is_dropping_pages);
+    return true;
 }
 
 static int truncate_to_zero(fuse_req_t req, uint64_t ino, struct volume_attr *ret)
@@ -54,7 +66,7 @@ static void reply_create(fuse_req_t req, const struct volume_attr *attr, struct 
     }
     attr_to_entry(attr, &entry);
     if (fuse_reply_create(req, &entry, fi) < 0) {
-        note_closed(session, attr->ino, fi);
+        (void)note_closed(session, attr->ino, fi);
         volume_forget(session->volume, attr->ino, 1);
     }
 }
@@ -123,13 +135,17 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     if (r < 0)
         reply_result(req, r);
     else if (fuse_reply_open(req, fi) < 0)
-        note_closed(session, ino, fi);
+        (void)note_closed(session, ino, fi);
 }
 
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    note_closed(session_of(req), ino, fi);
+    struct mount_session *session = session_of(req);
+    bool has_loss = note_closed(session, ino, fi);
+
     reply_result(req, 0);
+    if (has_loss)
+        (void)drop_pages(session, ino);
 }
 
 void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
@@ -172,11 +188,12 @@ void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off
     bool kills = request_kills_suid(req);
     int r = kills ? kill_suid(session->volume, ino) : 0;
 
-    (void)fi;
     if (r == 0)
         r = volume_write(session->volume, ino, (uint64_t)offset,
                          (struct bytes){ (const uint8_t *)data, size });
     if (r < 0) {
+        if (fi->writepage)
+            open_files_note_loss(session->writers, ino);
         reply_result(req, r);
         return;
     }
@@ -194,11 +211,26 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     reply_result(req, -ENOSYS);
 }
 
+/* The kernel has told of a loss when it asks again. What it showed until now is not what is
+ * durable. */
+static int end_loss(struct mount_session *session, uint64_t ino)
+{
+    if (!open_files_has_loss(session->writers, ino))
+        return 0;
+    open_files_end_loss(session->writers, ino);
+    if (drop_pages(session, ino))
+        return 0;
+    open_files_note_loss(session->writers, ino);
+    return -EIO;
+}
+
 void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
+    int r = end_loss(session_of(req), ino);
+
     (void)data_only;
     (void)fi;
-    reply_result(req, volume_fsync(volume_of(req), ino));
+    reply_result(req, r < 0 ? r : volume_fsync(volume_of(req), ino));
 }
 
 void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t len,

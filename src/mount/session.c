@@ -120,6 +120,7 @@ static struct mount_session *session_new(struct volume *volume, int spare_fds[st
         return NULL;
     session->volume = volume;
     session->spares_lock = MUTEX_INIT;
+    atomic_flag_clear(&session->is_dropping_pages);
     for (unsigned i = 0; i < MOUNT_THREADS; i++) {
         if (spare_fds[i] >= 0)
             session->spares[session->spare_count++] = spare_fds[i];

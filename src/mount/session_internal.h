@@ -1,6 +1,7 @@
 /* session_internal.h - what the files of mount/ share. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -20,6 +21,8 @@ struct mount_session {
     struct volume *volume;
     struct fuse_session *fuse;
     struct open_files *writers;
+    atomic_flag
+        is_dropping_pages;    /* one thread at a time, so that others serve what it waits for */
     pthread_key_t thread_key; /* struct mount_thread of each thread that serves */
     bool has_thread_key;
     struct mutex spares_lock; /* spares, spare_count */
