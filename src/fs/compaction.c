@@ -172,7 +172,9 @@ static uint64_t budget(struct volume *volume)
 
     if (object_store_space(volume->store, &disk, NULL) < 0 || disk.total == 0)
         return UINT64_MAX;
-    return disk.free > BUDGET_SLACK ? disk.free - BUDGET_SLACK : 0;
+    /* The metadata may lie on the same disk and grow meanwhile. */
+    uint64_t part = disk.free - disk.free / 4;
+    return part > BUDGET_SLACK ? part - BUDGET_SLACK : 0;
 }
 
 /* Of segments of which less than so many eighths are in use. */
@@ -186,6 +188,8 @@ static int compact(struct volume *volume, unsigned live_max_8, struct error *err
 
     mutex_lock(&volume->maintenance);
     int r = run_round(&round);
+    if (r < 0 && round.copied > 0)
+        segments_end_current(volume->segments); /* so that what was copied in vain goes */
     segments_end_victims(volume->segments);
     mutex_unlock(&volume->maintenance);
     free(round.survivors);
@@ -218,7 +222,13 @@ bool volume_make_room(struct volume *volume)
 {
     if (delete_dead(volume))
         return true;
-    return compact(volume, FULL_LIVE_MAX_8, NULL) > 0 && delete_dead(volume);
+    if (compact(volume, FULL_LIVE_MAX_8, NULL) > 0 && delete_dead(volume))
+        return true;
+    /* What is left to win may be in the segment that is being written. */
+    if (!segments_end_wasteful(volume->segments, FULL_LIVE_MAX_8))
+        return false;
+    return delete_dead(volume) ||
+           (compact(volume, FULL_LIVE_MAX_8, NULL) > 0 && delete_dead(volume));
 }
 
 struct recount {

@@ -8,7 +8,7 @@
 
 #define SEGMENT_SIZE_MIN ((uint64_t)4 * 1024 * 1024)
 #define SEGMENTS_OF_DISK 32u                    /* at least so many fit */
-#define KEPT_BESIDE ((uint64_t)2 * 1024 * 1024) /* besides a segment */
+#define KEPT_BESIDE ((uint64_t)8 * 1024 * 1024) /* besides a segment; metadata takes of it, too */
 #define KEPT_MAX_OF_DISK 8u                     /* at most an eighth */
 
 static uint64_t size_on(const struct object_store_space *disk)

@@ -85,6 +85,14 @@ static int no_id(struct error *err)
     return error_set(err, -EAGAIN, "no segment id has been announced that could be used");
 }
 
+/* What the wait for an id ended with: there is none. */
+static int id_failure(const struct segments *segments, struct error *err) REQUIRES(segments->lock)
+{
+    if (err != NULL)
+        *err = segments->id_error;
+    return segments->id_error.code < 0 ? segments->id_error.code : -EIO;
+}
+
 /* An id that may be used; waits for one to be announced. */
 static int take_id(struct segments *segments, bool may_wait, struct segment **ret,
                    struct error *err) REQUIRES(segments->lock)
@@ -94,11 +102,8 @@ static int take_id(struct segments *segments, bool may_wait, struct segment **re
     while (segments->usable.count == 0) {
         if (!may_wait)
             return no_id(err);
-        if (segments->id_failures != failures) {
-            if (err != NULL)
-                *err = segments->id_error;
-            return segments->id_error.code;
-        }
+        if (segments->id_failures != failures)
+            return id_failure(segments, err);
         cond_wait(&segments->changed, &segments->lock);
     }
     *ret = segment_list_pop(&segments->usable);
@@ -163,7 +168,7 @@ static int open_next(struct segments *segments, bool may_wait, struct error *err
 
     segments->is_opening = true;
     int r = take_id(segments, may_wait, &segment, err);
-    if (r == 0) {
+    if (segment != NULL) {
         mutex_unlock(&segments->lock);
         r = make_object(segments, segment, &writer, &aead, &is_clean, err);
         mutex_lock(&segments->lock);
@@ -204,6 +209,14 @@ void segment_note_dirty(struct segments *segments, struct segment *segment)
     segments->dirty = segment;
 }
 
+static void end_current(struct segments *segments) REQUIRES(segments->lock)
+{
+    if (segments->current == NULL)
+        return;
+    segment_note_dirty(segments, segments->current);
+    segments_end_segment(segments, segments->current);
+}
+
 /* Another thread makes the next segment. */
 static int wait_for_opening(struct segments *segments, bool may_wait, struct error *err)
     REQUIRES(segments->lock)
@@ -213,11 +226,7 @@ static int wait_for_opening(struct segments *segments, bool may_wait, struct err
     if (!may_wait && segments->usable.count == 0)
         return no_id(err);
     cond_wait(&segments->changed, &segments->lock);
-    if (segments->id_failures == failures)
-        return 0;
-    if (err != NULL)
-        *err = segments->id_error;
-    return segments->id_error.code;
+    return segments->id_failures == failures ? 0 : id_failure(segments, err);
 }
 
 static void take_room(struct segments *segments, uint32_t len, struct room *ret)
@@ -245,10 +254,7 @@ int segment_reserve(struct segments *segments, uint32_t len, bool may_wait, stru
             r = wait_for_opening(segments, may_wait, err);
             continue;
         }
-        if (segments->current != NULL) { /* it is completed by the next sync */
-            segment_note_dirty(segments, segments->current);
-            segments_end_segment(segments, segments->current);
-        }
+        end_current(segments); /* it is completed by the next sync */
         r = open_next(segments, may_wait, err);
     }
     if (r == 0)
@@ -424,7 +430,7 @@ static int append_piece(struct segments *segments, const struct segment_origin *
     for (size_t i = 0; i < count; i++)
         len += (uint32_t)block_run_sealed(&runs[i]);
     int r = segment_reserve(segments, len, true, &room, err);
-    if (r < 0)
+    if (r != 0)
         return r;
     const struct block_identity first = { .fs = segments->fs,
                                           .generation = segments->generation,
@@ -473,9 +479,18 @@ void segments_release(struct segments *segments, const struct block_run *runs, s
 void segments_end_current(struct segments *segments)
 {
     mutex_lock(&segments->lock);
-    if (segments->current != NULL) {
-        segment_note_dirty(segments, segments->current);
-        segments_end_segment(segments, segments->current);
-    }
+    end_current(segments);
     mutex_unlock(&segments->lock);
+}
+
+bool segments_end_wasteful(struct segments *segments, unsigned live_max_8)
+{
+    mutex_lock(&segments->lock);
+    const struct segment *segment = segments->current;
+    bool ends = segment != NULL && segment->pending == 0 &&
+                segment->live < (uint64_t)segment->size * live_max_8 / 8;
+    if (ends)
+        end_current(segments);
+    mutex_unlock(&segments->lock);
+    return ends;
 }

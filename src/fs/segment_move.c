@@ -126,7 +126,7 @@ int segments_copy(struct segments *segments, const struct block_run *run,
     int r = read_sealed(segments, run, piece, err);
     if (r == 0)
         r = segment_reserve(segments, piece->len, false, &room, err);
-    if (r < 0) {
+    if (r != 0) {
         piece_free(segments, piece);
         return r;
     }

@@ -156,6 +156,8 @@ void segments_trim(struct segments *segments);
 
 /* Ends the current segment, which the next sync completes. */
 void segments_end_current(struct segments *segments);
+/* The same if less than so many eighths of it are in use. False if not. */
+bool segments_end_wasteful(struct segments *segments, unsigned live_max_8);
 
 struct segments_space {
     uint64_t live;   /* sealed bytes in use */
