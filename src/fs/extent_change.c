@@ -5,23 +5,38 @@
 #include "base/cleanup.h"
 #include "fs/volume_internal.h"
 
+/* value has no data if there is no record. */
+static int chunk_find(struct volume_txn *txn, uint64_t ino, uint32_t chunk, struct bytes *ret)
+{
+    struct record_key key;
+
+    *ret = (struct bytes){ .data = NULL };
+    extents_key(ino, chunk, &key);
+    int r = txn_get(txn, &key, ret);
+    return r == -ENOENT ? 0 : r;
+}
+
 int chunk_get_part(struct volume_txn *txn, uint64_t ino, uint32_t chunk, uint32_t offset,
                    uint32_t end, struct extents *ret)
 {
-    struct record_key key;
     struct bytes value;
 
     ret->count = 0;
-    extents_key(ino, chunk, &key);
-    int r = txn_get(txn, &key, &value);
-    if (r < 0)
-        return r == -ENOENT ? 0 : r;
+    int r = chunk_find(txn, ino, chunk, &value);
+    if (r < 0 || value.data == NULL)
+        return r;
     return txn_refused(txn, extents_decode_part(value, offset, end, ret), "an extents record", ino);
 }
 
 int chunk_get(struct volume_txn *txn, uint64_t ino, uint32_t chunk, struct extents *ret)
 {
-    return chunk_get_part(txn, ino, chunk, 0, CHUNK_SIZE, ret);
+    struct bytes value;
+
+    ret->count = 0;
+    int r = chunk_find(txn, ino, chunk, &value);
+    if (r < 0 || value.data == NULL)
+        return r;
+    return txn_refused(txn, extents_decode(value, ret), "an extents record", ino);
 }
 
 int chunk_put(struct volume_txn *txn, uint64_t ino, uint32_t chunk, const struct extents *list)

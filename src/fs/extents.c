@@ -87,7 +87,7 @@ void extents_release(struct extents *list)
     *list = EXTENTS_INIT;
 }
 
-static int reserve(struct extents *list, size_t needed)
+int extents_reserve(struct extents *list, size_t needed)
 {
     void *items =
         needed == 0 ? list->items : grown(list->items, &list->room, needed, sizeof(*list->items));
@@ -116,7 +116,7 @@ int extents_append(struct extents *list, const struct extent *extent)
         return -EBADMSG;
     if (list->count > 0 && extent->offset < extent_end(&list->items[list->count - 1]))
         return -EBADMSG;
-    int r = reserve(list, list->count + 1);
+    int r = extents_reserve(list, list->count + 1);
     if (r < 0)
         return r;
     list->items[list->count++] = *extent;
@@ -190,7 +190,7 @@ static int push(struct extents *list, const struct extent *extent)
         list->items[list->count - 1].len += extent->len;
         return 0;
     }
-    int r = reserve(list, list->count + 1);
+    int r = extents_reserve(list, list->count + 1);
     if (r < 0)
         return r;
     list->items[list->count++] = *extent;
@@ -364,7 +364,7 @@ int extents_replace(struct extents *list, uint32_t offset, uint32_t len, const s
     size_t new_count = replaced.first + middle.count + behind;
     if (new_count > EXTENTS_MAX)
         return -EXFULL;
-    r = reserve(list, new_count);
+    r = extents_reserve(list, new_count);
     if (r < 0)
         return r;
     r = collect_freed(list, &range, freed);

@@ -72,6 +72,9 @@ struct extents {
 
 void extents_release(struct extents *list);
 
+/* Room for so many, so that appending them needs no memory. */
+int extents_reserve(struct extents *list, size_t count);
+
 /* For a decoder: behind the last one. -EBADMSG if it overlaps, is empty, leaves the chunk or could
  * not be one for another reason. */
 int extents_append(struct extents *list, const struct extent *extent);

@@ -252,20 +252,6 @@ static struct bytes stored_extent(struct bytes stored, unsigned index)
     return (struct bytes){ stored.data + (size_t)index * EXTENT_LEN, EXTENT_LEN };
 }
 
-int extents_decode(struct bytes value, struct extents *ret)
-{
-    struct bytes stored;
-    unsigned count;
-    int r = begin_extents(value, &stored, &count);
-
-    ret->count = 0;
-    for (unsigned i = 0; r == 0 && i < count; i++)
-        r = append_read(stored_extent(stored, i), ret);
-    if (r < 0)
-        ret->count = 0;
-    return r;
-}
-
 /* The first one that ends behind offset. */
 static unsigned find_stored(struct bytes stored, unsigned count, uint32_t offset)
 {
@@ -284,6 +270,38 @@ static unsigned find_stored(struct bytes stored, unsigned count, uint32_t offset
     return low;
 }
 
+static unsigned find_stored_end(struct bytes stored, unsigned first, unsigned count, uint32_t end)
+{
+    while (first < count) {
+        struct reader reader = reader_init(stored_extent(stored, first));
+        if (reader_u32(&reader) >= end)
+            break;
+        first++;
+    }
+    return first;
+}
+
+static int decode_range(struct bytes stored, unsigned first, unsigned end, struct extents *ret)
+{
+    ret->count = 0;
+    int r = extents_reserve(ret, end - first);
+    for (unsigned i = first; r == 0 && i < end; i++)
+        r = append_read(stored_extent(stored, i), ret);
+    if (r < 0)
+        ret->count = 0;
+    return r;
+}
+
+int extents_decode(struct bytes value, struct extents *ret)
+{
+    struct bytes stored;
+    unsigned count;
+    int r = begin_extents(value, &stored, &count);
+
+    ret->count = 0;
+    return r < 0 ? r : decode_range(stored, 0, count, ret);
+}
+
 int extents_decode_part(struct bytes value, uint32_t offset, uint32_t end, struct extents *ret)
 {
     struct bytes stored;
@@ -293,15 +311,8 @@ int extents_decode_part(struct bytes value, uint32_t offset, uint32_t end, struc
     ret->count = 0;
     if (r < 0)
         return r;
-    for (unsigned i = find_stored(stored, count, offset); r == 0 && i < count; i++) {
-        struct reader reader = reader_init(stored_extent(stored, i));
-        if (reader_u32(&reader) >= end)
-            break;
-        r = append_read(stored_extent(stored, i), ret);
-    }
-    if (r < 0)
-        ret->count = 0;
-    return r;
+    unsigned first = find_stored(stored, count, offset);
+    return decode_range(stored, first, find_stored_end(stored, first, count, end), ret);
 }
 
 int xattr_encode(const struct xattr_record *xattr, uint8_t *ret, size_t *ret_len)
