@@ -43,8 +43,8 @@ static inline void mutex_lock(struct mutex *mutex) THREAD_CHECK(acquire_capabili
 
 /* For a lock that is held for a few microseconds at a time, often: to sleep and to be woken costs
  * several times that, so it looks a while before it sleeps. */
-static inline void mutex_lock_spinning(struct mutex *mutex)
-    THREAD_CHECK(acquire_capability(mutex)) THREAD_CHECK(no_thread_safety_analysis)
+static inline void mutex_lock_spinning(struct mutex *mutex) THREAD_CHECK(acquire_capability(mutex))
+    THREAD_CHECK(no_thread_safety_analysis)
 {
     for (unsigned i = 0; i < MUTEX_SPINS; i++) {
         if (pthread_mutex_trylock(&mutex->native) == 0)

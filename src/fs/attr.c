@@ -47,9 +47,8 @@ void volume_forget(struct volume *volume, uint64_t ino, uint64_t references)
 {
     enum references_left left = references_drop(&volume->references, ino, references);
 
-    /* If it cannot go now, it is reported and goes when the volume is opened again. */
     if (left == REFERENCES_LAST_ORPHAN && !volume->is_read_only)
-        (void)inode_reap(volume, ino);
+        reap_later(volume, ino);
 }
 
 int volume_readlink(struct volume *volume, uint64_t ino, char *ret)

@@ -128,6 +128,7 @@ int volume_check(struct volume *volume, bool read_data, volume_report_fn *report
         .volume = volume, .read_data = read_data, .report = report, .report_arg = arg, .err = &why
     };
 
+    reap_waiting(volume);
     mutex_lock(&volume->maintenance);
     int r = sealer_check(volume->sealer, volume->engine, report, arg, &check.faults, &why);
     if (r == 0) {

@@ -179,6 +179,25 @@ static int reap_step(struct volume_txn *txn, void *arg)
     return is_dead ? end_inode(txn, reaping->ino, &inode) : end_trimming(txn, reaping->ino, &inode);
 }
 
+static int reap_each(struct volume_txn *txn, void *arg)
+{
+    struct reap_batch *batch = arg;
+    int r = 0;
+
+    batch->has_more = false;
+    for (size_t i = 0; i < batch->count && r == 0; i++) {
+        struct reaping reaping = { .ino = batch->inos[i] };
+        r = reap_step(txn, &reaping);
+        batch->has_more |= reaping.has_more;
+    }
+    return r;
+}
+
+int inode_reap_batch(struct volume *volume, struct reap_batch *batch)
+{
+    return volume_change(volume, META_FREE, reap_each, batch);
+}
+
 int inode_reap(struct volume *volume, uint64_t ino)
 {
     struct reaping reaping = { .ino = ino };

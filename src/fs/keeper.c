@@ -100,6 +100,7 @@ static void make_room(struct volume *volume, struct keeper *keeper)
 
 static void work(struct volume *volume, struct keeper *keeper)
 {
+    reap_waiting(volume);
     if (segments_need_recount(volume->segments))
         (void)volume_recount(volume, NULL);
     announce(volume);

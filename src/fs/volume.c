@@ -30,6 +30,8 @@ static struct volume *volume_new(const struct volume_config *config)
     volume->superblock_lock = MUTEX_INIT;
     volume->maintenance = MUTEX_INIT;
     atomic_init(&volume->capacity, config->capacity);
+    volume->reaper.ending = MUTEX_INIT;
+    volume->reaper.lock = MUTEX_INIT;
     references_init(&volume->references);
     if (key_set_copy(&volume->keys, config->keys) < 0) {
         references_release(&volume->references);
@@ -48,6 +50,7 @@ static int volume_free(struct volume *volume, struct error *err)
     segments_free(volume->segments);
     hmac_free(volume->name_hmac);
     references_release(&volume->references);
+    reaper_release(&volume->reaper);
     superblock_release(&volume->superblock);
     key_set_release(&volume->keys);
     free(volume->keeper);
@@ -288,6 +291,7 @@ int volume_open(const struct volume_config *config, struct volume **ret, struct 
 static int close_cleanly(struct volume *volume, struct error *err)
 {
     keeper_stop(volume);
+    reap_waiting(volume);
     segments_end_current(volume->segments);
     int r = commit_group(volume, err);
     if (r == 0)
@@ -325,6 +329,8 @@ int volume_sync(struct volume *volume, struct error *err)
 int volume_statfs(struct volume *volume, struct volume_statfs *ret)
 {
     struct object_store_space disk = { 0 };
+
+    reap_waiting(volume);
     uint64_t used = volume_used(volume);
     uint64_t capacity = atomic_load(&volume->capacity);
     struct error err = { 0 };

@@ -99,7 +99,8 @@ struct volume_attr {
 };
 
 /* lookup, and everything that returns a volume_attr of a name, counts one reference to the inode,
- * which keeps an unlinked one alive, until volume_forget() gives so many back. */
+ * which keeps an unlinked one alive, until volume_forget() gives so many back. It ends soon after
+ * that: volume_statfs() and volume_check() see it gone, and its room is there when it is needed. */
 int volume_lookup(struct volume *volume, uint64_t parent, const char *name,
                   struct volume_attr *ret);
 void volume_forget(struct volume *volume, uint64_t ino, uint64_t references);

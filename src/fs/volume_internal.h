@@ -32,6 +32,15 @@ struct keeper; /* keeper.c */
 #define CHUNKS_MAX ((uint64_t)1 << 32) /* of a file */
 #define FILE_SIZE_MAX (CHUNKS_MAX * CHUNK_SIZE)
 
+/* reaper.c: orphans that nobody refers to any more. */
+struct reaper {
+    struct mutex ending; /* held while they are ended, so that who asks waits for all */
+    struct mutex lock;   /* short; guards the rest */
+    uint64_t *inos;
+    size_t count;
+    size_t room;
+};
+
 struct volume {
     struct uuid uuid;
     struct uuid owner;
@@ -43,6 +52,7 @@ struct volume {
     struct keeper *keeper;
     atomic_bool has_keeper;
     struct references references;
+    struct reaper reaper;
     struct hmac *name_hmac; /* lookup keys */
     struct key_set keys;
     struct mutex superblock_lock;
@@ -95,7 +105,7 @@ void volume_report(struct volume *volume, enum volume_event event, const char *f
 
 /* Bytes that count towards the capacity. */
 uint64_t volume_used(struct volume *volume);
-/* -ENOSPC if the capacity does not allow so many bytes and inodes more. */
+/* -ENOSPC if the capacity does not allow so many bytes and inodes more. Not in a transaction. */
 int volume_reserve(struct volume *volume, uint64_t bytes, uint64_t inodes);
 
 /* Records in a transaction. */
@@ -135,8 +145,22 @@ int orphan_remove(struct volume_txn *txn, uint64_t ino);
 /* Ends an orphan that nobody refers to; finishes the trimming of one that is still linked. May
  * take several transactions. */
 int inode_reap(struct volume *volume, uint64_t ino);
+/* The same for several in one transaction. has_more: not all are ended; inode_reap() each. */
+struct reap_batch {
+    const uint64_t *inos;
+    size_t count;
+    bool has_more;
+};
+
+int inode_reap_batch(struct volume *volume, struct reap_batch *batch);
 /* All orphans that a run before left; at open. */
 int inode_reap_all(struct volume *volume);
+
+/* reaper.c. Soon, by the keeper; failures are reported, and the next open tries again. */
+void reap_later(struct volume *volume, uint64_t ino);
+/* All that wait, now: for who wants to see that they are gone. Not in a transaction. */
+void reap_waiting(struct volume *volume);
+void reaper_release(struct reaper *reaper);
 
 /* name_key.c: under which a name in a directory, or of an attribute of an inode, is found. */
 enum lookup_domain {

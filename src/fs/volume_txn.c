@@ -35,15 +35,22 @@ int volume_result(struct volume *volume, int r, uint64_t ino, const struct error
     return -EIO;
 }
 
-int volume_reserve(struct volume *volume, uint64_t bytes, uint64_t inodes)
+static bool has_capacity(struct volume *volume, uint64_t need)
 {
     uint64_t capacity = atomic_load(&volume->capacity);
-    uint64_t need = bytes + inodes * INODE_COST;
     uint64_t used = volume_used(volume);
 
-    if (capacity == 0)
+    return capacity == 0 || (used <= capacity && need <= capacity - used);
+}
+
+int volume_reserve(struct volume *volume, uint64_t bytes, uint64_t inodes)
+{
+    uint64_t need = bytes + inodes * INODE_COST;
+
+    if (has_capacity(volume, need))
         return 0;
-    return used > capacity || need > capacity - used ? -ENOSPC : 0;
+    reap_waiting(volume); /* removed files count until they have ended */
+    return has_capacity(volume, need) ? 0 : -ENOSPC;
 }
 
 uint64_t volume_used(struct volume *volume)

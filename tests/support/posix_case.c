@@ -87,3 +87,12 @@ uint64_t files_in_use(struct volume_case *c)
     assert_int_equal(volume_statfs(c->volume, &have), 0);
     return have.files;
 }
+
+void expect_ended(struct volume_case *c, uint64_t ino)
+{
+    struct volume_statfs space;
+    struct volume_attr attr;
+
+    assert_int_equal(volume_statfs(c->volume, &space), 0); /* waits for those that are to end */
+    assert_int_equal(volume_getattr(c->volume, ino, &attr), -ENOENT);
+}

@@ -29,3 +29,6 @@ uint64_t make_dir(struct volume_case *c, uint64_t parent, const char *name);
 uint64_t number_of(struct volume_case *c, uint64_t parent, const char *name);
 struct volume_attr attr_of(struct volume_case *c, uint64_t ino);
 uint64_t files_in_use(struct volume_case *c);
+
+/* Nobody refers to the inode any more, nor does a name: it is gone. */
+void expect_ended(struct volume_case *c, uint64_t ino);

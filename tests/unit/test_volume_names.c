@@ -84,7 +84,7 @@ static void a_removed_directory_takes_no_more_names(void **state)
     assert_int_equal(volume_link(c->volume, file, dir, "a", &attr), -ENOENT);
     assert_int_equal(volume_rename(c->volume, VOLUME_ROOT, "f", dir, "a", 0), -ENOENT);
     volume_forget(c->volume, dir, 1);
-    assert_int_equal(volume_getattr(c->volume, dir, &attr), -ENOENT);
+    expect_ended(c, dir);
 }
 
 static void links_are_counted(void **state)
@@ -238,7 +238,6 @@ static void a_file_is_renamed(void **state)
 static void what_is_renamed_over_goes(void **state)
 {
     struct volume_case *c = *state;
-    struct volume_attr attr;
 
     make_rename_tree(c);
     uint64_t held = number_at(c, "d/f");
@@ -247,7 +246,7 @@ static void what_is_renamed_over_goes(void **state)
     assert_int_equal(attr_of(c, held).nlink, 0);
     assert_int_equal(files_in_use(c), files);
     volume_forget(c->volume, held, 1);
-    assert_int_equal(volume_getattr(c->volume, held, &attr), -ENOENT);
+    expect_ended(c, held);
     assert_int_equal(files_in_use(c), files - 1);
     uint64_t linked = number_at(c, "b");
     assert_int_equal(rename_path(c, "d/f", "b", 0), 0);
@@ -256,7 +255,7 @@ static void what_is_renamed_over_goes(void **state)
     uint64_t empty = number_at(c, "empty");
     volume_forget(c->volume, empty, 1);
     assert_int_equal(rename_path(c, "e", "empty", 0), 0);
-    assert_int_equal(volume_getattr(c->volume, empty, &attr), -ENOENT);
+    expect_ended(c, empty);
     assert_int_equal(attr_of(c, VOLUME_ROOT).nlink, 2 + 2);
     assert_int_equal(files_in_use(c), files - 2);
 }

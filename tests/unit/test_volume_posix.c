@@ -266,7 +266,7 @@ static void an_unlinked_file_that_is_held_can_be_cut(void **state)
     assert_int_equal(now.blocks, 8);
     assert_int_equal(attr_of(c, ino).nlink, 0);
     volume_forget(c->volume, ino, 1);
-    assert_int_equal(volume_getattr(c->volume, ino, &now), -ENOENT);
+    expect_ended(c, ino);
 }
 
 struct growing {
@@ -313,7 +313,6 @@ static void an_unlinked_file_lives_while_it_is_held(void **state)
 {
     struct volume_case *c = *state;
     uint64_t ino = make_file(c, VOLUME_ROOT, "f");
-    struct volume_attr attr;
 
     volume_reference(c->volume, ino);
     assert_int_equal(volume_unlink(c->volume, VOLUME_ROOT, "f"), 0);
@@ -323,7 +322,7 @@ static void an_unlinked_file_lives_while_it_is_held(void **state)
     assert_int_equal(attr_of(c, ino).nlink, 0);
     assert_int_equal(files_in_use(c), 2);
     volume_forget(c->volume, ino, 1);
-    assert_int_equal(volume_getattr(c->volume, ino, &attr), -ENOENT);
+    expect_ended(c, ino);
     assert_int_equal(files_in_use(c), 1);
 }
 
@@ -331,12 +330,11 @@ static void an_unlinked_file_that_nobody_holds_goes_at_once(void **state)
 {
     struct volume_case *c = *state;
     uint64_t ino = make_file(c, VOLUME_ROOT, "f");
-    struct volume_attr attr;
 
     volume_forget(c->volume, ino, 1);
     assert_int_equal(attr_of(c, ino).nlink, 1);
     assert_int_equal(volume_unlink(c->volume, VOLUME_ROOT, "f"), 0);
-    assert_int_equal(volume_getattr(c->volume, ino, &attr), -ENOENT);
+    expect_ended(c, ino);
     assert_int_equal(files_in_use(c), 1);
     assert_true(make_file(c, VOLUME_ROOT, "f") > ino); /* numbers are never used again */
 }
@@ -356,7 +354,7 @@ static void a_file_without_a_name_can_get_one(void **state)
     assert_int_equal(number_of(c, VOLUME_ROOT, "f"), attr.ino);
     assert_int_equal(volume_tmpfile(c->volume, VOLUME_ROOT, 0600, &owner, &attr), 0);
     volume_forget(c->volume, attr.ino, 1);
-    assert_int_equal(volume_getattr(c->volume, attr.ino, &linked), -ENOENT);
+    expect_ended(c, attr.ino);
     assert_int_equal(volume_tmpfile(c->volume, linked.ino, 0600, &owner, &attr), -ENOTDIR);
     assert_int_equal(volume_tmpfile(c->volume, 999, 0600, &owner, &attr), -ENOENT);
     assert_int_equal(files_in_use(c), 2);
@@ -365,7 +363,6 @@ static void a_file_without_a_name_can_get_one(void **state)
 static void what_a_run_left_behind_goes_when_it_is_opened_again(void **state)
 {
     struct volume_case *c = *state;
-    struct volume_attr attr;
     char name[16];
     uint64_t large = make_large_file(c, "large");
 
@@ -379,7 +376,7 @@ static void what_a_run_left_behind_goes_when_it_is_opened_again(void **state)
     assert_int_equal(files_in_use(c), 603);
     posix_case_reopen(c, false);
     assert_int_equal(files_in_use(c), 2);
-    assert_int_equal(volume_getattr(c->volume, large, &attr), -ENOENT);
+    expect_ended(c, large);
     assert_int_not_equal(number_of(c, VOLUME_ROOT, "kept"), 0);
     assert_true(make_file(c, VOLUME_ROOT, "new") > large + 601);
 }
@@ -520,6 +517,7 @@ static void extended_attributes_go_with_their_file(void **state)
     }
     assert_int_equal(volume_unlink(c->volume, VOLUME_ROOT, "f"), 0);
     volume_forget(c->volume, ino, 1);
+    expect_ended(c, ino);
     assert_int_equal(volume_listxattr(c->volume, ino, list, sizeof(list), &len), 0);
     assert_int_equal(len, 0);
 }
