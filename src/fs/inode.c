@@ -166,7 +166,9 @@ static int reap_step(struct volume_txn *txn, void *arg)
         return r == -ENOENT ? 0 : r;
     /* In front of the look at the references: see volume_lookup(). */
     (void)atomic_fetch_add(&txn->volume->reaps, 1);
-    bool is_dead = inode.nlink == 0 && !references_held(&txn->volume->references, reaping->ino);
+    /* Who holds it, though he found it when it had a name, is told to see to its end. */
+    bool is_dead =
+        inode.nlink == 0 && !references_mark_orphan(&txn->volume->references, reaping->ino);
     if (!is_dead && !(inode.flags & INODE_UNTRIMMED))
         return 0;
     if (S_ISREG(inode.mode) && inode.stored != inode.body_len)
