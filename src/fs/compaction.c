@@ -105,18 +105,42 @@ static int choose(struct round *round)
     return r < 0 ? r : (int)victims;
 }
 
+/* It was freed since; where it was moved to once may be forgotten. */
+static bool is_gone(struct round *round, struct block_run run)
+{
+    struct block_run part;
+    bool is_victim = false;
+
+    return segments_in_victim(round->volume->segments, &run, &part, &is_victim) < 0 || !is_victim;
+}
+
+/* Writers leave room for what is still to be copied. */
+static void claim_room(struct round *round)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < round->count; i++)
+        bytes += block_run_sealed(&round->survivors[i].run);
+    atomic_store(&round->volume->claimed_room, bytes);
+}
+
 static int copy_all(struct round *round)
 {
+    struct volume *volume = round->volume;
+
     round->copies = calloc(round->count + 1, sizeof(*round->copies));
     if (round->copies == NULL)
         return error_set(round->err, -ENOMEM, "no memory for a round of compaction");
+    claim_room(round);
     for (size_t i = 0; i < round->count; i++) {
         const struct survivor *survivor = &round->survivors[i];
-        int r = segments_copy(round->volume->segments, &survivor->run, &survivor->origin,
-                              &round->copies[i], round->err);
-        if (r < 0)
+        int r = segments_copy(volume->segments, &survivor->run, &survivor->origin,
+                              &round->copies[round->copied], round->err);
+        atomic_fetch_sub(&volume->claimed_room, block_run_sealed(&survivor->run));
+        if (r == 0)
+            round->copied++;
+        else if (r != -ENOENT || !is_gone(round, survivor->run))
             return r;
-        round->copied++;
     }
     return 0;
 }
@@ -188,6 +212,7 @@ static int compact(struct volume *volume, unsigned live_max_8, struct error *err
 
     mutex_lock(&volume->maintenance);
     int r = run_round(&round);
+    atomic_store(&volume->claimed_room, 0);
     if (r < 0 && round.copied > 0)
         segments_end_current(volume->segments); /* so that what was copied in vain goes */
     segments_end_victims(volume->segments);

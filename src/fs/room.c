@@ -45,7 +45,8 @@ static int check_room(struct volume *volume, size_t len, struct error *err)
 
     if (object_store_space(volume->store, &disk, NULL) < 0 || disk.total == 0)
         return 0;
-    return room_for_data(&disk) >= len ? 0 : error_set(err, -ENOSPC, "the store is full");
+    uint64_t need = len + atomic_load(&volume->claimed_room);
+    return room_for_data(&disk) >= need ? 0 : error_set(err, -ENOSPC, "the store is full");
 }
 
 int room_append(struct volume *volume, const struct segment_origin *origin, struct bytes data,

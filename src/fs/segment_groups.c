@@ -59,8 +59,9 @@ static bool is_dead(const struct segments *segments, const struct segment *segme
 {
     bool is_ended = segment->state == SEGMENT_CLOSED || segment->state == SEGMENT_ENDED;
 
+    /* A victim's object is read until the round is over. */
     return is_ended && segment->live == 0 && segment->writer == NULL && !segment->is_dirty &&
-           may_give_up(segments, segment);
+           !segment->is_victim && may_give_up(segments, segment);
 }
 
 static int put_locations(struct segments *segments, struct meta_txn *txn, struct segment *segment,

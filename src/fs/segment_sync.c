@@ -99,7 +99,8 @@ static void give_pieces_back(struct segment *segment, struct piece *pieces)
 static int sync_object(struct segments *segments, struct segment *segment, bool *ret_is_closed,
                        struct error *err)
 {
-    *ret_is_closed = false;
+    /* Noted as dirty once more while the sync that completed it was at work. */
+    *ret_is_closed = segment->writer == NULL;
     if (segment->has_failed || segment->writer == NULL)
         return segment->has_failed ? -EIO : 0;
     if (!is_complete(segments, segment))

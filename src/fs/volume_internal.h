@@ -59,6 +59,7 @@ struct volume {
     struct superblock superblock;      /* as last written */
     struct mutex maintenance;          /* compaction, recount and check: one at a time */
     int64_t compaction_rests_until_ms; /* the keeper's */
+    atomic_uint_fast64_t claimed_room; /* of the store's disk, by compaction */
     unsigned extra_count;              /* the committer's: records of rescues in this group */
     atomic_bool is_refusing;           /* the last commit failed */
     atomic_bool has_news;              /* commits since the superblock was written */
