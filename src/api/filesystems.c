@@ -47,7 +47,7 @@ int api_list_filesystems(const struct api_request *request, struct api_reply *re
 int api_add_filesystem(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
     struct fs_add add = { .name = NULL };
-    struct fs_view view;
+    struct fs_view view = { .state = FS_STOPPED };
     int64_t capacity = 0;
     int r = json_get_text(request->body, "name", JSON_REQUIRED, &add.name, err);
 
@@ -74,7 +74,7 @@ int api_adopt_filesystem(const struct api_request *request, struct api_reply *re
     const char *name = NULL;
     const char *meta_url = NULL;
     const char *store_url = NULL;
-    struct fs_view view;
+    struct fs_view view = { .state = FS_STOPPED };
     int r = json_get_text(request->body, "name", JSON_REQUIRED, &name, err);
 
     if (r == 0)
@@ -88,7 +88,7 @@ int api_adopt_filesystem(const struct api_request *request, struct api_reply *re
 
 int api_get_filesystem(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
-    struct fs_view view;
+    struct fs_view view = { .state = FS_STOPPED };
     int r = control_get(request->context->control, request->name, &view, err);
 
     return r < 0 ? r : reply_view(&view, 200, ret, err);
@@ -112,7 +112,7 @@ int api_start_filesystem(const struct api_request *request, struct api_reply *re
                          struct error *err)
 {
     bool take_over = false;
-    struct fs_view view;
+    struct fs_view view = { .state = FS_STOPPED };
     int r = json_get_bool(request->body, "take_over", JSON_OPTIONAL, &take_over, err);
 
     if (r == 0)

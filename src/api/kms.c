@@ -38,7 +38,7 @@ static json_t *status_json(const struct kms_status *status)
 
 json_t *api_kms_json(struct control *control)
 {
-    struct kms_status status;
+    struct kms_status status = { .is_configured = false };
 
     control_kms_status(control, &status);
     return status_json(&status);
@@ -108,7 +108,7 @@ int api_put_kms(const struct api_request *request, struct api_reply *ret, struct
 {
     CLEANUP(key_provider_config_release)
     struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
-    struct kms_status status;
+    struct kms_status status = { .is_configured = false };
     int r = get_config(request->body, &config, err);
 
     if (r == 0)

@@ -27,11 +27,6 @@ void reader_text(struct reader *reader, char *to, size_t size)
     to[text.len] = '\0';
 }
 
-int reader_done(const struct reader *reader)
-{
-    return reader->failed || reader->len > 0 ? -EBADMSG : 0;
-}
-
 void writer_string(struct writer *writer, struct bytes from)
 {
     if (from.len > UINT16_MAX) {

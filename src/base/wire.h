@@ -11,6 +11,7 @@
 #pragma once
 
 #include <endian.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -115,7 +116,10 @@ static inline void reader_fail(struct reader *reader)
 }
 
 /* 0 if nothing failed and nothing is left; else -EBADMSG. */
-int reader_done(const struct reader *reader);
+static inline int reader_done(const struct reader *reader)
+{
+    return reader->failed || reader->len > 0 ? -EBADMSG : 0;
+}
 
 struct writer {
     uint8_t *data;

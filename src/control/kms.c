@@ -1,5 +1,6 @@
 #include "control/kms.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,6 +195,7 @@ static int unwrap_run(struct kms *kms, struct key_provider *server,
         return r;
     if (opened)
         provider = opened;
+    assert(provider != NULL);
     if (strcmp(wrapped->provider, provider->ops->type) != 0)
         return error_set(err, -ENOENT,
                          "its key was wrapped by %s at %s with key %s, but the KMS that is "

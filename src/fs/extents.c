@@ -87,12 +87,12 @@ void extents_release(struct extents *list)
     *list = EXTENTS_INIT;
 }
 
-int extents_reserve(struct extents *list, size_t needed)
+int extents_reserve(struct extents *list, size_t count)
 {
     void *items =
-        needed == 0 ? list->items : grown(list->items, &list->room, needed, sizeof(*list->items));
+        count == 0 ? list->items : grown(list->items, &list->room, count, sizeof(*list->items));
 
-    if (!items && needed > 0)
+    if (!items && count > 0)
         return -ENOMEM;
     list->items = items;
     return 0;

@@ -210,29 +210,38 @@ static int read_blocks(const struct source *source, uint32_t block_len, uint32_t
     return 0;
 }
 
+struct reading {
+    struct segments *segments;
+    const struct block_run *run;
+    struct piece *scratch; /* for sealed blocks */
+    struct error *err;
+};
+
 /* As many blocks as lie together and fit. */
-static int read_part(struct segments *segments, const struct block_run *run, uint32_t index,
-                     uint32_t skip, size_t len, struct piece *scratch, uint8_t *to, size_t *ret_len,
-                     struct error *err)
+static int read_part(const struct reading *reading, uint64_t skip, size_t len, uint8_t *to,
+                     size_t *ret_len)
 {
+    const struct block_run *run = reading->run;
     size_t step = (size_t)run->block_len + BLOCK_OVERHEAD;
-    size_t wanted = ((size_t)skip + len + run->block_len - 1) / run->block_len;
+    uint32_t index = (uint32_t)(skip / run->block_len);
+    uint32_t inside = (uint32_t)(skip % run->block_len);
+    size_t count = (inside + len + run->block_len - 1) / run->block_len;
     struct source source;
 
-    int r =
-        source_get(segments, &run->segment, run->address + (uint32_t)(index * step), &source, err);
+    int r = source_get(reading->segments, &run->segment, run->address + (uint32_t)(index * step),
+                       &source, reading->err);
     if (r < 0)
         return r;
-    size_t fit = scratch->room / step;
+    size_t fit = reading->scratch->room / step;
     size_t together = source.place.len / step;
-    size_t count = wanted < fit ? wanted : fit;
+    count = count < fit ? count : fit;
     count = count < together ? count : together;
-    size_t part = count * run->block_len - skip;
+    size_t part = count * run->block_len - inside;
     part = part < len ? part : len;
-    r = count == 0 ? altered(&source.place, "is cut in two by its location", err)
-                   : read_blocks(&source, run->block_len, (uint32_t)count, skip, part,
-                                 scratch->data, to, err);
-    source_put(segments, &source);
+    r = count == 0 ? altered(&source.place, "is cut in two by its location", reading->err)
+                   : read_blocks(&source, run->block_len, (uint32_t)count, inside, part,
+                                 reading->scratch->data, to, reading->err);
+    source_put(reading->segments, &source);
     *ret_len = part;
     return r;
 }
@@ -249,10 +258,12 @@ int segments_read(struct segments *segments, const struct block_run *run, uint64
     struct piece *scratch = piece_new(segments, sealed < PIECE_ROOM ? sealed : PIECE_ROOM);
     if (scratch == NULL)
         return error_set(err, -ENOMEM, "no memory to read blocks");
+    const struct reading reading = {
+        .segments = segments, .run = run, .scratch = scratch, .err = err
+    };
     while (len > 0 && r == 0) {
         size_t part = 0;
-        r = read_part(segments, run, (uint32_t)(skip / run->block_len),
-                      (uint32_t)(skip % run->block_len), len, scratch, to, &part, err);
+        r = read_part(&reading, skip, len, to, &part);
         skip += part;
         to += part;
         len -= part;

@@ -118,6 +118,7 @@ int object_store_get(struct object_store *store, const char *name, size_t max, s
         r = object_store_open_object(store, name, &object, err);
     if (r < 0)
         return r;
+    assert(object != NULL);
     /* The object may have been replaced since by a longer one: the bound is what is read up to. */
     size_t room = size < max ? (size_t)size + 1 : max + 1;
     for (;;) {
