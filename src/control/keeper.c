@@ -350,6 +350,9 @@ static int bring_up(struct keeper *keeper, bool *ret_is_kms, struct error *err)
         mutex_unlock(&fs->lock);
         events_add(&keeper->control->events, LOG_LEVEL_INFO, "worker-found", fs->record.name,
                    "the worker that runs was connected to");
+        /* The cofferd before ended after it had started the worker anew, and before it mounted. */
+        if (!status.is_mounted)
+            mount_again(fs);
         return 0;
     }
     int r = start_new(keeper, ret_is_kms, err);

@@ -130,8 +130,8 @@ static int need_rewrite(struct file_write *write, struct write_piece *piece, str
     return need(write, NEED_REWRITE);
 }
 
-static int put_piece(struct volume_txn *txn, struct file_write *write, struct write_piece *piece,
-                     struct inode *inode)
+static int put_piece_in_list(struct volume_txn *txn, struct file_write *write,
+                             struct write_piece *piece, struct inode *inode)
 {
     CLEANUP(extents_release) struct extents list = EXTENTS_INIT;
     struct extent with[APPEND_RUNS_MAX];
@@ -148,6 +148,20 @@ static int put_piece(struct volume_txn *txn, struct file_write *write, struct wr
     if (r == -EXFULL)
         return need_rewrite(write, piece, &list);
     return r < 0 ? r : chunk_put(txn, write->ino, piece->chunk, &list);
+}
+
+/* Random overwrites of a file, again and again: the same block, written anew. */
+static int put_piece(struct volume_txn *txn, struct file_write *write, struct write_piece *piece,
+                     struct inode *inode)
+{
+    struct extent with[APPEND_RUNS_MAX];
+    int r = -ENOENT;
+
+    if (piece->appended.count == 1 && piece->appended.runs[0].count == 1) {
+        (void)appended_extents(&piece->appended, piece->offset, with);
+        r = chunk_exchange(txn, write->ino, piece->chunk, with);
+    }
+    return r == -ENOENT ? put_piece_in_list(txn, write, piece, inode) : r;
 }
 
 /* The body becomes blocks, but for what the write covers. */

@@ -191,6 +191,16 @@ static bool is_extent(const struct extent *extent)
            extent->skip < extent->block_len;
 }
 
+static void write_extent(struct writer *writer, const struct extent *extent)
+{
+    writer_u32(writer, extent->offset);
+    writer_u32(writer, extent->len);
+    writer_bytes(writer, extent->segment.bytes, sizeof(extent->segment.bytes));
+    writer_u32(writer, extent->address);
+    writer_u32(writer, extent->block_len);
+    writer_u32(writer, extent->skip);
+}
+
 int extents_encode(const struct extents *list, uint8_t *ret, size_t *ret_len)
 {
     struct writer writer = begin_value(ret, EXTENTS_VALUE_MAX);
@@ -203,12 +213,7 @@ int extents_encode(const struct extents *list, uint8_t *ret, size_t *ret_len)
 
         if (!is_extent(extent))
             return -EINVAL;
-        writer_u32(&writer, extent->offset);
-        writer_u32(&writer, extent->len);
-        writer_bytes(&writer, extent->segment.bytes, sizeof(extent->segment.bytes));
-        writer_u32(&writer, extent->address);
-        writer_u32(&writer, extent->block_len);
-        writer_u32(&writer, extent->skip);
+        write_extent(&writer, extent);
     }
     return written(&writer, ret_len);
 }
@@ -313,6 +318,56 @@ int extents_decode_part(struct bytes value, uint32_t offset, uint32_t end, struc
         return r;
     unsigned first = find_stored(stored, count, offset);
     return decode_range(stored, first, find_stored_end(stored, first, count, end), ret);
+}
+
+static bool is_whole_block(const struct extent *extent)
+{
+    return extent->skip == 0 && extent->len == extent->block_len;
+}
+
+/* The same run goes on from left to right. */
+static bool continues(const struct extent *left, const struct extent *right)
+{
+    uint64_t blocks = ((uint64_t)left->skip + left->len) / right->block_len;
+
+    return left->offset + left->len == right->offset && left->block_len == right->block_len &&
+           uuid_equal(&left->segment, &right->segment) &&
+           left->address + blocks * (right->block_len + BLOCK_OVERHEAD) == right->address;
+}
+
+static struct extent extent_at(struct bytes stored, unsigned index)
+{
+    struct reader reader = reader_init(stored_extent(stored, index));
+
+    return read_extent(&reader);
+}
+
+int extents_exchange(struct bytes value, const struct extent *with, uint8_t *ret,
+                     struct extent *ret_old)
+{
+    struct bytes stored;
+    unsigned count;
+    int r = begin_extents(value, &stored, &count);
+
+    if (r < 0)
+        return r;
+    unsigned index = find_stored(stored, count, with->offset);
+    if (index == count)
+        return -ENOENT;
+    struct extent old = extent_at(stored, index);
+    if (old.offset != with->offset || old.len != with->len || !is_whole_block(&old) ||
+        !is_whole_block(with))
+        return -ENOENT;
+    struct extent left = index > 0 ? extent_at(stored, index - 1) : old;
+    struct extent right = index + 1 < count ? extent_at(stored, index + 1) : old;
+    if (continues(&left, with) || continues(with, &right))
+        return -ENOENT;
+    memcpy(ret, value.data, value.len);
+    struct writer writer =
+        writer_init(ret + (stored_extent(stored, index).data - value.data), EXTENT_LEN);
+    write_extent(&writer, with);
+    *ret_old = old;
+    return 0;
 }
 
 int xattr_encode(const struct xattr_record *xattr, uint8_t *ret, size_t *ret_len)

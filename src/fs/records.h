@@ -96,6 +96,11 @@ int dirent_decode(struct bytes value, struct dirent_record *ret);
 /* ret has room for EXTENTS_VALUE_MAX bytes. */
 int extents_encode(const struct extents *list, uint8_t *ret, size_t *ret_len);
 int extents_decode(struct bytes value, struct extents *ret); /* ret is EXTENTS_INIT or reused */
+/* with, which shows all of one block, in the place of an extent that shows all of another block at
+ * the same place: ret gets value with that changed, and has room for value.len. -ENOENT: there is
+ * no such extent, or with continues a neighbour; then the list must be decoded. */
+int extents_exchange(struct bytes value, const struct extent *with, uint8_t *ret,
+                     struct extent *ret_old);
 /* Only those that show something of offset up to, without, end; only these are looked at, and
  * those on the way to them. */
 int extents_decode_part(struct bytes value, uint32_t offset, uint32_t end, struct extents *ret);

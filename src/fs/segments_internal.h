@@ -167,7 +167,7 @@ struct segments {
 };
 
 #define PIECE_ROOM ((size_t)CHUNK_SIZE + 65536u)
-#define PIECE_SPARES_MAX 24u
+#define PIECE_SPARES_MAX (unsigned)(NOT_DURABLE_SYNC / PIECE_ROOM + 4)
 
 /* segment_table.c */
 struct segment *segment_find(struct segments *segments, const struct uuid *id)

@@ -187,6 +187,9 @@ int chunk_put(struct volume_txn *txn, uint64_t ino, uint32_t chunk, const struct
  * nothing was changed. */
 int chunk_replace(struct volume_txn *txn, struct inode *inode, struct extents *list,
                   uint32_t offset, uint32_t len, const struct extent *with, size_t count);
+/* with, one whole block, in the place of another: as chunk_get, chunk_replace and chunk_put, but
+ * only that extent is looked at. -ENOENT: it is not so simple; nothing was changed. */
+int chunk_exchange(struct volume_txn *txn, uint64_t ino, uint32_t chunk, const struct extent *with);
 /* Makes a range of a chunk a hole, and puts its list if that changed it. */
 int chunk_cut(struct volume_txn *txn, uint64_t ino, struct inode *inode, uint32_t chunk,
               uint32_t offset, uint32_t len);

@@ -126,6 +126,17 @@ def test_another_key_of_the_same_server_may_be_set(instance, kms, key):
 # Coming back
 
 
+def test_a_cofferd_that_ends_while_a_worker_comes_back_is_continued(instance, data):
+    for _ in range(4):
+        worker = instance.worker_pid("data")
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: instance.worker_pid("data") not in (None, worker), "another worker")
+        instance.stop(signal.SIGKILL)  # it may have mounted it, or not
+        instance.start()
+        instance.wait_status("data", "mounted")
+        write_synced(data / "file", b"content")
+
+
 def test_a_restart_of_cofferd_disturbs_no_io(instance, data):
     stop = threading.Event()
     faults = []
