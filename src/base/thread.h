@@ -23,36 +23,12 @@ struct THREAD_CHECK(capability("mutex")) mutex {
 
 #define MUTEX_INIT ((struct mutex){ .native = PTHREAD_MUTEX_INITIALIZER })
 
-/* Tells the processor that this thread only waits. */
-static inline void thread_pause(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#endif
-}
-
 static inline void mutex_lock(struct mutex *mutex) THREAD_CHECK(acquire_capability(mutex))
     THREAD_CHECK(no_thread_safety_analysis)
 {
     int r = pthread_mutex_lock(&mutex->native);
     assert(r == 0);
     (void)r;
-}
-
-#define MUTEX_SPINS 400u /* some microseconds */
-
-/* For a lock that is held for a few microseconds at a time, often: to sleep and to be woken costs
- * several times that, so it looks a while before it sleeps. */
-static inline void mutex_lock_spinning(struct mutex *mutex) THREAD_CHECK(acquire_capability(mutex))
-    THREAD_CHECK(no_thread_safety_analysis)
-{
-    for (unsigned i = 0; i < MUTEX_SPINS; i++) {
-        if (pthread_mutex_trylock(&mutex->native) == 0)
-            return;
-        for (unsigned k = 0; k < 8; k++)
-            thread_pause();
-    }
-    mutex_lock(mutex);
 }
 
 static inline void mutex_unlock(struct mutex *mutex) THREAD_CHECK(release_capability(mutex))

@@ -228,7 +228,7 @@ static int begin_write_once(struct overlay_engine *engine, enum meta_access acce
     if (r < 0)
         return r;
 
-    mutex_lock_spinning(&engine->writer);
+    mutex_lock(&engine->writer);
     mutex_lock(&engine->state);
     r = refusal(engine, err); /* it may have begun while we waited for the lock */
     mutex_unlock(&engine->state);
