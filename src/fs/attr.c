@@ -75,6 +75,7 @@ struct setting {
     const struct volume_attr *attr;
     unsigned which;
     bool must_trim_first; /* nothing was changed */
+    bool must_put;        /* the record has to change */
     bool has_more;        /* to trim behind the new size */
     struct volume_attr result;
 };
@@ -131,14 +132,44 @@ static int set_attr(struct volume_txn *txn, void *arg)
     return inode_put(txn, setting->ino, &inode);
 }
 
+#define KERNELS_TIMES ((unsigned)(VOLUME_SET_MTIME | VOLUME_SET_CTIME))
+
+static int set_last_times(struct volume_txn *txn, void *arg)
+{
+    struct setting *setting = arg;
+    struct inode inode;
+    int r = inode_get(txn, setting->ino, &inode);
+
+    if (r < 0)
+        return r;
+    setting->must_put = inode.nlink > 0 || !S_ISREG(inode.mode);
+    set_others(txn, setting, &inode);
+    inode_attr(setting->ino, &inode, &setting->result);
+    return 0;
+}
+
+/* A kernel that keeps the times of files tells them once more of each file that was removed, just
+ * before it forgets it: nobody will ask for them. If the file gets a name again, it tells again. */
+static bool needs_no_record(struct volume *volume, struct setting *setting)
+{
+    if (!atomic_load(&volume->leaves_times) || (setting->which & ~KERNELS_TIMES) != 0 ||
+        volume->is_read_only || !references_is_orphan(&volume->references, setting->ino))
+        return false;
+    return volume_view(volume, set_last_times, setting) == 0 && !setting->must_put;
+}
+
 int volume_setattr(struct volume *volume, uint64_t ino, const struct volume_attr *attr,
                    unsigned which, struct volume_attr *ret)
 {
     struct setting setting = { .ino = ino, .attr = attr, .which = which };
     /* Most changes of size cut, and a full volume must allow them. */
     enum meta_access access = which & VOLUME_SET_SIZE ? META_FREE : META_WRITE;
-    int r;
+    int r = 0;
 
+    if (needs_no_record(volume, &setting)) {
+        *ret = setting.result;
+        return 0;
+    }
     do {
         r = volume_change(volume, access, set_attr, &setting);
         if (r == 0 && setting.must_trim_first)

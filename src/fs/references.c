@@ -153,6 +153,17 @@ bool references_mark_orphan(struct references *references, uint64_t ino)
     return is_held;
 }
 
+bool references_is_orphan(struct references *references, uint64_t ino)
+{
+    struct reference_shard *shard = shard_of(references, ino);
+
+    mutex_lock(&shard->lock);
+    const struct reference_slot *slot = shard->room ? find_locked(shard, ino) : NULL;
+    bool is_orphan = slot && slot->ino != 0 && slot->is_orphan;
+    mutex_unlock(&shard->lock);
+    return is_orphan;
+}
+
 bool references_held(struct references *references, uint64_t ino)
 {
     struct reference_shard *shard = shard_of(references, ino);

@@ -45,4 +45,6 @@ enum references_left references_drop(struct references *references, uint64_t ino
 
 /* Its last name is gone: whoever drops the last reference is told. False if there is none. */
 bool references_mark_orphan(struct references *references, uint64_t ino);
+/* True between that and the last reference. */
+bool references_is_orphan(struct references *references, uint64_t ino);
 bool references_held(struct references *references, uint64_t ino);

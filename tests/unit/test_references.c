@@ -32,7 +32,9 @@ static void who_gives_the_last_one_of_an_orphan_back_is_told(void **state)
     references_init(&references);
     assert_false(references_mark_orphan(&references, 5));
     assert_int_equal(references_add(&references, 5, 2), 0);
+    assert_false(references_is_orphan(&references, 5));
     assert_true(references_mark_orphan(&references, 5));
+    assert_true(references_is_orphan(&references, 5));
     assert_int_equal(references_drop(&references, 5, 1), REFERENCES_HELD);
     assert_int_equal(references_add(&references, 5, 1), 0);
     assert_int_equal(references_drop(&references, 5, 2), REFERENCES_LAST_ORPHAN);

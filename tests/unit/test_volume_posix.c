@@ -177,6 +177,30 @@ static void times_that_somebody_else_sets_are_left(void **state)
     assert_true(now.ctime_ns > 3);
 }
 
+static void the_last_times_of_a_removed_file_need_no_record(void **state)
+{
+    struct volume_case *c = *state;
+    const unsigned which = VOLUME_SET_MTIME | VOLUME_SET_CTIME;
+    const struct volume_attr to = { .mtime_ns = 2, .ctime_ns = 3 };
+    uint64_t ino = make_file(c, VOLUME_ROOT, "f");
+    struct volume_attr now;
+
+    volume_leave_times(c->volume);
+    assert_int_equal(volume_unlink(c->volume, VOLUME_ROOT, "f"), 0);
+    int64_t before_ns = attr_of(c, ino).mtime_ns;
+    assert_int_equal(volume_setattr(c->volume, ino, &to, which, &now), 0);
+    assert_int_equal(now.mtime_ns, 2);
+    assert_int_equal(now.ctime_ns, 3);
+    assert_int_equal(attr_of(c, ino).mtime_ns, before_ns);
+    /* Other changes are made, and so are these when it has a name again. */
+    assert_int_equal(volume_setattr(c->volume, ino, &to, which | VOLUME_SET_MODE, &now), 0);
+    assert_int_equal(attr_of(c, ino).mtime_ns, 2);
+    assert_int_equal(volume_link(c->volume, ino, VOLUME_ROOT, "again", &now), 0);
+    now.mtime_ns = 5;
+    assert_int_equal(volume_setattr(c->volume, ino, &now, which, &now), 0);
+    assert_int_equal(attr_of(c, ino).mtime_ns, 5);
+}
+
 /* What lies in so many chunks, with little data: more than one transaction trims. */
 #define CHUNKS 200u
 #define CHUNK ((uint64_t)1 << 20)
@@ -587,6 +611,7 @@ int main(void)
         ON_BOTH(setattr_changes_what_it_is_told_to),
         ON_BOTH(the_size_belongs_to_regular_files),
         ON_BOTH(times_that_somebody_else_sets_are_left),
+        ON_BOTH(the_last_times_of_a_removed_file_need_no_record),
         ON_BOTH(a_large_file_can_be_cut),
         ON_BOTH(a_large_file_goes_whole),
         ON_BOTH(a_small_file_goes_whole),
