@@ -7,20 +7,26 @@
 #include "fs/superblocks.h"
 #include "fs/volume_internal.h"
 
-static int put_counters(struct volume *volume, struct meta_txn *txn, struct error *err)
+int counters_put(struct meta_txn *txn, const struct counters_record *counters, struct error *err)
 {
-    const struct counters_record counters = { .next_ino = atomic_load(&volume->next_ino),
-                                              .files = atomic_load(&volume->files),
-                                              .stored = atomic_load(&volume->stored) };
     uint8_t value[COUNTERS_VALUE_LEN];
     struct record_key key;
     size_t len;
 
     state_key(STATE_COUNTERS, &key);
-    int r = counters_encode(&counters, value, &len);
+    int r = counters_encode(counters, value, &len);
     if (r < 0)
         return error_set(err, r, "the counters cannot be stored");
     return meta_put(txn, record_key_bytes(&key), (struct bytes){ .data = value, .len = len }, err);
+}
+
+static int put_counters(struct volume *volume, struct meta_txn *txn, struct error *err)
+{
+    const struct counters_record counters = { .next_ino = atomic_load(&volume->next_ino),
+                                              .files = atomic_load(&volume->files),
+                                              .stored = atomic_load(&volume->stored) };
+
+    return counters_put(txn, &counters, err);
 }
 
 static int hook_close_group(void *arg, struct meta_txn *txn, struct error *err)

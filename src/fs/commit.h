@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "fs/records.h"
 #include "meta/meta_engine.h"
 
 struct volume;
@@ -16,6 +17,9 @@ struct volume;
 /* Fills all hooks; those of the sealer are passed on to volume->sealer, which must be there when
  * the first transaction begins. */
 void commit_hooks(struct volume *volume, struct meta_hooks *hooks);
+
+/* Puts STATE_COUNTERS. */
+int counters_put(struct meta_txn *txn, const struct counters_record *counters, struct error *err);
 
 /* A group that holds at least the counters, durable. */
 int commit_group(struct volume *volume, struct error *err);

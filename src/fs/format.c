@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "crypto/random.h"
+#include "fs/commit.h"
 #include "fs/records.h"
 #include "fs/superblocks.h"
 #include "fs/volume.h"
@@ -72,29 +73,16 @@ static int put_root(struct meta_txn *txn, const struct volume_owner *owner, stru
     return meta_put(txn, record_key_bytes(&key), (struct bytes){ .data = value, .len = len }, err);
 }
 
-static int put_counters(struct meta_txn *txn, struct error *err)
-{
-    const struct counters_record counters = { .next_ino = VOLUME_ROOT + 1, .files = 1 };
-    uint8_t value[COUNTERS_VALUE_LEN];
-    struct record_key key;
-    size_t len;
-
-    state_key(STATE_COUNTERS, &key);
-    int r = counters_encode(&counters, value, &len);
-    if (r < 0)
-        return error_set(err, r, "the counters cannot be stored");
-    return meta_put(txn, record_key_bytes(&key), (struct bytes){ .data = value, .len = len }, err);
-}
-
 static int put_all(struct format *format, struct error *err)
 {
+    const struct counters_record counters = { .next_ino = VOLUME_ROOT + 1, .files = 1 };
     CLEANUP(meta_abortp) struct meta_txn *txn = NULL;
 
     int r = meta_begin(format->engine, META_WRITE, &txn, err);
     if (r == 0)
         r = put_root(txn, &format->config->root, err);
     if (r == 0)
-        r = put_counters(txn, err);
+        r = counters_put(txn, &counters, err);
     if (r == 0)
         r = superblock_put(txn, &format->superblock, format->config->keys, err);
     if (r == 0)

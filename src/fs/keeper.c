@@ -13,6 +13,7 @@
 
 #define PUBLISH_MS ((int64_t)60 * 1000)
 #define POLL_MS 1000
+#define RECOUNT_REST_MS ((int64_t)60 * 1000) /* after one that failed */
 
 struct keeper {
     pthread_t thread;
@@ -25,6 +26,7 @@ struct keeper {
     bool has_won_room;   /* at the last try */
     pthread_cond_t room;
     int64_t published_ms;
+    int64_t recount_rests_until_ms;
     uint64_t appended; /* when it looked last */
     bool is_trimmed;
 };
@@ -98,11 +100,22 @@ static void make_room(struct volume *volume, struct keeper *keeper)
     mutex_unlock(&keeper->lock);
 }
 
+/* Until it succeeds nothing is given up for dead. A record that was altered is reported by each
+ * try, so that these are far apart. */
+static void recount(struct volume *volume, struct keeper *keeper)
+{
+    int64_t now_ms = clock_monotonic_ms();
+
+    if (!segments_need_recount(volume->segments) || now_ms < keeper->recount_rests_until_ms)
+        return;
+    if (volume_recount(volume, NULL) < 0)
+        keeper->recount_rests_until_ms = now_ms + RECOUNT_REST_MS;
+}
+
 static void work(struct volume *volume, struct keeper *keeper)
 {
     reap_waiting(volume);
-    if (segments_need_recount(volume->segments))
-        (void)volume_recount(volume, NULL);
+    recount(volume, keeper);
     announce(volume);
     (void)segments_delete_dead(volume->segments); /* the superblock may need the room */
     publish(volume, keeper);
