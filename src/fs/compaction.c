@@ -122,6 +122,7 @@ static void claim_room(struct round *round)
     for (size_t i = 0; i < round->count; i++)
         bytes += block_run_sealed(&round->survivors[i].run);
     atomic_store(&round->volume->claimed_room, bytes);
+    atomic_store(&round->volume->known_room, 0); /* it was found without the claim */
 }
 
 static int copy_all(struct round *round)

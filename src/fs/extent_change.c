@@ -74,26 +74,27 @@ int chunk_replace(struct volume_txn *txn, struct inode *inode, struct extents *l
     return r;
 }
 
-int chunk_exchange(struct volume_txn *txn, uint64_t ino, uint32_t chunk, const struct extent *with)
+int chunk_put_block(struct volume_txn *txn, uint64_t ino, uint32_t chunk, const struct extent *with)
 {
-    uint8_t changed[EXTENTS_VALUE_MAX];
+    struct block_exchange exchange;
     struct record_key key;
-    struct extent old;
     struct bytes value;
 
     int r = chunk_find(txn, ino, chunk, &value);
     if (r < 0 || value.data == NULL)
         return r < 0 ? r : -ENOENT;
-    r = extents_exchange(value, with, changed, &old);
+    r = extents_exchange(value, with, &exchange);
     if (r < 0)
         return r == -ENOENT ? r : txn_refused(txn, r, "an extents record", ino);
-    const struct block_run before = extent_run(&old);
+    const struct block_run before = extent_run(&exchange.replaced);
     const struct block_run now = extent_run(with);
     extents_key(ino, chunk, &key);
     r = run_list_add(&txn->freed, &before);
     if (r == 0)
         r = run_list_add(&txn->made_live, &now);
-    return r < 0 ? r : txn_put(txn, &key, (struct bytes){ .data = changed, .len = value.len });
+    if (r == 0 && exchange.count.added.len > 0)
+        r = txn_patch(txn, &key, &exchange.count);
+    return r < 0 ? r : txn_patch(txn, &key, &exchange.extents);
 }
 
 int chunk_cut(struct volume_txn *txn, uint64_t ino, struct inode *inode, uint32_t chunk,

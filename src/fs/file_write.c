@@ -51,8 +51,9 @@ struct file_write {
     struct bytes data;
     bool never_extends;
 
-    struct write_piece *pieces;
+    struct write_piece *pieces; /* few, or allocated */
     size_t count;
+    struct write_piece few[2]; /* as many as the kernel's writes have */
     bool is_appended;
 
     /* What the inode's body has in front of the data, as it was appended. */
@@ -150,7 +151,7 @@ static int put_piece_in_list(struct volume_txn *txn, struct file_write *write,
     return r < 0 ? r : chunk_put(txn, write->ino, piece->chunk, &list);
 }
 
-/* Random overwrites of a file, again and again: the same block, written anew. */
+/* Random overwrites of a file: one block, written anew. */
 static int put_piece(struct volume_txn *txn, struct file_write *write, struct write_piece *piece,
                      struct inode *inode)
 {
@@ -159,7 +160,7 @@ static int put_piece(struct volume_txn *txn, struct file_write *write, struct wr
 
     if (piece->appended.count == 1 && piece->appended.runs[0].count == 1) {
         (void)appended_extents(&piece->appended, piece->offset, with);
-        r = chunk_exchange(txn, write->ino, piece->chunk, with);
+        r = chunk_put_block(txn, write->ino, piece->chunk, with);
     }
     return r == -ENOENT ? put_piece_in_list(txn, write, piece, inode) : r;
 }
@@ -326,7 +327,9 @@ static int make_pieces(struct file_write *write)
     size_t done = 0;
 
     write->count = (size_t)((write->end - 1) / CHUNK_SIZE - write->offset / CHUNK_SIZE + 1);
-    write->pieces = calloc(write->count, sizeof(*write->pieces));
+    write->pieces = write->few;
+    if (write->count > sizeof(write->few) / sizeof(write->few[0]))
+        write->pieces = calloc(write->count, sizeof(*write->pieces));
     if (!write->pieces)
         return -ENOMEM;
     for (size_t i = 0; i < write->count; i++) {
@@ -349,7 +352,7 @@ static int run_write(struct volume *volume, struct file_write *write)
     if (r == 0 && write->end > INLINE_MAX)
         r = append_pieces(volume, write);
     while (r == 0) {
-        r = volume_change(volume, META_WRITE, write_txn, write);
+        r = volume_change(volume, META_OPTIMISTIC, write_txn, write);
         if (r != -ERESTART)
             break;
         r = prepare(volume, write);
@@ -361,7 +364,8 @@ static int run_write(struct volume *volume, struct file_write *write)
     }
     release(volume, &write->body_blocks);
     extents_release(&write->full_list);
-    free(write->pieces);
+    if (write->pieces != write->few)
+        free(write->pieces);
     return r;
 }
 

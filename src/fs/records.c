@@ -9,7 +9,6 @@
 #include "base/wire.h"
 
 #define MODE_BITS ((uint32_t)(S_IFMT | 07777))
-#define EXTENT_LEN 36u
 #define INODE_FLAGS ((uint8_t)(INODE_UNTRIMMED | INODE_XATTRS))
 #define SYMLINK_MAX (INODE_BODY_MAX - 1)
 #define XATTR_SIZE_MAX (48u * 1024u)
@@ -342,9 +341,61 @@ static struct extent extent_at(struct bytes stored, unsigned index)
     return read_extent(&reader);
 }
 
-int extents_exchange(struct bytes value, const struct extent *with, uint8_t *ret,
-                     struct extent *ret_old)
+/* The extent in front of and behind the block at with, and that block. -ENOENT: the extent does not
+ * show exactly one block there. */
+static int split_extent(const struct extent *extent, const struct extent *with,
+                        struct extent *ret_left, struct extent *ret_block, struct extent *ret_right)
 {
+    uint32_t distance = with->offset - extent->offset;
+    uint32_t in_run = extent->skip + distance;
+
+    if (with->offset < extent->offset || distance >= extent->len ||
+        with->len > extent->len - distance || with->len != extent->block_len ||
+        in_run % extent->block_len != 0)
+        return -ENOENT;
+    uint32_t stride = extent->block_len + BLOCK_OVERHEAD;
+    *ret_left = *extent;
+    ret_left->len = distance;
+    *ret_block = *extent;
+    ret_block->offset = with->offset;
+    ret_block->len = with->len;
+    ret_block->address += in_run / extent->block_len * stride;
+    ret_block->skip = 0;
+    *ret_right = *ret_block;
+    ret_right->offset += with->len;
+    ret_right->len = extent->len - distance - with->len;
+    ret_right->address += stride;
+    return 0;
+}
+
+/* In the place of the extent at index: what is left of it on both sides, and with. */
+static void write_exchange(struct bytes value, struct bytes stored, unsigned index,
+                           const struct extent items[3], struct block_exchange *ret)
+{
+    struct writer extents = writer_init(ret->extent_bytes, sizeof(ret->extent_bytes));
+    struct writer count = writer_init(ret->count_bytes, sizeof(ret->count_bytes));
+    size_t extents_at = (size_t)(stored.data - value.data);
+    unsigned written = 0;
+
+    for (unsigned i = 0; i < 3; i++) {
+        if (items[i].len == 0)
+            continue;
+        write_extent(&extents, &items[i]);
+        written++;
+    }
+    writer_u16(&count, (uint16_t)(stored.len / EXTENT_LEN + written - 1));
+    bool stays = written == 1;
+    ret->count = (struct splice){ .at = extents_at - sizeof(ret->count_bytes),
+                                  .removed = stays ? 0 : sizeof(ret->count_bytes),
+                                  .added = { ret->count_bytes, stays ? 0 : count.len } };
+    ret->extents = (struct splice){ .at = extents_at + (size_t)index * EXTENT_LEN,
+                                    .removed = EXTENT_LEN,
+                                    .added = { ret->extent_bytes, extents.len } };
+}
+
+int extents_exchange(struct bytes value, const struct extent *with, struct block_exchange *ret)
+{
+    struct extent items[3]; /* left of it, itself, right of it */
     struct bytes stored;
     unsigned count;
     int r = begin_extents(value, &stored, &count);
@@ -352,21 +403,21 @@ int extents_exchange(struct bytes value, const struct extent *with, uint8_t *ret
     if (r < 0)
         return r;
     unsigned index = find_stored(stored, count, with->offset);
-    if (index == count)
+    if (index == count || count + 2 > EXTENTS_MAX || !is_whole_block(with))
         return -ENOENT;
-    struct extent old = extent_at(stored, index);
-    if (old.offset != with->offset || old.len != with->len || !is_whole_block(&old) ||
-        !is_whole_block(with))
+    const struct extent old = extent_at(stored, index);
+    if (!is_extent(&old))
+        return -EBADMSG;
+    r = split_extent(&old, with, &items[0], &ret->replaced, &items[2]);
+    if (r < 0)
+        return r;
+    items[1] = *with;
+    struct extent left = items[0].len > 0 || index == 0 ? items[0] : extent_at(stored, index - 1);
+    struct extent right =
+        items[2].len > 0 || index + 1 == count ? items[2] : extent_at(stored, index + 1);
+    if ((left.len > 0 && continues(&left, with)) || (right.len > 0 && continues(with, &right)))
         return -ENOENT;
-    struct extent left = index > 0 ? extent_at(stored, index - 1) : old;
-    struct extent right = index + 1 < count ? extent_at(stored, index + 1) : old;
-    if (continues(&left, with) || continues(with, &right))
-        return -ENOENT;
-    memcpy(ret, value.data, value.len);
-    struct writer writer =
-        writer_init(ret + (stored_extent(stored, index).data - value.data), EXTENT_LEN);
-    write_extent(&writer, with);
-    *ret_old = old;
+    write_exchange(value, stored, index, items, ret);
     return 0;
 }
 

@@ -92,15 +92,23 @@ int dirent_encode(const struct dirent_record *dirent, uint8_t ret[static DIRENT_
                   size_t *ret_len);
 int dirent_decode(struct bytes value, struct dirent_record *ret);
 
-#define EXTENTS_VALUE_MAX (8u + EXTENTS_MAX * 36u)
+#define EXTENT_LEN 36u /* as it is stored */
+#define EXTENTS_VALUE_MAX (8u + EXTENTS_MAX * EXTENT_LEN)
 /* ret has room for EXTENTS_VALUE_MAX bytes. */
 int extents_encode(const struct extents *list, uint8_t *ret, size_t *ret_len);
 int extents_decode(struct bytes value, struct extents *ret); /* ret is EXTENTS_INIT or reused */
-/* with, which shows all of one block, in the place of an extent that shows all of another block at
- * the same place: ret gets value with that changed, and has room for value.len. -ENOENT: there is
- * no such extent, or with continues a neighbour; then the list must be decoded. */
-int extents_exchange(struct bytes value, const struct extent *with, uint8_t *ret,
-                     struct extent *ret_old);
+/* What happens to a record when one block takes the place of another. It points into itself. */
+struct block_exchange {
+    struct splice count; /* nothing is added or removed: it stays */
+    struct splice extents;
+    struct extent replaced; /* shows what is shown no more: one whole block */
+    uint8_t count_bytes[2];
+    uint8_t extent_bytes[3 * EXTENT_LEN];
+};
+
+/* with shows all of one block, and takes the place of a block of the same length. -ENOENT: there
+ * is none in that place, or the list would not be what extents_replace() makes of it. */
+int extents_exchange(struct bytes value, const struct extent *with, struct block_exchange *ret);
 /* Only those that show something of offset up to, without, end; only these are looked at, and
  * those on the way to them. */
 int extents_decode_part(struct bytes value, uint32_t offset, uint32_t end, struct extents *ret);

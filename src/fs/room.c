@@ -11,6 +11,11 @@
 #define KEPT_BESIDE ((uint64_t)8 * 1024 * 1024) /* besides a segment; metadata takes of it, too */
 #define KEPT_MAX_OF_DISK 8u                     /* at most an eighth */
 
+/* Asking the store costs a system call or more, so it is asked once for so much that is appended,
+ * and more often when little is left. */
+#define KNOWN_ROOM_MAX ((uint64_t)16 * 1024 * 1024)
+#define KNOWN_ROOM_OF_FREE 8u
+
 static uint64_t size_on(const struct object_store_space *disk)
 {
     uint64_t size = disk->total / SEGMENTS_OF_DISK;
@@ -43,10 +48,17 @@ static int check_room(struct volume *volume, size_t len, struct error *err)
 {
     struct object_store_space disk = { 0 };
 
+    if (atomic_fetch_sub(&volume->known_room, (int64_t)len) >= (int64_t)len)
+        return 0;
     if (object_store_space(volume->store, &disk, NULL) < 0 || disk.total == 0)
         return 0;
     uint64_t need = len + atomic_load(&volume->claimed_room);
-    return room_for_data(&disk) >= need ? 0 : error_set(err, -ENOSPC, "the store is full");
+    uint64_t room = room_for_data(&disk);
+    if (room < need)
+        return error_set(err, -ENOSPC, "the store is full");
+    uint64_t known = (room - need) / KNOWN_ROOM_OF_FREE;
+    atomic_store(&volume->known_room, (int64_t)(known < KNOWN_ROOM_MAX ? known : KNOWN_ROOM_MAX));
+    return 0;
 }
 
 int room_append(struct volume *volume, const struct segment_origin *origin, struct bytes data,

@@ -25,17 +25,14 @@ struct piece *piece_new(struct segments *segments, size_t len)
         len = PIECE_ROOM;
     }
     if (piece == NULL) {
-        piece = calloc(1, sizeof(*piece));
+        piece = malloc(sizeof(*piece) + len);
         if (piece == NULL)
             return NULL;
-        piece->data = malloc(len);
         piece->room = len;
-        if (piece->data == NULL) {
-            free(piece);
-            return NULL;
-        }
     }
     piece->next = NULL;
+    piece->len = 0;
+    piece->entry_count = 0;
     return piece;
 }
 
@@ -53,10 +50,7 @@ void piece_free(struct segments *segments, struct piece *piece)
         }
         mutex_unlock(&segments->lock);
     }
-    if (piece != NULL) {
-        free(piece->data);
-        free(piece);
-    }
+    free(piece);
 }
 
 void segments_trim(struct segments *segments)
@@ -67,7 +61,6 @@ void segments_trim(struct segments *segments)
     mutex_unlock(&segments->lock);
     while (spares != NULL) {
         struct piece *next = spares->next;
-        free(spares->data);
         free(spares);
         spares = next;
     }

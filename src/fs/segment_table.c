@@ -96,7 +96,6 @@ void segment_free(struct segments *segments, struct segment *segment)
     while (segment->pieces != NULL) {
         struct piece *piece = segment->pieces;
         segment->pieces = piece->next;
-        free(piece->data);
         free(piece);
     }
     free(segment->moved);

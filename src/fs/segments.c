@@ -45,7 +45,6 @@ void segments_free(struct segments *segments) THREAD_CHECK(no_thread_safety_anal
     while (segments->spare_pieces != NULL) {
         struct piece *piece = segments->spare_pieces;
         segments->spare_pieces = piece->next;
-        free(piece->data);
         free(piece);
     }
     free(segments->extras);

@@ -37,8 +37,8 @@ struct piece {
     uint32_t len;
     struct segment_entry entries[APPEND_RUNS_MAX]; /* what it holds */
     unsigned entry_count;
-    size_t room;
-    uint8_t *data;
+    size_t room; /* of data */
+    uint8_t data[];
 };
 
 /* A range of a segment's addresses that lies in another object. */

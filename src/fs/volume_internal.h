@@ -60,6 +60,7 @@ struct volume {
     struct mutex maintenance;          /* compaction, recount and check: one at a time */
     int64_t compaction_rests_until_ms; /* the keeper's */
     atomic_uint_fast64_t claimed_room; /* of the store's disk, by compaction */
+    atomic_int_fast64_t known_room;    /* may be appended before the store is asked again */
     unsigned extra_count;              /* the committer's: records of rescues in this group */
     atomic_bool is_refusing;           /* the last commit failed */
     atomic_bool has_news;              /* commits since the superblock was written */
@@ -113,6 +114,12 @@ int volume_reserve(struct volume *volume, uint64_t bytes, uint64_t inodes);
 static inline int txn_get(struct volume_txn *txn, const struct record_key *key, struct bytes *ret)
 {
     return meta_get(txn->meta, record_key_bytes(key), ret, &txn->err);
+}
+
+static inline int txn_patch(struct volume_txn *txn, const struct record_key *key,
+                            const struct splice *patch)
+{
+    return meta_patch(txn->meta, record_key_bytes(key), patch, &txn->err);
 }
 
 static inline int txn_put(struct volume_txn *txn, const struct record_key *key, struct bytes value)
@@ -188,9 +195,9 @@ int chunk_put(struct volume_txn *txn, uint64_t ino, uint32_t chunk, const struct
 int chunk_replace(struct volume_txn *txn, struct inode *inode, struct extents *list,
                   uint32_t offset, uint32_t len, const struct extent *with, size_t count);
 /* with, one whole block, in the place of another: as chunk_get, chunk_replace and chunk_put, but
- * only that extent is looked at. -ENOENT: it is not so simple; nothing was changed. */
-int chunk_exchange(struct volume_txn *txn, uint64_t ino, uint32_t chunk, const struct extent *with);
-/* Makes a range of a chunk a hole, and puts its list if that changed it. */
+ * little of the record is looked at and changed. -ENOENT: it is not as simple as that. */
+int chunk_put_block(struct volume_txn *txn, uint64_t ino, uint32_t chunk,
+                    const struct extent *with);
 int chunk_cut(struct volume_txn *txn, uint64_t ino, struct inode *inode, uint32_t chunk,
               uint32_t offset, uint32_t len);
 /* The first max chunks that show anything, from first up to, without, end. */

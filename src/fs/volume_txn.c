@@ -115,9 +115,9 @@ static int run(struct volume *volume, enum meta_access access, volume_txn_fn *fn
     struct volume_txn txn = { .volume = volume, .now_ns = clock_file_ns() };
     int r;
 
-    do {
-        r = run_once(&txn, access, fn, arg);
-    } while (r == -EAGAIN);
+    r = run_once(&txn, access, fn, arg);
+    while (r == -EAGAIN)
+        r = run_once(&txn, access == META_OPTIMISTIC ? META_WRITE : access, fn, arg);
     r = volume_result(volume, r, 0, &txn.err);
     run_list_release(&txn.made_live);
     run_list_release(&txn.freed);

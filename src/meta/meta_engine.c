@@ -46,6 +46,14 @@ int meta_put(struct meta_txn *txn, struct bytes key, struct bytes value, struct 
     return txn->engine->ops->put(txn, key, value, err);
 }
 
+int meta_patch(struct meta_txn *txn, struct bytes key, const struct splice *patch,
+               struct error *err)
+{
+    assert(txn->access != META_READ);
+    assert(key.len > 0 && key.len <= META_KEY_MAX);
+    return txn->engine->ops->patch(txn, key, patch, err);
+}
+
 int meta_remove(struct meta_txn *txn, struct bytes key, struct error *err)
 {
     assert(txn->access != META_READ);

@@ -28,6 +28,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/splice.h"
 
 #define META_KEY_MAX 500u
 #define META_VALUE_MAX (64u * 1024u)
@@ -38,8 +39,11 @@
 enum meta_access {
     META_READ,
     META_WRITE,
-    META_FREE, /* a META_WRITE that makes room (unlink, collection): it may use what an engine
-                * keeps back for these when a disk is full */
+    META_OPTIMISTIC, /* a META_WRITE that lets other writers go on until its first change, which
+                      * is -EAGAIN if what it got has changed meanwhile, and for other reasons:
+                      * abort, and run it again as META_WRITE. For few gets, and no scan. */
+    META_FREE,       /* a META_WRITE that makes room (unlink, collection): it may use what an engine
+                      * keeps back for these when a disk is full */
 };
 
 struct meta_engine;
@@ -103,6 +107,11 @@ struct meta_engine_ops {
     int (*get)(struct meta_txn *txn, struct bytes key, struct bytes *ret, struct error *err);
     int (*put)(struct meta_txn *txn, struct bytes key, struct bytes value, struct error *err);
 
+    /* A part of a value becomes another; cheap for little of a long value. -ENOENT: no such key.
+     * -EINVAL: the value is not that long. */
+    int (*patch)(struct meta_txn *txn, struct bytes key, const struct splice *patch,
+                 struct error *err);
+
     /* A key that is not there counts as removed. */
     int (*remove)(struct meta_txn *txn, struct bytes key, struct error *err);
 
@@ -153,6 +162,8 @@ int meta_begin(struct meta_engine *engine, enum meta_access access, struct meta_
                struct error *err);
 int meta_get(struct meta_txn *txn, struct bytes key, struct bytes *ret, struct error *err);
 int meta_put(struct meta_txn *txn, struct bytes key, struct bytes value, struct error *err);
+int meta_patch(struct meta_txn *txn, struct bytes key, const struct splice *patch,
+               struct error *err);
 int meta_remove(struct meta_txn *txn, struct bytes key, struct error *err);
 int meta_scan(struct meta_txn *txn, struct bytes first, struct bytes end, meta_visit_fn *visit,
               void *arg, struct error *err);

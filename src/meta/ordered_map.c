@@ -5,16 +5,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "meta/arena.h"
-
 #define LEVELS_MAX 14u /* with a quarter of the nodes on each next level: 4^14 */
 #define ARENA_BLOCK ((size_t)256 * 1024)
-#define LEN_REMOVED UINT32_MAX
 
-struct version {
-    struct version *older;
+/* Never more: what fills the memory for one map makes chains of a few nodes. */
+#define BUCKETS_BITS 14u
+#define BUCKETS ((size_t)1 << BUCKETS_BITS)
+#define SIZE_REMOVED UINT32_MAX
+
+/* How many patches may lie upon one whole value: more save memory, and cost who reads. */
+#define PATCHES_MAX 16u
+
+struct ordered_map_version {
+    struct ordered_map_version *older;
     uint64_t seq;
-    uint32_t len; /* LEN_REMOVED: the key is gone */
+    uint32_t size;    /* of the value that a reader gets; SIZE_REMOVED: the key is gone */
+    uint32_t patches; /* this one and those below it, down to a whole value; 0: it is whole */
+    /* Of a patch: what is in value takes the place of removed bytes of the older version. */
+    uint32_t at;
+    uint32_t removed;
+    uint32_t len; /* of value */
     uint8_t value[];
 };
 
@@ -25,8 +35,9 @@ struct link {
 /* The first 16 bytes of the key as numbers in front decide nearly all comparisons without a look
  * at the key itself. The key stands behind next[levels]. */
 struct ordered_map_node {
+    struct ordered_map_node *bucket_next; /* fixed once the node is in its bucket */
     uint64_t prefix[2];
-    _Atomic(struct version *) newest;
+    _Atomic(struct ordered_map_version *) newest;
     uint16_t key_len;
     uint8_t levels;
     struct link next[];
@@ -34,6 +45,7 @@ struct ordered_map_node {
 
 struct ordered_map {
     struct arena arena;
+    struct link *buckets; /* BUCKETS */
     uint64_t random;
     atomic_uint levels;
     /* Nodes that got a version since the last commit, in that order. */
@@ -110,6 +122,31 @@ static struct ordered_map_node *find(const struct ordered_map *map, const struct
     return passed;
 }
 
+/* Multiply and mix, of the whole key. Names are hashed under a secret key before they get here, and
+ * numbers are our own, so that nobody can choose keys that meet. */
+static struct link *bucket_of(const struct ordered_map *map, const struct probe *probe)
+{
+    uint64_t hash = probe->key.len;
+
+    for (size_t at = 0; at < probe->key.len; at += 8) {
+        uint64_t part = at < 16 ? probe->prefix[at / 8] : prefix_part(probe->key, at);
+        hash = (hash ^ part) * 0x9e3779b97f4a7c15u;
+        hash ^= hash >> 32;
+    }
+    return &map->buckets[hash * 0x9e3779b97f4a7c15u >> (64 - BUCKETS_BITS)];
+}
+
+/* The node of the key, or NULL. */
+static struct ordered_map_node *lookup(const struct ordered_map *map, const struct probe *probe)
+{
+    struct ordered_map_node *node =
+        atomic_load_explicit(&bucket_of(map, probe)->to, memory_order_acquire);
+
+    while (node != NULL && !node_is(node, probe))
+        node = node->bucket_next;
+    return node;
+}
+
 static struct ordered_map_node *node_new(struct ordered_map *map, const struct probe *probe,
                                          unsigned levels)
 {
@@ -137,10 +174,11 @@ int ordered_map_new(struct ordered_map **ret)
     if (map == NULL)
         return -ENOMEM;
     map->arena = arena_init(ARENA_BLOCK);
+    map->buckets = calloc(BUCKETS, sizeof(*map->buckets)); /* mapped: not there until used */
     map->random = 0x9e3779b97f4a7c15u;
     atomic_init(&map->levels, 1);
     map->head = node_new(map, &(struct probe){ 0 }, LEVELS_MAX);
-    if (map->head == NULL) {
+    if (map->buckets == NULL || map->head == NULL) {
         ordered_map_free(map);
         return -ENOMEM;
     }
@@ -153,6 +191,7 @@ void ordered_map_free(struct ordered_map *map)
     if (map == NULL)
         return;
     arena_release(&map->arena);
+    free(map->buckets);
     free(map->pending);
     free(map);
 }
@@ -187,6 +226,9 @@ static struct ordered_map_node *insert(struct ordered_map *map, const struct pro
     }
     if (levels > known)
         atomic_store_explicit(&map->levels, levels, memory_order_relaxed);
+    struct link *bucket = bucket_of(map, probe);
+    node->bucket_next = atomic_load_explicit(&bucket->to, memory_order_relaxed);
+    atomic_store_explicit(&bucket->to, node, memory_order_release);
     return node;
 }
 
@@ -203,13 +245,40 @@ static int pending_reserve(struct ordered_map *map)
     return 0;
 }
 
-static struct ordered_map_change change_of(const struct version *before)
+static struct ordered_map_change change_of(const struct ordered_map_version *before)
 {
     if (before == NULL)
         return (struct ordered_map_change){ .before = ORDERED_MAP_ABSENT };
-    if (before->len == LEN_REMOVED)
+    if (before->size == SIZE_REMOVED)
         return (struct ordered_map_change){ .before = ORDERED_MAP_REMOVED };
-    return (struct ordered_map_change){ .before = ORDERED_MAP_VALUE, .before_len = before->len };
+    return (struct ordered_map_change){ .before = ORDERED_MAP_VALUE, .before_len = before->size };
+}
+
+/* A whole value, until patches says otherwise. Room for noting its node is there, too. */
+static struct ordered_map_version *version_new(struct ordered_map *map, struct bytes value,
+                                               uint64_t seq)
+{
+    if (pending_reserve(map) < 0)
+        return NULL;
+    struct ordered_map_version *version =
+        arena_alloc(&map->arena, offsetof(struct ordered_map_version, value) + value.len);
+    if (version == NULL)
+        return NULL;
+    version->seq = seq;
+    version->size = (uint32_t)value.len;
+    version->patches = 0;
+    version->len = (uint32_t)value.len;
+    if (value.len > 0)
+        memcpy(version->value, value.data, value.len);
+    return version;
+}
+
+static void push_version(struct ordered_map *map, struct ordered_map_node *node,
+                         struct ordered_map_version *version)
+{
+    version->older = atomic_load_explicit(&node->newest, memory_order_relaxed);
+    atomic_store_explicit(&node->newest, version, memory_order_release);
+    map->pending[map->pending_count++] = node;
 }
 
 int ordered_map_put(struct ordered_map *map, struct bytes key, struct bytes value, bool removed,
@@ -218,26 +287,44 @@ int ordered_map_put(struct ordered_map *map, struct bytes key, struct bytes valu
     struct ordered_map_node *before[LEVELS_MAX];
     struct probe probe = probe_of(key);
 
-    if (pending_reserve(map) < 0)
-        return -ENOMEM;
-    size_t len = removed ? 0 : value.len;
-    struct version *version = arena_alloc(&map->arena, offsetof(struct version, value) + len);
+    struct ordered_map_version *version =
+        version_new(map, removed ? (struct bytes){ 0 } : value, seq);
     if (version == NULL)
         return -ENOMEM;
-    version->seq = seq;
-    version->len = removed ? LEN_REMOVED : (uint32_t)len;
-    if (len > 0)
-        memcpy(version->value, value.data, len);
-
-    struct ordered_map_node *node = find(map, &probe, before);
-    if (node == NULL || !node_is(node, &probe))
+    if (removed)
+        version->size = SIZE_REMOVED;
+    struct ordered_map_node *node = lookup(map, &probe);
+    if (node == NULL) {
+        (void)find(map, &probe, before);
         node = insert(map, &probe, before);
+    }
     if (node == NULL)
         return -ENOMEM;
-    version->older = atomic_load_explicit(&node->newest, memory_order_relaxed);
+    push_version(map, node, version);
     *ret = change_of(version->older);
-    atomic_store_explicit(&node->newest, version, memory_order_release);
-    map->pending[map->pending_count++] = node;
+    return 0;
+}
+
+int ordered_map_patch(struct ordered_map *map, struct bytes key, const struct splice *patch,
+                      uint64_t seq)
+{
+    struct probe probe = probe_of(key);
+    struct ordered_map_node *node = lookup(map, &probe);
+    const struct ordered_map_version *below =
+        node != NULL ? atomic_load_explicit(&node->newest, memory_order_relaxed) : NULL;
+
+    if (below == NULL || below->size == SIZE_REMOVED || below->patches == PATCHES_MAX)
+        return -ENOENT;
+    if (!splice_fits(patch, below->size))
+        return -EINVAL;
+    struct ordered_map_version *version = version_new(map, patch->added, seq);
+    if (version == NULL)
+        return -ENOMEM;
+    version->size = (uint32_t)splice_len(patch, below->size);
+    version->patches = below->patches + 1;
+    version->at = (uint32_t)patch->at;
+    version->removed = (uint32_t)patch->removed;
+    push_version(map, node, version);
     return 0;
 }
 
@@ -255,39 +342,101 @@ void ordered_map_rollback(struct ordered_map *map)
 {
     while (map->pending_count > 0) {
         struct ordered_map_node *node = map->pending[--map->pending_count];
-        struct version *newest = atomic_load_explicit(&node->newest, memory_order_relaxed);
+        struct ordered_map_version *newest =
+            atomic_load_explicit(&node->newest, memory_order_relaxed);
         atomic_store_explicit(&node->newest, newest->older, memory_order_release);
     }
 }
 
-static const struct version *visible(const struct ordered_map_node *node, uint64_t seq)
+static const struct ordered_map_version *visible(const struct ordered_map_node *node, uint64_t seq)
 {
-    const struct version *version = atomic_load_explicit(&node->newest, memory_order_acquire);
+    const struct ordered_map_version *version =
+        atomic_load_explicit(&node->newest, memory_order_acquire);
 
     while (version != NULL && version->seq > seq)
         version = version->older;
     return version;
 }
 
-enum ordered_map_found ordered_map_get(const struct ordered_map *map, struct bytes key,
-                                       uint64_t seq, struct bytes *ret)
+static struct splice patch_of(const struct ordered_map_version *version)
+{
+    return (struct splice){ .at = version->at,
+                            .removed = version->removed,
+                            .added = { .data = version->value, .len = version->len } };
+}
+
+/* The whole value with the patches upon it, the oldest first. */
+static int version_value(const struct ordered_map_version *version, struct arena *room,
+                         struct bytes *ret)
+{
+    const struct ordered_map_version *patches[PATCHES_MAX];
+    size_t count = 0;
+    size_t size_max = 0;
+
+    *ret = (struct bytes){ .data = version->value, .len = version->size };
+    if (version->patches == 0)
+        return 0;
+    for (; version->patches > 0; version = version->older) {
+        patches[count++] = version;
+        size_max = version->size > size_max ? version->size : size_max;
+    }
+    uint8_t *value = arena_alloc(room, version->size > size_max ? version->size : size_max);
+    if (value == NULL)
+        return -ENOMEM;
+    memcpy(value, version->value, version->len);
+    for (size_t size = version->size; count > 0; size = patches[count]->size) {
+        const struct splice patch = patch_of(patches[--count]);
+        splice_apply(&patch, value, size);
+    }
+    ret->data = value;
+    return 0;
+}
+
+struct ordered_map_mark ordered_map_mark(const struct ordered_map *map, struct bytes key,
+                                         uint64_t seq)
 {
     struct probe probe = probe_of(key);
-    const struct ordered_map_node *node = find(map, &probe, NULL);
-    const struct version *version =
-        node != NULL && node_is(node, &probe) ? visible(node, seq) : NULL;
+    const struct ordered_map_node *node = lookup(map, &probe);
+
+    if (node == NULL)
+        return (struct ordered_map_mark){ 0 };
+    return (struct ordered_map_mark){ .node = node, .version = visible(node, seq) };
+}
+
+bool ordered_map_is_current(const struct ordered_map *map, struct bytes key,
+                            const struct ordered_map_mark *mark)
+{
+    const struct ordered_map_mark now = mark->node == NULL
+                                            ? ordered_map_mark(map, key, UINT64_MAX)
+                                            : (struct ordered_map_mark){ .node = mark->node };
+    if (now.node == NULL)
+        return true;
+    return atomic_load_explicit(&now.node->newest, memory_order_relaxed) == mark->version;
+}
+
+enum ordered_map_found ordered_map_get(const struct ordered_map *map, struct bytes key,
+                                       uint64_t seq, struct arena *room, struct bytes *ret)
+{
+    const struct ordered_map_mark found = ordered_map_mark(map, key, seq);
+
+    return ordered_map_read(&found, room, ret);
+}
+
+enum ordered_map_found ordered_map_read(const struct ordered_map_mark *mark, struct arena *room,
+                                        struct bytes *ret)
+{
+    const struct ordered_map_version *version = mark->version;
 
     if (version == NULL)
         return ORDERED_MAP_ABSENT;
-    if (version->len == LEN_REMOVED)
+    if (version->size == SIZE_REMOVED)
         return ORDERED_MAP_REMOVED;
-    *ret = (struct bytes){ .data = version->value, .len = version->len };
-    return ORDERED_MAP_VALUE;
+    return version_value(version, room, ret) < 0 ? ORDERED_MAP_NO_MEMORY : ORDERED_MAP_VALUE;
 }
 
 size_t ordered_map_memory(const struct ordered_map *map)
 {
-    return map->arena.total - map->arena.left;
+    return BUCKETS * sizeof(*map->buckets) + map->arena.total - map->arena.left;
 }
 
 /* Goes on from cursor->node to the first that has something to show. */
@@ -295,14 +444,12 @@ static void cursor_settle(struct ordered_map_cursor *cursor)
 {
     for (; cursor->node != NULL;
          cursor->node = atomic_load_explicit(&cursor->node->next[0].to, memory_order_acquire)) {
-        const struct version *version = visible(cursor->node, cursor->seq);
+        const struct ordered_map_version *version = visible(cursor->node, cursor->seq);
         if (version == NULL)
             continue;
         cursor->key = (struct bytes){ .data = node_key(cursor->node), cursor->node->key_len };
-        cursor->removed = version->len == LEN_REMOVED;
-        cursor->value = cursor->removed
-                            ? (struct bytes){ 0 }
-                            : (struct bytes){ .data = version->value, .len = version->len };
+        cursor->removed = version->size == SIZE_REMOVED;
+        cursor->version = version;
         return;
     }
 }
@@ -323,4 +470,10 @@ void ordered_map_next(struct ordered_map_cursor *cursor)
 {
     cursor->node = atomic_load_explicit(&cursor->node->next[0].to, memory_order_acquire);
     cursor_settle(cursor);
+}
+
+int ordered_map_value(const struct ordered_map_cursor *cursor, struct arena *room,
+                      struct bytes *ret)
+{
+    return version_value(cursor->version, room, ret);
 }

@@ -1,14 +1,18 @@
 /* ordered_map.h - an ordered map of bytes in memory that keeps the versions of each value, so
  * that many threads read, each as of one moment, while one writes. Nobody waits.
  *
- * A skip list whose nodes are never taken out (a removed key holds a version that says so) and
- * whose memory is given back only with the whole map: readers need no lock for that reason.
+ * A skip list for the order, and a hash table for single keys, whose nodes are never taken out (a
+ * removed key holds a version that says so) and whose memory is given back only with the whole
+ * map: readers need no lock for that reason.
+ * A version may be a patch: a few bytes in the place of others of the version before it, so that a
+ * long value of which little changes again and again does not fill the memory.
  *
  * Units      a moment is a sequence number: a reader of seq sees the newest version that is not
  *            later. The writer gives ascending ones.
- * Errors     -ENOMEM only.
+ * Errors     -ENOMEM, and what ordered_map_patch() says.
  * Ownership  keys and values are copied; what is returned points into the map and stays as it is
- *            until the map is freed.
+ *            until the map is freed. A value with patches is put together in the arena that the
+ *            reader gives; it may be NULL for a map that is never patched.
  * Threads    one writer at a time (put, commit, rollback, free), any number of readers beside it.
  *            That a reader sees what the writer did with seq is up to who tells it of seq.
  */
@@ -18,9 +22,12 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "base/splice.h"
+#include "meta/arena.h"
 
 struct ordered_map;
 struct ordered_map_node;
+struct ordered_map_version;
 
 int ordered_map_new(struct ordered_map **ret);
 void ordered_map_free(struct ordered_map *map); /* NULL is allowed */
@@ -29,6 +36,7 @@ enum ordered_map_found {
     ORDERED_MAP_ABSENT,  /* the map knows nothing of the key */
     ORDERED_MAP_REMOVED, /* the key was removed */
     ORDERED_MAP_VALUE,
+    ORDERED_MAP_NO_MEMORY, /* for a value with patches */
 };
 
 /* What one put changed; for who keeps count. */
@@ -42,13 +50,34 @@ struct ordered_map_change {
 int ordered_map_put(struct ordered_map *map, struct bytes key, struct bytes value, bool removed,
                     uint64_t seq, struct ordered_map_change *ret);
 
-/* Keeps, or takes back, everything put since the last of either. */
+/* A new version of the key's newest value, uncommitted. -ENOENT: the map has no value of the key,
+ * or enough patches upon it: put it whole. -EINVAL: it is not that long. */
+int ordered_map_patch(struct ordered_map *map, struct bytes key, const struct splice *patch,
+                      uint64_t seq);
+
+/* Keeps, or takes back, everything put or patched since the last of either. */
 void ordered_map_commit(struct ordered_map *map);
 void ordered_map_rollback(struct ordered_map *map);
 bool ordered_map_is_changed(const struct ordered_map *map); /* since then */
 
 enum ordered_map_found ordered_map_get(const struct ordered_map *map, struct bytes key,
-                                       uint64_t seq, struct bytes *ret);
+                                       uint64_t seq, struct arena *room, struct bytes *ret);
+
+/* What is known of a key at one moment, to find out later whether anybody has put or patched it
+ * since. */
+struct ordered_map_mark {
+    const struct ordered_map_node *node; /* NULL: the map knew nothing of the key */
+    const struct ordered_map_version *version;
+};
+
+struct ordered_map_mark ordered_map_mark(const struct ordered_map *map, struct bytes key,
+                                         uint64_t seq);
+/* What ordered_map_get() gives for it. */
+enum ordered_map_found ordered_map_read(const struct ordered_map_mark *mark, struct arena *room,
+                                        struct bytes *ret);
+/* By the writer. */
+bool ordered_map_is_current(const struct ordered_map *map, struct bytes key,
+                            const struct ordered_map_mark *mark);
 
 /* Bytes of memory in use, versions that nobody can see any more included. */
 size_t ordered_map_memory(const struct ordered_map *map);
@@ -58,7 +87,7 @@ struct ordered_map_cursor {
     const struct ordered_map_node *node; /* NULL: behind the last one */
     uint64_t seq;
     struct bytes key;
-    struct bytes value;
+    const struct ordered_map_version *version;
     bool removed;
 };
 
@@ -66,3 +95,7 @@ struct ordered_map_cursor {
 void ordered_map_seek(struct ordered_map_cursor *cursor, const struct ordered_map *map,
                       struct bytes first, uint64_t seq);
 void ordered_map_next(struct ordered_map_cursor *cursor);
+
+/* Of where the cursor stands, which is not a removed key. */
+int ordered_map_value(const struct ordered_map_cursor *cursor, struct arena *room,
+                      struct bytes *ret);

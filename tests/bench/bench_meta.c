@@ -139,7 +139,7 @@ static void measure_map(void)
     report("map: put of 200 bytes, random key, up to 100,000", from, count);
     from = now_us();
     for (unsigned i = 0; i < count; i++)
-        (void)ordered_map_get(map, key_of(key, RECORD_DIRENT, 1, (uint64_t)mix(i) << 32), 1,
+        (void)ordered_map_get(map, key_of(key, RECORD_DIRENT, 1, (uint64_t)mix(i) << 32), 1, NULL,
                               &found);
     report("map: get of 100,000", from, count);
     (void)printf("%-52s %8.2f bytes\n", "map: memory for an entry besides key and value",

@@ -335,6 +335,168 @@ static void long_keys_and_values_are_kept(void **state)
     free(value);
 }
 
+static int patch(struct meta_txn *txn, const char *key, size_t at, size_t removed,
+                 const char *added)
+{
+    const struct splice splice = { .at = at, .removed = removed, .added = text(added) };
+
+    return meta_patch(txn, text(key), &splice, NULL);
+}
+
+static void patch_one(struct engine_case *c, const char *key, size_t at, size_t removed,
+                      const char *added)
+{
+    struct meta_txn *txn = begin(c, META_WRITE);
+
+    assert_int_equal(patch(txn, key, at, removed, added), 0);
+    commit(txn);
+}
+
+static void a_patch_changes_a_part_of_a_value_wherever_it_lies(void **state)
+{
+    struct engine_case *c = *state;
+
+    put_one(c, "a", "hello world");
+    patch_one(c, "a", 0, 5, "bye"); /* of a value that was put just now */
+    expect_one(c, "a", "bye world");
+    sync_now(c);
+    expect_one(c, "a", "bye world");
+    patch_one(c, "a", 3, 0, " bye"); /* of a stored one */
+    patch_one(c, "a", 13, 0, "!");
+    expect_one(c, "a", "bye bye world!");
+    struct meta_txn *early = begin(c, META_READ);
+    for (int i = 0; i < 26; i++) { /* more than lie upon one another */
+        const char added[] = { (char)('a' + i), '\0' };
+        patch_one(c, "a", 0, i == 0 ? 14 : 0, added);
+    }
+    struct meta_txn *txn = begin(c, META_READ);
+    expect_scan(txn, "", "z", "a=zyxwvutsrqponmlkjihgfedcba ");
+    meta_abort(txn);
+    sync_now(c);
+    expect_one(c, "a", "zyxwvutsrqponmlkjihgfedcba");
+    expect(early, "a", "bye bye world!");
+    meta_abort(early);
+}
+
+static void a_patch_needs_a_value_that_is_long_enough(void **state)
+{
+    struct engine_case *c = *state;
+
+    put_one(c, "stored", "12345");
+    sync_now(c);
+    put_one(c, "fresh", "12345");
+    struct meta_txn *txn = begin(c, META_WRITE);
+    assert_int_equal(patch(txn, "none", 0, 0, "x"), -ENOENT);
+    assert_int_equal(patch(txn, "stored", 6, 0, "x"), -EINVAL);
+    assert_int_equal(patch(txn, "stored", 4, 2, "x"), -EINVAL);
+    assert_int_equal(patch(txn, "fresh", 4, 2, "x"), -EINVAL);
+    assert_int_equal(patch(txn, "fresh", 5, 0, "x"), 0);
+    assert_int_equal(meta_remove(txn, text("fresh"), NULL), 0);
+    assert_int_equal(patch(txn, "fresh", 0, 0, "x"), -ENOENT);
+    meta_abort(txn);
+    expect_one(c, "fresh", "12345");
+    expect_one(c, "stored", "12345");
+}
+
+/* get, somebody else's change, change of one's own. */
+static int change_after(struct engine_case *c, const char *read, const char *other)
+{
+    struct meta_txn *txn = begin(c, META_OPTIMISTIC);
+    struct bytes found;
+
+    (void)meta_get(txn, text(read), &found, NULL);
+    if (other != NULL)
+        put_one(c, other, "theirs");
+    int r = meta_put(txn, text("mine"), text("written"), NULL);
+    if (r == 0)
+        commit(txn);
+    else
+        meta_abort(txn);
+    return r;
+}
+
+static void an_optimistic_transaction_fails_if_what_it_got_was_changed(void **state)
+{
+    struct engine_case *c = *state;
+
+    put_one(c, "fresh", "1");
+    put_one(c, "removed", "1");
+    assert_int_equal(change_after(c, "fresh", NULL), 0);
+    assert_int_equal(change_after(c, "fresh", "another"), 0);
+    assert_int_equal(change_after(c, "fresh", "fresh"), -EAGAIN);
+    assert_int_equal(change_after(c, "absent", "another"), 0);
+    assert_int_equal(change_after(c, "absent", "absent"), -EAGAIN);
+    remove_one(c, "removed");
+    assert_int_equal(change_after(c, "removed", "removed"), -EAGAIN);
+    sync_now(c);
+    assert_int_equal(change_after(c, "fresh", "another"), 0);
+    assert_int_equal(change_after(c, "fresh", "fresh"), -EAGAIN);
+    expect_one(c, "mine", "written");
+}
+
+static void an_optimistic_transaction_holds_nobody_up_before_its_first_change(void **state)
+{
+    struct engine_case *c = *state;
+
+    put_one(c, "a", "1");
+    struct meta_txn *first = begin(c, META_OPTIMISTIC);
+    struct meta_txn *second = begin(c, META_OPTIMISTIC);
+    expect(first, "a", "1");
+    expect(second, "a", "1");
+    put(first, "b", "first");
+    expect(first, "b", "first");
+    commit(first);
+    expect(second, "b", NULL); /* it is as of its own moment */
+    assert_int_equal(meta_put(second, text("c"), text("second"), NULL), -EAGAIN);
+    meta_abort(second);
+
+    first = begin(c, META_OPTIMISTIC); /* gets, and changes nothing */
+    expect(first, "b", "first");
+    put_one(c, "b", "changed");
+    assert_int_equal(meta_commit(first, NULL), 0);
+    first = begin(c, META_OPTIMISTIC);
+    put(first, "b", "given up");
+    meta_abort(first);
+    expect_one(c, "b", "changed");
+}
+
+static void an_optimistic_transaction_that_looked_at_much_is_run_again(void **state)
+{
+    struct engine_case *c = *state;
+
+    put_one(c, "a", "1");
+    struct meta_txn *txn = begin(c, META_OPTIMISTIC);
+    expect_scan(txn, "", "z", "a=1 ");
+    assert_int_equal(meta_remove(txn, text("a"), NULL), -EAGAIN);
+    meta_abort(txn);
+    txn = begin(c, META_OPTIMISTIC);
+    for (unsigned i = 0; i < 20; i++)
+        expect(txn, "a", "1");
+    assert_int_equal(patch(txn, "a", 0, 1, "2"), -EAGAIN);
+    meta_abort(txn);
+    expect_one(c, "a", "1");
+    txn = begin(c, META_OPTIMISTIC);
+    expect(txn, "a", "1");
+    sync_now(c); /* "a" lies elsewhere now */
+    put_one(c, "b", "1");
+    sync_now(c);
+    int r = patch(txn, "a", 0, 1, "2");
+    assert_true(r == 0 || r == -EAGAIN);
+    if (r == 0)
+        commit(txn);
+    else
+        meta_abort(txn);
+    expect_one(c, "a", r == 0 ? "2" : "1");
+}
+
+static const char *text_of(unsigned number)
+{
+    static char text[12];
+
+    (void)snprintf(text, sizeof(text), "%u", number);
+    return text;
+}
+
 static void random_changes_agree_with_a_plain_table(void **state)
 {
     struct engine_case *c = *state;
@@ -350,6 +512,9 @@ static void random_changes_agree_with_a_plain_table(void **state)
         if (random >> 30 == 0) {
             remove_one(c, key);
             table[slot][0] = '\0';
+        } else if (random >> 30 == 1 && table[slot][0] != '\0') {
+            patch_one(c, key, 1, strlen(table[slot]) - 1, text_of(i));
+            (void)snprintf(table[slot], sizeof(table[slot]), "v%s", text_of(i));
         } else {
             (void)snprintf(table[slot], sizeof(table[slot]), "v%u", i);
             put_one(c, key, table[slot]);
@@ -393,12 +558,21 @@ static uint64_t balance(struct meta_txn *txn, unsigned account)
     return value;
 }
 
-static void set_balance(struct meta_txn *txn, unsigned account, uint64_t value)
+static int set_balance(struct meta_txn *txn, unsigned account, uint64_t value)
 {
     char key[16];
 
     (void)snprintf(key, sizeof(key), "acc%02u", account);
-    assert_int_equal(meta_put(txn, text(key), (struct bytes){ (uint8_t *)&value, 8 }, NULL), 0);
+    return meta_put(txn, text(key), (struct bytes){ (uint8_t *)&value, 8 }, NULL);
+}
+
+static int move(struct meta_txn *txn, unsigned from, unsigned to)
+{
+    uint64_t amount = balance(txn, from) / 3;
+
+    (void)balance(txn, to);
+    int r = set_balance(txn, from, balance(txn, from) - amount);
+    return r < 0 ? r : set_balance(txn, to, balance(txn, to) + amount);
 }
 
 static void *mover(void *arg)
@@ -410,10 +584,14 @@ static void *mover(void *arg)
         random = random * 1103515245u + 12345u;
         unsigned from = (random >> 8) % ACCOUNTS;
         unsigned to = (random >> 16) % ACCOUNTS;
-        struct meta_txn *txn = begin(bank->c, META_WRITE);
-        uint64_t amount = balance(txn, from) / 3;
-        set_balance(txn, from, balance(txn, from) - amount);
-        set_balance(txn, to, balance(txn, to) + amount);
+        struct meta_txn *txn = begin(bank->c, i % 2 ? META_WRITE : META_OPTIMISTIC);
+        int r = move(txn, from, to);
+        if (r == -EAGAIN) {
+            meta_abort(txn);
+            txn = begin(bank->c, META_WRITE);
+            r = move(txn, from, to);
+        }
+        assert_int_equal(r, 0);
         if (random >> 29 == 0)
             meta_abort(txn);
         else
@@ -462,7 +640,7 @@ static void concurrent_transactions_are_atomic(void **state)
 
     struct meta_txn *txn = begin(c, META_WRITE);
     for (unsigned i = 0; i < ACCOUNTS; i++)
-        set_balance(txn, i, 1000);
+        assert_int_equal(set_balance(txn, i, 1000), 0);
     commit(txn);
     for (unsigned i = 0; i < 4; i++)
         banks[i] = (struct bank){ .c = c, .seed = i + 1, .stop = &stop };
@@ -496,6 +674,11 @@ int main(int argc, char **argv)
         EVERY(a_group_that_cannot_be_closed_is_tried_again),
         EVERY(a_refused_engine_accepts_changes_again_by_itself),
         EVERY(long_keys_and_values_are_kept),
+        EVERY(a_patch_changes_a_part_of_a_value_wherever_it_lies),
+        EVERY(a_patch_needs_a_value_that_is_long_enough),
+        EVERY(an_optimistic_transaction_fails_if_what_it_got_was_changed),
+        EVERY(an_optimistic_transaction_holds_nobody_up_before_its_first_change),
+        EVERY(an_optimistic_transaction_that_looked_at_much_is_run_again),
         EVERY(random_changes_agree_with_a_plain_table),
         EVERY(concurrent_transactions_are_atomic),
     };

@@ -89,8 +89,9 @@ stat -c '%u %a' mnt mnt/file
 
 pid=$(pgrep -u "$(id -u)" -x coffer-fsd)
 kill -9 "$pid"
-while [ "$(coffer fs -o status -f csv --no-header)" != mounted ] ||
-      [ "$(pgrep -u "$(id -u)" -x coffer-fsd)" = "$pid" ]; do sleep 0.05; done
+is_new() { new=$(pgrep -u "$(id -u)" -x coffer-fsd) && [ "$new" != "$pid" ]; }
+# A new worker first: until then cofferd may not have noticed that the old one is gone.
+until is_new && [ "$(coffer fs -o status -f csv --no-header)" = mounted ]; do sleep 0.05; done
 cat mnt/file
 coffer fs check mine --read-data
 coffer fs umount mine

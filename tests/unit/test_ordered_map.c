@@ -1,6 +1,7 @@
 /* The map that transactions write into: order, versions, and going back. */
 #include "tests/support/cmocka_all.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -39,7 +40,7 @@ static void expect(struct ordered_map *map, const char *key, uint64_t seq, const
 {
     struct bytes found;
 
-    assert_int_equal(ordered_map_get(map, text(key), seq, &found), ORDERED_MAP_VALUE);
+    assert_int_equal(ordered_map_get(map, text(key), seq, NULL, &found), ORDERED_MAP_VALUE);
     assert_int_equal(found.len, strlen(value));
     assert_memory_equal(found.data, value, found.len);
 }
@@ -51,11 +52,11 @@ static void a_reader_sees_the_newest_version_that_is_not_later(void **state)
     put(*state, "a", "one", 1);
     put(*state, "a", "three", 3);
     put(*state, "a", NULL, 5);
-    assert_int_equal(ordered_map_get(*state, text("a"), 0, &found), ORDERED_MAP_ABSENT);
+    assert_int_equal(ordered_map_get(*state, text("a"), 0, NULL, &found), ORDERED_MAP_ABSENT);
     expect(*state, "a", 1, "one");
     expect(*state, "a", 2, "one");
     expect(*state, "a", 4, "three");
-    assert_int_equal(ordered_map_get(*state, text("a"), 5, &found), ORDERED_MAP_REMOVED);
+    assert_int_equal(ordered_map_get(*state, text("a"), 5, NULL, &found), ORDERED_MAP_REMOVED);
 }
 
 static void put_says_what_was_there_before(void **state)
@@ -81,9 +82,113 @@ static void rollback_takes_back_to_the_last_commit(void **state)
     assert_true(ordered_map_is_changed(*state));
     ordered_map_rollback(*state);
     expect(*state, "a", 9, "kept");
-    assert_int_equal(ordered_map_get(*state, text("b"), 9, &found), ORDERED_MAP_ABSENT);
+    assert_int_equal(ordered_map_get(*state, text("b"), 9, NULL, &found), ORDERED_MAP_ABSENT);
     put(*state, "b", "again", 2);
     expect(*state, "b", 9, "again");
+}
+
+static int patch(struct ordered_map *map, const char *key, size_t at, size_t removed,
+                 const char *added, uint64_t seq)
+{
+    const struct splice splice = { .at = at, .removed = removed, .added = text(added) };
+
+    return ordered_map_patch(map, text(key), &splice, seq);
+}
+
+static void expect_patched(struct ordered_map *map, const char *key, uint64_t seq,
+                           const char *value)
+{
+    struct arena room = arena_init(4096);
+    struct bytes found;
+
+    assert_int_equal(ordered_map_get(map, text(key), seq, &room, &found), ORDERED_MAP_VALUE);
+    assert_int_equal(found.len, strlen(value));
+    assert_memory_equal(found.data, value, found.len);
+    arena_release(&room);
+}
+
+static void a_patch_is_a_version_of_the_whole_value(void **state)
+{
+    put(*state, "a", "hello world", 1);
+    assert_int_equal(patch(*state, "a", 6, 5, "there", 2), 0);
+    assert_int_equal(patch(*state, "a", 0, 5, "I am", 3), 0);
+    assert_int_equal(patch(*state, "a", 10, 0, ", you", 4), 0);
+    assert_int_equal(patch(*state, "a", 0, 5, "", 5), 0);
+    expect(*state, "a", 1, "hello world");
+    expect_patched(*state, "a", 2, "hello there");
+    expect_patched(*state, "a", 3, "I am there");
+    expect_patched(*state, "a", 4, "I am there, you");
+    expect_patched(*state, "a", 5, "there, you");
+    assert_int_equal(put(*state, "a", "new", 6).before_len, strlen("there, you"));
+}
+
+static void a_patch_needs_a_value_that_is_long_enough(void **state)
+{
+    assert_int_equal(patch(*state, "a", 0, 0, "x", 1), -ENOENT);
+    put(*state, "a", "12345", 1);
+    assert_int_equal(patch(*state, "a", 6, 0, "x", 1), -EINVAL);
+    assert_int_equal(patch(*state, "a", 5, 1, "x", 1), -EINVAL);
+    assert_int_equal(patch(*state, "a", 5, 0, "6", 1), 0);
+    assert_int_equal(patch(*state, "a", 5, 1, "x", 1), 0);
+    assert_int_equal(patch(*state, "a", 6, 1, "x", 1), -EINVAL);
+    expect_patched(*state, "a", 1, "12345x");
+    put(*state, "a", NULL, 2);
+    assert_int_equal(patch(*state, "a", 0, 0, "x", 3), -ENOENT);
+}
+
+static void rollback_takes_patches_back(void **state)
+{
+    put(*state, "a", "kept", 1);
+    assert_int_equal(patch(*state, "a", 0, 1, "sl", 1), 0);
+    ordered_map_commit(*state);
+    assert_int_equal(patch(*state, "a", 0, 2, "", 2), 0);
+    assert_true(ordered_map_is_changed(*state));
+    ordered_map_rollback(*state);
+    expect_patched(*state, "a", 9, "slept");
+}
+
+/* Who reads needs not put together more and more. */
+static void at_some_point_a_value_must_be_put_whole(void **state)
+{
+    char value[65] = "";
+    unsigned patches = 0;
+    int r = 0;
+
+    put(*state, "a", value, 1);
+    while (r == 0 && patches < 64) {
+        value[patches] = (char)('a' + patches % 26);
+        r = patch(*state, "a", patches, 0, value + patches, 1);
+        patches += r == 0;
+    }
+    assert_int_equal(r, -ENOENT);
+    assert_true(patches >= 8);
+    value[patches] = '\0';
+    expect_patched(*state, "a", 1, value);
+    put(*state, "a", value, 1);
+    assert_int_equal(patch(*state, "a", 0, 1, "A", 1), 0);
+}
+
+static void a_mark_knows_whether_anything_was_changed(void **state)
+{
+    struct ordered_map_mark absent = ordered_map_mark(*state, text("a"), 9);
+    assert_true(ordered_map_is_current(*state, text("a"), &absent));
+    put(*state, "a", "undone", 1);
+    assert_false(ordered_map_is_current(*state, text("a"), &absent));
+    ordered_map_rollback(*state);
+    assert_true(ordered_map_is_current(*state, text("a"), &absent));
+
+    put(*state, "a", "value", 1);
+    struct ordered_map_mark found = ordered_map_mark(*state, text("a"), 9);
+    assert_true(ordered_map_is_current(*state, text("a"), &found));
+    put(*state, "b", "value", 2);
+    assert_true(ordered_map_is_current(*state, text("a"), &found));
+    assert_int_equal(patch(*state, "a", 0, 0, "x", 2), 0);
+    assert_false(ordered_map_is_current(*state, text("a"), &found));
+    found = ordered_map_mark(*state, text("a"), 1); /* older than the newest */
+    assert_false(ordered_map_is_current(*state, text("a"), &found));
+    found = ordered_map_mark(*state, text("a"), 2);
+    put(*state, "a", NULL, 3);
+    assert_false(ordered_map_is_current(*state, text("a"), &found));
 }
 
 static int compare_keys(const void *a, const void *b)
@@ -129,6 +234,7 @@ struct race {
 /* At each moment both keys hold the same number. */
 static void *read_pairs(void *arg)
 {
+    struct arena room = arena_init(4096);
     struct race *race = arg;
     uint64_t seq = 0;
 
@@ -138,11 +244,15 @@ static void *read_pairs(void *arg)
         seq = atomic_load(&race->seq);
         if (seq == 0)
             continue;
-        assert_int_equal(ordered_map_get(race->map, text("first"), seq, &a), ORDERED_MAP_VALUE);
-        assert_int_equal(ordered_map_get(race->map, text("second"), seq, &b), ORDERED_MAP_VALUE);
+        assert_int_equal(ordered_map_get(race->map, text("first"), seq, &room, &a),
+                         ORDERED_MAP_VALUE);
+        assert_int_equal(ordered_map_get(race->map, text("second"), seq, &room, &b),
+                         ORDERED_MAP_VALUE);
         assert_int_equal(a.len, b.len);
         assert_memory_equal(a.data, b.data, a.len);
+        arena_reset(&room);
     }
+    arena_release(&room);
     return NULL;
 }
 
@@ -155,11 +265,12 @@ static void readers_go_on_beside_the_writer(void **state)
     for (uint64_t seq = 1; seq <= 3000; seq++) {
         char value[16];
         char key[16];
-        (void)snprintf(value, sizeof(value), "%u", (unsigned)seq);
+        (void)snprintf(value, sizeof(value), "%08u", (unsigned)seq);
         (void)snprintf(key, sizeof(key), "s%u", (unsigned)(seq * 2654435761u));
         put(*state, "first", value, seq);
         put(*state, key, value, seq);
-        put(*state, "second", value, seq);
+        if (patch(*state, "second", 0, 8, value, seq) == -ENOENT)
+            put(*state, "second", value, seq);
         ordered_map_commit(*state);
         atomic_store(&race.seq, seq);
     }
@@ -173,6 +284,11 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(put_says_what_was_there_before, setup, teardown),
         cmocka_unit_test_setup_teardown(rollback_takes_back_to_the_last_commit, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_patch_is_a_version_of_the_whole_value, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_patch_needs_a_value_that_is_long_enough, setup, teardown),
+        cmocka_unit_test_setup_teardown(rollback_takes_patches_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(at_some_point_a_value_must_be_put_whole, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_mark_knows_whether_anything_was_changed, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cursor_walks_in_byte_order, setup, teardown),
         cmocka_unit_test_setup_teardown(readers_go_on_beside_the_writer, setup, teardown),
     };

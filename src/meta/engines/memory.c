@@ -100,7 +100,7 @@ static int memory_get(struct overlay_reader *reader, struct bytes key, struct by
                       struct error *err)
 {
     (void)err; /* it cannot fail */
-    return found_result(ordered_map_get(reader->stored->map, key, reader->seq, ret));
+    return found_result(ordered_map_get(reader->stored->map, key, reader->seq, NULL, ret));
 }
 
 static int cursor_settle(struct overlay_cursor *cursor, struct bytes *ret_key,
@@ -111,8 +111,7 @@ static int cursor_settle(struct overlay_cursor *cursor, struct bytes *ret_key,
     if (cursor->map.node == NULL)
         return -ENOENT;
     *ret_key = cursor->map.key;
-    *ret_value = cursor->map.value;
-    return 0;
+    return ordered_map_value(&cursor->map, NULL, ret_value);
 }
 
 static int memory_cursor_seek(struct overlay_reader *reader, struct bytes first,
@@ -144,6 +143,7 @@ static int compact(struct memory_store *store)
 {
     struct ordered_map_cursor cursor;
     struct ordered_map_change change;
+    struct bytes value;
     struct stored *fresh = NULL;
     int r = stored_new(&fresh);
 
@@ -151,8 +151,11 @@ static int compact(struct memory_store *store)
         return r;
     ordered_map_seek(&cursor, store->now->map, (struct bytes){ 0 }, store->seq);
     for (; cursor.node != NULL && r == 0; ordered_map_next(&cursor)) {
-        if (!cursor.removed)
-            r = ordered_map_put(fresh->map, cursor.key, cursor.value, false, store->seq, &change);
+        if (cursor.removed)
+            continue;
+        r = ordered_map_value(&cursor, NULL, &value);
+        if (r == 0)
+            r = ordered_map_put(fresh->map, cursor.key, value, false, store->seq, &change);
     }
     if (r < 0) {
         stored_unref_locked(fresh);
@@ -182,7 +185,7 @@ static int memory_apply_find(struct overlay_store *base, struct bytes key, struc
     struct memory_store *store = (struct memory_store *)base;
 
     (void)err; /* it cannot fail */
-    return found_result(ordered_map_get(store->now->map, key, store->seq + 1, ret));
+    return found_result(ordered_map_get(store->now->map, key, store->seq + 1, NULL, ret));
 }
 
 static int apply_change(struct overlay_store *base, struct bytes key, struct bytes value,

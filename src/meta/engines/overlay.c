@@ -102,6 +102,8 @@ static int txn_pin_locked(struct overlay_engine *engine, struct overlay_txn **re
         layer_ref(txn->frozen);
     txn->seq = engine->seq;
     txn->failed = 0;
+    txn->is_writer = false;
+    txn->reads_count = 0;
     txn->base.access = META_READ;
     engine->pinned++;
     *ret = txn;
@@ -150,7 +152,9 @@ static void let_drain(struct overlay_engine *engine) REQUIRES(engine->state)
                                    &until);
 }
 
-static int begin_read(struct overlay_engine *engine, struct meta_txn **ret, struct error *err)
+/* For access that does not need the writer lock, at least not yet. */
+static int begin_read(struct overlay_engine *engine, enum meta_access access, struct meta_txn **ret,
+                      struct error *err)
 {
     struct overlay_txn *txn = NULL;
 
@@ -159,9 +163,11 @@ static int begin_read(struct overlay_engine *engine, struct meta_txn **ret, stru
         let_drain(engine);
     int r = txn_pin_locked(engine, &txn, err);
     mutex_unlock(&engine->state);
-    if (r == 0)
-        *ret = &txn->base;
-    return r;
+    if (r < 0)
+        return r;
+    txn->base.access = access;
+    *ret = &txn->base;
+    return 0;
 }
 
 static int refusal(const struct overlay_engine *engine, struct error *err)
@@ -185,6 +191,7 @@ int overlay_txn_begin_locked(struct overlay_engine *engine, enum meta_access acc
         return r;
     txn->seq++;
     txn->need_before = txn->active->need;
+    txn->is_writer = true;
     txn->base.access = access;
     *ret = txn;
     return 0;
@@ -247,10 +254,8 @@ static int begin_write(struct overlay_engine *engine, enum meta_access access,
                        struct meta_txn **ret, struct error *err)
 {
     struct overlay_txn *txn = NULL;
-
-    if (engine->read_only)
-        return error_set(err, -EROFS, "The metadata was opened read-only.");
     bool is_flush_needed;
+
     int r = begin_write_once(engine, access, &txn, &is_flush_needed, err);
     if (is_flush_needed && overlay_sync(&engine->base, NULL) == 0)
         r = begin_write_once(engine, access, &txn, &is_flush_needed, err);
@@ -265,8 +270,15 @@ static int overlay_begin(struct meta_engine *base, enum meta_access access, stru
 {
     struct overlay_engine *engine = (struct overlay_engine *)base;
 
-    return access == META_READ ? begin_read(engine, ret, err)
-                               : begin_write(engine, access, ret, err);
+    if (access != META_READ && engine->read_only)
+        return error_set(err, -EROFS, "The metadata was opened read-only.");
+    return access == META_READ || access == META_OPTIMISTIC ? begin_read(engine, access, ret, err)
+                                                            : begin_write(engine, access, ret, err);
+}
+
+static int no_memory(struct error *err)
+{
+    return error_set(err, -ENOMEM, "No memory for a metadata record.");
 }
 
 /* A stored value as the transaction may see it. */
@@ -284,11 +296,66 @@ static int open_stored(struct overlay_txn *txn, struct bytes key, struct bytes s
     uint8_t *plain = arena_alloc(&txn->arena, stored.len);
     size_t plain_len = 0;
     if (plain == NULL)
-        return error_set(err, -ENOMEM, "No memory for a metadata record.");
+        return no_memory(err);
     int r = hooks->open(hooks->seal_arg, key, stored, plain, &plain_len, err);
     if (r < 0)
         return r;
     *ret = (struct bytes){ .data = plain, .len = plain_len };
+    return 0;
+}
+
+/* So that it can be seen later whether it is still so. */
+static int note_read(struct overlay_txn *txn, struct bytes key, const struct ordered_map_mark *mark)
+{
+    if (txn->base.access != META_OPTIMISTIC || txn->is_writer)
+        return 0;
+    if (txn->reads_count++ >= OVERLAY_READS_MAX)
+        return 0;
+    uint8_t *copy = arena_alloc(&txn->arena, key.len);
+    if (copy == NULL)
+        return -ENOMEM;
+    memcpy(copy, key.data, key.len);
+    txn->reads[txn->reads_count - 1] =
+        (struct overlay_read){ .key = { .data = copy, .len = key.len }, .mark = *mark };
+    return 0;
+}
+
+static bool reads_are_current(const struct overlay_txn *txn)
+{
+    if (txn->active != engine_of(txn)->active || txn->reads_count > OVERLAY_READS_MAX)
+        return false;
+    for (unsigned i = 0; i < txn->reads_count; i++)
+        if (!ordered_map_is_current(txn->active->map, txn->reads[i].key, &txn->reads[i].mark))
+            return false;
+    return true;
+}
+
+/* Only if there is nothing to wait for: begin_write() knows how to wait, and whom to tell. */
+static bool is_admitted(struct overlay_engine *engine, struct overlay_txn *txn)
+    REQUIRES(engine->writer)
+{
+    mutex_lock(&engine->state);
+    bool is_admitted = engine->refused.code == 0 && !engine->is_freezing &&
+                       engine->active_bytes <= OVERLAY_MAX_BYTES;
+    txn->seq = engine->seq + 1;
+    mutex_unlock(&engine->state);
+    return is_admitted && reserve_for(engine, META_WRITE, NEED_AHEAD, NULL) == 0;
+}
+
+/* Before each change: only an optimistic transaction is not the writer yet. */
+static int become_writer(struct overlay_txn *txn) THREAD_CHECK(no_thread_safety_analysis)
+{
+    struct overlay_engine *engine = engine_of(txn);
+
+    if (txn->is_writer)
+        return 0;
+    mutex_lock(&engine->writer);
+    if (!reads_are_current(txn) || !is_admitted(engine, txn)) {
+        mutex_unlock(&engine->writer);
+        return -EAGAIN;
+    }
+    txn->need_before = txn->active->need;
+    txn->is_writer = true;
     return 0;
 }
 
@@ -298,9 +365,14 @@ static int overlay_get(struct meta_txn *base, struct bytes key, struct bytes *re
     struct overlay_txn *txn = (struct overlay_txn *)base;
     struct bytes stored = { 0 };
 
-    enum ordered_map_found found = ordered_map_get(txn->active->map, key, txn->seq, ret);
+    const struct ordered_map_mark mark = ordered_map_mark(txn->active->map, key, txn->seq);
+    if (note_read(txn, key, &mark) < 0)
+        return no_memory(err);
+    enum ordered_map_found found = ordered_map_read(&mark, &txn->arena, ret);
     if (found == ORDERED_MAP_ABSENT && txn->frozen != NULL)
-        found = ordered_map_get(txn->frozen->map, key, txn->seq, ret);
+        found = ordered_map_get(txn->frozen->map, key, txn->seq, &txn->arena, ret);
+    if (found == ORDERED_MAP_NO_MEMORY)
+        return no_memory(err);
     if (found != ORDERED_MAP_ABSENT)
         return found == ORDERED_MAP_VALUE ? 0 : -ENOENT;
 
@@ -313,17 +385,24 @@ static uint64_t record_cost(size_t key_len, size_t value_len)
     return key_len + value_len + META_SEAL_OVERHEAD_MAX;
 }
 
+static int change_failed(struct overlay_txn *txn, int r, struct error *err)
+{
+    txn->failed = r;
+    return error_set(err, r, "No memory for a change of the metadata.");
+}
+
 static int change(struct overlay_txn *txn, struct bytes key, struct bytes value, bool removed,
                   struct error *err)
 {
     struct overlay_need *need = &txn->active->need;
     struct ordered_map_change before;
 
-    int r = ordered_map_put(txn->active->map, key, value, removed, txn->seq, &before);
-    if (r < 0) {
-        txn->failed = r;
-        return error_set(err, r, "No memory for a change of the metadata.");
-    }
+    int r = become_writer(txn);
+    if (r < 0)
+        return r;
+    r = ordered_map_put(txn->active->map, key, value, removed, txn->seq, &before);
+    if (r < 0)
+        return change_failed(txn, r, err);
     if (before.before == ORDERED_MAP_ABSENT)
         need->records++;
     if (before.before == ORDERED_MAP_VALUE)
@@ -337,6 +416,42 @@ static int overlay_put(struct meta_txn *base, struct bytes key, struct bytes val
                        struct error *err)
 {
     return change((struct overlay_txn *)base, key, value, false, err);
+}
+
+/* The whole value anew, with the part in it. */
+static int put_patched(struct overlay_txn *txn, struct bytes key, const struct splice *patch,
+                       struct error *err)
+{
+    struct bytes before;
+
+    int r = overlay_get(&txn->base, key, &before, err);
+    if (r < 0)
+        return r;
+    if (!splice_fits(patch, before.len))
+        return -EINVAL;
+    size_t len = splice_len(patch, before.len);
+    uint8_t *value = arena_alloc(&txn->arena, len > before.len ? len : before.len);
+    if (value == NULL)
+        return no_memory(err);
+    memcpy(value, before.data, before.len);
+    splice_apply(patch, value, before.len);
+    return change(txn, key, (struct bytes){ .data = value, .len = len }, false, err);
+}
+
+static int overlay_patch(struct meta_txn *base, struct bytes key, const struct splice *patch,
+                         struct error *err)
+{
+    struct overlay_txn *txn = (struct overlay_txn *)base;
+
+    int r = become_writer(txn);
+    if (r < 0)
+        return r;
+    r = ordered_map_patch(txn->active->map, key, patch, txn->seq);
+    if (r == -ENOENT)
+        return put_patched(txn, key, patch, err);
+    if (r == 0)
+        txn->active->need.bytes += patch->added.len - patch->removed;
+    return r == -ENOMEM ? change_failed(txn, r, err) : r;
 }
 
 static int overlay_remove(struct meta_txn *base, struct bytes key, struct error *err)
@@ -419,8 +534,11 @@ static int merge_visit(struct merge *merge, struct bytes key, meta_visit_fn *vis
                                                                            : NULL;
     struct bytes value = { 0 };
 
+    if (upper != NULL && upper->removed)
+        return 0;
     if (upper != NULL)
-        return upper->removed ? 0 : visit(key, upper->value, arg);
+        return ordered_map_value(upper, &merge->txn->arena, &value) < 0 ? no_memory(err)
+                                                                        : visit(key, value, arg);
     int r = open_stored(merge->txn, key, merge->stored_value, &value, err);
     return r < 0 ? r : visit(key, value, arg);
 }
@@ -445,6 +563,7 @@ static int overlay_scan(struct meta_txn *base, struct bytes first, struct bytes 
     struct merge merge;
     struct bytes key;
 
+    txn->reads_count = OVERLAY_READS_MAX + 1; /* more than can be looked at again */
     int r = merge_begin(&merge, txn, first, err);
     while (r == 0 && merge_key(&merge, &key) && bytes_order(key, end) < 0) {
         r = merge_visit(&merge, key, visit, arg, err);
@@ -488,7 +607,7 @@ static int overlay_commit(struct meta_txn *base, struct error *err)
     struct overlay_engine *engine = engine_of(txn);
     int r = 0;
 
-    if (txn->base.access != META_READ) {
+    if (txn->is_writer) {
         if (txn->failed < 0)
             r = error_set(err, txn->failed, "No memory for a change of the metadata.");
         else if (ordered_map_is_changed(txn->active->map))
@@ -507,7 +626,7 @@ static void overlay_abort(struct meta_txn *base) THREAD_CHECK(no_thread_safety_a
 {
     struct overlay_txn *txn = (struct overlay_txn *)base;
 
-    if (txn->base.access != META_READ) {
+    if (txn->is_writer) {
         take_back(txn);
         mutex_unlock(&engine_of(txn)->writer);
     }
@@ -524,7 +643,7 @@ static int overlay_scan_stored(struct meta_engine *base, struct bytes first, str
     struct bytes value;
     struct meta_txn *txn = NULL;
 
-    int r = begin_read(engine, &txn, err);
+    int r = begin_read(engine, META_READ, &txn, err);
     if (r < 0)
         return r;
     r = ops->cursor_seek(((struct overlay_txn *)txn)->reader, first, &cursor, &key, &value, err);
@@ -566,6 +685,7 @@ static const struct meta_engine_ops overlay_ops = {
     .begin = overlay_begin,
     .get = overlay_get,
     .put = overlay_put,
+    .patch = overlay_patch,
     .remove = overlay_remove,
     .scan = overlay_scan,
     .commit = overlay_commit,

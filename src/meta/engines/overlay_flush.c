@@ -140,19 +140,33 @@ static int apply_group_records(struct overlay_engine *engine, uint64_t group, st
     }
 }
 
+static int apply_changes(struct overlay_engine *engine, struct error *err)
+{
+    CLEANUP(arena_release) struct arena room = arena_init(META_VALUE_MAX);
+    struct ordered_map_cursor record;
+    int r = 0;
+
+    ordered_map_seek(&record, engine->frozen->map, (struct bytes){ 0 }, UINT64_MAX);
+    while (record.node != NULL && r == 0) {
+        struct bytes plain = { 0 };
+
+        arena_reset(&room);
+        if (!record.removed && ordered_map_value(&record, &room, &plain) < 0)
+            return error_set(err, -ENOMEM, "No memory for a metadata record.");
+        r = apply_record(engine, record.key, plain, record.removed, err);
+        ordered_map_next(&record);
+    }
+    return r;
+}
+
 static int apply(struct overlay_engine *engine, uint64_t group, struct error *err)
 {
     const struct overlay_store_ops *ops = engine->store->ops;
-    struct ordered_map_cursor record;
 
     int r = ops->apply_begin(engine->store, err);
     if (r < 0)
         return r;
-    ordered_map_seek(&record, engine->frozen->map, (struct bytes){ 0 }, UINT64_MAX);
-    while (record.node != NULL && r == 0) {
-        r = apply_record(engine, record.key, record.value, record.removed, err);
-        ordered_map_next(&record);
-    }
+    r = apply_changes(engine, err);
     if (r == 0)
         r = apply_group_records(engine, group, err);
     if (r < 0) {

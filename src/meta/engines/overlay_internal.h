@@ -37,17 +37,28 @@ struct overlay_layer {
     struct overlay_need need; /* under the writer lock; fixed when frozen */
 };
 
+/* What an optimistic transaction may have got before its first change. */
+#define OVERLAY_READS_MAX 4u
+
+struct overlay_read {
+    struct bytes key; /* in the transaction's arena */
+    struct ordered_map_mark mark;
+};
+
 struct overlay_txn {
     struct meta_txn base;
+    bool is_writer; /* it holds the writer lock */
     struct overlay_layer *active;
     struct overlay_layer *frozen; /* NULL: none */
     uint64_t seq;                 /* what it sees, and what it writes */
     struct overlay_reader *reader;
     bool reader_begun;
     struct arena arena;
-    struct overlay_need need_before; /* of active, when it began */
-    int failed;                      /* of a put: it cannot be committed any more */
-    struct overlay_txn *next;        /* in the pool */
+    struct overlay_need need_before; /* of active, when it became the writer */
+    unsigned reads_count;            /* of reads, or more: then it cannot become the writer */
+    struct overlay_read reads[OVERLAY_READS_MAX];
+    int failed;               /* of a put: it cannot be committed any more */
+    struct overlay_txn *next; /* in the pool */
 };
 
 struct overlay_engine {
