@@ -1,34 +1,24 @@
 /* vault.c - HashiCorp Vault and OpenBao: the transit engine over HTTP.
  *
  * A key is always read before it is used to encrypt: encrypt silently makes a missing key where
- * the policy lets it. URLs are built from names that were checked, and are never followed
- * elsewhere but for a standby's 307, by hand, to an address that would itself be accepted. */
+ * the policy lets it. */
 #include "keys/providers.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/encoding.h"
-#include "keys/address_list.h"
 #include "keys/vault/answers.h"
-#include "net/http.h"
+#include "keys/vault/client.h"
 #include "net/json.h"
 
 #define TYPE_NAME "vault"
 #define DEFAULT_MOUNT "transit"
 #define TOKEN_MAX 1024u
-#define CONNECT_TIMEOUT_MS 3000
-#define MAX_ANSWER (1024u * 1024u)
-#define MAX_REDIRECTS 2u
 #define BATCH_MAX 128u
-#define PATH_SIZE (2 * WRAPPED_NAME_SIZE + 32)
-#define URL_SIZE (WRAPPED_ADDRESSES_SIZE + PATH_SIZE + 8)
 
 /* Which key, of which engine, in which namespace. */
 struct key_place {
@@ -40,8 +30,7 @@ struct key_place {
 struct vault_provider {
     struct key_provider base;
     struct key_provider_config config;
-    struct address_list addresses;
-    struct http_client *http;
+    struct vault_client client;
 };
 
 static struct vault_provider *vault_provider(struct key_provider *provider)
@@ -49,233 +38,35 @@ static struct vault_provider *vault_provider(struct key_provider *provider)
     return (struct vault_provider *)provider;
 }
 
-/* ------------------------------------------------------------------ names and addresses */
-
-/* Letters, digits, '.', '_' and '-', and '/' between parts if they are allowed; no part is "."
- * or "..". What passes needs no encoding in a URL. */
-static bool is_name(const char *text, bool allows_parts)
-{
-    for (;;) {
-        size_t len = 0;
-        while (isalnum((unsigned char)text[len]) || (text[len] && strchr("._-", text[len])))
-            len++;
-        if (len == 0 || (len <= 2 && strspn(text, ".") == len))
-            return false;
-        text += len;
-        if (*text == '\0')
-            return true;
-        if (*text != '/' || !allows_parts)
-            return false;
-        text++;
-    }
-}
-
 static int check_place(const struct key_place *place, struct error *err)
 {
-    if (!is_name(place->key_name, false))
+    if (!vault_is_name(place->key_name, false))
         return error_set(err, -EINVAL,
                          "'%s' is not a name of a Vault key: letters, digits, '.', '_' and '-'",
                          place->key_name);
-    if (!is_name(place->mount_path, true))
+    if (!vault_is_name(place->mount_path, true))
         return error_set(err, -EINVAL, "'%s' is not a path of a transit engine", place->mount_path);
-    if (place->kms_namespace[0] && !is_name(place->kms_namespace, true))
+    if (place->kms_namespace[0] && !vault_is_name(place->kms_namespace, true))
         return error_set(err, -EINVAL, "'%s' is not a Vault namespace", place->kms_namespace);
     return 0;
 }
 
-static bool is_loopback(const char *host, size_t len)
+static struct vault_call call_of(const struct vault_provider *vault, const struct key_place *place,
+                                 const char *method, const char *path,
+                                 struct http_response *response)
 {
-    struct in_addr address;
-    char text[64];
-
-    if (len >= sizeof(text))
-        return false;
-    (void)snprintf(text, sizeof(text), "%.*s", (int)len, host);
-    if (inet_pton(AF_INET, text, &address) == 1)
-        return ntohl(address.s_addr) >> 24 == 127;
-    return strcmp(text, "localhost") == 0 || strcmp(text, "[::1]") == 0;
+    return (struct vault_call){ .method = method,
+                                .path = path,
+                                .key_name = place->key_name,
+                                .kms_namespace = place->kms_namespace,
+                                .token = &vault->config.token,
+                                .response = response };
 }
 
-/* scheme://host[:port][/prefix], nothing else. */
-static int check_address(const char *address, bool allows_insecure_http, struct error *err)
+static void make_path(char ret[static VAULT_PATH_SIZE], const struct key_place *place,
+                      const char *what)
 {
-    bool is_https = strncmp(address, "https://", 8) == 0;
-    bool is_http = strncmp(address, "http://", 7) == 0;
-
-    if (!is_https && !is_http)
-        return error_set(err, -EINVAL,
-                         "'%s' is not the URL of a Vault server, such as https://vault:8200",
-                         address);
-    const char *host = address + (is_https ? 8 : 7);
-    size_t authority_len = strcspn(host, "/");
-    for (const char *at = host; *at; at++)
-        if (!isalnum((unsigned char)*at) && !strchr("._-:[]/", *at))
-            return error_set(err, -EINVAL,
-                             "'%s' is not the URL of a Vault server: scheme, host and port only",
-                             address);
-    size_t host_len = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":/");
-    if (host_len == 0 || host_len > authority_len || strstr(host, "//"))
-        return error_set(err, -EINVAL, "'%s' names no host", address);
-    if (is_http && !allows_insecure_http && !is_loopback(host, host_len))
-        return error_set(err, -EINVAL,
-                         "'%s' would send the token and keys in clear: use https://, or allow it "
-                         "with --insecure-http",
-                         address);
-    return 0;
-}
-
-static void strip_trailing(char *text, const char *characters)
-{
-    size_t len = strlen(text);
-
-    while (len > 0 && strchr(characters, text[len - 1]))
-        text[--len] = '\0';
-}
-
-/* ------------------------------------------------------------------ one request */
-
-struct call {
-    struct vault_provider *vault;
-    const char *method;
-    const char *path; /* below /v1/ */
-    const char *key_name;
-    const char *kms_namespace;
-    struct bytes body;
-    bool is_anonymous;              /* sends no token */
-    bool accepts_batch;             /* a 400 that tells of each item is an answer */
-    struct http_response *response; /* out */
-};
-
-static int transport_class(int r)
-{
-    switch (r) {
-    case -EHOSTUNREACH:
-    case -ECONNREFUSED:
-    case -ETIMEDOUT:
-        return -EAGAIN;
-    case -EKEYREJECTED:
-        return -EACCES;
-    case -EFBIG:
-        return -EPROTO;
-    default:
-        return r;
-    }
-}
-
-static int send_to(const struct call *call, const char *base, int64_t deadline_ms,
-                   struct error *err)
-{
-    const struct vault_provider *vault = call->vault;
-    struct http_header headers[3] = { { .name = "X-Vault-Request", .value = "true" } };
-    size_t count = 1;
-    char url[URL_SIZE];
-    int64_t left = deadline_ms - clock_monotonic_ms();
-
-    if (!call->is_anonymous) {
-        headers[count++] =
-            (struct http_header){ .name = "X-Vault-Token", .secret = &vault->config.token };
-        if (call->kms_namespace[0])
-            headers[count++] =
-                (struct http_header){ .name = "X-Vault-Namespace", .value = call->kms_namespace };
-    }
-    int len = snprintf(url, sizeof(url), "%s/v1/%s", base, call->path);
-    if (len < 0 || (size_t)len >= sizeof(url))
-        return error_set(err, -EINVAL, "the URL below %s is too long", base);
-    const struct http_request request = { .method = call->method,
-                                          .url = url,
-                                          .headers = headers,
-                                          .header_count = count,
-                                          .body = call->body,
-                                          .total_timeout_ms = left > 0 ? left : 1 };
-    int r = http_send(vault->http, &request, call->response, err);
-    if (r == -EKEYREJECTED)
-        return error_prefix(err, -EACCES,
-                            "install the certificate of the server's CA on this host or name it "
-                            "with the configuration");
-    return r < 0 ? error_recode(err, transport_class(r)) : 0;
-}
-
-/* Where a 307 leads to, if that is the same question at an address of the same scheme that would
- * be accepted as configuration. */
-static int redirect_base(const struct call *call, const char *base, char ret[static URL_SIZE],
-                         struct error *err)
-{
-    const char *location = call->response->location;
-    char tail[PATH_SIZE + 8];
-
-    int len = snprintf(tail, sizeof(tail), "/v1/%s", call->path);
-    size_t location_len = strlen(location);
-    bool fits = len > 0 && location_len > (size_t)len && location_len < URL_SIZE &&
-                strcmp(location + location_len - (size_t)len, tail) == 0;
-    bool is_same_scheme =
-        (strncmp(base, "https:", 6) == 0) == (strncmp(location, "https:", 6) == 0);
-    if (!fits || !is_same_scheme)
-        return error_set(err, -EPROTO,
-                         "%s redirects to another place: configure the address of "
-                         "the active server",
-                         base);
-    (void)snprintf(ret, URL_SIZE, "%.*s", (int)(location_len - (size_t)len), location);
-    return check_address(ret, call->vault->config.allows_insecure_http, err);
-}
-
-static int send_following(const struct call *call, struct address_attempt *attempt,
-                          struct error *err)
-{
-    char base[URL_SIZE], next[URL_SIZE];
-
-    (void)snprintf(base, sizeof(base), "%s", attempt->address);
-    for (unsigned hops = 0;; hops++) {
-        int r = send_to(call, base, attempt->deadline_ms, err);
-        if (r < 0 || call->response->status != 307 || hops == MAX_REDIRECTS)
-            return r;
-        r = redirect_base(call, base, next, err);
-        if (r < 0)
-            return r;
-        memcpy(base, next, sizeof(base));
-    }
-}
-
-static int attempt_call(void *arg, struct address_attempt *attempt, struct error *err)
-{
-    const struct call *call = arg;
-    const struct vault_question question = { .address = attempt->address,
-                                             .path = call->path,
-                                             .key_name = call->key_name,
-                                             .kms_namespace = call->kms_namespace };
-    struct http_response *response = call->response;
-
-    int r = send_following(call, attempt, err);
-    if (r < 0)
-        return r;
-    if (call->accepts_batch && response->status == 400 &&
-        vault_is_batch(buf_bytes(&response->body)))
-        return 0;
-    attempt->retry_after_ms =
-        response->retry_after_s < ADDRESS_LIST_LIMIT_MS ? response->retry_after_s * 1000 : 0;
-    return vault_read_status(&question, response->status, buf_bytes(&response->body),
-                             &attempt->is_futile, err);
-}
-
-/* Asks the addresses in turn until one answers. */
-static int ask(struct call *call, struct error *err)
-{
-    return address_list_call(&call->vault->addresses, attempt_call, call, err);
-}
-
-static struct call call_of(struct vault_provider *vault, const struct key_place *place,
-                           const char *method, const char *path, struct http_response *response)
-{
-    return (struct call){ .vault = vault,
-                          .method = method,
-                          .path = path,
-                          .key_name = place->key_name,
-                          .kms_namespace = place->kms_namespace,
-                          .response = response };
-}
-
-static void make_path(char ret[static PATH_SIZE], const struct key_place *place, const char *what)
-{
-    (void)snprintf(ret, PATH_SIZE, "%s/%s/%s", place->mount_path, what, place->key_name);
+    (void)snprintf(ret, VAULT_PATH_SIZE, "%s/%s/%s", place->mount_path, what, place->key_name);
 }
 
 static struct key_place configured_place(const struct vault_provider *vault)
@@ -305,11 +96,11 @@ static int read_key(struct vault_provider *vault, struct vault_key *ret, struct 
 {
     CLEANUP(http_response_release) struct http_response response = HTTP_RESPONSE_INIT;
     const struct key_place place = configured_place(vault);
-    char path[PATH_SIZE];
+    char path[VAULT_PATH_SIZE];
 
     make_path(path, &place, "keys");
-    struct call call = call_of(vault, &place, "GET", path, &response);
-    int r = ask(&call, err);
+    struct vault_call call = call_of(vault, &place, "GET", path, &response);
+    int r = vault_client_ask(&vault->client, &call, err);
     if (r < 0)
         return r;
     r = vault_read_key(buf_bytes(&response.body), ret, err);
@@ -321,11 +112,12 @@ static void read_server(struct vault_provider *vault, struct key_description *re
 {
     CLEANUP(http_response_release) struct http_response response = HTTP_RESPONSE_INIT;
     const struct key_place place = configured_place(vault);
-    struct call call =
+    struct vault_call call =
         call_of(vault, &place, "GET", "sys/health?standbyok=true&perfstandbyok=true", &response);
 
-    call.is_anonymous = true;
-    if (ask(&call, NULL) == 0)
+    call.token = NULL;
+    call.kms_namespace = ""; /* others than the root do not have it */
+    if (vault_client_ask(&vault->client, &call, NULL) == 0)
         vault_read_server(buf_bytes(&response.body), ret->server, sizeof(ret->server));
 }
 
@@ -374,12 +166,12 @@ static int ask_ciphertext(struct vault_provider *vault, const char *what, struct
     CLEANUP(http_response_release) struct http_response response = HTTP_RESPONSE_INIT;
     const struct key_place place = configured_place(vault);
     struct wrapped_key wrapped = { .provider = TYPE_NAME, .mode = WRAP_MODE_SERVER };
-    char path[PATH_SIZE];
+    char path[VAULT_PATH_SIZE];
 
     make_path(path, &place, what);
-    struct call call = call_of(vault, &place, "POST", path, &response);
+    struct vault_call call = call_of(vault, &place, "POST", path, &response);
     call.body = body;
-    int r = ask(&call, err);
+    int r = vault_client_ask(&vault->client, &call, err);
     if (r < 0)
         return r;
     memcpy(wrapped.addresses, vault->config.addresses, sizeof(wrapped.addresses));
@@ -467,15 +259,15 @@ static int unwrap_one(struct vault_provider *vault, const struct key_place *plac
 {
     CLEANUP(http_response_release) struct http_response response = HTTP_RESPONSE_INIT;
     CLEANUP(buf_release) struct buf body = BUF_INIT;
-    char path[PATH_SIZE];
+    char path[VAULT_PATH_SIZE];
 
     int r = one_member("ciphertext", (const char *)wrapped->blob, wrapped->blob_len, &body);
     if (r < 0)
         return error_set(err, -EBADMSG, "the wrapped key is not text that Vault made");
     make_path(path, place, "decrypt");
-    struct call call = call_of(vault, place, "POST", path, &response);
+    struct vault_call call = call_of(vault, place, "POST", path, &response);
     call.body = buf_bytes(&body);
-    r = ask(&call, err);
+    r = vault_client_ask(&vault->client, &call, err);
     return r < 0 ? r : vault_read_plaintext(buf_bytes(&response.body), ret, err);
 }
 
@@ -498,7 +290,7 @@ static int unwrap_batch(struct vault_provider *vault, const struct batch *batch,
 {
     CLEANUP(http_response_release) struct http_response response = HTTP_RESPONSE_INIT;
     CLEANUP(buf_release) struct buf body = BUF_INIT;
-    char path[PATH_SIZE];
+    char path[VAULT_PATH_SIZE];
 
     *ret_failed = batch->count;
     int r = check_place(&batch->place, err);
@@ -507,10 +299,10 @@ static int unwrap_batch(struct vault_provider *vault, const struct batch *batch,
     if (batch->count == 1 || batch_body(batch, &body) < 0)
         return unwrap_each(vault, batch, ret_plain, ret_failed, err);
     make_path(path, &batch->place, "decrypt");
-    struct call call = call_of(vault, &batch->place, "POST", path, &response);
+    struct vault_call call = call_of(vault, &batch->place, "POST", path, &response);
     call.body = buf_bytes(&body);
     call.accepts_batch = true;
-    r = ask(&call, err);
+    r = vault_client_ask(&vault->client, &call, err);
     /* Vault 1.6 to 1.9 fail the whole request for one bad blob: find out which. */
     if (r == -EBADMSG)
         return unwrap_each(vault, batch, ret_plain, ret_failed, err);
@@ -609,7 +401,7 @@ static void vault_close(struct key_provider *provider)
 {
     struct vault_provider *vault = vault_provider(provider);
 
-    http_client_free(vault->http);
+    vault_client_release(&vault->client);
     key_provider_config_release(&vault->config);
     free(vault);
 }
@@ -632,8 +424,8 @@ static const struct key_provider_ops vault_ops = {
 /* The forms that people write, made one: no slash at the end, the default path filled in. */
 static void normalise(struct key_provider_config *config)
 {
-    strip_trailing(config->kms_namespace, "/");
-    strip_trailing(config->mount_path, "/");
+    vault_strip_slashes(config->kms_namespace);
+    vault_strip_slashes(config->mount_path);
     if (config->mount_path[0] == '\0')
         memcpy(config->mount_path, DEFAULT_MOUNT, sizeof(DEFAULT_MOUNT));
 }
@@ -644,13 +436,6 @@ static int check_config(struct vault_provider *vault, struct error *err)
     const struct key_place place = configured_place(vault);
 
     int r = check_place(&place, err);
-    if (r == 0)
-        r = address_list_init(&vault->addresses, config->addresses, err);
-    for (size_t i = 0; r == 0 && i < vault->addresses.count; i++) {
-        r = check_address(vault->addresses.addresses[i], config->allows_insecure_http, err);
-        if (r == 0)
-            strip_trailing(vault->addresses.addresses[i], "/");
-    }
     if (r < 0)
         return r;
     if (config->token.len == 0 || config->token.len > TOKEN_MAX)
@@ -675,10 +460,12 @@ int vault_provider_open(const struct key_provider_config *config, struct key_pro
     int r = check_config(vault, err);
     if (r < 0)
         return r;
-    const struct http_options options = { .ca_cert_pem = buf_bytes(&vault->config.ca_cert_pem),
-                                          .connect_timeout_ms = CONNECT_TIMEOUT_MS,
-                                          .max_body_len = MAX_ANSWER };
-    r = http_client_new(&options, &vault->http, err);
+    const struct vault_client_options options = {
+        .addresses = vault->config.addresses,
+        .allows_insecure_http = vault->config.allows_insecure_http,
+        .ca_cert_pem = buf_bytes(&vault->config.ca_cert_pem),
+    };
+    r = vault_client_init(&vault->client, &options, err);
     if (r == 0)
         *ret = &TAKE(vault)->base;
     return r;
