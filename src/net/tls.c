@@ -189,44 +189,67 @@ int tls_certificate_expiry(struct bytes cert_pem, int64_t *ret_s, struct error *
 
 /* ------------------------------------------------------------------ the socket */
 
-/* OpenSSL's socket BIO but for write(), which would raise SIGPIPE. */
+/* As OpenSSL's socket BIO, whose write() would raise SIGPIPE. */
+static int bio_fd(BIO *bio)
+{
+    const struct tls_connection *connection = BIO_get_data(bio);
+
+    return connection->fd;
+}
+
 static int bio_write_quietly(BIO *bio, const char *data, int len)
 {
-    int fd = -1;
-
-    (void)BIO_get_fd(bio, &fd);
     BIO_clear_retry_flags(bio);
-    ssize_t sent = send(fd, data, (size_t)len, MSG_NOSIGNAL);
+    ssize_t sent = send(bio_fd(bio), data, (size_t)len, MSG_NOSIGNAL);
     if (sent < 0 && BIO_sock_non_fatal_error(errno))
         BIO_set_retry_write(bio);
     return (int)sent;
+}
+
+static int bio_read(BIO *bio, char *data, int len)
+{
+    BIO_clear_retry_flags(bio);
+    ssize_t got = recv(bio_fd(bio), data, (size_t)len, 0);
+    if (got < 0 && BIO_sock_non_fatal_error(errno))
+        BIO_set_retry_read(bio);
+    if (got == 0)
+        BIO_set_flags(bio, BIO_FLAGS_IN_EOF); /* the other side ended it: no error of the system */
+    return (int)got;
+}
+
+static long bio_ctrl(BIO *bio, int what, long number, void *pointer)
+{
+    (void)number;
+    (void)pointer;
+    if (what == BIO_CTRL_EOF)
+        return BIO_test_flags(bio, BIO_FLAGS_IN_EOF) != 0;
+    return what == BIO_CTRL_FLUSH; /* nothing is kept back */
 }
 
 static BIO_METHOD *quiet_method;
 
 static void make_quiet_method(void)
 {
-    const BIO_METHOD *socket_method = BIO_s_socket();
-
-    quiet_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK | BIO_TYPE_DESCRIPTOR,
-                                "socket without SIGPIPE");
+    quiet_method =
+        BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "socket without SIGPIPE");
     bool ok = quiet_method && BIO_meth_set_write(quiet_method, bio_write_quietly) &&
-              BIO_meth_set_read(quiet_method, BIO_meth_get_read(socket_method)) &&
-              BIO_meth_set_ctrl(quiet_method, BIO_meth_get_ctrl(socket_method)) &&
-              BIO_meth_set_create(quiet_method, BIO_meth_get_create(socket_method)) &&
-              BIO_meth_set_destroy(quiet_method, BIO_meth_get_destroy(socket_method));
+              BIO_meth_set_read(quiet_method, bio_read) &&
+              BIO_meth_set_ctrl(quiet_method, bio_ctrl);
     assert(ok);
     (void)ok;
 }
 
-static BIO *quiet_socket(int fd)
+/* The connection, which has the socket, outlives it. */
+static BIO *quiet_socket(struct tls_connection *connection)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
 
     (void)pthread_once(&once, make_quiet_method);
     BIO *bio = BIO_new(quiet_method);
-    if (bio)
-        (void)BIO_set_fd(bio, fd, BIO_NOCLOSE);
+    if (bio) {
+        BIO_set_data(bio, connection);
+        BIO_set_init(bio, 1);
+    }
     return bio;
 }
 
@@ -438,7 +461,7 @@ int tls_connect(const struct tls_target *target, int64_t deadline_ms, struct tls
         return r;
 
     connection->ssl = SSL_new(connection->context);
-    BIO *bio = connection->ssl ? quiet_socket(connection->fd) : NULL;
+    BIO *bio = connection->ssl ? quiet_socket(connection) : NULL;
     if (!bio)
         return error_set(err, -ENOMEM, "not enough memory for a TLS connection");
     SSL_set_bio(connection->ssl, bio, bio);
