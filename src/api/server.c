@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "control/audit.h"
 #include "net/json.h"
 
 struct api_server {
@@ -20,11 +21,12 @@ struct api_server {
 struct incoming {
     struct buf body; /* may hold credentials: wiped */
     bool is_allowed;
+    uid_t uid; /* of the peer */
     bool is_too_large;
     bool is_out_of_memory;
 };
 
-static bool peer_is_allowed(struct MHD_Connection *connection)
+static bool peer_is_allowed(struct MHD_Connection *connection, uid_t *ret_uid)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -33,6 +35,7 @@ static bool peer_is_allowed(struct MHD_Connection *connection)
 
     if (!info || getsockopt(info->connect_fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
         return false;
+    *ret_uid = peer.uid;
     return peer.uid == 0 || peer.uid == geteuid();
 }
 
@@ -94,7 +97,9 @@ static enum MHD_Result answer(const struct api_server *server, struct MHD_Connec
         r = parse_body(incoming, &body, &err);
     if (r == 0) {
         request.body = body;
+        audit_act_for((struct audit_actor){ .is_user = true, .uid = incoming->uid });
         r = route->handle(&request, &reply, &err);
+        audit_act_for((struct audit_actor){ .is_user = false });
     }
     if (r < 0) {
         err.code = r;
@@ -115,7 +120,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
         incoming = calloc(1, sizeof(*incoming));
         if (!incoming)
             return MHD_NO;
-        incoming->is_allowed = peer_is_allowed(connection);
+        incoming->is_allowed = peer_is_allowed(connection, &incoming->uid);
         *state = incoming;
         return MHD_YES;
     }

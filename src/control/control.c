@@ -121,6 +121,19 @@ static void *monitor_main(void *arg)
     return NULL;
 }
 
+static int open_audit(struct control *control, struct error *err)
+{
+    char damage[AUDIT_TEXT_SIZE];
+    int r = audit_open(control->registry, &control->audit, damage, err);
+
+    if (r == 0 && damage[0] != '\0')
+        events_add(&control->events, LOG_LEVEL_ERROR, "audit-damaged", "",
+                   "the audit log was damaged while cofferd was stopped: %s; coffer audit verify "
+                   "tells more",
+                   damage);
+    return r;
+}
+
 static int open_parts(struct control *control, const struct control_config *config,
                       struct error *err)
 {
@@ -136,6 +149,8 @@ static int open_parts(struct control *control, const struct control_config *conf
     control->worker_gid = geteuid() == 0 ? gid : getegid();
     (void)snprintf(url, sizeof(url), "lmdb:%s/registry", config->state_dir);
     r = registry_open(config->registry_url ? config->registry_url : url, &control->registry, err);
+    if (r == 0)
+        r = open_audit(control, err);
     if (r == 0)
         r = kms_open(config->state_dir, &control->kms, err);
     if (r == 0)
@@ -199,6 +214,7 @@ void control_close(struct control *control)
     mutex_unlock(&control->lock);
     while (control->filesystems)
         filesystem_unlist(control->filesystems);
+    audit_close(control->audit);
     registry_close(control->registry);
     kms_close(control->kms);
     (void)pthread_cond_destroy(&control->changed);
@@ -210,4 +226,9 @@ void control_close(struct control *control)
 struct events *control_events(struct control *control)
 {
     return &control->events;
+}
+
+struct audit *control_audit(struct control *control)
+{
+    return control->audit;
 }

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "control/audit.h"
 #include "control/events.h"
 #include "control/fs_record.h"
 #include "control/fs_state.h"
@@ -144,3 +145,4 @@ int control_alerts(struct control *control, struct alert **ret, size_t *ret_coun
                    struct error *err);
 
 struct events *control_events(struct control *control);
+struct audit *control_audit(struct control *control);

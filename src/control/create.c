@@ -291,9 +291,13 @@ static int finish_creating(struct filesystem *fs, struct rings_opened *opened, s
 int filesystem_complete(struct filesystem *filesystem, bool *ret_is_kms, struct error *err)
 {
     CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
-    int r = rings_open_new(filesystem->control, &filesystem->record, &opened, ret_is_kms, err);
+    struct error why = { .code = 0 };
+    int r = rings_open_new(filesystem->control, &filesystem->record, &opened, ret_is_kms, &why);
+    int audited = filesystem_audit_unwrap(filesystem, r, "to complete its creation", &why, err);
 
-    return r < 0 ? r : finish_creating(filesystem, &opened, err);
+    if (r < 0)
+        return error_set(err, r, "%s", why.text);
+    return audited < 0 ? audited : finish_creating(filesystem, &opened, err);
 }
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -391,6 +395,8 @@ int filesystem_delete(struct filesystem *filesystem, struct error *err)
     if (r == 0)
         r = control_step(control, STEP_REMOVE_MARKED);
     if (r == 0)
+        r = filesystem_audit(filesystem, AUDIT_REMOVE, 0, NULL, err);
+    if (r == 0)
         r = delete_data(control, &filesystem->record, err);
     if (r == 0)
         r = control_step(control, STEP_REMOVE_DELETED);
@@ -430,9 +436,15 @@ static int add_recorded(struct filesystem *fs, bool allow_no_kms, struct rings_o
         kms_note(control->kms, r, &first);
     if (r < 0)
         return error_set(err, r, "%s", first.text);
-    return registry_put(control->registry, &fs->record, buf_bytes(&ret->encoded), err);
+    mutex_lock(&fs->lock);
+    if (rings_newest(&ret->ring))
+        fs->wrapped = *rings_newest(&ret->ring);
+    mutex_unlock(&fs->lock);
+    r = filesystem_audit(fs, AUDIT_CREATE, 0, NULL, err);
+    return r < 0 ? r : registry_put(control->registry, &fs->record, buf_bytes(&ret->encoded), err);
 }
 
+/* err is not NULL. */
 static int add_listed(struct filesystem *fs, bool allow_no_kms, struct error *err)
 {
     CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
@@ -442,7 +454,7 @@ static int add_listed(struct filesystem *fs, bool allow_no_kms, struct error *er
     if (r == 0)
         r = check_place(fs->record.meta_url, err);
     if (r < 0)
-        return r;
+        return r; /* nothing was done to keys */
     mutex_lock(&control->kms_changing);
     r = add_recorded(fs, allow_no_kms, &opened, err);
     mutex_unlock(&control->kms_changing);
@@ -453,6 +465,8 @@ static int add_listed(struct filesystem *fs, bool allow_no_kms, struct error *er
         r = finish_creating(fs, &opened, err);
     if (r < 0)
         undo_adding(fs, is_recorded, r);
+    if (r < 0)
+        filesystem_audit_failure(fs, AUDIT_CREATE, r, err);
     return r;
 }
 
@@ -469,9 +483,11 @@ int control_add(struct control *control, const struct fs_add *add, struct fs_vie
         r = filesystem_list(control, record, &fs, err);
     if (r < 0)
         return r;
-    r = add_listed(fs, add->allow_no_kms, err);
+    struct error why = { .code = 0 };
+    r = add_listed(fs, add->allow_no_kms, &why);
     filesystem_release(fs, "");
     if (r < 0) {
+        (void)error_set(err, r, "%s", why.text);
         filesystem_unlist(fs);
     } else {
         filesystem_view(fs, ret);
@@ -495,10 +511,13 @@ int control_remove(struct control *control, const char *name, struct error *err)
     mutex_lock(&fs->lock);
     filesystem_move_locked(fs, FS_REMOVING, "is being removed");
     mutex_unlock(&fs->lock);
-    r = filesystem_delete(fs, err);
+    struct error why = { .code = 0 };
+    r = filesystem_delete(fs, &why);
     filesystem_release(fs, r < 0 ? "its removal was not finished; remove it again" : "");
-    if (r < 0)
-        return r;
+    if (r < 0) {
+        filesystem_audit_failure(fs, AUDIT_REMOVE, r, &why);
+        return error_set(err, r, "%s", why.text);
+    }
     filesystem_unlist(fs);
     events_add(&control->events, LOG_LEVEL_INFO, "removed", name, "the filesystem was removed");
     return 0;
@@ -563,7 +582,8 @@ static int adopt_listed(struct filesystem *fs, struct error *err)
     recognise_places(fs->control, record);
     if (rings_newest(&opened.ring))
         fs->wrapped = *rings_newest(&opened.ring);
-    return registry_put(fs->control->registry, record, buf_bytes(&opened.encoded), err);
+    r = filesystem_audit(fs, AUDIT_ADOPT, 0, NULL, err);
+    return r < 0 ? r : registry_put(fs->control->registry, record, buf_bytes(&opened.encoded), err);
 }
 
 int control_adopt(struct control *control, const char *name, const char *meta_url,
@@ -579,9 +599,12 @@ int control_adopt(struct control *control, const char *name, const char *meta_ur
         r = filesystem_list(control, record, &fs, err);
     if (r < 0)
         return r;
-    r = adopt_listed(fs, err);
+    struct error why = { .code = 0 };
+    r = adopt_listed(fs, &why);
     filesystem_release(fs, "");
     if (r < 0) {
+        filesystem_audit_failure(fs, AUDIT_ADOPT, r, &why);
+        (void)error_set(err, r, "%s", why.text);
         filesystem_unlist(fs);
     } else {
         events_add(&control->events, LOG_LEVEL_INFO, "adopted", name,

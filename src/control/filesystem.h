@@ -7,7 +7,8 @@
  *   filesystem->saving     a record's way to the registry
  *   control->lock          the list, and the references to its members
  *   filesystem->lock       all that changes of one filesystem
- *   (inside kms, registry, events, worker: their own, which take no other)
+ *   (inside kms, audit, events, registry, worker: their own; audit and events take the registry's,
+ *   the others none)
  *
  * One operation at a time changes a filesystem's data or ring: its keeper while it has one, else
  * whoever set is_busy.
@@ -21,6 +22,7 @@
 #include <stdbool.h>
 
 #include "base/thread.h"
+#include "control/audit.h"
 #include "control/control.h"
 #include "control/registry.h"
 #include "control/worker.h"
@@ -38,6 +40,8 @@ struct filesystem {
     char status_text[512];           /* "" if all is well */
     int failure;                     /* why the last attempt to start failed; 0 if it did not */
     uint64_t attempts;               /* to bring it up, finished ones */
+    struct audit_actor starter;      /* for whom the next attempt is */
+    int audited_failure;             /* of unwrapping, as the audit log has it; 0: none */
     struct worker *worker;           /* while one is connected */
     struct worker_status_reply seen; /* the worker's last answer */
     struct wrapped_key wrapped;      /* of its newest generation, to show */
@@ -63,6 +67,7 @@ struct control {
     uint32_t worker_gid;
     struct registry *registry;
     struct kms *kms;
+    struct audit *audit;
     struct events events;
     struct mutex lock;              /* guards all below */
     pthread_cond_t changed;         /* a keeper ended, or the control plane shuts down */
@@ -122,9 +127,21 @@ int filesystem_socket_path(const struct filesystem *filesystem, char ret[static 
                            struct error *err);
 
 /* unlock.c: unwraps all generations in one batch, finds the ring to believe, repairs the place
- * that lost, and learns new check values. *ret_is_kms tells that the key server is in the way. */
+ * that lost, and learns new check values; the audit log knows it then. *ret_is_kms tells that the
+ * key server is in the way. */
 int filesystem_unlock(struct filesystem *filesystem, bool may_repair, struct key_set *ret,
                       bool *ret_is_kms, struct error *err);
+
+/* fs_audit.c: an entry of the audit log, before what it tells takes effect. text may be NULL. */
+int filesystem_audit(struct filesystem *filesystem, enum audit_operation operation, int result,
+                     const char *text, struct error *err);
+/* One about a failure. That it cannot be written is an event: it must not hide why it failed. */
+void filesystem_audit_failure(struct filesystem *filesystem, enum audit_operation operation,
+                              int result, const struct error *why);
+/* One about an unwrap of its keys that ended with r. The same failure again and again, while a
+ * filesystem waits, is one entry. */
+int filesystem_audit_unwrap(struct filesystem *filesystem, int r, const char *purpose,
+                            const struct error *why, struct error *err);
 
 /* keeper.c: starts the thread that brings the filesystem up. The caller has set has_keeper and
  * moved it to FS_STARTING. */

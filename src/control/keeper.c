@@ -337,6 +337,8 @@ static int bring_up(struct keeper *keeper, bool *ret_is_kms, struct error *err)
 
     *ret_is_kms = false;
     mutex_lock(&fs->lock);
+    audit_act_for(fs->starter); /* this attempt; those that follow are cofferd's own */
+    fs->starter = (struct audit_actor){ .is_user = false };
     bool may_reconnect = fs->may_reconnect;
     fs->may_reconnect = false;
     filesystem_move_locked(fs, FS_STARTING, "");

@@ -115,6 +115,22 @@ static int retry_waiting(struct filesystem *filesystem, void *arg, struct error 
     return 0;
 }
 
+static int audit_set(struct control *control, const struct key_provider_config *config,
+                     uint32_t version, int result, const char *why, struct error *err)
+{
+    struct audit_note note = { .operation = AUDIT_KMS_SET,
+                               .key = { .provider = config->type,
+                                        .addresses = config->addresses,
+                                        .kms_namespace = config->kms_namespace,
+                                        .mount_path = config->mount_path,
+                                        .key_name = config->key_name,
+                                        .version = version },
+                               .result = result,
+                               .text = why };
+
+    return audit_add(control->audit, &note, 1, err);
+}
+
 static int set_verified(struct control *control, const struct key_provider_config *config,
                         struct error *err)
 {
@@ -126,18 +142,25 @@ static int set_verified(struct control *control, const struct key_provider_confi
         r = key_provider_verify(provider, &seen, err);
     if (r == 0)
         r = prove(control, provider, err);
+    if (r == 0)
+        r = audit_set(control, config, seen.latest_version, 0, NULL, err);
     return r < 0 ? r : kms_replace(control->kms, config, &seen, err);
 }
 
 int control_kms_set(struct control *control, const struct key_provider_config *config,
                     struct kms_status *ret, struct error *err)
 {
-    mutex_lock(&control->kms_changing);
-    int r = set_verified(control, config, err);
-    mutex_unlock(&control->kms_changing);
+    struct error why = { .code = 0 };
 
-    if (r < 0)
-        return r;
+    mutex_lock(&control->kms_changing);
+    int r = set_verified(control, config, &why);
+    mutex_unlock(&control->kms_changing);
+    if (r < 0) {
+        struct error lost = { .code = 0 };
+        if (audit_set(control, config, 0, r, why.text, &lost) < 0)
+            events_add(&control->events, LOG_LEVEL_ERROR, "audit-not-written", "", "%s", lost.text);
+        return error_set(err, r, "%s", why.text);
+    }
     kms_status(control->kms, ret);
     events_add(&control->events, LOG_LEVEL_INFO, "kms-set", "", "the KMS is now %s at %s, key %s",
                ret->type, ret->addresses, ret->key_name);

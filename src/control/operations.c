@@ -29,6 +29,8 @@ static int begin_start_locked(struct filesystem *fs, bool take_over, bool *ret_i
         return error_set(err, -EBUSY, "filesystem %s is partly removed; remove it again",
                          fs->record.name);
     fs->take_over |= take_over && !is_up(fs);
+    if (!is_up(fs))
+        fs->starter = audit_acting_for();
     if (fs->has_keeper) {
         fs->retry_now = true;
         (void)pthread_cond_broadcast(&fs->changed);

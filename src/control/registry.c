@@ -82,7 +82,7 @@ static int pass_open(void *arg, struct bytes key, struct bytes stored, uint8_t *
 /* One write transaction, run again while another writer wins, and made durable. */
 typedef int change_fn(struct meta_txn *txn, void *arg, struct error *err);
 
-static int run_change(struct registry *registry, change_fn *change, void *arg, struct error *err)
+static int run_unsynced(struct registry *registry, change_fn *change, void *arg, struct error *err)
 {
     int r = -EAGAIN;
 
@@ -97,6 +97,13 @@ static int run_change(struct registry *registry, change_fn *change, void *arg, s
         else
             r = meta_commit(txn, err);
     }
+    return r;
+}
+
+static int run_change(struct registry *registry, change_fn *change, void *arg, struct error *err)
+{
+    int r = run_unsynced(registry, change, arg, err);
+
     return r < 0 ? r : meta_sync(registry->engine, err);
 }
 
@@ -215,13 +222,11 @@ static int visit_key(struct bytes key, struct bytes value, void *arg)
     return 0;
 }
 
-static int remove_prefix(struct meta_txn *txn, struct key prefix, struct error *err)
+static int remove_range(struct meta_txn *txn, struct key first, struct key end, struct error *err)
 {
-    struct key end = key_behind(prefix);
-
     for (;;) {
         struct found_keys found = { .count = 0 };
-        int r = meta_scan(txn, key_bytes(&prefix), key_bytes(&end), visit_key, &found, err);
+        int r = meta_scan(txn, key_bytes(&first), key_bytes(&end), visit_key, &found, err);
         if (r < 0 || found.count == 0)
             return r < 0 ? r : 0;
         for (size_t i = 0; i < found.count; i++) {
@@ -230,6 +235,11 @@ static int remove_prefix(struct meta_txn *txn, struct key prefix, struct error *
                 return r;
         }
     }
+}
+
+static int remove_prefix(struct meta_txn *txn, struct key prefix, struct error *err)
+{
+    return remove_range(txn, prefix, key_behind(prefix), err);
 }
 
 struct put_arg {
@@ -268,20 +278,27 @@ int registry_put(struct registry *registry, const struct fs_record *record, stru
                  : 0;
 }
 
-int registry_get_ring(struct registry *registry, const struct uuid *uuid, struct buf *ret,
-                      struct error *err)
+static int get_copy(struct registry *registry, struct bytes key, struct buf *ret, struct error *err)
 {
-    struct key key = key_of("ring/", uuid);
     struct meta_txn *txn = NULL;
     struct bytes value;
     int r = meta_begin(registry->engine, META_READ, &txn, err);
 
     if (r < 0)
         return r;
-    r = meta_get(txn, key_bytes(&key), &value, err);
+    r = meta_get(txn, key, &value, err);
     if (r == 0 && (r = buf_assign(ret, value)) < 0)
-        (void)error_set(err, r, "out of memory for a key ring");
+        (void)error_set(err, r, "out of memory for what the registry holds");
     meta_abort(txn);
+    return r;
+}
+
+int registry_get_ring(struct registry *registry, const struct uuid *uuid, struct buf *ret,
+                      struct error *err)
+{
+    struct key key = key_of("ring/", uuid);
+    int r = get_copy(registry, key_bytes(&key), ret, err);
+
     if (r == -ENOENT)
         return error_set(err, r, "the registry has no key ring of this filesystem");
     return r;
@@ -330,4 +347,104 @@ int registry_remove(struct registry *registry, const struct uuid *uuid, struct e
     int r = run_change(registry, change_remove, &copy, err);
 
     return r < 0 ? error_prefix(err, r, "cannot remove a filesystem from the registry") : 0;
+}
+
+static struct key entry_key(const char *kind, uint64_t number)
+{
+    struct key key = key_of(kind, NULL);
+    struct writer writer = writer_init(key.data + key.len, sizeof(uint64_t));
+
+    writer_u64be(&writer, number);
+    key.len += writer.len;
+    return key;
+}
+
+static int change_append(struct meta_txn *txn, void *arg, struct error *err)
+{
+    const struct registry_entries *entries = arg;
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < entries->count; i++) {
+        struct key key = entry_key(entries->kind, entries->first + i);
+        r = meta_put(txn, key_bytes(&key), entries->values[i], err);
+    }
+    if (r == 0 && entries->forget_below > 0)
+        r = remove_range(txn, key_of(entries->kind, NULL),
+                         entry_key(entries->kind, entries->forget_below), err);
+    if (r == 0 && entries->head)
+        r = meta_put(txn, text_bytes(entries->head), entries->head_value, err);
+    return r;
+}
+
+int registry_append(struct registry *registry, const struct registry_entries *entries,
+                    struct error *err)
+{
+    struct registry_entries copy = *entries;
+
+    return run_unsynced(registry, change_append, &copy, err);
+}
+
+int registry_sync(struct registry *registry, struct error *err)
+{
+    return meta_sync(registry->engine, err);
+}
+
+struct entry_visit {
+    size_t kind_len;
+    registry_entry_fn *visit;
+    void *arg;
+};
+
+static int visit_entry(struct bytes key, struct bytes value, void *arg)
+{
+    const struct entry_visit *visit = arg;
+    struct reader reader = reader_init(key);
+
+    (void)reader_bytes(&reader, visit->kind_len);
+    uint64_t number = reader_u64be(&reader);
+    return visit->visit(reader_done(&reader) < 0 ? 0 : number, value, visit->arg);
+}
+
+int registry_each_entry(struct registry *registry, const char *kind, uint64_t first, uint64_t end,
+                        registry_entry_fn *visit, void *arg, struct error *err)
+{
+    struct entry_visit entry = { .kind_len = strlen(kind), .visit = visit, .arg = arg };
+    struct key from = entry_key(kind, first);
+    struct key to = entry_key(kind, end);
+    struct meta_txn *txn = NULL;
+    int r = meta_begin(registry->engine, META_READ, &txn, err);
+
+    if (r < 0)
+        return r;
+    r = meta_scan(txn, key_bytes(&from), key_bytes(&to), visit_entry, &entry, err);
+    meta_abort(txn);
+    return r;
+}
+
+int registry_get_value(struct registry *registry, const char *name, struct buf *ret,
+                       struct error *err)
+{
+    return get_copy(registry, text_bytes(name), ret, err);
+}
+
+struct value_arg {
+    const char *name;
+    struct bytes value;
+};
+
+static int change_value(struct meta_txn *txn, void *arg, struct error *err)
+{
+    const struct value_arg *value = arg;
+
+    if (value->value.len == 0)
+        return meta_remove(txn, text_bytes(value->name), err);
+    return meta_put(txn, text_bytes(value->name), value->value, err);
+}
+
+int registry_put_value(struct registry *registry, const char *name, struct bytes value,
+                       struct error *err)
+{
+    struct value_arg arg = { .name = name, .value = value };
+
+    return run_change(registry, change_value, &arg, err);
 }

@@ -6,6 +6,8 @@
  *   "fs/" uuid                     struct fs_record
  *   "ring/" uuid                   the believed ring
  *   "kept/" uuid time place        a ring that lost, kept aside until somebody says otherwise
+ *   kind number                    entries that are numbered: "audit/", "event/"
+ *   a name                         values of their own: "audit-head"
  *
  * Nothing in it is secret: rings hold wrapped keys only.
  *
@@ -51,3 +53,31 @@ int registry_keep_ring(struct registry *registry, const struct uuid *uuid, char 
 
 /* Forgets the filesystem, its ring and what was kept aside. */
 int registry_remove(struct registry *registry, const struct uuid *uuid, struct error *err);
+
+/* Numbered entries of one kind, such as "audit/", to be added in one step. */
+struct registry_entries {
+    const char *kind;
+    uint64_t first; /* number of the first value; the others follow */
+    const struct bytes *values;
+    size_t count;
+    uint64_t forget_below; /* those with smaller numbers go; 0: none */
+    const char *head;      /* the name of a value that is written along, or NULL */
+    struct bytes head_value;
+};
+
+/* They are visible then, and durable within about a second, or when registry_sync() returns 0. */
+int registry_append(struct registry *registry, const struct registry_entries *entries,
+                    struct error *err);
+int registry_sync(struct registry *registry, struct error *err);
+
+/* Visits first <= number < end, in order. A visitor that does not return 0 ends it, and what it
+ * returned is returned. One whose key is not of the form is visited with number 0. */
+typedef int registry_entry_fn(uint64_t number, struct bytes value, void *arg);
+int registry_each_entry(struct registry *registry, const char *kind, uint64_t first, uint64_t end,
+                        registry_entry_fn *visit, void *arg, struct error *err);
+
+/* A value of its own. -ENOENT: there is none. An empty value removes it. */
+int registry_get_value(struct registry *registry, const char *name, struct buf *ret,
+                       struct error *err);
+int registry_put_value(struct registry *registry, const char *name, struct bytes value,
+                       struct error *err);

@@ -303,14 +303,35 @@ static int repair_ring(struct opening *opening, const struct key_ring_choice *ch
     return 0;
 }
 
+static int audit_repair(struct opening *opening, const struct key_ring_choice *choice,
+                        const char *what, struct error *err)
+{
+    struct audit_note note = { .operation = AUDIT_REPAIR,
+                               .uuid = &opening->record->uuid,
+                               .filesystem = opening->record->name,
+                               .key = audit_key_of(rings_newest(&choice->ring)),
+                               .text = what };
+
+    return audit_add(opening->control->audit, &note, 1, err);
+}
+
 static int repair(struct opening *opening, const struct key_ring_choice *choice,
                   struct bytes superblock, struct error *err)
 {
     int r = 0;
 
     if (choice->must_repair)
+        r = audit_repair(opening, choice,
+                         choice->place == KEY_RING_IN_REGISTRY
+                             ? "the key ring in the store, from the one in the registry"
+                             : "the key ring in the registry, from the one in the store",
+                         err);
+    if (r == 0 && choice->must_repair)
         r = repair_ring(opening, choice, err);
     if (r < 0 || superblock.data == opening->superblock.data)
+        return r;
+    r = audit_repair(opening, choice, "the superblock in the store, from the metadata's copy", err);
+    if (r < 0)
         return r;
     r = object_store_replace(opening->store, SUPERBLOCK_OBJECT, superblock, err);
     if (r == 0)

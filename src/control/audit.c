@@ -1,0 +1,431 @@
+/* audit.c - the log in the registry: "audit/" number for each entry, "audit-head" for the number
+ * and hash of the newest, both written in one transaction.
+ */
+#include "control/audit.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clean_text.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/encoding.h"
+#include "base/log.h"
+#include "base/thread.h"
+#include "control/journal.h"
+
+#define KIND "audit/"
+#define HEAD "audit-head"
+#define HEX_SIZE (2 * HASH_LEN + 1)
+
+struct audit {
+    struct registry *registry;
+    uint8_t begin[HASH_LEN]; /* what stands before the first entry; never changes */
+    struct mutex lock;       /* guards head, also while entries go to the registry */
+    struct audit_head head;
+};
+
+static _Thread_local struct audit_actor acting_for;
+
+void audit_act_for(struct audit_actor actor)
+{
+    acting_for = actor;
+}
+
+struct audit_actor audit_acting_for(void)
+{
+    return acting_for;
+}
+
+struct audit_key audit_key_of(const struct wrapped_key *wrapped)
+{
+    if (!wrapped)
+        return (struct audit_key){ .provider = NULL };
+    return (struct audit_key){ .provider = wrapped->provider,
+                               .addresses = wrapped->addresses,
+                               .kms_namespace = wrapped->kms_namespace,
+                               .mount_path = wrapped->mount_path,
+                               .key_name = wrapped->key_name,
+                               .version = wrapped->key_version };
+}
+
+static const char *operation_name(enum audit_operation operation)
+{
+    static const char *const names[AUDIT_OPERATION_COUNT] = {
+        [AUDIT_CREATE] = "create",       [AUDIT_UNWRAP] = "unwrap",
+        [AUDIT_REWRAP] = "rewrap",       [AUDIT_REMOVE] = "remove",
+        [AUDIT_ADOPT] = "adopt",         [AUDIT_REPAIR] = "repair",
+        [AUDIT_EXPORT] = "export",       [AUDIT_IMPORT] = "import",
+        [AUDIT_KMS_SET] = "kms-set",     [AUDIT_BROKEN] = "log-damaged",
+        [AUDIT_KMS_UNSET] = "kms-unset",
+    };
+
+    return names[operation];
+}
+
+/* ------------------------------------------------------------------ adding */
+
+static void copy_text(char *to, size_t size, const char *from)
+{
+    clean_text(from ? from : "", to, size);
+}
+
+static void fill_key(const struct audit_key *key, struct audit_entry_key *ret)
+{
+    copy_text(ret->provider, sizeof(ret->provider), key->provider);
+    copy_text(ret->addresses, sizeof(ret->addresses), key->addresses);
+    copy_text(ret->kms_namespace, sizeof(ret->kms_namespace), key->kms_namespace);
+    copy_text(ret->mount_path, sizeof(ret->mount_path), key->mount_path);
+    copy_text(ret->key_name, sizeof(ret->key_name), key->key_name);
+    ret->version = key->version;
+}
+
+static const char *result_name(int result)
+{
+    const char *name = result < 0 ? strerrorname_np(-result) : "ok";
+
+    return name ? name : "EIO";
+}
+
+static void fill_entry(const struct audit_note *note, const struct audit_head *before,
+                       struct audit_entry *ret)
+{
+    *ret = (struct audit_entry){ .number = before->number + 1,
+                                 .time_ns = clock_wall_ns(),
+                                 .is_user = acting_for.is_user,
+                                 .uid = acting_for.is_user ? acting_for.uid : 0 };
+    memcpy(ret->previous, before->hash, HASH_LEN);
+    if (note->uuid)
+        ret->uuid = *note->uuid;
+    copy_text(ret->operation, sizeof(ret->operation), operation_name(note->operation));
+    copy_text(ret->filesystem, sizeof(ret->filesystem), note->filesystem);
+    copy_text(ret->result, sizeof(ret->result), result_name(note->result));
+    copy_text(ret->text, sizeof(ret->text), note->text);
+    fill_key(&note->key, &ret->key);
+    fill_key(&note->old_key, &ret->old_key);
+}
+
+/* What goes to the log besides, so that a copy of it elsewhere holds the hashes too. */
+static void log_entry(const struct audit_entry *entry, const struct audit_head *head)
+{
+    char hash[HEX_SIZE];
+    char who[24] = "cofferd";
+
+    hex_encode((struct bytes){ .data = head->hash, .len = HASH_LEN }, hash);
+    if (entry->is_user)
+        (void)snprintf(who, sizeof(who), "uid %" PRIu32, entry->uid);
+    log_info("audit number=%" PRIu64 " operation=%s filesystem=%s result=%s by=\"%s\" hash=%s",
+             entry->number, entry->operation, entry->filesystem, entry->result, who, hash);
+}
+
+struct batch {
+    uint8_t *room; /* AUDIT_ENTRY_MAX for each */
+    struct bytes *values;
+    struct audit_entry entry;
+    struct audit_head *heads; /* after each */
+};
+
+static void batch_release(struct batch *batch)
+{
+    free(batch->room);
+    free(batch->values);
+    free(batch->heads);
+}
+
+static int encode_batch(struct batch *batch, const struct audit_note *notes, size_t count,
+                        const struct audit_head *before, struct error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct bytes *value = &batch->values[i];
+        value->data = batch->room + i * AUDIT_ENTRY_MAX;
+        fill_entry(&notes[i], i ? &batch->heads[i - 1] : before, &batch->entry);
+        batch->heads[i].number = batch->entry.number;
+        int r = audit_entry_encode(&batch->entry, batch->room + i * AUDIT_ENTRY_MAX, &value->len,
+                                   batch->heads[i].hash, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int append_locked(struct audit *audit, struct batch *batch, const struct audit_note *notes,
+                         size_t count, struct error *err) REQUIRES(audit->lock)
+{
+    uint8_t head[AUDIT_HEAD_LEN];
+    int r = encode_batch(batch, notes, count, &audit->head, err);
+
+    if (r < 0)
+        return r;
+    audit_head_encode(&batch->heads[count - 1], head);
+    struct registry_entries entries = { .kind = KIND,
+                                        .first = audit->head.number + 1,
+                                        .values = batch->values,
+                                        .count = count,
+                                        .head = HEAD,
+                                        .head_value = { .data = head, .len = sizeof(head) } };
+    r = registry_append(audit->registry, &entries, err);
+    if (r == 0)
+        audit->head = batch->heads[count - 1];
+    return r;
+}
+
+static void log_batch(struct batch *batch, size_t count)
+{
+    uint8_t hash[HASH_LEN];
+
+    for (size_t i = 0; i < count; i++)
+        if (audit_entry_decode(batch->values[i], &batch->entry, hash, NULL) == 0)
+            log_entry(&batch->entry, &batch->heads[i]);
+}
+
+int audit_add(struct audit *audit, const struct audit_note *notes, size_t count, struct error *err)
+{
+    CLEANUP(batch_release) struct batch batch = { .room = NULL };
+
+    if (count == 0)
+        return 0;
+    batch.room = calloc(count, AUDIT_ENTRY_MAX);
+    batch.values = calloc(count, sizeof(*batch.values));
+    batch.heads = calloc(count, sizeof(*batch.heads));
+    if (!batch.room || !batch.values || !batch.heads)
+        return error_set(err, -ENOMEM, "out of memory for the audit log");
+    mutex_lock(&audit->lock);
+    int r = append_locked(audit, &batch, notes, count, err);
+    mutex_unlock(&audit->lock);
+    /* Outside of the lock, so that those who add at the same time share a flush. */
+    if (r == 0)
+        r = registry_sync(audit->registry, err);
+    if (r < 0)
+        return error_prefix(err, r,
+                            "the audit log cannot be written, and nothing is done to keys "
+                            "without it; see to the disk of the state folder");
+    log_batch(&batch, count);
+    return 0;
+}
+
+/* ------------------------------------------------------------------ opening */
+
+static int last_entry(uint64_t number, struct bytes value, void *arg)
+{
+    struct audit_head *last = arg;
+    struct audit_entry entry;
+
+    if (number > last->number) {
+        last->number = number;
+        memset(last->hash, 0, HASH_LEN);
+        (void)audit_entry_decode(value, &entry, last->hash, NULL);
+    }
+    return 0;
+}
+
+/* The entry that the head names is there, and none behind it; a whole walk is for audit_verify().
+ */
+static int check_end(struct audit *audit, bool has_head, char damage[AUDIT_TEXT_SIZE],
+                     struct error *err)
+{
+    struct audit_head last = { .number = 0 };
+    uint64_t first = has_head && audit->head.number > 0 ? audit->head.number : 1;
+    int r = registry_each_entry(audit->registry, KIND, first, UINT64_MAX, last_entry, &last, err);
+
+    damage[0] = '\0';
+    if (r < 0)
+        return r;
+    if (!has_head && last.number == 0)
+        return 0; /* a new log */
+    if (has_head && last.number == audit->head.number &&
+        memcmp(last.hash, audit->head.hash, HASH_LEN) == 0)
+        return 0;
+    if (!has_head)
+        (void)snprintf(damage, AUDIT_TEXT_SIZE, "the note of the newest entry was missing");
+    else if (last.number < audit->head.number)
+        (void)snprintf(damage, AUDIT_TEXT_SIZE,
+                       "entry %" PRIu64 ", the newest, was missing: the end had been cut off",
+                       audit->head.number);
+    else
+        (void)snprintf(damage, AUDIT_TEXT_SIZE,
+                       "entry %" PRIu64 " or those behind it were not as they had been written",
+                       audit->head.number);
+    if (last.number > audit->head.number)
+        audit->head = last; /* numbers are never used twice */
+    return 0;
+}
+
+static int open_log(struct audit *audit, char ret_damage[AUDIT_TEXT_SIZE], struct error *err)
+{
+    CLEANUP(buf_release) struct buf head = BUF_INIT;
+    struct uuid instance;
+
+    registry_instance(audit->registry, &instance);
+    int r = audit_chain_begin(&instance, audit->begin);
+    if (r < 0)
+        return error_set(err, r, "out of memory for the audit log");
+    memcpy(audit->head.hash, audit->begin, HASH_LEN);
+    r = registry_get_value(audit->registry, HEAD, &head, err);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    bool has_head = r == 0 && audit_head_decode(buf_bytes(&head), &audit->head, NULL) == 0;
+    r = check_end(audit, has_head, ret_damage, err);
+    if (r < 0 || ret_damage[0] == '\0')
+        return r;
+    struct audit_note note = { .operation = AUDIT_BROKEN, .result = -EBADMSG, .text = ret_damage };
+    return audit_add(audit, &note, 1, err);
+}
+
+int audit_open(struct registry *registry, struct audit **ret, char ret_damage[AUDIT_TEXT_SIZE],
+               struct error *err)
+{
+    struct audit *audit = calloc(1, sizeof(*audit));
+
+    if (!audit)
+        return error_set(err, -ENOMEM, "out of memory");
+    audit->registry = registry;
+    audit->lock = MUTEX_INIT;
+    int r = open_log(audit, ret_damage, err);
+    if (r < 0) {
+        audit_close(audit);
+        return error_prefix(err, r, "cannot open the audit log");
+    }
+    *ret = audit;
+    return 0;
+}
+
+void audit_close(struct audit *audit)
+{
+    free(audit);
+}
+
+/* ------------------------------------------------------------------ reading */
+
+void audit_newest(struct audit *audit, struct audit_head *ret)
+{
+    mutex_lock(&audit->lock);
+    *ret = audit->head;
+    mutex_unlock(&audit->lock);
+}
+
+struct listing {
+    const struct audit_query *query;
+    struct audit_listed *items;
+    size_t count;
+};
+
+static bool is_wanted(const struct audit_query *query, const struct audit_entry *entry)
+{
+    return (!query->filesystem || strcmp(query->filesystem, entry->filesystem) == 0) &&
+           (!query->operation || strcmp(query->operation, entry->operation) == 0) &&
+           (query->from_ns == 0 || entry->time_ns >= query->from_ns) &&
+           (query->until_ns == 0 || entry->time_ns <= query->until_ns);
+}
+
+static int list_one(uint64_t number, struct bytes value, void *arg)
+{
+    struct listing *listing = arg;
+    struct audit_listed *item = &listing->items[listing->count];
+    struct error err = { .code = 0 };
+
+    if (audit_entry_decode(value, &item->entry, item->hash, &err) < 0) {
+        /* Shown in its place; audit_verify() says more. */
+        item->entry = (struct audit_entry){ .number = number, .result = "EBADMSG" };
+        memset(item->hash, 0, HASH_LEN);
+        copy_text(item->entry.text, sizeof(item->entry.text), err.text);
+    }
+    if (is_wanted(listing->query, &item->entry))
+        listing->count++;
+    return listing->count == listing->query->limit;
+}
+
+static void turn_round(struct audit_listed *items, size_t count)
+{
+    for (size_t i = 0; i < count / 2; i++) {
+        struct audit_listed kept = items[i];
+        items[i] = items[count - 1 - i];
+        items[count - 1 - i] = kept;
+    }
+}
+
+int audit_list(struct audit *audit, const struct audit_query *query, struct audit_listed **ret,
+               size_t *ret_count, struct error *err)
+{
+    struct listing listing = { .query = query };
+    struct audit_head newest;
+
+    listing.items = calloc(query->limit + 1, sizeof(*listing.items));
+    if (!listing.items)
+        return error_set(err, -ENOMEM, "out of memory for the audit log");
+    audit_newest(audit, &newest);
+    uint64_t before = newest.number + 1;
+    if (query->before > 0 && query->before < before)
+        before = query->before;
+    int r = query->limit == 0
+                ? 0
+                : journal_newest_first(audit->registry, KIND, 1, before, list_one, &listing, err);
+    if (r < 0) {
+        free(listing.items);
+        return r;
+    }
+    turn_round(listing.items, listing.count);
+    *ret = listing.items;
+    *ret_count = listing.count;
+    return 0;
+}
+
+struct walk {
+    struct audit_chain chain;
+    const struct audit_head *kept;
+    bool kept_is_there;
+    uint64_t entries;
+    audit_fault_fn *report;
+    void *arg;
+};
+
+static int walk_one(uint64_t number, struct bytes value, void *arg)
+{
+    struct walk *walk = arg;
+
+    audit_chain_step(&walk->chain, number, value, walk->report, walk->arg);
+    walk->entries++;
+    if (walk->kept && walk->kept->number == number)
+        walk->kept_is_there = memcmp(walk->kept->hash, walk->chain.hash, HASH_LEN) == 0;
+    return 0;
+}
+
+static void check_kept(struct walk *walk)
+{
+    char text[128];
+
+    if (!walk->kept || walk->kept_is_there)
+        return;
+    (void)snprintf(text, sizeof(text),
+                   "entry %" PRIu64 " is not there with the hash that was kept: the log is not the "
+                   "one that it was",
+                   walk->kept->number);
+    walk->chain.faults++;
+    walk->report(walk->kept->number, text, walk->arg);
+}
+
+int audit_verify(struct audit *audit, const struct audit_head *kept, audit_fault_fn *report,
+                 void *arg, struct audit_verdict *ret, struct error *err)
+{
+    CLEANUP(buf_release) struct buf stored = BUF_INIT;
+    struct walk walk = { .kept = kept, .report = report, .arg = arg };
+    struct audit_head head = { .number = 0 };
+
+    memcpy(walk.chain.hash, audit->begin, HASH_LEN);
+    /* Nobody adds meanwhile, so that the walk and the head are of one moment. */
+    mutex_lock(&audit->lock);
+    int r = registry_each_entry(audit->registry, KIND, 0, UINT64_MAX, walk_one, &walk, err);
+    int head_is = r == 0 ? registry_get_value(audit->registry, HEAD, &stored, err) : r;
+    mutex_unlock(&audit->lock);
+    if (r < 0 || (head_is < 0 && head_is != -ENOENT))
+        return r < 0 ? r : head_is;
+    bool has_head = head_is == 0 && audit_head_decode(buf_bytes(&stored), &head, NULL) == 0;
+    audit_chain_end(&walk.chain, has_head ? &head : NULL, report, arg);
+    check_kept(&walk);
+    *ret = (struct audit_verdict){ .entries = walk.entries, .faults = walk.chain.faults };
+    ret->newest.number = walk.chain.number;
+    memcpy(ret->newest.hash, walk.chain.hash, HASH_LEN);
+    return 0;
+}

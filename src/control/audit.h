@@ -1,0 +1,112 @@
+/* audit.h - the audit log: every operation on keys, who asked for it, which key of which server,
+ * and how it ended. Entries are only added, and chained by hash, so that a gap, a change, an
+ * exchange or a cut at the end shows (audit_entry.h, docs/formats/audit.md).
+ *
+ * Who changes keys adds an entry *before* the change takes effect, and ends if that fails; if the
+ * change then fails, a second entry says so. What fails before anything was changed has one entry.
+ * So nothing is ever done that the log does not know. Never a secret in an entry.
+ *
+ * Errors     negative errno and a sentence that says what to do.
+ * Ownership  inputs stay the caller's.
+ * Threads    any. It takes no lock but the registry's, so it may be called under every other.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "control/audit_entry.h"
+#include "control/registry.h"
+
+struct audit;
+
+enum audit_operation {
+    AUDIT_CREATE, /* a key was drawn and wrapped */
+    AUDIT_UNWRAP, /* a key was unwrapped, for a start or a check */
+    AUDIT_REWRAP, /* a key was wrapped anew */
+    AUDIT_REMOVE, /* a filesystem and its wrapped keys were deleted */
+    AUDIT_ADOPT,  /* a filesystem was brought back */
+    AUDIT_REPAIR, /* a key ring or superblock was put back from its other place */
+    AUDIT_EXPORT,
+    AUDIT_IMPORT,
+    AUDIT_KMS_SET,   /* the key server was configured */
+    AUDIT_KMS_UNSET, /* its configuration was removed */
+    AUDIT_BROKEN,    /* the log itself was found damaged and goes on behind the damage */
+    AUDIT_OPERATION_COUNT,
+};
+
+/* A key of a key server. Texts may be NULL. */
+struct audit_key {
+    const char *provider;
+    const char *addresses;
+    const char *kms_namespace;
+    const char *mount_path;
+    const char *key_name;
+    uint32_t version;
+};
+
+struct audit_note {
+    enum audit_operation operation;
+    const struct uuid *uuid; /* NULL: of no filesystem */
+    const char *filesystem;  /* its name, or NULL */
+    struct audit_key key;
+    struct audit_key old_key; /* of a rewrap */
+    int result;               /* 0, or the negative errno that it ended with */
+    const char *text;         /* what it was for, or why it failed; or NULL */
+};
+
+/* NULL gives none. The texts are those of wrapped. */
+struct audit_key audit_key_of(const struct wrapped_key *wrapped);
+
+/* Adds them in this order in one step. They are durable when it returns 0. Many at once cost as
+ * much as one. */
+int audit_add(struct audit *audit, const struct audit_note *notes, size_t count, struct error *err);
+
+/* Who asks for what this thread does next: set by whoever receives a request, and handed on to the
+ * threads that work for it. A thread for which nobody set it is cofferd itself. */
+struct audit_actor {
+    bool is_user;
+    uint32_t uid;
+};
+void audit_act_for(struct audit_actor actor);
+struct audit_actor audit_acting_for(void);
+
+/* A log that is found damaged gets an entry that says so, and goes on; ret_damage, of AUDIT_TEXT
+ * bytes, then tells what was found, else it is "". */
+#define AUDIT_TEXT_SIZE 512u
+int audit_open(struct registry *registry, struct audit **ret, char ret_damage[AUDIT_TEXT_SIZE],
+               struct error *err);
+void audit_close(struct audit *audit); /* NULL is allowed */
+
+/* The newest entry. Kept elsewhere, its number and hash prove later that nothing was cut off. */
+void audit_newest(struct audit *audit, struct audit_head *ret);
+
+struct audit_query {
+    uint64_t before; /* only entries with smaller numbers; 0: all */
+    size_t limit;    /* the newest so many */
+    const char *filesystem;
+    const char *operation; /* NULL: any, as above */
+    int64_t from_ns;       /* 0: since ever */
+    int64_t until_ns;      /* 0: up to now */
+};
+
+struct audit_listed {
+    struct audit_entry entry;
+    uint8_t hash[HASH_LEN];
+};
+
+/* In the order of their numbers. *ret is the caller's to free. */
+int audit_list(struct audit *audit, const struct audit_query *query, struct audit_listed **ret,
+               size_t *ret_count, struct error *err);
+
+struct audit_verdict {
+    uint64_t entries;
+    uint64_t faults; /* 0: all is as it was written */
+    struct audit_head newest;
+};
+
+/* Walks the whole chain. kept: a number and a hash that were noted at some time, which must still
+ * be in it; or NULL. */
+int audit_verify(struct audit *audit, const struct audit_head *kept, audit_fault_fn *report,
+                 void *arg, struct audit_verdict *ret, struct error *err);
