@@ -5,37 +5,31 @@
 #include "base/cleanup.h"
 #include "fs/volume_internal.h"
 
-/* value has no data if there is no record. */
-static int chunk_find(struct volume_txn *txn, uint64_t ino, uint32_t chunk, struct bytes *ret)
-{
-    struct record_key key;
-
-    *ret = (struct bytes){ .data = NULL };
-    extents_key(ino, chunk, &key);
-    int r = txn_get(txn, &key, ret);
-    return r == -ENOENT ? 0 : r;
-}
-
 int chunk_get_part(struct volume_txn *txn, uint64_t ino, uint32_t chunk, uint32_t offset,
                    uint32_t end, struct extents *ret)
 {
-    struct bytes value;
+    struct record_key key;
+    struct spliced value;
 
     ret->count = 0;
-    int r = chunk_find(txn, ino, chunk, &value);
-    if (r < 0 || value.data == NULL)
-        return r;
-    return txn_refused(txn, extents_decode_part(value, offset, end, ret), "an extents record", ino);
+    extents_key(ino, chunk, &key);
+    int r = txn_view(txn, &key, &value);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    return txn_refused(txn, extents_decode_part(&value, offset, end, ret), "an extents record",
+                       ino);
 }
 
 int chunk_get(struct volume_txn *txn, uint64_t ino, uint32_t chunk, struct extents *ret)
 {
+    struct record_key key;
     struct bytes value;
 
     ret->count = 0;
-    int r = chunk_find(txn, ino, chunk, &value);
-    if (r < 0 || value.data == NULL)
-        return r;
+    extents_key(ino, chunk, &key);
+    int r = txn_get(txn, &key, &value);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
     return txn_refused(txn, extents_decode(value, ret), "an extents record", ino);
 }
 
@@ -78,17 +72,17 @@ int chunk_put_block(struct volume_txn *txn, uint64_t ino, uint32_t chunk, const 
 {
     struct block_exchange exchange;
     struct record_key key;
-    struct bytes value;
+    struct spliced value;
 
-    int r = chunk_find(txn, ino, chunk, &value);
-    if (r < 0 || value.data == NULL)
-        return r < 0 ? r : -ENOENT;
-    r = extents_exchange(value, with, &exchange);
+    extents_key(ino, chunk, &key);
+    int r = txn_view(txn, &key, &value);
+    if (r < 0)
+        return r;
+    r = extents_exchange(&value, with, &exchange);
     if (r < 0)
         return r == -ENOENT ? r : txn_refused(txn, r, "an extents record", ino);
     const struct block_run before = extent_run(&exchange.replaced);
     const struct block_run now = extent_run(with);
-    extents_key(ino, chunk, &key);
     r = run_list_add(&txn->freed, &before);
     if (r == 0)
         r = run_list_add(&txn->made_live, &now);

@@ -230,43 +230,65 @@ static struct extent read_extent(struct reader *reader)
     return extent;
 }
 
-/* The extents as they are stored; as many as the record says. */
-static int begin_extents(struct bytes value, struct bytes *ret, unsigned *ret_count)
-{
-    struct reader reader;
-    int r = begin_read(value, &reader);
+#define EXTENTS_AT 3u /* behind the version and their number */
 
+static size_t stored_at(unsigned index)
+{
+    return EXTENTS_AT + (size_t)index * EXTENT_LEN;
+}
+
+/* That it is a record of a version that is known, with as many extents as it says. */
+static int begin_extents(const struct spliced *value, unsigned *ret_count)
+{
+    uint8_t header[EXTENTS_AT] = { 0 };
+    struct reader reader;
+
+    if (!spliced_read(value, 0, 1, header))
+        return -EBADMSG;
+    bool has_count = spliced_read(value, 1, EXTENTS_AT - 1, header + 1);
+    int r = begin_read((struct bytes){ .data = header, .len = sizeof(header) }, &reader);
     if (r < 0)
         return r;
     *ret_count = reader_u16(&reader);
-    *ret = reader_bytes(&reader, (size_t)*ret_count * EXTENT_LEN);
-    return *ret_count == 0 || *ret_count > EXTENTS_MAX ? -EBADMSG : reader_done(&reader);
+    bool is_whole = has_count && *ret_count > 0 && *ret_count <= EXTENTS_MAX &&
+                    value->len == stored_at(*ret_count);
+    return is_whole ? 0 : -EBADMSG;
 }
 
-static int append_read(struct bytes stored, struct extents *ret)
+/* begin_extents() has seen that it is there. */
+static struct extent extent_at(const struct spliced *value, unsigned index)
 {
-    struct reader reader = reader_init(stored);
-    struct extent extent = read_extent(&reader);
+    uint8_t stored[EXTENT_LEN] = { 0 };
 
-    return reader.failed || !is_extent(&extent) ? -EBADMSG : extents_append(ret, &extent);
+    (void)spliced_read(value, stored_at(index), sizeof(stored), stored);
+    struct reader reader = reader_init((struct bytes){ .data = stored, .len = sizeof(stored) });
+    return read_extent(&reader);
 }
 
-static struct bytes stored_extent(struct bytes stored, unsigned index)
+/* Where in the chunk the extent at index starts and ends; that is in front of all else. */
+static void extent_place(const struct spliced *value, unsigned index, uint64_t *ret_start,
+                         uint64_t *ret_end)
 {
-    return (struct bytes){ stored.data + (size_t)index * EXTENT_LEN, EXTENT_LEN };
+    uint8_t stored[8] = { 0 };
+
+    (void)spliced_read(value, stored_at(index), sizeof(stored), stored);
+    struct reader reader = reader_init((struct bytes){ .data = stored, .len = sizeof(stored) });
+    *ret_start = reader_u32(&reader);
+    *ret_end = *ret_start + reader_u32(&reader);
 }
 
 /* The first one that ends behind offset. */
-static unsigned find_stored(struct bytes stored, unsigned count, uint32_t offset)
+static unsigned find_stored(const struct spliced *value, unsigned count, uint32_t offset)
 {
     unsigned low = 0;
     unsigned high = count;
+    uint64_t start;
+    uint64_t end;
 
     while (low < high) {
         unsigned middle = (low + high) / 2;
-        struct reader reader = reader_init(stored_extent(stored, middle));
-        uint64_t start = reader_u32(&reader);
-        if (start + reader_u32(&reader) > offset)
+        extent_place(value, middle, &start, &end);
+        if (end > offset)
             high = middle;
         else
             low = middle + 1;
@@ -274,23 +296,18 @@ static unsigned find_stored(struct bytes stored, unsigned count, uint32_t offset
     return low;
 }
 
-static unsigned find_stored_end(struct bytes stored, unsigned first, unsigned count, uint32_t end)
+static int decode_range(const struct spliced *value, unsigned first, unsigned count, uint32_t end,
+                        struct extents *ret)
 {
-    while (first < count) {
-        struct reader reader = reader_init(stored_extent(stored, first));
-        if (reader_u32(&reader) >= end)
-            break;
-        first++;
-    }
-    return first;
-}
+    int r = 0;
 
-static int decode_range(struct bytes stored, unsigned first, unsigned end, struct extents *ret)
-{
     ret->count = 0;
-    int r = extents_reserve(ret, end - first);
-    for (unsigned i = first; r == 0 && i < end; i++)
-        r = append_read(stored_extent(stored, i), ret);
+    for (unsigned i = first; r == 0 && i < count; i++) {
+        const struct extent extent = extent_at(value, i);
+        if (extent.offset >= end)
+            break;
+        r = is_extent(&extent) ? extents_append(ret, &extent) : -EBADMSG;
+    }
     if (r < 0)
         ret->count = 0;
     return r;
@@ -298,25 +315,24 @@ static int decode_range(struct bytes stored, unsigned first, unsigned end, struc
 
 int extents_decode(struct bytes value, struct extents *ret)
 {
-    struct bytes stored;
+    const struct spliced whole = spliced_of(value);
     unsigned count;
-    int r = begin_extents(value, &stored, &count);
+    int r = begin_extents(&whole, &count);
 
     ret->count = 0;
-    return r < 0 ? r : decode_range(stored, 0, count, ret);
+    if (r == 0)
+        r = extents_reserve(ret, count);
+    return r < 0 ? r : decode_range(&whole, 0, count, UINT32_MAX, ret);
 }
 
-int extents_decode_part(struct bytes value, uint32_t offset, uint32_t end, struct extents *ret)
+int extents_decode_part(const struct spliced *value, uint32_t offset, uint32_t end,
+                        struct extents *ret)
 {
-    struct bytes stored;
     unsigned count;
-    int r = begin_extents(value, &stored, &count);
+    int r = begin_extents(value, &count);
 
     ret->count = 0;
-    if (r < 0)
-        return r;
-    unsigned first = find_stored(stored, count, offset);
-    return decode_range(stored, first, find_stored_end(stored, first, count, end), ret);
+    return r < 0 ? r : decode_range(value, find_stored(value, count, offset), count, end, ret);
 }
 
 static bool is_whole_block(const struct extent *extent)
@@ -332,13 +348,6 @@ static bool continues(const struct extent *left, const struct extent *right)
     return left->offset + left->len == right->offset && left->block_len == right->block_len &&
            uuid_equal(&left->segment, &right->segment) &&
            left->address + blocks * (right->block_len + BLOCK_OVERHEAD) == right->address;
-}
-
-static struct extent extent_at(struct bytes stored, unsigned index)
-{
-    struct reader reader = reader_init(stored_extent(stored, index));
-
-    return read_extent(&reader);
 }
 
 /* The extent in front of and behind the block at with, and that block. -ENOENT: the extent does not
@@ -369,12 +378,11 @@ static int split_extent(const struct extent *extent, const struct extent *with,
 }
 
 /* In the place of the extent at index: what is left of it on both sides, and with. */
-static void write_exchange(struct bytes value, struct bytes stored, unsigned index,
-                           const struct extent items[3], struct block_exchange *ret)
+static void write_exchange(unsigned count, unsigned index, const struct extent items[3],
+                           struct block_exchange *ret)
 {
     struct writer extents = writer_init(ret->extent_bytes, sizeof(ret->extent_bytes));
-    struct writer count = writer_init(ret->count_bytes, sizeof(ret->count_bytes));
-    size_t extents_at = (size_t)(stored.data - value.data);
+    struct writer number = writer_init(ret->count_bytes, sizeof(ret->count_bytes));
     unsigned written = 0;
 
     for (unsigned i = 0; i < 3; i++) {
@@ -383,41 +391,41 @@ static void write_exchange(struct bytes value, struct bytes stored, unsigned ind
         write_extent(&extents, &items[i]);
         written++;
     }
-    writer_u16(&count, (uint16_t)(stored.len / EXTENT_LEN + written - 1));
-    bool stays = written == 1;
-    ret->count = (struct splice){ .at = extents_at - sizeof(ret->count_bytes),
-                                  .removed = stays ? 0 : sizeof(ret->count_bytes),
-                                  .added = { ret->count_bytes, stays ? 0 : count.len } };
-    ret->extents = (struct splice){ .at = extents_at + (size_t)index * EXTENT_LEN,
+    writer_u16(&number, (uint16_t)(count + written - 1));
+    size_t changed = written == 1 ? 0 : sizeof(ret->count_bytes);
+    ret->count = (struct splice){ .at = EXTENTS_AT - sizeof(ret->count_bytes),
+                                  .removed = changed,
+                                  .added = { ret->count_bytes, changed } };
+    ret->extents = (struct splice){ .at = stored_at(index),
                                     .removed = EXTENT_LEN,
                                     .added = { ret->extent_bytes, extents.len } };
 }
 
-int extents_exchange(struct bytes value, const struct extent *with, struct block_exchange *ret)
+int extents_exchange(const struct spliced *value, const struct extent *with,
+                     struct block_exchange *ret)
 {
     struct extent items[3]; /* left of it, itself, right of it */
-    struct bytes stored;
     unsigned count;
-    int r = begin_extents(value, &stored, &count);
+    int r = begin_extents(value, &count);
 
     if (r < 0)
         return r;
-    unsigned index = find_stored(stored, count, with->offset);
+    unsigned index = find_stored(value, count, with->offset);
     if (index == count || count + 2 > EXTENTS_MAX || !is_whole_block(with))
         return -ENOENT;
-    const struct extent old = extent_at(stored, index);
+    const struct extent old = extent_at(value, index);
     if (!is_extent(&old))
         return -EBADMSG;
     r = split_extent(&old, with, &items[0], &ret->replaced, &items[2]);
     if (r < 0)
         return r;
     items[1] = *with;
-    struct extent left = items[0].len > 0 || index == 0 ? items[0] : extent_at(stored, index - 1);
+    struct extent left = items[0].len > 0 || index == 0 ? items[0] : extent_at(value, index - 1);
     struct extent right =
-        items[2].len > 0 || index + 1 == count ? items[2] : extent_at(stored, index + 1);
+        items[2].len > 0 || index + 1 == count ? items[2] : extent_at(value, index + 1);
     if ((left.len > 0 && continues(&left, with)) || (right.len > 0 && continues(with, &right)))
         return -ENOENT;
-    write_exchange(value, stored, index, items, ret);
+    write_exchange(count, index, items, ret);
     return 0;
 }
 

@@ -108,10 +108,12 @@ struct block_exchange {
 
 /* with shows all of one block, and takes the place of a block of the same length. -ENOENT: there
  * is none in that place, or the list would not be what extents_replace() makes of it. */
-int extents_exchange(struct bytes value, const struct extent *with, struct block_exchange *ret);
+int extents_exchange(const struct spliced *value, const struct extent *with,
+                     struct block_exchange *ret);
 /* Only those that show something of offset up to, without, end; only these are looked at, and
  * those on the way to them. */
-int extents_decode_part(struct bytes value, uint32_t offset, uint32_t end, struct extents *ret);
+int extents_decode_part(const struct spliced *value, uint32_t offset, uint32_t end,
+                        struct extents *ret);
 
 struct xattr_record {
     uint8_t name_len;

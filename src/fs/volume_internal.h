@@ -116,6 +116,12 @@ static inline int txn_get(struct volume_txn *txn, const struct record_key *key, 
     return meta_get(txn->meta, record_key_bytes(key), ret, &txn->err);
 }
 
+static inline int txn_view(struct volume_txn *txn, const struct record_key *key,
+                           struct spliced *ret)
+{
+    return meta_view(txn->meta, record_key_bytes(key), ret, &txn->err);
+}
+
 static inline int txn_patch(struct volume_txn *txn, const struct record_key *key,
                             const struct splice *patch)
 {

@@ -39,6 +39,12 @@ int meta_get(struct meta_txn *txn, struct bytes key, struct bytes *ret, struct e
     return txn->engine->ops->get(txn, key, ret, err);
 }
 
+int meta_view(struct meta_txn *txn, struct bytes key, struct spliced *ret, struct error *err)
+{
+    assert(key.len <= META_KEY_MAX);
+    return txn->engine->ops->view(txn, key, ret, err);
+}
+
 int meta_put(struct meta_txn *txn, struct bytes key, struct bytes value, struct error *err)
 {
     assert(txn->access != META_READ);

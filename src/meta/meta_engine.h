@@ -28,7 +28,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
-#include "base/splice.h"
+#include "base/spliced.h"
 
 #define META_KEY_MAX 500u
 #define META_VALUE_MAX (64u * 1024u)
@@ -105,6 +105,8 @@ struct meta_engine_ops {
 
     /* Everything read in one transaction is of one moment, its own writes included. */
     int (*get)(struct meta_txn *txn, struct bytes key, struct bytes *ret, struct error *err);
+    /* As get, without putting a value together that was patched: for who reads little of it. */
+    int (*view)(struct meta_txn *txn, struct bytes key, struct spliced *ret, struct error *err);
     int (*put)(struct meta_txn *txn, struct bytes key, struct bytes value, struct error *err);
 
     /* A part of a value becomes another; cheap for little of a long value. -ENOENT: no such key.
@@ -161,6 +163,7 @@ int meta_engine_open(const char *url, const struct meta_options *options,
 int meta_begin(struct meta_engine *engine, enum meta_access access, struct meta_txn **ret_txn,
                struct error *err);
 int meta_get(struct meta_txn *txn, struct bytes key, struct bytes *ret, struct error *err);
+int meta_view(struct meta_txn *txn, struct bytes key, struct spliced *ret, struct error *err);
 int meta_put(struct meta_txn *txn, struct bytes key, struct bytes value, struct error *err);
 int meta_patch(struct meta_txn *txn, struct bytes key, const struct splice *patch,
                struct error *err);

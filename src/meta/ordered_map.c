@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "meta/arena.h"
+
 #define LEVELS_MAX 14u /* with a quarter of the nodes on each next level: 4^14 */
 #define ARENA_BLOCK ((size_t)256 * 1024)
 
@@ -12,9 +14,6 @@
 #define BUCKETS_BITS 14u
 #define BUCKETS ((size_t)1 << BUCKETS_BITS)
 #define SIZE_REMOVED UINT32_MAX
-
-/* How many patches may lie upon one whole value: more save memory, and cost who reads. */
-#define PATCHES_MAX 16u
 
 struct ordered_map_version {
     struct ordered_map_version *older;
@@ -313,7 +312,7 @@ int ordered_map_patch(struct ordered_map *map, struct bytes key, const struct sp
     const struct ordered_map_version *below =
         node != NULL ? atomic_load_explicit(&node->newest, memory_order_relaxed) : NULL;
 
-    if (below == NULL || below->size == SIZE_REMOVED || below->patches == PATCHES_MAX)
+    if (below == NULL || below->size == SIZE_REMOVED || below->patches == SPLICES_MAX)
         return -ENOENT;
     if (!splice_fits(patch, below->size))
         return -EINVAL;
@@ -365,31 +364,14 @@ static struct splice patch_of(const struct ordered_map_version *version)
                             .added = { .data = version->value, .len = version->len } };
 }
 
-/* The whole value with the patches upon it, the oldest first. */
-static int version_value(const struct ordered_map_version *version, struct arena *room,
-                         struct bytes *ret)
+/* The whole value with the patches upon it. */
+static void version_value(const struct ordered_map_version *version, struct spliced *ret)
 {
-    const struct ordered_map_version *patches[PATCHES_MAX];
-    size_t count = 0;
-    size_t size_max = 0;
-
-    *ret = (struct bytes){ .data = version->value, .len = version->size };
-    if (version->patches == 0)
-        return 0;
-    for (; version->patches > 0; version = version->older) {
-        patches[count++] = version;
-        size_max = version->size > size_max ? version->size : size_max;
-    }
-    uint8_t *value = arena_alloc(room, version->size > size_max ? version->size : size_max);
-    if (value == NULL)
-        return -ENOMEM;
-    memcpy(value, version->value, version->len);
-    for (size_t size = version->size; count > 0; size = patches[count]->size) {
-        const struct splice patch = patch_of(patches[--count]);
-        splice_apply(&patch, value, size);
-    }
-    ret->data = value;
-    return 0;
+    ret->len = version->size;
+    ret->count = version->patches;
+    for (; version->patches > 0; version = version->older)
+        ret->splices[version->patches - 1] = patch_of(version);
+    ret->base = (struct bytes){ .data = version->value, .len = version->len };
 }
 
 struct ordered_map_mark ordered_map_mark(const struct ordered_map *map, struct bytes key,
@@ -414,24 +396,22 @@ bool ordered_map_is_current(const struct ordered_map *map, struct bytes key,
     return atomic_load_explicit(&now.node->newest, memory_order_relaxed) == mark->version;
 }
 
+enum ordered_map_found ordered_map_read(const struct ordered_map_mark *mark, struct spliced *ret)
+{
+    if (mark->version == NULL)
+        return ORDERED_MAP_ABSENT;
+    if (mark->version->size == SIZE_REMOVED)
+        return ORDERED_MAP_REMOVED;
+    version_value(mark->version, ret);
+    return ORDERED_MAP_VALUE;
+}
+
 enum ordered_map_found ordered_map_get(const struct ordered_map *map, struct bytes key,
-                                       uint64_t seq, struct arena *room, struct bytes *ret)
+                                       uint64_t seq, struct spliced *ret)
 {
     const struct ordered_map_mark found = ordered_map_mark(map, key, seq);
 
-    return ordered_map_read(&found, room, ret);
-}
-
-enum ordered_map_found ordered_map_read(const struct ordered_map_mark *mark, struct arena *room,
-                                        struct bytes *ret)
-{
-    const struct ordered_map_version *version = mark->version;
-
-    if (version == NULL)
-        return ORDERED_MAP_ABSENT;
-    if (version->size == SIZE_REMOVED)
-        return ORDERED_MAP_REMOVED;
-    return version_value(version, room, ret) < 0 ? ORDERED_MAP_NO_MEMORY : ORDERED_MAP_VALUE;
+    return ordered_map_read(&found, ret);
 }
 
 size_t ordered_map_memory(const struct ordered_map *map)
@@ -472,8 +452,7 @@ void ordered_map_next(struct ordered_map_cursor *cursor)
     cursor_settle(cursor);
 }
 
-int ordered_map_value(const struct ordered_map_cursor *cursor, struct arena *room,
-                      struct bytes *ret)
+void ordered_map_value(const struct ordered_map_cursor *cursor, struct spliced *ret)
 {
-    return version_value(cursor->version, room, ret);
+    version_value(cursor->version, ret);
 }

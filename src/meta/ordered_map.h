@@ -11,8 +11,7 @@
  *            later. The writer gives ascending ones.
  * Errors     -ENOMEM, and what ordered_map_patch() says.
  * Ownership  keys and values are copied; what is returned points into the map and stays as it is
- *            until the map is freed. A value with patches is put together in the arena that the
- *            reader gives; it may be NULL for a map that is never patched.
+ *            until the map is freed.
  * Threads    one writer at a time (put, commit, rollback, free), any number of readers beside it.
  *            That a reader sees what the writer did with seq is up to who tells it of seq.
  */
@@ -22,8 +21,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
-#include "base/splice.h"
-#include "meta/arena.h"
+#include "base/spliced.h"
 
 struct ordered_map;
 struct ordered_map_node;
@@ -36,7 +34,6 @@ enum ordered_map_found {
     ORDERED_MAP_ABSENT,  /* the map knows nothing of the key */
     ORDERED_MAP_REMOVED, /* the key was removed */
     ORDERED_MAP_VALUE,
-    ORDERED_MAP_NO_MEMORY, /* for a value with patches */
 };
 
 /* What one put changed; for who keeps count. */
@@ -61,7 +58,7 @@ void ordered_map_rollback(struct ordered_map *map);
 bool ordered_map_is_changed(const struct ordered_map *map); /* since then */
 
 enum ordered_map_found ordered_map_get(const struct ordered_map *map, struct bytes key,
-                                       uint64_t seq, struct arena *room, struct bytes *ret);
+                                       uint64_t seq, struct spliced *ret);
 
 /* What is known of a key at one moment, to find out later whether anybody has put or patched it
  * since. */
@@ -73,8 +70,7 @@ struct ordered_map_mark {
 struct ordered_map_mark ordered_map_mark(const struct ordered_map *map, struct bytes key,
                                          uint64_t seq);
 /* What ordered_map_get() gives for it. */
-enum ordered_map_found ordered_map_read(const struct ordered_map_mark *mark, struct arena *room,
-                                        struct bytes *ret);
+enum ordered_map_found ordered_map_read(const struct ordered_map_mark *mark, struct spliced *ret);
 /* By the writer. */
 bool ordered_map_is_current(const struct ordered_map *map, struct bytes key,
                             const struct ordered_map_mark *mark);
@@ -97,5 +93,4 @@ void ordered_map_seek(struct ordered_map_cursor *cursor, const struct ordered_ma
 void ordered_map_next(struct ordered_map_cursor *cursor);
 
 /* Of where the cursor stands, which is not a removed key. */
-int ordered_map_value(const struct ordered_map_cursor *cursor, struct arena *room,
-                      struct bytes *ret);
+void ordered_map_value(const struct ordered_map_cursor *cursor, struct spliced *ret);

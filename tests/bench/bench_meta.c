@@ -126,7 +126,7 @@ static void measure_map(void)
     struct ordered_map *map = NULL;
     struct ordered_map_change change;
     static const uint8_t value[VALUE_LEN];
-    struct bytes found;
+    struct spliced found;
     uint8_t key[18];
     unsigned count = 100000;
 
@@ -139,7 +139,7 @@ static void measure_map(void)
     report("map: put of 200 bytes, random key, up to 100,000", from, count);
     from = now_us();
     for (unsigned i = 0; i < count; i++)
-        (void)ordered_map_get(map, key_of(key, RECORD_DIRENT, 1, (uint64_t)mix(i) << 32), 1, NULL,
+        (void)ordered_map_get(map, key_of(key, RECORD_DIRENT, 1, (uint64_t)mix(i) << 32), 1,
                               &found);
     report("map: get of 100,000", from, count);
     (void)printf("%-52s %8.2f bytes\n", "map: memory for an entry besides key and value",

@@ -37,11 +37,12 @@ static void dirent(struct bytes value)
 /* A part that begins and ends somewhere shows what all of them show there. */
 static void extents_part(struct bytes value, const struct extents *all)
 {
+    const struct spliced whole = spliced_of(value);
     struct extents part = EXTENTS_INIT;
     uint32_t offset = all->items[all->count / 2].offset;
     uint32_t end = offset + all->items[all->count - 1].len;
 
-    if (extents_decode_part(value, offset, end, &part) < 0 ||
+    if (extents_decode_part(&whole, offset, end, &part) < 0 ||
         extents_bytes_between(&part, offset, end) != extents_bytes_between(all, offset, end))
         abort();
     extents_release(&part);
@@ -49,14 +50,18 @@ static void extents_part(struct bytes value, const struct extents *all)
 
 static void extents(struct bytes value)
 {
+    const struct spliced whole = spliced_of(value);
+    const struct extent with = { .offset = 4096, .len = 4096, .block_len = 4096 };
     struct extents found = EXTENTS_INIT;
+    struct block_exchange exchange;
     size_t len = 0;
 
+    (void)extents_exchange(&whole, &with, &exchange);
     if (extents_decode(value, &found) == 0) {
         expect(value, extents_encode(&found, room, &len), &len);
         extents_part(value, &found);
     } else {
-        (void)extents_decode_part(value, 4096, CHUNK_SIZE, &found);
+        (void)extents_decode_part(&whole, 4096, CHUNK_SIZE, &found);
     }
     extents_release(&found);
 }

@@ -14,7 +14,9 @@
 struct model {
     struct extents list;
     uint8_t value[EXTENTS_VALUE_MAX];
-    size_t len;
+    struct spliced spliced; /* value, with what exchanges did since */
+    struct block_exchange exchanges[SPLICES_MAX];
+    unsigned kept;
     uint64_t random;
     uint32_t next_address;
     unsigned exchanged;
@@ -29,7 +31,11 @@ static uint32_t draw(struct model *model, uint32_t below)
 
 static void encode(struct model *model)
 {
-    assert_int_equal(extents_encode(&model->list, model->value, &model->len), 0);
+    size_t len;
+
+    assert_int_equal(extents_encode(&model->list, model->value, &len), 0);
+    model->spliced = spliced_of((struct bytes){ model->value, len });
+    model->kept = 0;
 }
 
 /* len bytes at offset become new blocks, the slow way. */
@@ -70,17 +76,33 @@ static void start_list(struct model *model)
     const struct extent odd = new_blocks(model, 10 * BLOCK + 100, 1, 1000);
     replace(model, &odd, &freed);
     run_list_release(&freed);
+    encode(model);
 }
 
-static void apply(struct model *model, const struct block_exchange *exchange)
+static void add_splice(struct model *model, const struct splice *splice)
 {
-    assert_true(splice_fits(&exchange->count, model->len));
-    splice_apply(&exchange->count, model->value, model->len);
-    model->len = splice_len(&exchange->count, model->len);
-    assert_true(splice_fits(&exchange->extents, model->len));
-    splice_apply(&exchange->extents, model->value, model->len);
-    model->len = splice_len(&exchange->extents, model->len);
-    assert_true(model->len <= EXTENTS_VALUE_MAX);
+    struct spliced *spliced = &model->spliced;
+
+    assert_true(splice_fits(splice, spliced->len));
+    spliced->splices[spliced->count++] = *splice;
+    spliced->len = splice_len(splice, spliced->len);
+}
+
+/* As the metadata engine does: splices upon splices, and at some point a whole value again. */
+static void expect_exchanged(struct model *model, const uint8_t *expected, size_t expected_len)
+{
+    static uint8_t flat[2 * EXTENTS_VALUE_MAX];
+    const struct block_exchange *exchange = &model->exchanges[model->kept++];
+
+    if (exchange->count.added.len > 0)
+        add_splice(model, &exchange->count);
+    add_splice(model, &exchange->extents);
+    assert_int_equal(model->spliced.len, expected_len);
+    assert_true(spliced_room(&model->spliced) <= sizeof(flat));
+    spliced_flatten(&model->spliced, flat);
+    assert_memory_equal(flat, expected, expected_len);
+    if (model->spliced.count + 2 > SPLICES_MAX)
+        encode(model);
 }
 
 static void expect_freed(const struct run_list *freed, const struct extent *replaced)
@@ -97,25 +119,22 @@ static void expect_freed(const struct run_list *freed, const struct extent *repl
 static void step(struct model *model)
 {
     struct run_list freed = RUN_LIST_INIT;
-    struct block_exchange exchange;
     uint8_t expected[EXTENTS_VALUE_MAX];
     size_t expected_len;
 
     uint32_t block_len = draw(model, 16) == 0 ? BLOCK / 2 : BLOCK;
     uint32_t offset = draw(model, 180) * BLOCK + (draw(model, 16) == 0 ? 2048 : 0);
     const struct extent with = new_blocks(model, offset, 1, block_len);
-    encode(model);
-    int r = extents_exchange((struct bytes){ model->value, model->len }, &with, &exchange);
+    int r = extents_exchange(&model->spliced, &with, &model->exchanges[model->kept]);
     replace(model, &with, &freed);
     assert_int_equal(extents_encode(&model->list, expected, &expected_len), 0);
     if (r == 0) {
-        expect_freed(&freed, &exchange.replaced);
-        apply(model, &exchange);
-        assert_int_equal(model->len, expected_len);
-        assert_memory_equal(model->value, expected, expected_len);
+        expect_freed(&freed, &model->exchanges[model->kept].replaced);
+        expect_exchanged(model, expected, expected_len);
         model->exchanged++;
     } else {
         assert_int_equal(r, -ENOENT);
+        encode(model);
         model->refused++;
     }
     run_list_release(&freed);
@@ -150,8 +169,7 @@ static void a_full_list_is_not_made_longer(void **state)
     }
     encode(&model);
     const struct extent with = new_blocks(&model, (EXTENTS_MAX - 1) * 512, 1, 256);
-    assert_int_equal(extents_exchange((struct bytes){ model.value, model.len }, &with, &exchange),
-                     -ENOENT);
+    assert_int_equal(extents_exchange(&model.spliced, &with, &exchange), -ENOENT);
     extents_release(&model.list);
 }
 
@@ -162,12 +180,14 @@ static void a_damaged_record_is_refused(void **state)
     struct block_exchange exchange;
 
     start_list(&model);
-    encode(&model);
     const struct extent with = new_blocks(&model, model.list.items[0].offset, 1, BLOCK);
-    assert_int_equal(
-        extents_exchange((struct bytes){ model.value, model.len - 1 }, &with, &exchange), -EBADMSG);
-    assert_int_equal(extents_exchange((struct bytes){ model.value, model.len }, &with, &exchange),
-                     0);
+    for (size_t len = 0; len < model.spliced.len; len++) {
+        const struct spliced cut = spliced_of((struct bytes){ model.value, len });
+        assert_int_equal(extents_exchange(&cut, &with, &exchange), -EBADMSG);
+    }
+    assert_int_equal(extents_exchange(&model.spliced, &with, &exchange), 0);
+    model.value[0]++;
+    assert_int_equal(extents_exchange(&model.spliced, &with, &exchange), -EPROTONOSUPPORT);
     extents_release(&model.list);
 }
 

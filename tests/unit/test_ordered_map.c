@@ -38,25 +38,28 @@ static struct ordered_map_change put(struct ordered_map *map, const char *key, c
 
 static void expect(struct ordered_map *map, const char *key, uint64_t seq, const char *value)
 {
-    struct bytes found;
+    struct spliced found;
+    uint8_t flat[128];
 
-    assert_int_equal(ordered_map_get(map, text(key), seq, NULL, &found), ORDERED_MAP_VALUE);
+    assert_int_equal(ordered_map_get(map, text(key), seq, &found), ORDERED_MAP_VALUE);
     assert_int_equal(found.len, strlen(value));
-    assert_memory_equal(found.data, value, found.len);
+    assert_true(spliced_room(&found) <= sizeof(flat));
+    spliced_flatten(&found, flat);
+    assert_memory_equal(flat, value, found.len);
 }
 
 static void a_reader_sees_the_newest_version_that_is_not_later(void **state)
 {
-    struct bytes found;
+    struct spliced found;
 
     put(*state, "a", "one", 1);
     put(*state, "a", "three", 3);
     put(*state, "a", NULL, 5);
-    assert_int_equal(ordered_map_get(*state, text("a"), 0, NULL, &found), ORDERED_MAP_ABSENT);
+    assert_int_equal(ordered_map_get(*state, text("a"), 0, &found), ORDERED_MAP_ABSENT);
     expect(*state, "a", 1, "one");
     expect(*state, "a", 2, "one");
     expect(*state, "a", 4, "three");
-    assert_int_equal(ordered_map_get(*state, text("a"), 5, NULL, &found), ORDERED_MAP_REMOVED);
+    assert_int_equal(ordered_map_get(*state, text("a"), 5, &found), ORDERED_MAP_REMOVED);
 }
 
 static void put_says_what_was_there_before(void **state)
@@ -71,7 +74,7 @@ static void put_says_what_was_there_before(void **state)
 
 static void rollback_takes_back_to_the_last_commit(void **state)
 {
-    struct bytes found;
+    struct spliced found;
 
     put(*state, "a", "kept", 1);
     ordered_map_commit(*state);
@@ -82,7 +85,7 @@ static void rollback_takes_back_to_the_last_commit(void **state)
     assert_true(ordered_map_is_changed(*state));
     ordered_map_rollback(*state);
     expect(*state, "a", 9, "kept");
-    assert_int_equal(ordered_map_get(*state, text("b"), 9, NULL, &found), ORDERED_MAP_ABSENT);
+    assert_int_equal(ordered_map_get(*state, text("b"), 9, &found), ORDERED_MAP_ABSENT);
     put(*state, "b", "again", 2);
     expect(*state, "b", 9, "again");
 }
@@ -95,18 +98,6 @@ static int patch(struct ordered_map *map, const char *key, size_t at, size_t rem
     return ordered_map_patch(map, text(key), &splice, seq);
 }
 
-static void expect_patched(struct ordered_map *map, const char *key, uint64_t seq,
-                           const char *value)
-{
-    struct arena room = arena_init(4096);
-    struct bytes found;
-
-    assert_int_equal(ordered_map_get(map, text(key), seq, &room, &found), ORDERED_MAP_VALUE);
-    assert_int_equal(found.len, strlen(value));
-    assert_memory_equal(found.data, value, found.len);
-    arena_release(&room);
-}
-
 static void a_patch_is_a_version_of_the_whole_value(void **state)
 {
     put(*state, "a", "hello world", 1);
@@ -115,10 +106,10 @@ static void a_patch_is_a_version_of_the_whole_value(void **state)
     assert_int_equal(patch(*state, "a", 10, 0, ", you", 4), 0);
     assert_int_equal(patch(*state, "a", 0, 5, "", 5), 0);
     expect(*state, "a", 1, "hello world");
-    expect_patched(*state, "a", 2, "hello there");
-    expect_patched(*state, "a", 3, "I am there");
-    expect_patched(*state, "a", 4, "I am there, you");
-    expect_patched(*state, "a", 5, "there, you");
+    expect(*state, "a", 2, "hello there");
+    expect(*state, "a", 3, "I am there");
+    expect(*state, "a", 4, "I am there, you");
+    expect(*state, "a", 5, "there, you");
     assert_int_equal(put(*state, "a", "new", 6).before_len, strlen("there, you"));
 }
 
@@ -131,7 +122,7 @@ static void a_patch_needs_a_value_that_is_long_enough(void **state)
     assert_int_equal(patch(*state, "a", 5, 0, "6", 1), 0);
     assert_int_equal(patch(*state, "a", 5, 1, "x", 1), 0);
     assert_int_equal(patch(*state, "a", 6, 1, "x", 1), -EINVAL);
-    expect_patched(*state, "a", 1, "12345x");
+    expect(*state, "a", 1, "12345x");
     put(*state, "a", NULL, 2);
     assert_int_equal(patch(*state, "a", 0, 0, "x", 3), -ENOENT);
 }
@@ -144,7 +135,7 @@ static void rollback_takes_patches_back(void **state)
     assert_int_equal(patch(*state, "a", 0, 2, "", 2), 0);
     assert_true(ordered_map_is_changed(*state));
     ordered_map_rollback(*state);
-    expect_patched(*state, "a", 9, "slept");
+    expect(*state, "a", 9, "slept");
 }
 
 /* Who reads needs not put together more and more. */
@@ -163,7 +154,7 @@ static void at_some_point_a_value_must_be_put_whole(void **state)
     assert_int_equal(r, -ENOENT);
     assert_true(patches >= 8);
     value[patches] = '\0';
-    expect_patched(*state, "a", 1, value);
+    expect(*state, "a", 1, value);
     put(*state, "a", value, 1);
     assert_int_equal(patch(*state, "a", 0, 1, "A", 1), 0);
 }
@@ -234,25 +225,24 @@ struct race {
 /* At each moment both keys hold the same number. */
 static void *read_pairs(void *arg)
 {
-    struct arena room = arena_init(4096);
     struct race *race = arg;
     uint64_t seq = 0;
 
     while (seq < 3000) {
-        struct bytes a = { 0 };
-        struct bytes b = { 0 };
+        uint8_t flat[2][16] = { 0 };
+        struct spliced a;
+        struct spliced b;
         seq = atomic_load(&race->seq);
         if (seq == 0)
             continue;
-        assert_int_equal(ordered_map_get(race->map, text("first"), seq, &room, &a),
-                         ORDERED_MAP_VALUE);
-        assert_int_equal(ordered_map_get(race->map, text("second"), seq, &room, &b),
-                         ORDERED_MAP_VALUE);
+        assert_int_equal(ordered_map_get(race->map, text("first"), seq, &a), ORDERED_MAP_VALUE);
+        assert_int_equal(ordered_map_get(race->map, text("second"), seq, &b), ORDERED_MAP_VALUE);
         assert_int_equal(a.len, b.len);
-        assert_memory_equal(a.data, b.data, a.len);
-        arena_reset(&room);
+        assert_true(spliced_room(&a) <= 16 && spliced_room(&b) <= 16);
+        spliced_flatten(&a, flat[0]);
+        spliced_flatten(&b, flat[1]);
+        assert_memory_equal(flat[0], flat[1], sizeof(flat[0]));
     }
-    arena_release(&room);
     return NULL;
 }
 

@@ -91,16 +91,22 @@ static void memory_reader_free(struct overlay_reader *reader)
     free(reader);
 }
 
-static int found_result(enum ordered_map_found found)
+/* Nothing is ever patched here: all values are whole. */
+static int get(const struct ordered_map *map, struct bytes key, uint64_t seq, struct bytes *ret)
 {
-    return found == ORDERED_MAP_VALUE ? 0 : -ENOENT;
+    struct spliced value;
+
+    if (ordered_map_get(map, key, seq, &value) != ORDERED_MAP_VALUE)
+        return -ENOENT;
+    *ret = value.base;
+    return 0;
 }
 
 static int memory_get(struct overlay_reader *reader, struct bytes key, struct bytes *ret,
                       struct error *err)
 {
     (void)err; /* it cannot fail */
-    return found_result(ordered_map_get(reader->stored->map, key, reader->seq, NULL, ret));
+    return get(reader->stored->map, key, reader->seq, ret);
 }
 
 static int cursor_settle(struct overlay_cursor *cursor, struct bytes *ret_key,
@@ -110,8 +116,11 @@ static int cursor_settle(struct overlay_cursor *cursor, struct bytes *ret_key,
         ordered_map_next(&cursor->map);
     if (cursor->map.node == NULL)
         return -ENOENT;
+    struct spliced value;
+    ordered_map_value(&cursor->map, &value);
     *ret_key = cursor->map.key;
-    return ordered_map_value(&cursor->map, NULL, ret_value);
+    *ret_value = value.base;
+    return 0;
 }
 
 static int memory_cursor_seek(struct overlay_reader *reader, struct bytes first,
@@ -143,7 +152,7 @@ static int compact(struct memory_store *store)
 {
     struct ordered_map_cursor cursor;
     struct ordered_map_change change;
-    struct bytes value;
+    struct spliced value;
     struct stored *fresh = NULL;
     int r = stored_new(&fresh);
 
@@ -153,9 +162,8 @@ static int compact(struct memory_store *store)
     for (; cursor.node != NULL && r == 0; ordered_map_next(&cursor)) {
         if (cursor.removed)
             continue;
-        r = ordered_map_value(&cursor, NULL, &value);
-        if (r == 0)
-            r = ordered_map_put(fresh->map, cursor.key, value, false, store->seq, &change);
+        ordered_map_value(&cursor, &value);
+        r = ordered_map_put(fresh->map, cursor.key, value.base, false, store->seq, &change);
     }
     if (r < 0) {
         stored_unref_locked(fresh);
@@ -185,7 +193,7 @@ static int memory_apply_find(struct overlay_store *base, struct bytes key, struc
     struct memory_store *store = (struct memory_store *)base;
 
     (void)err; /* it cannot fail */
-    return found_result(ordered_map_get(store->now->map, key, store->seq + 1, NULL, ret));
+    return get(store->now->map, key, store->seq + 1, ret);
 }
 
 static int apply_change(struct overlay_store *base, struct bytes key, struct bytes value,

@@ -359,25 +359,52 @@ static int become_writer(struct overlay_txn *txn) THREAD_CHECK(no_thread_safety_
     return 0;
 }
 
-static int overlay_get(struct meta_txn *base, struct bytes key, struct bytes *ret,
-                       struct error *err)
+static int flatten(struct overlay_txn *txn, const struct spliced *value, struct bytes *ret,
+                   struct error *err)
+{
+    *ret = value->base;
+    if (value->count == 0)
+        return 0;
+    uint8_t *room = arena_alloc(&txn->arena, spliced_room(value));
+    if (room == NULL)
+        return no_memory(err);
+    spliced_flatten(value, room);
+    *ret = (struct bytes){ .data = room, .len = value->len };
+    return 0;
+}
+
+static int overlay_view(struct meta_txn *base, struct bytes key, struct spliced *ret,
+                        struct error *err)
 {
     struct overlay_txn *txn = (struct overlay_txn *)base;
     struct bytes stored = { 0 };
+    struct bytes plain = { 0 };
 
     const struct ordered_map_mark mark = ordered_map_mark(txn->active->map, key, txn->seq);
     if (note_read(txn, key, &mark) < 0)
         return no_memory(err);
-    enum ordered_map_found found = ordered_map_read(&mark, &txn->arena, ret);
+    enum ordered_map_found found = ordered_map_read(&mark, ret);
     if (found == ORDERED_MAP_ABSENT && txn->frozen != NULL)
-        found = ordered_map_get(txn->frozen->map, key, txn->seq, &txn->arena, ret);
-    if (found == ORDERED_MAP_NO_MEMORY)
-        return no_memory(err);
+        found = ordered_map_get(txn->frozen->map, key, txn->seq, ret);
     if (found != ORDERED_MAP_ABSENT)
         return found == ORDERED_MAP_VALUE ? 0 : -ENOENT;
 
     int r = engine_of(txn)->store->ops->get(txn->reader, key, &stored, err);
-    return r < 0 ? r : open_stored(txn, key, stored, ret, err);
+    if (r == 0)
+        r = open_stored(txn, key, stored, &plain, err);
+    if (r < 0)
+        return r;
+    *ret = spliced_of(plain);
+    return 0;
+}
+
+static int overlay_get(struct meta_txn *base, struct bytes key, struct bytes *ret,
+                       struct error *err)
+{
+    struct spliced value;
+
+    int r = overlay_view(base, key, &value, err);
+    return r < 0 ? r : flatten((struct overlay_txn *)base, &value, ret, err);
 }
 
 static uint64_t record_cost(size_t key_len, size_t value_len)
@@ -422,18 +449,19 @@ static int overlay_put(struct meta_txn *base, struct bytes key, struct bytes val
 static int put_patched(struct overlay_txn *txn, struct bytes key, const struct splice *patch,
                        struct error *err)
 {
-    struct bytes before;
+    struct spliced before;
 
-    int r = overlay_get(&txn->base, key, &before, err);
+    int r = overlay_view(&txn->base, key, &before, err);
     if (r < 0)
         return r;
     if (!splice_fits(patch, before.len))
         return -EINVAL;
     size_t len = splice_len(patch, before.len);
-    uint8_t *value = arena_alloc(&txn->arena, len > before.len ? len : before.len);
+    size_t room = spliced_room(&before);
+    uint8_t *value = arena_alloc(&txn->arena, len > room ? len : room);
     if (value == NULL)
         return no_memory(err);
-    memcpy(value, before.data, before.len);
+    spliced_flatten(&before, value);
     splice_apply(patch, value, before.len);
     return change(txn, key, (struct bytes){ .data = value, .len = len }, false, err);
 }
@@ -533,13 +561,14 @@ static int merge_visit(struct merge *merge, struct bytes key, meta_visit_fn *vis
                                              : map_at(&merge->frozen, key) ? &merge->frozen
                                                                            : NULL;
     struct bytes value = { 0 };
+    struct spliced found;
 
     if (upper != NULL && upper->removed)
         return 0;
     if (upper != NULL)
-        return ordered_map_value(upper, &merge->txn->arena, &value) < 0 ? no_memory(err)
-                                                                        : visit(key, value, arg);
-    int r = open_stored(merge->txn, key, merge->stored_value, &value, err);
+        ordered_map_value(upper, &found);
+    int r = upper != NULL ? flatten(merge->txn, &found, &value, err)
+                          : open_stored(merge->txn, key, merge->stored_value, &value, err);
     return r < 0 ? r : visit(key, value, arg);
 }
 
@@ -684,6 +713,7 @@ static int overlay_close(struct meta_engine *base, struct error *err)
 static const struct meta_engine_ops overlay_ops = {
     .begin = overlay_begin,
     .get = overlay_get,
+    .view = overlay_view,
     .put = overlay_put,
     .patch = overlay_patch,
     .remove = overlay_remove,

@@ -140,9 +140,31 @@ static int apply_group_records(struct overlay_engine *engine, uint64_t group, st
     }
 }
 
+/* *ret lives in the map, or in room until the next one. */
+static int put_together(const struct ordered_map_cursor *record, struct buf *room,
+                        struct bytes *ret)
+{
+    struct spliced value;
+
+    ordered_map_value(record, &value);
+    *ret = value.base;
+    if (value.count == 0)
+        return 0;
+    size_t needed = spliced_room(&value);
+    if (needed > room->len) {
+        uint8_t *data = realloc(room->data, needed);
+        if (data == NULL)
+            return -ENOMEM;
+        *room = (struct buf){ .data = data, .len = needed };
+    }
+    spliced_flatten(&value, room->data);
+    *ret = (struct bytes){ .data = room->data, .len = value.len };
+    return 0;
+}
+
 static int apply_changes(struct overlay_engine *engine, struct error *err)
 {
-    CLEANUP(arena_release) struct arena room = arena_init(META_VALUE_MAX);
+    CLEANUP(buf_release) struct buf room = BUF_INIT;
     struct ordered_map_cursor record;
     int r = 0;
 
@@ -150,10 +172,10 @@ static int apply_changes(struct overlay_engine *engine, struct error *err)
     while (record.node != NULL && r == 0) {
         struct bytes plain = { 0 };
 
-        arena_reset(&room);
-        if (!record.removed && ordered_map_value(&record, &room, &plain) < 0)
-            return error_set(err, -ENOMEM, "No memory for a metadata record.");
-        r = apply_record(engine, record.key, plain, record.removed, err);
+        if (!record.removed)
+            r = put_together(&record, &room, &plain);
+        if (r == 0)
+            r = apply_record(engine, record.key, plain, record.removed, err);
         ordered_map_next(&record);
     }
     return r;
