@@ -3,9 +3,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -20,19 +18,17 @@
 #include <openssl/x509v3.h>
 
 #include "base/cleanup.h"
-#include "base/clock.h"
+#include "net/dial.h"
 
 /* GCM, ChaCha20, and for servers that have nothing better CBC with SHA-256 or SHA-384. */
 #define CIPHERS_TLS12                                                                              \
     "ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+SHA384:ECDHE+SHA256:RSA+AESGCM:RSA+SHA256:!aNULL:!eNULL"
-#define PEER_SIZE 300u
-#define NAME_SIZE 256u
 
 struct tls_connection {
     SSL_CTX *context;
     SSL *ssl;
     int fd;
-    char peer[PEER_SIZE]; /* "host:port" */
+    char peer[DIAL_PEER_SIZE]; /* "host:port" */
 };
 
 static void free_context(SSL_CTX **context)
@@ -157,9 +153,12 @@ static int make_context(const struct tls_target *target, SSL_CTX **ret, struct e
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
     /* Else what was received last stays in a buffer of OpenSSL as long as the connection lives. */
     (void)SSL_CTX_set_options(context, SSL_OP_CLEANSE_PLAINTEXT);
-    int r = use_certificates(context, target->client_cert_pem, err);
-    if (r == 0)
-        r = use_key(context, target->client_key_pem, err);
+    int r = 0;
+    if (target->client_key_pem) {
+        r = use_certificates(context, target->client_cert_pem, err);
+        if (r == 0)
+            r = use_key(context, target->client_key_pem, err);
+    }
     if (r == 0)
         r = trust(context, target->ca_cert_pem, err);
     if (r == 0)
@@ -174,16 +173,25 @@ int tls_check_target(const struct tls_target *target, struct error *err)
     return make_context(target, &context, err);
 }
 
-int tls_certificate_expiry(struct bytes cert_pem, int64_t *ret_s, struct error *err)
+static int read_validity(const X509 *certificate, struct tls_validity *ret)
+{
+    struct tm from = { 0 }, until = { 0 };
+
+    if (ASN1_TIME_to_tm(X509_get0_notBefore(certificate), &from) != 1 ||
+        ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &until) != 1)
+        return -EINVAL;
+    *ret = (struct tls_validity){ .from_s = timegm(&from), .until_s = timegm(&until) };
+    return 0;
+}
+
+int tls_certificate_validity(struct bytes cert_pem, struct tls_validity *ret, struct error *err)
 {
     CLEANUP(free_bio) BIO *bio = pem_reader(cert_pem);
     CLEANUP(free_certificate)
     X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, no_passphrase, NULL) : NULL;
-    struct tm broken_down = { 0 };
 
-    if (!certificate || ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &broken_down) != 1)
+    if (!certificate || read_validity(certificate, ret) < 0)
         return error_set(err, -EINVAL, "not a PEM certificate: %s", openssl_reason());
-    *ret_s = timegm(&broken_down);
     return 0;
 }
 
@@ -253,125 +261,6 @@ static BIO *quiet_socket(struct tls_connection *connection)
     return bio;
 }
 
-/* 0 when ready, -ETIMEDOUT, or another errno of poll(2). */
-static int wait_for(int fd, short events, int64_t deadline_ms)
-{
-    struct pollfd waited = { .fd = fd, .events = events };
-
-    for (;;) {
-        int64_t left = deadline_ms - clock_monotonic_ms();
-        if (left <= 0)
-            return -ETIMEDOUT;
-        int n = poll(&waited, 1, left > INT_MAX ? INT_MAX : (int)left);
-        if (n > 0)
-            return 0;
-        if (n < 0 && errno != EINTR)
-            return -errno;
-    }
-}
-
-static int connect_one(const struct addrinfo *address, int64_t deadline_ms, int *ret_fd)
-{
-    CLEANUP(close_fd)
-    int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int fault = 0;
-    socklen_t fault_len = sizeof(fault);
-
-    if (fd < 0)
-        return -errno;
-    if (connect(fd, address->ai_addr, address->ai_addrlen) < 0 && errno != EINPROGRESS)
-        return -errno;
-    int r = wait_for(fd, POLLOUT, deadline_ms);
-    if (r < 0)
-        return r;
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &fault, &fault_len) < 0)
-        return -errno;
-    if (fault)
-        return -fault;
-    *ret_fd = fd;
-    fd = -1;
-    return 0;
-}
-
-/* A look-up that the resolver's own thread works on: it may outlive the wait for it. */
-struct lookup {
-    struct gaicb request;
-    struct addrinfo hints;
-    char host[NAME_SIZE];
-    char service[8];
-};
-
-static void lookup_free(struct lookup *lookup)
-{
-    if (lookup->request.ar_result)
-        freeaddrinfo(lookup->request.ar_result);
-    free(lookup);
-}
-
-/* getaddrinfo() knows no timeout. 0 or one of its EAI_ codes; EAI_AGAIN: not done in time. */
-static int resolve(const struct tls_target *target, int64_t deadline_ms, struct lookup **ret)
-{
-    struct lookup *lookup = calloc(1, sizeof(*lookup));
-    int64_t left = deadline_ms - clock_monotonic_ms();
-    const struct timespec limit = { .tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000 };
-
-    if (!lookup)
-        return EAI_MEMORY;
-    struct gaicb *requests[] = { &lookup->request };
-    (void)snprintf(lookup->host, sizeof(lookup->host), "%s", target->host);
-    (void)snprintf(lookup->service, sizeof(lookup->service), "%u", target->port);
-    lookup->hints = (struct addrinfo){ .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
-    lookup->request = (struct gaicb){ .ar_name = lookup->host,
-                                      .ar_service = lookup->service,
-                                      .ar_request = &lookup->hints };
-    int r = left > 0 ? getaddrinfo_a(GAI_NOWAIT, requests, 1, NULL) : EAI_AGAIN;
-    if (r != 0) {
-        lookup_free(lookup);
-        return r;
-    }
-    int waited;
-    do {
-        waited = gai_suspend((const struct gaicb *const *)requests, 1, &limit);
-    } while (waited == EAI_INTR);
-    r = gai_error(&lookup->request);
-    if (r == EAI_INPROGRESS && gai_cancel(&lookup->request) == EAI_NOTCANCELED)
-        return EAI_AGAIN; /* the resolver still writes to it: it is lost */
-    if (r != 0) {
-        lookup_free(lookup);
-        return r == EAI_INPROGRESS ? EAI_AGAIN : r;
-    }
-    *ret = lookup;
-    return 0;
-}
-
-static int connect_socket(const struct tls_target *target, const char *peer, int64_t deadline_ms,
-                          int *ret_fd, struct error *err)
-{
-    struct lookup *lookup = NULL;
-    int r = -EHOSTUNREACH;
-    int fault = resolve(target, deadline_ms, &lookup);
-
-    if (fault)
-        return error_set(err, -EHOSTUNREACH,
-                         "the host name of %s cannot be resolved (%s): check the address and DNS",
-                         peer, gai_strerror(fault));
-    for (struct addrinfo *at = lookup->request.ar_result; at; at = at->ai_next) {
-        r = connect_one(at, deadline_ms, ret_fd);
-        if (r == 0)
-            break;
-    }
-    lookup_free(lookup);
-    if (r == -ETIMEDOUT)
-        return error_set(err, r,
-                         "no answer from %s in time; check the address, the network and firewalls",
-                         peer);
-    return r < 0 ? error_set(err, -ECONNREFUSED,
-                             "cannot connect to %s: %s; check the address and that the "
-                             "server runs there",
-                             peer, strerrordesc_np(-r))
-                 : 0;
-}
-
 /* ------------------------------------------------------------------ TLS */
 
 static int expect_name(SSL *ssl, const char *host)
@@ -388,6 +277,80 @@ static int expect_name(SSL *ssl, const char *host)
     return SSL_set1_host(ssl, host) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1 ? 0 : -EINVAL;
 }
 
+/* What is wrong with the server's certificate, and what to do. */
+static int untrusted(const struct tls_connection *connection, long verdict, struct error *err)
+{
+    const char *peer = connection->peer;
+
+    switch (verdict) {
+    case X509_V_ERR_CERT_HAS_EXPIRED:
+        return error_set(err, -EKEYREJECTED,
+                         "the certificate of %s, or of a CA above it, has expired: renew it there "
+                         "(or set this host's clock right)",
+                         peer);
+    case X509_V_ERR_CERT_NOT_YET_VALID:
+        return error_set(err, -EKEYREJECTED,
+                         "the certificate of %s, or of a CA above it, is not valid yet: set the "
+                         "clocks of both hosts right",
+                         peer);
+    case X509_V_ERR_HOSTNAME_MISMATCH:
+    case X509_V_ERR_IP_ADDRESS_MISMATCH:
+        return error_set(err, -EKEYREJECTED,
+                         "the certificate of %s is for another name (%s): use the name that it "
+                         "holds as address, or issue one with this name as subjectAltName",
+                         peer, X509_verify_cert_error_string(verdict));
+    default:
+        return error_set(err, -EKEYREJECTED,
+                         "the certificate of %s is not trusted: %s; check which CA signed it, and "
+                         "that it is the one that was given (or, without one, among the system's)",
+                         peer, X509_verify_cert_error_string(verdict));
+    }
+}
+
+/* Of the alerts that a peer sends, those about our certificate. */
+static bool refuses_our_certificate(int reason)
+{
+    switch (reason) {
+    case SSL_R_SSLV3_ALERT_BAD_CERTIFICATE:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_REVOKED:
+    case SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN:
+    case SSL_R_SSLV3_ALERT_NO_CERTIFICATE:
+    case SSL_R_SSLV3_ALERT_UNSUPPORTED_CERTIFICATE:
+    case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
+    case SSL_R_TLSV1_ALERT_ACCESS_DENIED:
+    case SSL_R_TLSV1_ALERT_UNKNOWN_CA:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool is_about_version(int reason)
+{
+    return reason == SSL_R_UNSUPPORTED_PROTOCOL || reason == SSL_R_TLSV1_ALERT_PROTOCOL_VERSION ||
+           reason == SSL_R_WRONG_SSL_VERSION || reason == SSL_R_WRONG_VERSION_NUMBER ||
+           reason == SSL_R_UNKNOWN_PROTOCOL;
+}
+
+static int refused(const struct tls_connection *connection, struct error *err)
+{
+    int reason = ERR_GET_REASON(ERR_peek_last_error());
+    const char *peer = connection->peer;
+
+    if (refuses_our_certificate(reason))
+        return error_set(err, -EKEYREJECTED,
+                         "%s does not accept the client certificate (%s): have its CA trusted "
+                         "there, and give one that has not expired or been revoked",
+                         peer, openssl_reason());
+    if (is_about_version(reason))
+        return error_set(err, -EKEYREJECTED,
+                         "%s speaks no TLS that coffer accepts (%s): enable TLS 1.2 or 1.3 there, "
+                         "and check the port",
+                         peer, openssl_reason());
+    return error_set(err, -EKEYREJECTED, "TLS with %s failed: %s", peer, openssl_reason());
+}
+
 /* Says what SSL_connect, SSL_read or SSL_write failed of. */
 static int tls_failure(struct tls_connection *connection, int result, struct error *err)
 {
@@ -397,15 +360,11 @@ static int tls_failure(struct tls_connection *connection, int result, struct err
 
     if (verdict != X509_V_OK) {
         ERR_clear_error();
-        return error_set(err, -EKEYREJECTED,
-                         "the certificate of %s is not trusted: %s; check which CA signed it, and "
-                         "that it is the one that was given (or, without one, among the system's)",
-                         connection->peer, X509_verify_cert_error_string(verdict));
+        return untrusted(connection, verdict, err);
     }
     if (fault == SSL_ERROR_SSL &&
         ERR_GET_REASON(ERR_peek_last_error()) != SSL_R_UNEXPECTED_EOF_WHILE_READING)
-        return error_set(err, -EKEYREJECTED, "TLS with %s failed: %s", connection->peer,
-                         openssl_reason());
+        return refused(connection, err);
     ERR_clear_error();
     if (fault == SSL_ERROR_SYSCALL && system_fault)
         return error_set(err, -ECONNREFUSED, "the connection to %s broke: %s", connection->peer,
@@ -421,7 +380,7 @@ static int wait_wanted(struct tls_connection *connection, int result, int64_t de
 
     if (fault != SSL_ERROR_WANT_READ && fault != SSL_ERROR_WANT_WRITE)
         return tls_failure(connection, result, err);
-    int r = wait_for(connection->fd, fault == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, deadline_ms);
+    int r = dial_wait(connection->fd, fault == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, deadline_ms);
     if (r == -ETIMEDOUT)
         return error_set(err, r, "no answer from %s in time", connection->peer);
     return r < 0 ? error_set(err, -ECONNREFUSED, "cannot wait for %s: %s", connection->peer,
@@ -443,23 +402,20 @@ static int handshake(struct tls_connection *connection, int64_t deadline_ms, str
     }
 }
 
-int tls_connect(const struct tls_target *target, int64_t deadline_ms, struct tls_connection **ret,
-                struct error *err)
+int tls_start(const struct tls_target *target, int fd, int64_t deadline_ms,
+              struct tls_connection **ret, struct error *err)
 {
     CLEANUP(tls_closep) struct tls_connection *connection = calloc(1, sizeof(*connection));
 
-    if (!connection)
+    if (!connection) {
+        close_fd(&fd);
         return error_set(err, -ENOMEM, "not enough memory for a TLS connection");
-    connection->fd = -1;
-    bool has_colon = strchr(target->host, ':');
-    (void)snprintf(connection->peer, sizeof(connection->peer), has_colon ? "[%s]:%u" : "%s:%u",
-                   target->host, target->port);
+    }
+    connection->fd = fd;
+    dial_peer(target->host, target->port, connection->peer);
     int r = make_context(target, &connection->context, err);
-    if (r == 0)
-        r = connect_socket(target, connection->peer, deadline_ms, &connection->fd, err);
     if (r < 0)
         return r;
-
     connection->ssl = SSL_new(connection->context);
     BIO *bio = connection->ssl ? quiet_socket(connection) : NULL;
     if (!bio)
@@ -471,6 +427,29 @@ int tls_connect(const struct tls_target *target, int64_t deadline_ms, struct tls
     if (r == 0)
         *ret = TAKE(connection);
     return r;
+}
+
+int tls_connect(const struct tls_target *target, int64_t deadline_ms, struct tls_connection **ret,
+                struct error *err)
+{
+    CLEANUP(dial_addresses_freep) struct dial_addresses *addresses = NULL;
+    int fd = -1;
+
+    int r = dial_resolve(target->host, target->port, deadline_ms, &addresses, err);
+    if (r == 0)
+        r = dial_connect(addresses, deadline_ms, &fd, err);
+    return r < 0 ? r : tls_start(target, fd, deadline_ms, ret, err);
+}
+
+int tls_peer(const struct tls_connection *connection, struct tls_peer *ret)
+{
+    const X509 *certificate = SSL_get0_peer_certificate(connection->ssl);
+    struct tls_peer peer = { .protocol = SSL_get_version(connection->ssl) };
+
+    if (!certificate || read_validity(certificate, &peer.certificate) < 0)
+        return -ENOENT;
+    *ret = peer;
+    return 0;
 }
 
 void tls_close(struct tls_connection *connection)

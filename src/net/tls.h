@@ -1,7 +1,7 @@
-/* tls.h - one client connection over mutual TLS (OpenSSL), for protocols that are not HTTP.
+/* tls.h - one client connection over TLS (OpenSSL), for protocols that are not HTTP.
  *
  * TLS 1.2 or newer, a server certificate that fits the host name or IP address, the client's
- * certificate and key from memory. A broken connection never raises SIGPIPE.
+ * certificate and key from memory, if it has one. A broken connection never raises SIGPIPE.
  *
  * Units      deadlines are clock_monotonic_ms() times.
  * Errors     sentences name host and port. As in net/http.h: -EHOSTUNREACH, -ECONNREFUSED (also:
@@ -21,8 +21,8 @@
 struct tls_target {
     const char *host; /* name or address, without brackets */
     uint16_t port;
-    struct bytes client_cert_pem; /* the certificate, then those that lead to its CA */
-    const struct secret *client_key_pem;
+    struct bytes client_cert_pem;        /* the certificate, then those that lead to its CA */
+    const struct secret *client_key_pem; /* NULL: the client has no certificate */
     struct bytes ca_cert_pem; /* trusted instead of the system's store; empty: that store */
 };
 
@@ -34,6 +34,11 @@ int tls_check_target(const struct tls_target *target, struct error *err);
 
 int tls_connect(const struct tls_target *target, int64_t deadline_ms, struct tls_connection **ret,
                 struct error *err);
+
+/* The same on a socket that is connected already, which it owns from then on, also when it fails.
+ */
+int tls_start(const struct tls_target *target, int fd, int64_t deadline_ms,
+              struct tls_connection **ret, struct error *err);
 void tls_close(struct tls_connection *connection); /* NULL is allowed */
 
 static inline void tls_closep(struct tls_connection **connection)
@@ -47,5 +52,20 @@ int tls_write(struct tls_connection *connection, struct bytes data, int64_t dead
 int tls_read(struct tls_connection *connection, void *to, size_t len, int64_t deadline_ms,
              struct error *err);
 
-/* When the first certificate of a PEM text ends, in seconds since 1970. */
-int tls_certificate_expiry(struct bytes cert_pem, int64_t *ret_s, struct error *err);
+/* From when until when a certificate is good, in seconds since 1970. */
+struct tls_validity {
+    int64_t from_s;
+    int64_t until_s;
+};
+
+/* Of the first certificate of a PEM text. */
+int tls_certificate_validity(struct bytes cert_pem, struct tls_validity *ret, struct error *err);
+
+/* Whom the connection is to. */
+struct tls_peer {
+    const char *protocol; /* "TLSv1.3"; a constant */
+    struct tls_validity certificate;
+};
+
+/* -ENOENT: its certificate's dates cannot be read. */
+int tls_peer(const struct tls_connection *connection, struct tls_peer *ret);

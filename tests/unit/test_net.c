@@ -261,15 +261,16 @@ static const char certificate[] =
     "mW8NkQkCICN80MhwIxaubMbmoGNr/u07V5xVbz65NiCpEQZESC1L\n"
     "-----END CERTIFICATE-----\n";
 
-static void the_end_of_a_certificate_is_read(void **state)
+static void the_life_of_a_certificate_is_read(void **state)
 {
-    int64_t end = 0;
+    struct tls_validity validity = { 0 };
     (void)state;
 
-    assert_int_equal(tls_certificate_expiry(text(certificate), &end, NULL), 0);
-    assert_int_equal(end, 2110872343);
-    assert_int_equal(tls_certificate_expiry(text("no certificate"), &end, NULL), -EINVAL);
-    assert_int_equal(tls_certificate_expiry(text(""), &end, NULL), -EINVAL);
+    assert_int_equal(tls_certificate_validity(text(certificate), &validity, NULL), 0);
+    assert_int_equal(validity.from_s, 1795512343);
+    assert_int_equal(validity.until_s, 2110872343);
+    assert_int_equal(tls_certificate_validity(text("no certificate"), &validity, NULL), -EINVAL);
+    assert_int_equal(tls_certificate_validity(text(""), &validity, NULL), -EINVAL);
 }
 
 static void a_key_that_is_none_or_missing_is_refused_before_any_connection(void **state)
@@ -306,7 +307,7 @@ int main(void)
         cmocka_unit_test(http_refuses_an_answer_that_is_too_long_even_without_a_length),
         cmocka_unit_test(http_says_that_nobody_listens),
         cmocka_unit_test(http_refuses_a_header_value_with_a_line_break),
-        cmocka_unit_test(the_end_of_a_certificate_is_read),
+        cmocka_unit_test(the_life_of_a_certificate_is_read),
         cmocka_unit_test(a_key_that_is_none_or_missing_is_refused_before_any_connection),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
