@@ -7,6 +7,7 @@ const struct api_route api_routes[] = {
     { "GET", "/api/v1/status", api_get_status },
     { "GET", "/api/v1/kms", api_get_kms },
     { "PUT", "/api/v1/kms", api_put_kms },
+    { "POST", "/api/v1/kms/check", api_check_kms },
     { "GET", "/api/v1/filesystems", api_list_filesystems },
     { "POST", "/api/v1/filesystems", api_add_filesystem },
     { "POST", "/api/v1/filesystems/adopt", api_adopt_filesystem },

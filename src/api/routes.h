@@ -58,6 +58,8 @@ api_handler_fn api_get_status;
 /* kms.c */
 api_handler_fn api_get_kms;
 api_handler_fn api_put_kms;
+/* kms_check.c */
+api_handler_fn api_check_kms;
 /* filesystems.c */
 api_handler_fn api_list_filesystems;
 api_handler_fn api_add_filesystem;

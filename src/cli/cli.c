@@ -250,7 +250,7 @@ int cli_main(int argc, char **argv)
     }
     if (r > 0 && cli.command->run(&cli, &err) < 0) {
         print_error(err.text);
-        return EXIT_FAILURE;
+        return cli.exit_code ? cli.exit_code : EXIT_FAILURE;
     }
     if (fflush(stdout) != 0 || ferror(stdout)) {
         print_error("cannot write to standard output; check where it goes");

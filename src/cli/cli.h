@@ -6,7 +6,7 @@
  * in one line. A failure is one sentence on standard error that ends in what to do.
  *
  * Errors     exit code 0 for success only, 1 for a failure, 2 for a command line that cannot be
- *            understood.
+ *            understood; a command may tell kinds of failures apart by codes of its own from 3 on.
  */
 #pragma once
 
@@ -45,6 +45,7 @@ struct cli {
     struct table_request list;
     struct instance instance;
     bool json;
+    int exit_code; /* that the command wants; 0: the usual one */
 };
 
 /* The table; *ret_count entries. A command stands behind its group. */
@@ -95,6 +96,7 @@ int cmd_status(struct cli *cli, struct error *err);
 int cmd_help(struct cli *cli, struct error *err);
 int cmd_kms_show(struct cli *cli, struct error *err);
 int cmd_kms_set(struct cli *cli, struct error *err);
+int cmd_kms_check(struct cli *cli, struct error *err);
 int cmd_fs_list(struct cli *cli, struct error *err);
 int cmd_fs_add(struct cli *cli, struct error *err);
 int cmd_fs_remove(struct cli *cli, struct error *err);

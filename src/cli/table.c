@@ -264,7 +264,8 @@ static const char *status_color(const char *status)
         const char *color;
     } colors[] = {
         { "mounted", "green" },          { "started", "green" }, { "starting", "yellow" },
-        { "waiting-for-kms", "yellow" }, { "failed", "red" },
+        { "waiting-for-kms", "yellow" }, { "failed", "red" },    { "ok", "green" },
+        { "warning", "yellow" },
     };
 
     for (size_t i = 0; i < sizeof(colors) / sizeof(colors[0]); i++) {

@@ -25,6 +25,7 @@
 #include "control/fs_record.h"
 #include "control/fs_state.h"
 #include "control/kms.h"
+#include "keys/kms_check.h"
 
 struct control;
 
@@ -127,6 +128,11 @@ int control_check(struct control *control, const char *name, bool read_data,
                   control_report_fn *report, void *arg, uint64_t *ret_faults, struct error *err);
 
 void control_kms_status(struct control *control, struct kms_status *ret);
+
+/* Goes through all that coffer needs of the configured key server, step by step, and reports each
+ * (keys/kms_check.h). Changes nothing. */
+int control_kms_check(struct control *control, kms_check_report_fn *report, void *arg,
+                      struct error *err);
 
 /* Verifies the configuration live and that every filesystem's keys open with it, then uses it.
  * On failure nothing has changed, and the sentence lists the filesystems in the way. */

@@ -29,15 +29,17 @@ int address_list_init(struct address_list *list, const char *text, struct error 
     return list->count ? 0 : error_set(err, -EINVAL, "the address of the key server is missing");
 }
 
-/* Those that do not rest, then those that do. */
-static void order(const struct address_list *list, int64_t now, size_t ret[ADDRESS_LIST_MAX])
+/* Those that do not rest, then those that do. How many they are. */
+static size_t order(const struct address_list *list, int64_t now, size_t ret[ADDRESS_LIST_MAX])
 {
     size_t placed = 0;
 
     for (int resting = 0; resting <= 1; resting++)
         for (size_t i = 0; i < list->count; i++)
-            if ((list->rests_until_ms[i] > now) == (resting == 1))
+            if ((list->rests_until_ms[i] > now) == (resting == 1) &&
+                (!list->only || list->only == list->addresses[i]))
                 ret[placed++] = i;
+    return placed;
 }
 
 /* What is left of the time is shared by those that were not asked yet. */
@@ -61,8 +63,8 @@ static int ask_each(struct address_list *list, address_attempt_fn *attempt, void
     size_t indexes[ADDRESS_LIST_MAX];
     int r = -EAGAIN;
 
-    order(list, clock_monotonic_ms(), indexes);
-    for (size_t i = 0; i < list->count; i++) {
+    size_t count = order(list, clock_monotonic_ms(), indexes);
+    for (size_t i = 0; i < count; i++) {
         int64_t now = clock_monotonic_ms();
         if (now >= end)
             return r;
@@ -70,7 +72,7 @@ static int ask_each(struct address_list *list, address_attempt_fn *attempt, void
         struct address_attempt asked = {
             .index = index,
             .address = list->addresses[index],
-            .deadline_ms = share(now, end, list->count - i),
+            .deadline_ms = share(now, end, count - i),
         };
         r = attempt(arg, &asked, err);
         if (r != -EAGAIN) {

@@ -27,6 +27,7 @@ struct address_list {
     char *addresses[ADDRESS_LIST_MAX]; /* in text */
     int64_t rests_until_ms[ADDRESS_LIST_MAX];
     size_t count;
+    const char *only; /* one of addresses: no other is asked; NULL: all */
 };
 
 /* Splits at commas and drops spaces around each. The list must not be moved afterwards. */

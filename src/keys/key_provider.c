@@ -105,32 +105,61 @@ int key_provider_rewrap(struct key_provider *provider, const struct wrapped_key 
     return r < 0 ? r : provider->ops->rewrap(provider, old, ret, err);
 }
 
+int key_trial_wrap(struct key_trial *trial, struct key_provider *provider, struct error *err)
+{
+    int r = secret_new(&trial->text, TRIAL_LEN);
+
+    if (r < 0)
+        return error_set(err, r, "no locked memory for the trial of the key server");
+    random_bytes(trial->text.data, trial->text.len);
+    return key_provider_wrap(provider, secret_bytes(&trial->text), &trial->wrapped, err);
+}
+
+int key_trial_unwrap(const struct key_trial *trial, struct key_provider *provider,
+                     struct error *err)
+{
+    CLEANUP(secret_release) struct secret unwrapped = SECRET_INIT;
+
+    int r = key_provider_unwrap(provider, &trial->wrapped, 1, &unwrapped, err);
+    if (r < 0)
+        return r;
+    if (!secret_equal(secret_bytes(&trial->text), secret_bytes(&unwrapped)))
+        return error_set(err, -EPROTO,
+                         "the key server returned other bytes than it had wrapped: do not use it, "
+                         "and look for the fault there");
+    return 0;
+}
+
+void key_trial_release(struct key_trial *trial)
+{
+    secret_release(&trial->text);
+}
+
 int key_provider_verify(struct key_provider *provider, struct key_description *ret,
                         struct error *err)
 {
-    CLEANUP(secret_release) struct secret trial = SECRET_INIT;
-    CLEANUP(secret_release) struct secret unwrapped = SECRET_INIT;
+    CLEANUP(key_trial_release) struct key_trial trial = { .text = SECRET_INIT };
     struct key_description description;
-    struct wrapped_key wrapped;
 
     int r = key_provider_describe(provider, &description, err);
     if (r < 0)
         return r;
-    r = secret_new(&trial, TRIAL_LEN);
-    if (r < 0)
-        return error_set(err, r, "no locked memory for the trial of the key server");
-    random_bytes(trial.data, trial.len);
-    r = key_provider_wrap(provider, secret_bytes(&trial), &wrapped, err);
+    r = key_trial_wrap(&trial, provider, err);
     if (r < 0)
         return error_prefix(err, r, "the trial of wrapping a key failed");
-    r = key_provider_unwrap(provider, &wrapped, 1, &unwrapped, err);
+    r = key_trial_unwrap(&trial, provider, err);
     if (r < 0)
         return error_prefix(err, r, "the trial of unwrapping a key failed");
-    if (!secret_equal(secret_bytes(&trial), secret_bytes(&unwrapped)))
-        return error_set(err, -EPROTO,
-                         "the key server returned other bytes than it had wrapped: do not use it, "
-                         "and look for the fault there");
     *ret = description;
+    return 0;
+}
+
+int key_provider_check(struct key_provider *provider, struct kms_check *check, struct error *err)
+{
+    if (!provider->ops->check)
+        return error_set(err, -EOPNOTSUPP, "a key server of type '%s' has nothing to check",
+                         provider->ops->type);
+    provider->ops->check(provider, check);
     return 0;
 }
 

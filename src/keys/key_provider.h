@@ -60,6 +60,7 @@ struct key_description {
     char server[96];              /* product and version or protocol version, as far as known */
 };
 
+struct kms_check; /* keys/kms_check.h */
 struct key_provider;
 
 struct key_provider_ops {
@@ -84,6 +85,10 @@ struct key_provider_ops {
      * do so, the plaintext stays there. The caller verifies by unwrapping. */
     int (*rewrap)(struct key_provider *provider, const struct wrapped_key *old,
                   struct wrapped_key *ret, struct error *err);
+
+    /* Optional. Goes through each step of the chain at each configured address, and reports.
+     * Changes nothing on the server. */
+    void (*check)(struct key_provider *provider, struct kms_check *check);
 
     void (*close)(struct key_provider *provider);
 };
@@ -110,6 +115,21 @@ int key_provider_rewrap(struct key_provider *provider, const struct wrapped_key 
  * compare. Nothing is stored anywhere. */
 int key_provider_verify(struct key_provider *provider, struct key_description *ret,
                         struct error *err);
+
+/* The trial's two halves, for who wants to tell them apart. All zero is an empty trial. */
+struct key_trial {
+    struct secret text;
+    struct wrapped_key wrapped;
+};
+
+int key_trial_wrap(struct key_trial *trial, struct key_provider *provider, struct error *err);
+/* -EPROTO if what comes back is not what was wrapped. */
+int key_trial_unwrap(const struct key_trial *trial, struct key_provider *provider,
+                     struct error *err);
+void key_trial_release(struct key_trial *trial);
+
+/* -EOPNOTSUPP: there is no server to check. What is found is reported, not returned. */
+int key_provider_check(struct key_provider *provider, struct kms_check *check, struct error *err);
 
 void key_provider_close(struct key_provider *provider); /* NULL is allowed */
 

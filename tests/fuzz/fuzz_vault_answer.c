@@ -4,6 +4,7 @@
 
 #include "crypto/secret.h"
 #include "keys/vault/answers.h"
+#include "keys/vault/inspect.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -27,6 +28,22 @@ static void read_secrets(const struct vault_question *question, struct bytes bod
     secret_release(&plain[1]);
     (void)vault_read_plaintext(body, &plain[0], NULL);
     secret_release(&plain[0]);
+}
+
+static void inspect(struct bytes body)
+{
+    struct vault_key_settings settings;
+    struct vault_health health;
+    struct vault_token token;
+    unsigned rights = 0;
+
+    (void)vault_read_health(body, &health, NULL);
+    (void)vault_read_token(body, &token, NULL);
+    (void)vault_is_token_refused(body);
+    (void)vault_read_key_settings(body, &settings, NULL);
+    (void)vault_read_capabilities(body, "transit/keys/k", &rights, NULL);
+    if (rights > VAULT_MAY_ALL)
+        abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -59,5 +76,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     (void)vault_is_batch(body);
     vault_read_server(body, server, sizeof(server));
     read_secrets(&question, body);
+    inspect(body);
     return 0;
 }

@@ -5,6 +5,7 @@
  *   wrap FILE         wrap a fixed key into FILE
  *   unwrap FILE...    unwrap them in one call and compare with that key
  *   rewrap FILE NEW   rewrap FILE into NEW
+ *   check             each step of the check as "result|step|class|text|action", after OK
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/file_io.h"
 #include "keys/key_provider.h"
+#include "keys/kms_check.h"
 #include "tests/support/kms_settings.h"
 
 #define FILES_MAX 64
@@ -57,6 +59,21 @@ static int verify(struct key_provider *provider, struct error *err)
     return r;
 }
 
+static void print_step(void *arg, const struct kms_check_step *step)
+{
+    (void)arg;
+    printf("\n%s|%s|%s|%s|%s", kms_check_result_name(step->result), step->name,
+           kms_check_class_name(step->class), step->text, step->action);
+}
+
+static int check(struct key_provider *provider, struct error *err)
+{
+    struct kms_check report = { .report = print_step };
+
+    printf("OK");
+    return key_provider_check(provider, &report, err);
+}
+
 static int unwrap(struct key_provider *provider, char **paths, int count, struct error *err)
 {
     static struct wrapped_key wrapped[FILES_MAX];
@@ -86,6 +103,8 @@ static int act(struct key_provider *provider, int argc, char **argv, struct erro
     memset(&wrapped, 0, sizeof(wrapped));
     if (strcmp(action, "verify") == 0)
         return verify(provider, err);
+    if (strcmp(action, "check") == 0)
+        return check(provider, err);
     if (strcmp(action, "wrap") == 0 && argc == 4) {
         r = key_provider_wrap(provider, key_bytes(), &wrapped, err);
         return r < 0 ? r : save(argv[3], &wrapped, err);
@@ -98,7 +117,7 @@ static int act(struct key_provider *provider, int argc, char **argv, struct erro
             r = key_provider_rewrap(provider, &wrapped, &rewrapped, err);
         return r < 0 ? r : save(argv[4], &rewrapped, err);
     }
-    return error_set(err, -EINVAL, "usage: kms_probe TYPE verify|wrap|unwrap|rewrap FILE...");
+    return error_set(err, -EINVAL, "usage: kms_probe TYPE check|verify|wrap|unwrap|rewrap FILE...");
 }
 
 int main(int argc, char **argv)

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "crypto/random.h"
 #include "keys/address_list.h"
+#include "keys/kmip/check.h"
 #include "keys/kmip/connection.h"
 
 #define TYPE_NAME "kmip"
@@ -450,6 +451,31 @@ static int kmip_rewrap(struct key_provider *provider, const struct wrapped_key *
     return r < 0 ? r : kmip_wrap(provider, secret_bytes(&plain), ret, err);
 }
 
+/* ------------------------------------------------------------------ check */
+
+static int read_own_key(struct key_provider *provider, struct kmip_attributes *ret,
+                        struct error *err)
+{
+    struct kmip_provider *kmip = kmip_provider(provider);
+
+    return read_attributes(kmip, kmip->config.key_name, ret, err);
+}
+
+static void check_kmip(struct key_provider *provider, struct kms_check *check)
+{
+    struct kmip_provider *kmip = kmip_provider(provider);
+    struct tls_target targets[ADDRESS_LIST_MAX];
+    const struct kmip_checked checked = { .provider = provider,
+                                          .config = &kmip->config,
+                                          .addresses = &kmip->addresses,
+                                          .targets = targets,
+                                          .read_key = read_own_key };
+
+    for (size_t i = 0; i < kmip->addresses.count; i++)
+        targets[i] = target_of(kmip, i);
+    kmip_check(&checked, check);
+}
+
 /* ------------------------------------------------------------------ open, close */
 
 static void kmip_close(struct key_provider *provider)
@@ -473,6 +499,7 @@ static const struct key_provider_ops kmip_ops = {
     .wrap = kmip_wrap,
     .unwrap = kmip_unwrap,
     .rewrap = kmip_rewrap,
+    .check = check_kmip,
     .close = kmip_close,
 };
 

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/encoding.h"
 #include "keys/vault/answers.h"
+#include "keys/vault/check.h"
 #include "keys/vault/client.h"
 #include "net/json.h"
 
@@ -395,6 +396,19 @@ static int vault_rewrap(struct key_provider *provider, const struct wrapped_key 
     return r;
 }
 
+/* ------------------------------------------------------------------ check */
+
+static void check_vault(struct key_provider *provider, struct kms_check *check)
+{
+    struct vault_provider *vault = vault_provider(provider);
+    const struct vault_checked checked = { .provider = provider,
+                                           .client = &vault->client,
+                                           .config = &vault->config,
+                                           .token = &vault->config.token };
+
+    vault_check(&checked, check);
+}
+
 /* ------------------------------------------------------------------ open, close */
 
 static void vault_close(struct key_provider *provider)
@@ -418,6 +432,7 @@ static const struct key_provider_ops vault_ops = {
     .wrap = vault_wrap,
     .unwrap = vault_unwrap,
     .rewrap = vault_rewrap,
+    .check = check_vault,
     .close = vault_close,
 };
 

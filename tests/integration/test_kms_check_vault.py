@@ -1,0 +1,364 @@
+"""`kms check` names each fault that a Vault or OpenBao can have: server, token, policy, namespace,
+engine, key, answers."""
+import pytest
+
+import servers
+from fake_vault import FakeVault
+from faulty_peers import raw_server
+from kms_steps import VAULT_STEPS, assert_fails, check, not_ok
+from test_key_providers import (  # noqa: F401 (fixtures)
+    Probe, openbao, settings, started, token_file, vault, vault_probe)
+
+
+def test_vault_that_has_all_that_is_needed_passes(vault_probe):
+    steps = check(vault_probe)
+    assert [name for name in steps if name] == VAULT_STEPS
+    # The token is one that the test's policy made, of the default life: it is renewable.
+    assert not_ok(steps) == {}
+    assert "version" in steps["server"].text
+    assert steps["permission-read"].text == f"read on transit/keys/{vault_probe.key}"
+
+
+def test_the_check_changes_nothing_in_vault(vault_probe):
+    kms, key = vault_probe.kms, vault_probe.key
+    before = kms.read_key(key), sorted(kms.api("LIST", "transit/keys")["data"]["keys"])
+    check(vault_probe)
+    assert (kms.read_key(key), sorted(kms.api("LIST", "transit/keys")["data"]["keys"])) == before
+
+
+def test_a_ca_of_a_vault_that_is_not_trusted_is_named(build_folder, vault, tmp_path):
+    probe = Probe(build_folder, tmp_path, "vault",
+                  settings(vault, "one", "", TOKEN_FILE=token_file(tmp_path, vault.root_token)))
+    assert_fails(check(probe), "tls", "tls", "not trusted")
+
+
+# ------------------------------------------------------------------ Vault: server, login
+
+
+def fake_health(**changes):
+    return (200, {"initialized": True, "sealed": False, "standby": False, "version": "1.9.0",
+                  **changes})
+
+
+HEALTH = "GET sys/health?standbyok=true&perfstandbyok=true&sealedcode=200&uninitcode=200"
+LOOKUP = "GET auth/token/lookup-self"
+CAPABILITIES = "POST sys/capabilities-self"
+POLICY_DENIES = (403, {"errors": ["1 error occurred:\n\t* permission denied\n\n"]})
+
+
+def fake_probe(build_folder, tmp_path, fake, **more):
+    return Probe(build_folder, tmp_path, "vault",
+                 settings(fake, "one", "", TOKEN_FILE=token_file(tmp_path, "hvs.x"), **more))
+
+
+def check_fake(build_folder, tmp_path, answers):
+    with FakeVault(answers) as fake:
+        return check(fake_probe(build_folder, tmp_path, fake))
+
+
+def test_a_sealed_server_is_named(build_folder, tmp_path):
+    with started(lambda: servers.VaultCoreServer(tmp_path / "kms")) as kms:
+        probe = Probe(build_folder, tmp_path, "vault",
+                      settings(kms, "one", "", TOKEN_FILE=token_file(tmp_path, kms.root_token)))
+        kms.seal()
+        steps = check(probe)
+    assert_fails(steps, "server", "not-serving", "sealed", "vault operator unseal")
+    assert steps["login"].result == "skipped"
+
+
+def test_a_server_that_is_not_initialised_is_named(build_folder, tmp_path):
+    class Uninitialised(servers.OpenBaoServer):
+        def after_start(self):
+            self.root_token = "none"
+    with started(lambda: Uninitialised(tmp_path / "kms", mode="raft")) as kms:
+        probe = Probe(build_folder, tmp_path, "vault",
+                      settings(kms, "one", "", TOKEN_FILE=token_file(tmp_path, "s.none")))
+        assert_fails(check(probe), "server", "not-serving", "not initialised",
+                     "vault operator init")
+
+
+def test_a_standby_is_told(build_folder, tmp_path):
+    steps = check_fake(build_folder, tmp_path, {HEALTH: fake_health(standby=True)})
+    assert steps["server"].result == "ok" and "standby" in steps["server"].text
+
+
+@pytest.mark.parametrize("answer, kind", [
+    ((200, "{]"), "answer"),
+    ((200, ""), "answer"),
+    ((200, "<html>It works!</html>"), "answer"),
+    ((200, {"initialized": "yes", "sealed": False}), "answer"),
+    ((200, "x" * (2 << 20)), "answer"),
+    ((404, "not found"), "missing"),
+    ((301, "", {"Location": "/elsewhere"}), "answer"),
+])
+def test_an_answer_that_is_not_of_a_vault_is_named(build_folder, tmp_path, answer, kind):
+    steps = check_fake(build_folder, tmp_path, {HEALTH: answer})
+    assert_fails(steps, "server", "answer", "look")
+
+
+def test_an_answer_that_is_cut_is_named(build_folder, tmp_path):
+    with raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"initialized\":") as address:
+        fake = type("cut", (), {"address": f"http://{address}"})
+        assert_fails(check(fake_probe(build_folder, tmp_path, fake)), "server", "not-serving")
+
+
+def test_an_answer_that_comes_byte_by_byte_ends_in_time(build_folder, tmp_path):
+    with raw_server(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + b" " * 500,
+                    pause_s=0.5) as address:
+        fake = type("slow", (), {"address": f"http://{address}"})
+        assert_fails(check(fake_probe(build_folder, tmp_path, fake)), "server", "not-serving",
+                     "no answer")
+
+
+def test_a_token_that_is_wrong_or_revoked_is_named(vault_probe):
+    wrong = token_file(vault_probe.folder, "s.abcdefghijklmnopqrstuvwx")
+    assert_fails(check(vault_probe, TOKEN_FILE=wrong), "login", "login", "does not accept the token",
+                 "coffer security kms set")
+    vault_probe.kms.revoke_token(vault_probe.token)
+    wrong.write_text(vault_probe.token)
+    steps = check(vault_probe)
+    step = assert_fails(steps, "login", "login", "does not accept the token")
+    assert vault_probe.token not in step.text + step.action
+    assert steps["permission-read"].result == steps["key"].result == "skipped"
+
+
+def test_a_token_that_expired_is_named(vault_probe):
+    kms = vault_probe.kms
+    token = kms.coffer_token(vault_probe.key, ttl="1s")
+
+    def is_over():
+        try:
+            kms.api("GET", "auth/token/lookup-self", token=token)
+        except servers.VaultError:
+            return True
+        return False
+    servers.wait_until(is_over, "the token expires")
+    assert_fails(check(vault_probe, TOKEN_FILE=token_file(vault_probe.folder, token)), "login",
+                 "login", "expired")
+
+
+@pytest.mark.parametrize("answer", [
+    (400, {"errors": ["missing client token"]}),
+    (403, {"errors": ["permission denied"]}),
+    (403, {"errors": ["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}),
+])
+def test_a_token_that_other_versions_do_not_accept_is_named(build_folder, tmp_path, answer):
+    steps = check_fake(build_folder, tmp_path, {HEALTH: fake_health(), LOOKUP: answer})
+    assert_fails(steps, "login", "login", "token")
+
+
+def test_a_token_with_limited_uses_fails_and_its_uses_are_spared(vault_probe):
+    kms = vault_probe.kms
+    token = kms.coffer_token(vault_probe.key, num_uses=5)
+    steps = check(vault_probe, TOKEN_FILE=token_file(vault_probe.folder, token))
+    assert_fails(steps, "token", "login", "more requests only", "-use-limit")
+    assert steps["key"].result == "skipped"
+    assert kms.api("POST", "auth/token/lookup", {"token": token})["data"]["num_uses"] >= 3
+
+
+def test_a_token_whose_life_ends_for_good_is_a_warning(vault_probe):
+    kms = vault_probe.kms
+    fixed = token_file(vault_probe.folder, kms.coffer_token(vault_probe.key, renewable=False,
+                                                            ttl="36h"))
+    step = check(vault_probe, TOKEN_FILE=fixed)["token"]
+    assert step.result == "warning" and "ends for good" in step.text and "renewable" in step.action
+    fixed.write_text(kms.coffer_token(vault_probe.key, explicit_max_ttl="90h", ttl="36h"))
+    step = check(vault_probe, TOKEN_FILE=fixed)["token"]
+    assert step.result == "warning" and "explicit_max_ttl" in step.text
+    fixed.write_text(kms.coffer_token(vault_probe.key, period="72h"))
+    step = check(vault_probe, TOKEN_FILE=fixed)["token"]
+    assert step.result == "ok" and "renewable" in step.text
+
+
+def test_a_token_of_a_role_with_a_period_passes(vault_probe):
+    kms = vault_probe.kms
+    kms.coffer_token(vault_probe.key)  # its policy
+    kms.api("POST", "auth/token/roles/coffer",
+            {"period": "768h", "allowed_policies": f"coffer-{vault_probe.key}"})
+    answer = kms.api("POST", "auth/token/create/coffer",
+                     {"policies": [f"coffer-{vault_probe.key}"]})
+    token = token_file(vault_probe.folder, answer["auth"]["client_token"])
+    steps = check(vault_probe, TOKEN_FILE=token)
+    assert not_ok(steps) == {} and "renewable" in steps["token"].text
+
+
+def test_a_root_token_is_a_warning(vault_probe):
+    token = token_file(vault_probe.folder, vault_probe.kms.root_token)
+    steps = check(vault_probe, TOKEN_FILE=token)
+    assert not_ok(steps) == {"token": "warning", "permission-excess": "warning"}
+    assert "root token" in steps["token"].text
+
+
+# ------------------------------------------------------------------ Vault: permissions
+
+
+RULES = {"keys": "read", "encrypt": "update", "decrypt": "update", "rewrap": "update"}
+
+
+@pytest.mark.parametrize("lacking, step", [
+    ("keys", "permission-read"), ("encrypt", "permission-encrypt"),
+    ("decrypt", "permission-decrypt"), ("rewrap", "permission-rewrap")])
+def test_each_right_that_the_policy_lacks_is_named(vault_probe, lacking, step):
+    path = f"transit/{lacking}/{vault_probe.key}"
+    rules = {f"transit/{what}/{vault_probe.key}": [right] for what, right in RULES.items()
+             if what != lacking}
+    token = token_file(vault_probe.folder, vault_probe.kms.token(rules, policy="partial"))
+    steps = check(vault_probe, TOKEN_FILE=token)
+    failed = assert_fails(steps, step, "permission", f"lacks {RULES[lacking]} on {path}")
+    assert f'path "{path}"' in failed.action and f'"{RULES[lacking]}"' in failed.action
+    assert not_ok(steps) == {step: "failed"}
+
+
+def test_a_policy_without_default_is_tried_instead(vault_probe):
+    key = vault_probe.key
+    token = token_file(vault_probe.folder,
+                       vault_probe.kms.coffer_token(key, no_default_policy=True))
+    steps = check(vault_probe, TOKEN_FILE=token)
+    assert not_ok(steps) == {"login": "warning"}
+    assert "lookup-self" in steps["login"].action
+    assert steps["permission-read"].result == "skipped" and steps["rewrap"].result == "ok"
+    token.write_text(vault_probe.kms.token({f"transit/keys/{key}": ["read"]}, policy="bare",
+                                           no_default_policy=True))
+    assert_fails(check(vault_probe, TOKEN_FILE=token), "encrypt", "permission",
+                 f"transit/encrypt/{key}")
+
+
+def test_a_token_that_may_not_renew_itself_is_a_warning(vault_probe):
+    key = vault_probe.key
+    rules = {f"transit/{what}/{key}": [right] for what, right in RULES.items()}
+    rules.update({"auth/token/lookup-self": ["read"], "sys/capabilities-self": ["update"]})
+    token = token_file(vault_probe.folder,
+                       vault_probe.kms.token(rules, policy="fading", no_default_policy=True))
+    steps = check(vault_probe, TOKEN_FILE=token)
+    assert not_ok(steps) == {"permission-renew": "warning"}
+    assert "auth/token/renew-self" in steps["permission-renew"].text
+
+
+def test_the_seeds_own_policy_is_accepted_with_a_warning(vault_probe):
+    key = vault_probe.key
+    token = token_file(vault_probe.folder, vault_probe.kms.token(
+        {f"transit/+/{key}": ["read", "create", "update"],
+         f"transit/keys/{key}": ["read"]}, policy="seed"))
+    steps = check(vault_probe, TOKEN_FILE=token)
+    assert not_ok(steps) == {"permission-excess": "warning"}
+    assert f"create (makes the key anew if it is missing) on transit/encrypt/{key}" in \
+        steps["permission-excess"].text
+
+
+def test_a_policy_that_could_delete_the_key_is_a_warning(vault_probe):
+    key = vault_probe.key
+    rules = {f"transit/{what}/{key}": [right] for what, right in RULES.items()}
+    rules[f"transit/keys/{key}"] = ["read", "delete"]
+    rules[f"transit/keys/{key}/config"] = ["update"]
+    token = token_file(vault_probe.folder, vault_probe.kms.token(rules, policy="risky"))
+    step = check(vault_probe, TOKEN_FILE=token)["permission-excess"]
+    assert step.result == "warning"
+    assert "delete (destroys the key)" in step.text and f"transit/keys/{key}/config" in step.text
+
+
+# ------------------------------------------------------------------ Vault: namespace, mount, key
+
+
+def test_a_namespace_that_is_wrong_is_named(build_folder, openbao, tmp_path):
+    openbao.create_key("spaced")
+    probe = Probe(build_folder, tmp_path, "vault",
+                  settings(openbao, "spaced", "", NAMESPACE="nowhere",
+                           TOKEN_FILE=token_file(tmp_path, openbao.coffer_token("spaced"))))
+    assert_fails(check(probe), "login", "missing", "no namespace 'nowhere'", "--namespace")
+
+
+def test_a_mount_that_is_wrong_is_named(vault_probe):
+    kms, key = vault_probe.kms, vault_probe.key
+    steps = check(vault_probe, MOUNT_PATH="nowhere")
+    assert_fails(steps, "permission-read", "permission", f"read on nowhere/keys/{key}")
+    token = token_file(vault_probe.folder, kms.token(
+        {f"nowhere/{what}/{key}": [right] for what, right in RULES.items()}, policy="lost"))
+    assert_fails(check(vault_probe, MOUNT_PATH="nowhere", TOKEN_FILE=token), "key", "missing",
+                 "no transit engine", "vault secrets list")
+
+
+def test_a_key_that_is_missing_is_named_and_not_made(vault_probe):
+    kms, key = vault_probe.kms, vault_probe.key
+    token = token_file(vault_probe.folder, kms.token(
+        {f"transit/+/{key}": ["create", "read", "update"]}, policy="generous"))
+    kms.delete_key(key)
+    steps = check(vault_probe, TOKEN_FILE=token)
+    assert_fails(steps, "key", "missing", f"no key '{key}'", "backup")
+    assert steps["encrypt"].result == "skipped"
+    assert kms.read_key(key) is None
+
+
+def test_a_key_of_a_wrong_kind_is_named(vault_probe):
+    kms = vault_probe.kms
+    token = token_file(vault_probe.folder, kms.root_token)
+    for name, settings_, words in (("signing", {"type": "ed25519"}, "ed25519"),
+                                   ("asymmetric", {"type": "rsa-2048"}, "rsa-2048"),
+                                   ("derived", {"derived": True}, "derived")):
+        kms.create_key(name, **settings_)
+        steps = check(vault_probe, KEY=name, TOKEN_FILE=token)
+        assert_fails(steps, "key-type", "unusable", words, "aes256-gcm96")
+        assert steps["encrypt"].result == "skipped"
+
+
+def test_a_key_that_may_be_deleted_or_leave_the_server_is_a_warning(vault_probe):
+    kms = vault_probe.kms
+    key = vault_probe.key
+    kms.configure_key(key, deletion_allowed=True)
+    steps = check(vault_probe)
+    assert not_ok(steps) == {"key-settings": "warning"}
+    assert "deletion_allowed=false" in steps["key-settings"].action
+    kms.configure_key(key, deletion_allowed=False, exportable=True, allow_plaintext_backup=True)
+    steps = check(vault_probe)
+    assert "exportable, allow_plaintext_backup" in steps["key-settings"].text
+
+
+# ------------------------------------------------------------------ Vault: answers that are wrong
+
+
+def good_answers():
+    """A fake that passes up to the trial."""
+    paths = [f"transit/{what}/one" for what in ("keys", "encrypt", "decrypt", "rewrap")]
+    rights = {paths[0]: ["read"], "transit/keys/one/config": ["deny"],
+              "auth/token/renew-self": ["update"], **{path: ["update"] for path in paths[1:]}}
+    key = {"type": "aes256-gcm96", "latest_version": 1, "min_decryption_version": 1,
+           "supports_encryption": True, "supports_decryption": True}
+    return {HEALTH: fake_health(),
+            LOOKUP: (200, {"data": {"ttl": 100, "renewable": True, "policies": ["default"]}}),
+            CAPABILITIES: (200, rights),  # without "data", as the oldest answer
+            "GET transit/keys/one": (200, {"data": key}),
+            "POST transit/encrypt/one": lambda body: (
+                200, {"data": {"ciphertext": "vault:v1:" + body["plaintext"]}}),
+            "POST transit/decrypt/one": lambda body: (
+                200, {"data": {"plaintext": body["ciphertext"].removeprefix("vault:v1:")}}),
+            "POST transit/rewrap/one": lambda body: (
+                200, {"data": {"ciphertext": body["ciphertext"]}})}
+
+
+def test_the_fake_passes_so_that_each_change_of_it_is_what_fails(build_folder, tmp_path):
+    assert not_ok(check_fake(build_folder, tmp_path, good_answers())) == {}
+
+
+@pytest.mark.parametrize("question, answer, step, kind, words", [
+    (LOOKUP, (200, {"data": {"ttl": "long"}}), "login", "answer", "no sense"),
+    (LOOKUP, (200, "{"), "login", "answer", "no sense"),
+    (LOOKUP, (429, {"errors": ["rate limit quota exceeded"]}), "login", "not-serving", "rate limit"),
+    ("GET transit/keys/one", (200, {"data": {"type": 7}}), "key-type", "answer", "no sense"),
+    ("GET transit/keys/one", (200, {"data": {"type": "aes256-gcm96", "latest_version": 1,
+                                             "min_decryption_version": 1, "soft_deleted": True}}),
+     "key-type", "unusable", "soft_deleted"),
+    ("POST transit/encrypt/one", (200, {"data": {}}), "encrypt", "answer", "no sense"),
+    ("POST transit/encrypt/one", (503, {"errors": ["node is not active"]}), "encrypt",
+     "not-serving", "503"),
+    ("POST transit/decrypt/one", (200, {"data": {"plaintext": "b3RoZXI="}}), "decrypt", "answer",
+     "other bytes"),
+    ("POST transit/decrypt/one", (500, {"errors": ["cipher: message authentication failed"]}),
+     "decrypt", "answer", "altered"),
+    ("POST transit/decrypt/one", POLICY_DENIES, "decrypt", "permission", "transit/decrypt/one"),
+    ("POST transit/rewrap/one", POLICY_DENIES, "rewrap", "permission", "transit/rewrap/one"),
+    ("POST transit/rewrap/one", (200, {"data": {"ciphertext": "vault:v1:b3RoZXI="}}), "rewrap",
+     "answer", "other bytes"),
+])
+def test_a_fault_of_a_later_step_is_named(build_folder, tmp_path, question, answer, step, kind,
+                                         words):
+    steps = check_fake(build_folder, tmp_path, {**good_answers(), question: answer})
+    assert_fails(steps, step, kind, words)
