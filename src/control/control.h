@@ -130,7 +130,8 @@ int control_check(struct control *control, const char *name, bool read_data,
 void control_kms_status(struct control *control, struct kms_status *ret);
 
 /* Goes through all that coffer needs of the configured key server, step by step, and reports each
- * (keys/kms_check.h). Changes nothing. */
+ * (keys/kms_check.h), down to whether the keys of all filesystems that it wrapped open. Changes
+ * nothing. */
 int control_kms_check(struct control *control, kms_check_report_fn *report, void *arg,
                       struct error *err);
 

@@ -1,17 +1,147 @@
 /* kms_check.c - whether the key server does all that coffer needs, found out without changing
- * anything there or here. */
-#include "keys/kms_check.h"
-#include "control/control.h"
-#include "control/filesystem.h"
+ * anything there or here: the provider's steps, and then whether it unwraps the keys of the
+ * filesystems that are here. */
+#include <errno.h>
+#include <string.h>
 
 #include "base/cleanup.h"
+#include "control/control.h"
+#include "control/filesystem.h"
+#include "control/rings.h"
+#include "keys/kms_check.h"
+
+static const char step_name[] = "filesystems";
+
+struct checking {
+    struct control *control;
+    struct key_provider *server;
+    struct kms_check check;
+    kms_check_report_fn *report; /* the caller's */
+    void *arg;
+    bool unwraps; /* at one address at least */
+    unsigned opened;
+    unsigned failed;
+};
+
+/* Watches for the trial's success. */
+static void pass_on(void *arg, const struct kms_check_step *step)
+{
+    struct checking *checking = arg;
+
+    checking->unwraps |= step->result == KMS_CHECK_OK && strcmp(step->name, "decrypt") == 0;
+    checking->report(checking->arg, step);
+}
+
+static void advise(struct kms_check *check, int r)
+{
+    switch (r) {
+    case -EKEYREVOKED:
+        kms_check_advise(check, "allow that key or version again on the server (Vault: lower "
+                                "min_decryption_version), then rewrap the filesystem");
+        break;
+    case -EACCES:
+        kms_check_advise(check, "let coffer decrypt with the key that wrapped it, until the "
+                                "filesystem is rewrapped");
+        break;
+    case -EAGAIN:
+        kms_check_advise(check, "wait for the key server, and check again");
+        break;
+    default:
+        kms_check_advise(check, "restore the key that wrapped it from the key server's backup, or "
+                                "set the key server that has it; a key made anew under the same "
+                                "name is another one");
+        break;
+    }
+}
+
+static bool report_lost(struct checking *checking, const char *name, int r, const struct error *why)
+{
+    /* Its own check value says that this key did not wrap it: the one that did is not there. */
+    enum kms_check_class class = r == -EBADMSG ? KMS_CHECK_MISSING : kms_check_class_of(r);
+
+    checking->failed++;
+    advise(&checking->check, r);
+    return kms_check_fail(&checking->check, step_name, class, "%s does not open: %s", name,
+                          why->text);
+}
+
+/* Unwraps each generation that the server wrapped. */
+static int try_ring(struct checking *checking, const struct key_ring *ring, bool *ret_is_wrapped,
+                    struct error *err)
+{
+    int r = 0;
+
+    for (uint32_t i = 0; r == 0 && i < ring->count; i++) {
+        CLEANUP(secret_release) struct secret plain = SECRET_INIT;
+        CLEANUP(secret_release) struct secret key = SECRET_INIT;
+        const struct key_generation *generation = &ring->generations[i];
+        const struct wrapped_key *wrapped = &generation->current.key;
+        if (strcmp(wrapped->provider, "local") == 0)
+            continue;
+        *ret_is_wrapped = true;
+        r = kms_unwrap(checking->control->kms, checking->server, wrapped, 1, &plain, err);
+        if (r == 0)
+            r = key_generation_open(generation, &plain, &key, err);
+    }
+    return r;
+}
+
+static int try_filesystem(struct filesystem *filesystem, void *arg, struct error *err)
+{
+    struct checking *checking = arg;
+    CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+    struct error why = { .code = 0 };
+    bool is_wrapped = false;
+
+    int r = registry_get_ring(checking->control->registry, &filesystem->record.uuid, &encoded, err);
+    if (r == -ENOENT)
+        return 0; /* it is being added: nothing wrapped it yet */
+    if (r == 0)
+        r = key_ring_peek(buf_bytes(&encoded), &ring, err);
+    if (r < 0)
+        return error_prefix(err, r, "filesystem %s", filesystem->record.name);
+    r = try_ring(checking, &ring, &is_wrapped, &why);
+    if (r < 0)
+        (void)report_lost(checking, filesystem->record.name, r, &why);
+    else
+        checking->opened += is_wrapped;
+    return r == -EAGAIN ? 1 : 0; /* the others would wait as long */
+}
+
+static int check_filesystems(struct checking *checking, struct error *err)
+{
+    struct kms_check *check = &checking->check;
+
+    check->address = "";
+    if (!checking->unwraps) {
+        (void)kms_check_skip(check, step_name, "it needs the step 'decrypt' at one address");
+        return 0;
+    }
+    int r = control_each(checking->control, try_filesystem, checking, err);
+    if (r < 0)
+        return r;
+    if (checking->failed > 0)
+        return 0;
+    if (checking->opened == 0)
+        (void)kms_check_ok(check, step_name, "no filesystem's key was wrapped by it yet");
+    else
+        (void)kms_check_ok(check, step_name, "the keys of all %u filesystems that it wrapped open",
+                           checking->opened);
+    return 0;
+}
 
 int control_kms_check(struct control *control, kms_check_report_fn *report, void *arg,
                       struct error *err)
 {
     CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
-    struct kms_check check = { .report = report, .arg = arg, .address = "" };
+    struct checking checking = { .control = control, .report = report, .arg = arg };
 
     int r = kms_provider(control->kms, &provider, err);
-    return r < 0 ? r : key_provider_check(provider, &check, err);
+    if (r < 0)
+        return r;
+    checking.server = provider;
+    checking.check = (struct kms_check){ .report = pass_on, .arg = &checking, .address = "" };
+    r = key_provider_check(provider, &checking.check, err);
+    return r < 0 ? r : check_filesystems(&checking, err);
 }

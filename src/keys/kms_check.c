@@ -1,6 +1,8 @@
 #include "keys/kms_check.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -127,24 +129,23 @@ bool kms_check_skip(struct kms_check *check, const char *name, const char *forma
     return false;
 }
 
-/* The first that a step needs and that did not go well. */
-static const char *missing_name(const struct kms_check_plan *plan, unsigned missing)
-{
-    return plan[__builtin_ctz(missing)].name;
-}
-
 void kms_check_run(struct kms_check *check, const struct kms_check_plan *plan, size_t count,
                    void *arg)
 {
+    const char *blocked_by[sizeof(plan->needs) * CHAR_BIT] = { NULL }; /* by step */
     unsigned passed = 0;
 
+    assert(count <= sizeof(blocked_by) / sizeof(blocked_by[0]));
     for (size_t i = 0; i < count; i++) {
         unsigned missing = plan[i].needs & ~passed;
-        if (missing)
-            (void)kms_check_skip(check, plan[i].name, "it needs the step '%s'",
-                                 missing_name(plan, missing));
-        else if (plan[i].run(arg))
+        if (missing) {
+            blocked_by[i] = blocked_by[__builtin_ctz(missing)];
+            (void)kms_check_skip(check, plan[i].name, "it needs the step '%s'", blocked_by[i]);
+        } else if (plan[i].run(arg)) {
             passed |= KMS_CHECK_NEEDS(i);
+        } else {
+            blocked_by[i] = plan[i].name;
+        }
     }
 }
 
@@ -190,6 +191,16 @@ static enum kms_check_class network_class(int r)
     return r == -EKEYREJECTED ? KMS_CHECK_TLS : KMS_CHECK_UNREACHABLE;
 }
 
+/* What failed, without the advice that net/dial.h adds: here there is a better one. */
+static bool fail_to_reach(struct kms_check *check, const char *name, int r, struct error *err)
+{
+    char *advice = strstr(err->text, "check the address");
+
+    if (advice && advice >= err->text + 2)
+        advice[-2] = '\0';
+    return kms_check_fail(check, name, network_class(r), "%s", err->text);
+}
+
 bool kms_check_resolve(struct kms_check_reach *reach)
 {
     struct kms_check *check = reach->check;
@@ -204,7 +215,7 @@ bool kms_check_resolve(struct kms_check_reach *reach)
                          "look it up on this host with 'getent ahosts %s'; correct the name with "
                          "'coffer security kms set', or add it to DNS or /etc/hosts",
                          target->host);
-        return kms_check_fail(check, "resolve", network_class(r), "%s", err.text);
+        return fail_to_reach(check, "resolve", r, &err);
     }
     dial_show(reach->addresses, shown, sizeof(shown));
     return kms_check_ok(check, "resolve", "%s is %s", target->host, shown);
@@ -229,7 +240,7 @@ bool kms_check_connect(struct kms_check_reach *reach)
                          "start the key server on %s, have it listen on port %u, or correct the "
                          "address with 'coffer security kms set'",
                          target->host, target->port);
-    return kms_check_fail(check, "connect", network_class(r), "%s", err.text);
+    return fail_to_reach(check, "connect", r, &err);
 }
 
 static bool report_peer(struct kms_check *check, const struct tls_connection *connection)

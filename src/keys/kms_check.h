@@ -84,7 +84,7 @@ enum kms_check_class kms_check_class_of(int r);
 struct kms_check_plan {
     const char *name;
     unsigned needs;         /* KMS_CHECK_NEEDS() of earlier ones */
-    bool (*run)(void *arg); /* reports itself, with this or other names */
+    bool (*run)(void *arg); /* reports itself */
 };
 
 void kms_check_run(struct kms_check *check, const struct kms_check_plan *plan, size_t count,

@@ -270,6 +270,7 @@ def test_the_command_shows_each_step_for_each_address_and_what_to_do(build_folde
         assert done.stdout.splitlines()[0] == pykmip.address
         assert [line.split()[:2] for line in done.stdout.splitlines()[1:13]] == \
             [["ok", name] for name in KMIP_STEPS]
+        assert done.stdout.splitlines()[13:15] == ["", "Filesystems"]
 
         instance.set_kmip(pykmip, uid, address=f"{pykmip.address},{dead}")
         code, done = run_check(instance)
@@ -309,3 +310,64 @@ def test_the_commands_exit_code_tells_the_class_of_the_first_failure(build_folde
         code, done = run_check(instance)
         assert code == 6 and token not in done.stdout + done.stderr
         assert token not in instance.log.read_text()
+
+
+def filesystem_steps(instance):
+    """The class of the first failure, and what is said of the filesystems that are here."""
+    found = json.loads(run_check(instance, "--json")[1].stdout)
+    return found["class"], [step["result"] + " " + step["text"] + " -> " + step["action"]
+                            for step in found["steps"] if step["step"] == "filesystems"]
+
+
+def set_vault(instance, kms, key, token):
+    instance.api("PUT", "/api/v1/kms",
+                 {"type": "vault", "address": kms.address, "key": key, "token": token})
+
+
+def test_a_filesystem_whose_version_is_disallowed_is_named(build_folder, folder, openbao):
+    kms = openbao
+    kms.create_key("versions")
+    with Instance(build_folder, folder) as instance:
+        instance.add("apart", allow_no_kms=True)  # by a local key: no matter of the server
+        set_vault(instance, kms, "versions", kms.coffer_token("versions"))
+        assert filesystem_steps(instance) == (
+            "", ["ok no filesystem's key was wrapped by it yet -> "])
+        instance.add("old")
+        kms.rotate_key("versions")
+        instance.add("new")
+        assert filesystem_steps(instance)[1] == [
+            "ok the keys of all 2 filesystems that it wrapped open -> "]
+        kms.configure_key("versions", min_decryption_version=2)
+        kind, (said,) = filesystem_steps(instance)
+        assert kind == "unusable" and said.startswith("failed old does not open: ")
+        assert "min_decryption_version" in said
+
+
+def test_a_key_that_was_deleted_and_made_anew_is_recognised(build_folder, folder, openbao):
+    kms = openbao
+    kms.create_key("anew")
+    with Instance(build_folder, folder) as instance:
+        set_vault(instance, kms, "anew", kms.coffer_token("anew"))
+        instance.add("one")
+        instance.add("two")
+        kms.delete_key("anew")
+        kms.create_key("anew")
+        kind, said = filesystem_steps(instance)
+        assert kind == "missing" and len(said) == 2
+        assert sorted(line.split()[1] for line in said) == ["one", "two"]
+        assert all("another one" in line and "backup" in line for line in said)
+
+
+def test_a_filesystem_of_a_destroyed_kmip_key_is_named(build_folder, folder, pykmip):
+    admin = pykmip.admin()
+    first, second = admin.create(), admin.create()
+    with Instance(build_folder, folder) as instance:
+        instance.set_kmip(pykmip, first)
+        instance.add("one")
+        instance.set_kmip(pykmip, second)
+        assert filesystem_steps(instance)[1][0].startswith("ok ")
+        admin.revoke(first)
+        kind, (said,) = filesystem_steps(instance)
+        assert kind == "unusable" and "one does not open" in said and f"'{first}'" in said
+        admin.destroy(first)
+        assert filesystem_steps(instance)[0] == "missing"

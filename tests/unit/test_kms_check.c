@@ -71,7 +71,7 @@ static void what_needs_a_step_that_failed_is_skipped_and_says_why(void **state)
                                       "a warn warning not so well -> mend it\n"
                                       "a fail failed tlsbroken  -> repair it\n"
                                       "a needs it skipped it needs the step 'fail'\n"
-                                      "a needs that skipped it needs the step 'needs it'\n"
+                                      "a needs that skipped it needs the step 'fail'\n"
                                       "a pass ok well\n");
 }
 

@@ -161,7 +161,8 @@ static bool check_key(void *arg)
     int r = checking->of->read_key(checking->of->provider, &checking->attributes, &err);
     if (r < 0)
         return fail_call(checking, "key", r, &err);
-    return kms_check_ok(checking->check, "key", "%s is there", checking->of->config->key_name);
+    return kms_check_ok(checking->check, "key", "the key '%s' is there",
+                        checking->of->config->key_name);
 }
 
 static bool check_key_type(void *arg)
