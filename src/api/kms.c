@@ -4,6 +4,7 @@
 
 #include "api/routes.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "net/json.h"
 
 static json_t *addresses_json(const char *addresses)
@@ -20,6 +21,22 @@ static json_t *addresses_json(const char *addresses)
     return array;
 }
 
+/* How long the token lives, and what becomes of it; NULL: there is none, or nothing is known. */
+static json_t *token_json(const struct kms_status *status)
+{
+    const struct key_login_status *login = &status->login;
+    int64_t left_s = (login->ends_ms - clock_monotonic_ms()) / 1000;
+
+    if (!login->is_known)
+        return NULL;
+    if (!login->has_end)
+        return json_pack("{s:b}", "ends", 0);
+    return json_pack("{s:b,s:I,s:I,s:b,s:s}", "ends", 1, "seconds_left",
+                     (json_int_t)(left_s > 0 ? left_s : 0), "life_seconds",
+                     (json_int_t)(login->life_ms / 1000), "renewed", (int)login->is_kept,
+                     "obstacle", login->obstacle);
+}
+
 static json_t *status_json(const struct kms_status *status)
 {
     if (!status->is_configured && status->error_code == 0)
@@ -27,13 +44,14 @@ static json_t *status_json(const struct kms_status *status)
     if (!status->is_configured)
         return json_pack("{s:b,s:s}", "configured", 0, "error", status->error);
     return json_pack(
-        "{s:b,s:s,s:o,s:s,s:s,s:s,s:s,s:I,s:s,s:s,s:s,s:b,s:b,s:s}", "configured", 1, "type",
-        status->type, "addresses", addresses_json(status->addresses), "key", status->key_name,
-        "namespace", status->kms_namespace, "transit_path", status->mount_path, "auth_method",
-        status->has_token ? "token" : "client-certificate", "key_version",
-        (json_int_t)status->key.latest_version, "key_state", status->key.state, "algorithm",
-        status->key.algorithm, "server", status->key.server, "insecure_http",
-        (int)status->is_insecure, "reachable", (int)status->is_reachable, "error", status->error);
+        "{s:b,s:s,s:o,s:s,s:s,s:s,s:s,s:s,s:s,s:o*,s:I,s:s,s:s,s:s,s:b,s:b,s:s}", "configured", 1,
+        "type", status->type, "addresses", addresses_json(status->addresses), "key",
+        status->key_name, "namespace", status->kms_namespace, "transit_path", status->mount_path,
+        "auth_method", status->auth_method, "auth_path", status->auth_path, "role", status->role,
+        "token", token_json(status), "key_version", (json_int_t)status->key.latest_version,
+        "key_state", status->key.state, "algorithm", status->key.algorithm, "server",
+        status->key.server, "insecure_http", (int)status->is_insecure, "reachable",
+        (int)status->is_reachable, "error", status->error);
 }
 
 json_t *api_kms_json(struct control *control)
@@ -75,6 +93,11 @@ static int get_texts(const json_t *body, struct key_provider_config *ret, struct
         { "key", JSON_REQUIRED, ret->key_name, sizeof(ret->key_name) },
         { "namespace", JSON_OPTIONAL, ret->kms_namespace, sizeof(ret->kms_namespace) },
         { "transit_path", JSON_OPTIONAL, ret->mount_path, sizeof(ret->mount_path) },
+        { "auth_path", JSON_OPTIONAL, ret->auth_path, sizeof(ret->auth_path) },
+        { "role_id", JSON_OPTIONAL, ret->role_id, sizeof(ret->role_id) },
+        { "kubernetes_role", JSON_OPTIONAL, ret->kubernetes_role, sizeof(ret->kubernetes_role) },
+        { "kubernetes_token_path", JSON_OPTIONAL, ret->kubernetes_token_path,
+          sizeof(ret->kubernetes_token_path) },
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -100,6 +123,10 @@ static int get_config(const json_t *body, struct key_provider_config *ret, struc
     if (r == 0)
         r = json_get_secret(body, "token", JSON_OPTIONAL, &ret->token, err);
     if (r == 0)
+        r = json_get_secret(body, "secret_id", JSON_OPTIONAL, &ret->secret_id, err);
+    if (r == 0)
+        r = json_get_bool(body, "no_token_renewal", JSON_OPTIONAL, &ret->leaves_renewal, err);
+    if (r == 0)
         r = json_get_bool(body, "insecure_http", JSON_OPTIONAL, &ret->allows_insecure_http, err);
     return r;
 }
@@ -111,6 +138,9 @@ int api_put_kms(const struct api_request *request, struct api_reply *ret, struct
     struct kms_status status = { .is_configured = false };
     int r = get_config(request->body, &config, err);
 
+    /* The trial and what follows use the same login. */
+    if (r == 0)
+        r = key_provider_config_share_login(&config, err);
     if (r == 0)
         r = control_kms_set(request->context->control, &config, &status, err);
     if (r < 0)

@@ -9,8 +9,6 @@
 #include "cli/kms_options.h"
 #include "cli/secret_input.h"
 
-#define TOKEN_VARIABLE "COFFER_KMS_TOKEN"
-
 /* ------------------------------------------------------------------ show */
 
 static void print_line(const char *name, const char *value)
@@ -36,6 +34,10 @@ static const char *auth_method_name(const char *method)
 {
     if (strcmp(method, "token") == 0)
         return "Token";
+    if (strcmp(method, "approle") == 0)
+        return "RoleId/SecretId";
+    if (strcmp(method, "kubernetes") == 0)
+        return "Kubernetes";
     if (strcmp(method, "client-certificate") == 0)
         return "Client certificate";
     return method;
@@ -49,6 +51,41 @@ static void print_key_version(const json_t *kms)
         cli_print(stdout, "%-12s: %lld\n", "Key version", (long long)json_integer_value(version));
     else
         print_line("Key version", client_text(kms, "key_version"));
+}
+
+/* "7 d 3 h", in the two largest units. */
+static void write_span(long long seconds, char *ret, size_t size)
+{
+    static const struct {
+        long long seconds;
+        const char *name;
+    } units[] = { { 86400, "d" }, { 3600, "h" }, { 60, "min" }, { 1, "s" } };
+    size_t first = 0;
+
+    while (first < 3 && seconds < units[first].seconds)
+        first++;
+    int len = snprintf(ret, size, "%lld %s", seconds / units[first].seconds, units[first].name);
+    if (first < 3 && len > 0)
+        (void)snprintf(ret + len, size - (size_t)len, " %lld %s",
+                       seconds % units[first].seconds / units[first + 1].seconds,
+                       units[first + 1].name);
+}
+
+static void print_token(const json_t *token)
+{
+    const char *obstacle = client_text(token, "obstacle");
+    char left[64];
+
+    if (!token)
+        return;
+    if (!json_is_true(json_object_get(token, "ends"))) {
+        print_line("Token", "does not end");
+        return;
+    }
+    write_span(json_integer_value(json_object_get(token, "seconds_left")), left, sizeof(left));
+    cli_print(stdout, "%-12s: %s left, %s%s%s\n", "Token", left,
+              json_is_true(json_object_get(token, "renewed")) ? "renewed by itself" : "not renewed",
+              *obstacle ? ": " : "", obstacle);
 }
 
 static void print_kms(const json_t *kms)
@@ -69,9 +106,12 @@ static void print_kms(const json_t *kms)
     print_addresses(is_vault ? "URL" : "Address", kms);
     print_line(is_vault ? "Key name" : "Key UID", client_text(kms, "key"));
     print_line("Auth method", auth_method_name(client_text(kms, "auth_method")));
+    print_line("Role", client_text(kms, "role"));
+    print_line("Auth path", client_text(kms, "auth_path"));
     print_line("Namespace", client_text(kms, "namespace"));
     if (is_vault)
         print_line("Transit path", client_text(kms, "transit_path"));
+    print_token(json_object_get(kms, "token"));
     print_key_version(kms);
     print_line("Key state", client_text(kms, "key_state"));
     print_line("Algorithm", client_text(kms, "algorithm"));
@@ -109,7 +149,14 @@ static struct kms_options read_options(const struct cli *cli)
         .key = cli_word(cli, 2),
         .token = arguments_value(arguments, "token"),
         .token_file = arguments_value(arguments, "token-file"),
-        .token_from_stdin = word && strcmp(word, "-") == 0,
+        .secret_from_stdin = word && strcmp(word, "-") == 0,
+        .no_token_renewal = arguments_has(arguments, "no-token-renewal"),
+        .role_id = arguments_value(arguments, "role-id"),
+        .secret_id = arguments_value(arguments, "secret-id"),
+        .secret_id_file = arguments_value(arguments, "secret-id-file"),
+        .kubernetes_role = arguments_value(arguments, "kubernetes-role"),
+        .kubernetes_token_path = arguments_value(arguments, "kubernetes-token-path"),
+        .auth_path = arguments_value(arguments, "auth-path"),
         .namespace = arguments_value(arguments, "namespace"),
         .transit_path = arguments_value(arguments, "transit-path"),
         .client_cert = arguments_value(arguments, "client-cert"),
@@ -117,26 +164,6 @@ static struct kms_options read_options(const struct cli *cli)
         .ca_cert = arguments_value(arguments, "ca-cert"),
         .insecure_http = arguments_has(arguments, "insecure-http"),
     };
-}
-
-static int read_token(const struct kms_options *options, struct secret *ret, struct error *err)
-{
-    const char *variable = secure_getenv(TOKEN_VARIABLE);
-
-    if (options->token_from_stdin || (options->token && strcmp(options->token, "-") == 0))
-        return secret_input_token_file("-", ret, err);
-    if (options->token)
-        return secret_input_token_text(options->token, "--token", ret, err);
-    if (options->token_file)
-        return secret_input_token_file(options->token_file, ret, err);
-    if (variable)
-        return secret_input_token_text(variable, TOKEN_VARIABLE, ret, err);
-    int r = secret_input_prompt("Vault token", ret, err);
-    if (r == -ENOTTY)
-        return error_set(err, -EINVAL,
-                         "vault needs a token; give --token-file, --token or -, or "
-                         "set " TOKEN_VARIABLE);
-    return r;
 }
 
 static int put_secret(json_t *body, const char *key, const struct secret *secret, struct error *err)
@@ -148,12 +175,33 @@ static int put_secret(json_t *body, const char *key, const struct secret *secret
     return 0;
 }
 
-static int put_token(json_t *body, const struct kms_options *options, struct error *err)
+static int put_login(json_t *body, const struct kms_options *options, struct error *err)
 {
-    CLEANUP(secret_release) struct secret token = SECRET_INIT;
-    int r = read_token(options, &token, err);
+    CLEANUP(secret_release) struct secret secret = SECRET_INIT;
+    bool is_token = kms_options_needs_token(options);
+    const struct secret_source token = {
+        .what = "token",
+        .option = "--token",
+        .variable = "COFFER_KMS_TOKEN",
+        .question = "Vault token",
+        .text = options->token,
+        .file = options->token_file,
+        .from_stdin = options->secret_from_stdin,
+    };
+    const struct secret_source secret_id = {
+        .what = "secret ID",
+        .option = "--secret-id",
+        .variable = "COFFER_KMS_SECRET_ID",
+        .question = "Secret ID of the AppRole",
+        .text = options->secret_id,
+        .file = options->secret_id_file,
+        .from_stdin = options->secret_from_stdin,
+    };
 
-    return r < 0 ? r : put_secret(body, "token", &token, err);
+    if (!is_token && !kms_options_needs_secret_id(options))
+        return 0;
+    int r = secret_input_read(is_token ? &token : &secret_id, &secret, err);
+    return r < 0 ? r : put_secret(body, is_token ? "token" : "secret_id", &secret, err);
 }
 
 /* The content is sent, so that a relative path means what it says, whoever cofferd runs as. */
@@ -175,22 +223,39 @@ static int put_text(json_t *body, const char *key, const char *text, struct erro
     return 0;
 }
 
+static int put_texts(json_t *body, const struct kms_options *options, struct error *err)
+{
+    const struct {
+        const char *key;
+        const char *text;
+    } texts[] = {
+        { "type", options->type },
+        { "address", options->address },
+        { "key", options->key },
+        { "namespace", options->namespace },
+        { "transit_path", options->transit_path },
+        { "auth_path", options->auth_path },
+        { "role_id", options->role_id },
+        { "kubernetes_role", options->kubernetes_role },
+        { "kubernetes_token_path", options->kubernetes_token_path },
+    };
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < sizeof(texts) / sizeof(texts[0]); i++)
+        r = put_text(body, texts[i].key, texts[i].text, err);
+    return r;
+}
+
 static int fill_body(json_t *body, const struct kms_options *options, struct error *err)
 {
-    int r = put_text(body, "type", options->type, err);
+    int r = put_texts(body, options, err);
 
-    if (r == 0)
-        r = put_text(body, "address", options->address, err);
-    if (r == 0)
-        r = put_text(body, "key", options->key, err);
-    if (r == 0)
-        r = put_text(body, "namespace", options->namespace, err);
-    if (r == 0)
-        r = put_text(body, "transit_path", options->transit_path, err);
     if (r == 0 && options->insecure_http)
         r = json_object_set_new(body, "insecure_http", json_true());
-    if (r == 0 && kms_options_is_vault(options))
-        r = put_token(body, options, err);
+    if (r == 0 && options->no_token_renewal)
+        r = json_object_set_new(body, "no_token_renewal", json_true());
+    if (r == 0)
+        r = put_login(body, options, err);
     if (r == 0)
         r = put_pem(body, "client_cert", options->client_cert, "client certificate", err);
     if (r == 0)
@@ -201,11 +266,13 @@ static int fill_body(json_t *body, const struct kms_options *options, struct err
 }
 
 /* Others of this host can read our arguments for as long as we run. */
-static void hide_token_argument(struct cli *cli)
+static void hide_secret_arguments(struct cli *cli)
 {
     for (size_t i = 0; i < cli->arguments.n_options; i++) {
         struct option_given *given = &cli->arguments.options[i];
-        if (strcmp(given->spec->name, "token") == 0 && strcmp(given->value, "-") != 0)
+        bool is_secret =
+            strcmp(given->spec->name, "token") == 0 || strcmp(given->spec->name, "secret-id") == 0;
+        if (is_secret && strcmp(given->value, "-") != 0)
             memset(given->value, '*', strlen(given->value));
     }
 }
@@ -217,7 +284,7 @@ int cmd_kms_set(struct cli *cli, struct error *err)
     struct kms_options options = read_options(cli);
     const char *word = cli_word(cli, 3);
 
-    if (word && !options.token_from_stdin)
+    if (word && !options.secret_from_stdin)
         return error_set(err, -EINVAL, "'%s' is one word too many; see coffer %s --help", word,
                          cli->command->path);
     int r = kms_options_check(&options, err);
@@ -225,7 +292,7 @@ int cmd_kms_set(struct cli *cli, struct error *err)
         r = secret_heap_init(err);
     if (r == 0)
         r = fill_body(body, &options, err);
-    hide_token_argument(cli);
+    hide_secret_arguments(cli);
     if (r < 0)
         return r;
 

@@ -42,6 +42,13 @@ const struct option_spec cli_list_options[] = {
 static const struct option_spec kms_set_options[] = {
     { 0, "token", "token", "vault: the token; - reads it from standard input" },
     { 0, "token-file", "file", "vault: a file that holds the token; - is standard input" },
+    { 0, "no-token-renewal", NULL, "vault: leave renewing the token to the administrator" },
+    { 0, "role-id", "id", "vault: log in as this AppRole, with a secret ID" },
+    { 0, "secret-id", "id", "vault: the AppRole's secret ID; - reads it from standard input" },
+    { 0, "secret-id-file", "file", "vault: a file that holds it; - is standard input" },
+    { 0, "kubernetes-role", "role", "vault: log in as this pod's service account" },
+    { 0, "kubernetes-token-path", "file", "vault: where the service account's token is" },
+    { 0, "auth-path", "path", "vault: where the auth method is [approle, kubernetes]" },
     { 0, "namespace", "namespace", "vault: the namespace" },
     { 0, "transit-path", "path", "vault: where the transit engine is mounted [transit]" },
     { 0, "insecure-http", NULL, "vault: allow http:// to another host; raises an alert" },
@@ -53,9 +60,9 @@ static const struct option_spec kms_set_options[] = {
 
 static const struct argument_spec kms_set_arguments[] = {
     { "type", "vault or kmip", false },
-    { "address", "a URL for vault, hostname:port for kmip", false },
+    { "address", "a URL for vault, hostname:port for kmip; several with commas", false },
     { "key-identifier", "the name of the transit key, or the UID of the KMIP key", false },
-    { "-", "vault: read the token from standard input", true },
+    { "-", "vault: read the token or secret ID from standard input", true },
     END_OF_ARGUMENTS,
 };
 
@@ -151,8 +158,11 @@ static const struct command commands[] = {
             "The key must be there and the server must be reachable: coffer reads the key and "
             "wraps\nand unwraps a trial value before it stores anything. A set that fails "
             "changes nothing.\n\n"
-            "Without --token, --token-file and -, the token of a vault comes from "
-            "COFFER_KMS_TOKEN,\nor is asked for on the terminal.",
+            "A vault is logged in to with a token, with --role-id and a secret ID, or with "
+            "--kubernetes-role.\nWithout an option that gives the token or the secret ID, and "
+            "without -, it comes from\nCOFFER_KMS_TOKEN or COFFER_KMS_SECRET_ID, or is asked for "
+            "on the terminal.\n\n"
+            "Several addresses, separated by commas, are asked in this order until one answers.",
         .arguments = kms_set_arguments,
         .options = kms_set_options,
         .prints_json = true,

@@ -16,7 +16,14 @@ struct kms_options {
     const char *key;
     const char *token;      /* "-": standard input */
     const char *token_file; /* "-": likewise */
-    bool token_from_stdin;  /* the word "-" */
+    bool secret_from_stdin; /* the word "-": token or secret ID */
+    bool no_token_renewal;
+    const char *role_id;
+    const char *secret_id;      /* "-": standard input */
+    const char *secret_id_file; /* "-": likewise */
+    const char *kubernetes_role;
+    const char *kubernetes_token_path;
+    const char *auth_path;
     const char *namespace;
     const char *transit_path;
     const char *client_cert; /* paths of PEM files */
@@ -26,5 +33,9 @@ struct kms_options {
 };
 
 bool kms_options_is_vault(const struct kms_options *options);
+
+/* Which secret logs in to a vault. A role of Kubernetes needs none from here. */
+bool kms_options_needs_token(const struct kms_options *options);
+bool kms_options_needs_secret_id(const struct kms_options *options);
 
 int kms_options_check(const struct kms_options *options, struct error *err);

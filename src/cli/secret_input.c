@@ -13,47 +13,47 @@
 #define PEM_MAX (64UL * 1024)
 #define INTERRUPT 3 /* what Ctrl-C sends while the terminal makes no signals of it */
 
-static int take_token(struct bytes text, const char *source, struct secret *ret, struct error *err)
+static int take_line(struct bytes text, const char *place, const char *what, struct secret *ret,
+                     struct error *err)
 {
     while (text.len > 0 && (text.data[text.len - 1] == '\n' || text.data[text.len - 1] == '\r'))
         text.len--;
     if (text.len == 0)
-        return error_set(err, -EINVAL, "%s holds no token; put the token there", source);
+        return error_set(err, -EINVAL, "%s holds no %s; put the %s there", place, what, what);
     if (text.len > TOKEN_MAX)
-        return error_set(err, -EINVAL, "%s is too long for a token; check that it is the right one",
-                         source);
+        return error_set(err, -EINVAL, "%s is too long for a %s; check that it is the right one",
+                         place, what);
     for (size_t i = 0; i < text.len; i++) {
         if (text.data[i] <= ' ' || text.data[i] >= 0x7f)
             return error_set(err, -EINVAL,
-                             "%s does not hold just a token: there are blanks, several lines or "
-                             "other characters in it; put the token alone there",
-                             source);
+                             "%s does not hold just a %s: there are blanks, several lines or "
+                             "other characters in it; put the %s alone there",
+                             place, what, what);
     }
     if (secret_assign(ret, text) < 0)
         return error_set(err, -ENOMEM,
-                         "there is not enough locked memory for the token; raise "
-                         "ulimit -l");
+                         "there is not enough locked memory for the %s; raise ulimit -l", what);
     return 0;
 }
 
-int secret_input_token_text(const char *text, const char *source, struct secret *ret,
-                            struct error *err)
+static int read_text(const char *text, const char *place, const char *what, struct secret *ret,
+                     struct error *err)
 {
-    return take_token((struct bytes){ (const uint8_t *)text, strlen(text) }, source, ret, err);
+    return take_line((struct bytes){ (const uint8_t *)text, strlen(text) }, place, what, ret, err);
 }
 
-int secret_input_token_file(const char *path, struct secret *ret, struct error *err)
+static int read_file(const char *path, const char *what, struct secret *ret, struct error *err)
 {
     bool is_stdin = strcmp(path, "-") == 0;
     CLEANUP(buf_wipe) struct buf text = BUF_INIT;
     int r = file_read(is_stdin ? "/dev/stdin" : path, TOKEN_MAX + 2, &text, err);
 
     if (r == -EFBIG)
-        return error_set(err, r, "%s is too long for a token; check that it is the right file",
-                         path);
+        return error_set(err, r, "%s is too long for a %s; check that it is the right file", path,
+                         what);
     if (r < 0)
-        return error_prefix(err, r, "the token cannot be read; check --token-file");
-    return take_token(buf_bytes(&text), is_stdin ? "standard input" : path, ret, err);
+        return error_prefix(err, r, "the %s cannot be read; check the path of its file", what);
+    return take_line(buf_bytes(&text), is_stdin ? "standard input" : path, what, ret, err);
 }
 
 /* One line, however the terminal delivers it. */
@@ -77,7 +77,8 @@ static int read_line(int fd, char *room, size_t size, size_t *ret_len)
     return 0;
 }
 
-int secret_input_prompt(const char *question, struct secret *ret, struct error *err)
+/* -ENOTTY: there is no terminal. */
+static int ask_for(const char *question, const char *what, struct secret *ret, struct error *err)
 {
     CLEANUP(close_fd) int fd = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
     struct termios before;
@@ -100,10 +101,30 @@ int secret_input_prompt(const char *question, struct secret *ret, struct error *
         (void)tcsetattr(fd, TCSAFLUSH, &before); /* nothing better to do if it fails */
     }
     if (r == 0)
-        r = take_token((struct bytes){ line.data, len }, "the answer", ret, err);
+        r = take_line((struct bytes){ line.data, len }, "the answer", what, ret, err);
     else
         (void)error_set(err, r, "the question was not answered; nothing was changed");
     secret_release(&line);
+    return r;
+}
+
+int secret_input_read(const struct secret_source *source, struct secret *ret, struct error *err)
+{
+    const char *what = source->what;
+    const char *variable = secure_getenv(source->variable);
+
+    if (source->from_stdin || (source->text && strcmp(source->text, "-") == 0))
+        return read_file("-", what, ret, err);
+    if (source->text)
+        return read_text(source->text, source->option, what, ret, err);
+    if (source->file)
+        return read_file(source->file, what, ret, err);
+    if (variable)
+        return read_text(variable, source->variable, what, ret, err);
+    int r = ask_for(source->question, what, ret, err);
+    if (r == -ENOTTY)
+        return error_set(err, -EINVAL, "vault needs a %s; give %s-file, %s or -, or set %s", what,
+                         source->option, source->option, source->variable);
     return r;
 }
 

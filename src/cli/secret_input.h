@@ -11,15 +11,20 @@
 #include "base/error.h"
 #include "crypto/secret.h"
 
-/* A token: one line, without the line's end. "-" reads standard input. */
-int secret_input_token_file(const char *path, struct secret *ret, struct error *err);
+/* Where one secret may be: the first of these that is given. */
+struct secret_source {
+    const char *what;     /* "token" */
+    const char *option;   /* "--token" */
+    const char *variable; /* of the environment */
+    const char *question; /* "Vault token" */
+    const char *text;     /* the option's value; "-": standard input; NULL: not given */
+    const char *file;     /* path; "-": likewise; NULL */
+    bool from_stdin;
+};
 
-/* The same rules for a token that stands in memory already, such as an argument. */
-int secret_input_token_text(const char *text, const char *source, struct secret *ret,
-                            struct error *err);
-
-/* Asks on the terminal without an echo. -ENOTTY: there is none. */
-int secret_input_prompt(const char *question, struct secret *ret, struct error *err);
+/* A token or the like: one line, without the line's end. Asks on the terminal, without an echo,
+ * if it is nowhere else. */
+int secret_input_read(const struct secret_source *source, struct secret *ret, struct error *err);
 
 /* A whole PEM file. what names it in sentences: "client certificate". */
 int secret_input_pem(const char *path, const char *what, bool is_key, struct secret *ret,

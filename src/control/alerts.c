@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "control/filesystem.h"
 
 struct list {
@@ -36,6 +37,28 @@ static int add(struct list *list, const char *type, const char *severity, const 
     return 0;
 }
 
+#define DAY_MS (24LL * 3600 * 1000)
+
+/* In time: in the last quarter of its life, or the last 30 days. */
+static int of_token(struct list *list, const struct kms_status *status, struct error *err)
+{
+    const struct key_login_status *login = &status->login;
+    int64_t left = login->ends_ms - clock_monotonic_ms();
+    int64_t limit = login->life_ms / 4 < 30 * DAY_MS ? login->life_ms / 4 : 30 * DAY_MS;
+    char when[64] = "has ended";
+
+    if (!login->is_known || !login->has_end || !login->obstacle[0] || left > limit)
+        return 0;
+    if (left >= 2 * DAY_MS)
+        (void)snprintf(when, sizeof(when), "ends in %lld days", (long long)(left / DAY_MS));
+    else if (left > 0)
+        (void)snprintf(when, sizeof(when), "ends in %lld minutes", (long long)(left / 60000));
+    return add(list, "kms-token-expiry", left < DAY_MS ? "critical" : "warning", "", err,
+               "the token of the KMS %s: %s; when it is gone no filesystem can be started. Give "
+               "another one with 'coffer security kms set'",
+               when, login->obstacle);
+}
+
 static int of_kms(struct list *list, struct kms *kms, struct error *err)
 {
     struct kms_status status;
@@ -51,6 +74,8 @@ static int of_kms(struct list *list, struct kms *kms, struct error *err)
         r = add(
             list, "kms-insecure-http", "warning", "", err,
             "the KMS is spoken to without TLS: whoever is on the way reads the keys; use https");
+    if (r == 0)
+        r = of_token(list, &status, err);
     return r;
 }
 

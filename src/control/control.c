@@ -15,6 +15,7 @@
 
 #define MONITOR_PERIOD_MS 30000
 #define MONITOR_PERIOD_DOWN_MS 5000
+#define MONITOR_LEAST_MS 500
 
 static int make_folders(const char *state_dir, struct error *err)
 {
@@ -97,6 +98,25 @@ static void report_kms(struct control *control, const struct kms_status *status,
     *was_well = is_well;
 }
 
+/* Not later than the login has something to do. */
+static int64_t next_look_ms(const struct kms_status *status)
+{
+    int64_t now = clock_monotonic_ms();
+    int64_t until = now + (status->error_code < 0 ? MONITOR_PERIOD_DOWN_MS : MONITOR_PERIOD_MS);
+
+    if (status->login.due_ms < until)
+        until = status->login.due_ms;
+    return until < now + MONITOR_LEAST_MS ? now + MONITOR_LEAST_MS : until;
+}
+
+void control_look_at_kms(struct control *control)
+{
+    mutex_lock(&control->lock);
+    control->kms_has_changed = true;
+    (void)pthread_cond_broadcast(&control->changed);
+    mutex_unlock(&control->lock);
+}
+
 /* Looks at the key server from time to time, more often while it is away. */
 static void *monitor_main(void *arg)
 {
@@ -110,12 +130,12 @@ static void *monitor_main(void *arg)
         kms_refresh(control->kms);
         kms_status(control->kms, &status);
         report_kms(control, &status, &was_well);
-        int64_t until = clock_monotonic_ms() +
-                        (status.error_code < 0 ? MONITOR_PERIOD_DOWN_MS : MONITOR_PERIOD_MS);
+        int64_t until = next_look_ms(&status);
         mutex_lock(&control->lock);
-        while (!atomic_load(&control->is_shutting_down) &&
+        while (!atomic_load(&control->is_shutting_down) && !control->kms_has_changed &&
                cond_wait_until(&control->changed, &control->lock, until))
             ;
+        control->kms_has_changed = false;
     }
     mutex_unlock(&control->lock);
     return NULL;

@@ -12,7 +12,7 @@
 #include "crypto/random.h"
 
 #define CREDENTIALS_MAGIC 0x44524343u /* "CCRD" */
-#define CREDENTIALS_VERSION 1u
+#define CREDENTIALS_VERSION 2u        /* 1: without what follows the token */
 #define CREDENTIALS_MAX (192u * 1024u)
 #define PEM_MAX (48u * 1024u)
 #define TOKEN_MAX (16u * 1024u)
@@ -39,6 +39,12 @@ static void put_config(struct writer *writer, const struct key_provider_config *
     writer_string(writer, buf_bytes(&config->ca_cert_pem));
     writer_string(writer, secret_bytes(&config->client_key_pem));
     writer_string(writer, secret_bytes(&config->token));
+    writer_u8(writer, config->leaves_renewal);
+    writer_text(writer, config->auth_path);
+    writer_text(writer, config->role_id);
+    writer_text(writer, config->kubernetes_role);
+    writer_text(writer, config->kubernetes_token_path);
+    writer_string(writer, secret_bytes(&config->secret_id));
 }
 
 static int get_buf(struct reader *reader, size_t max, struct buf *ret)
@@ -55,13 +61,25 @@ static int get_secret(struct reader *reader, size_t max, struct secret *ret)
     return value.len > 0 ? secret_assign(ret, value) : 0;
 }
 
+/* What version 2 added: the ways to log in to Vault. */
+static int get_login(struct reader *reader, struct key_provider_config *ret)
+{
+    ret->leaves_renewal = reader_u8(reader) != 0;
+    reader_text(reader, ret->auth_path, sizeof(ret->auth_path));
+    reader_text(reader, ret->role_id, sizeof(ret->role_id));
+    reader_text(reader, ret->kubernetes_role, sizeof(ret->kubernetes_role));
+    reader_text(reader, ret->kubernetes_token_path, sizeof(ret->kubernetes_token_path));
+    return get_secret(reader, TOKEN_MAX, &ret->secret_id);
+}
+
 static int get_config(struct bytes encoded, struct key_provider_config *ret)
 {
     struct reader reader = reader_init(encoded);
 
     if (reader_u32(&reader) != CREDENTIALS_MAGIC)
         return -EBADMSG;
-    if (reader_u16(&reader) != CREDENTIALS_VERSION)
+    uint16_t version = reader_u16(&reader);
+    if (version == 0 || version > CREDENTIALS_VERSION)
         return -EPROTONOSUPPORT;
     ret->allows_insecure_http = reader_u8(&reader) != 0;
     reader_text(&reader, ret->type, sizeof(ret->type));
@@ -76,6 +94,8 @@ static int get_config(struct bytes encoded, struct key_provider_config *ret)
         r = get_secret(&reader, PEM_MAX, &ret->client_key_pem);
     if (r == 0)
         r = get_secret(&reader, TOKEN_MAX, &ret->token);
+    if (r == 0 && version >= 2)
+        r = get_login(&reader, ret);
     return r < 0 ? r : reader_done(&reader);
 }
 
@@ -110,7 +130,8 @@ int credentials_store(const char *state_dir, const struct key_provider_config *c
     char path[PATH_MAX];
 
     if (config->client_cert_pem.len > PEM_MAX || config->ca_cert_pem.len > PEM_MAX ||
-        config->client_key_pem.len > PEM_MAX || config->token.len > TOKEN_MAX)
+        config->client_key_pem.len > PEM_MAX || config->token.len > TOKEN_MAX ||
+        config->secret_id.len > TOKEN_MAX)
         return error_set(err, -EFBIG, "a certificate, key or token is too large");
     int r = state_path(state_dir, "credentials", path, err);
     if (r < 0)

@@ -73,6 +73,7 @@ struct control {
     pthread_cond_t changed;         /* a keeper ended, or the control plane shuts down */
     struct filesystem *filesystems; /* any order */
     unsigned keepers;               /* threads that run */
+    bool kms_has_changed;           /* the monitor looks at it at once */
     atomic_bool is_shutting_down;
     pthread_t monitor;
     bool has_monitor;
@@ -83,6 +84,9 @@ struct control {
 
 /* 0, or what a test wants the operation to end with, leaving everything as it is. */
 int control_step(struct control *control, enum control_step step);
+
+/* Has the monitor look at the key server now: its configuration changed. */
+void control_look_at_kms(struct control *control);
 
 /* A counted reference; NULL: there is none of that name. */
 struct filesystem *filesystem_find(struct control *control, const char *name, struct error *err);

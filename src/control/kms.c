@@ -24,6 +24,15 @@ static void copy_text(char *to, size_t size, const char *from)
     (void)snprintf(to, size, "%s", from); /* both sides have the same size */
 }
 
+static const char *auth_method(const struct key_provider_config *config)
+{
+    if (config->role_id[0])
+        return "approle";
+    if (config->kubernetes_role[0])
+        return "kubernetes";
+    return config->token.len > 0 ? "token" : "client-certificate";
+}
+
 static void describe_config_locked(struct kms *kms) REQUIRES(kms->lock)
 {
     struct kms_status *status = &kms->status;
@@ -35,7 +44,11 @@ static void describe_config_locked(struct kms *kms) REQUIRES(kms->lock)
     copy_text(status->key_name, sizeof(status->key_name), config->key_name);
     copy_text(status->kms_namespace, sizeof(status->kms_namespace), config->kms_namespace);
     copy_text(status->mount_path, sizeof(status->mount_path), config->mount_path);
-    status->has_token = config->token.len > 0;
+    copy_text(status->auth_method, sizeof(status->auth_method), auth_method(config));
+    copy_text(status->auth_path, sizeof(status->auth_path), config->auth_path);
+    copy_text(status->role, sizeof(status->role),
+              config->role_id[0] ? config->role_id : config->kubernetes_role);
+    status->leaves_renewal = config->leaves_renewal;
     status->is_insecure = config->allows_insecure_http;
 }
 
@@ -54,6 +67,8 @@ int kms_open(const char *state_dir, struct kms **ret, struct error *err)
     }
     struct error load_error = { .code = 0 };
     int r = credentials_load(state_dir, &kms->config, &load_error);
+    if (r == 0)
+        r = key_provider_config_share_login(&kms->config, &load_error);
     mutex_lock(&kms->lock);
     describe_config_locked(kms);
     if (r < 0 && r != -ENOENT) {
@@ -79,6 +94,7 @@ void kms_status(struct kms *kms, struct kms_status *ret)
 {
     mutex_lock(&kms->lock);
     *ret = kms->status;
+    key_login_status(kms->config.login, &ret->login);
     mutex_unlock(&kms->lock);
 }
 
@@ -242,6 +258,11 @@ int kms_replace(struct kms *kms, const struct key_provider_config *config,
 
     if (r < 0)
         return error_set(err, r, "out of memory for the KMS configuration");
+    r = key_provider_config_share_login(&copy, err);
+    if (r < 0) {
+        key_provider_config_release(&copy);
+        return r;
+    }
     mutex_lock(&kms->storing);
     r = credentials_store(kms->state_dir, config, err);
     if (r == 0) {

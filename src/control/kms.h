@@ -29,7 +29,11 @@ struct kms_status {
     char key_name[WRAPPED_NAME_SIZE];
     char kms_namespace[WRAPPED_NAME_SIZE];
     char mount_path[WRAPPED_NAME_SIZE];
-    bool has_token; /* logs in by token; else by client certificate */
+    char auth_method[24]; /* "token", "approle", "kubernetes", "client-certificate" */
+    char auth_path[WRAPPED_NAME_SIZE];
+    char role[WRAPPED_NAME_SIZE]; /* AppRole: its ID; Kubernetes: its name */
+    bool leaves_renewal;
+    struct key_login_status login; /* of a token */
     bool is_insecure;
     struct key_description key; /* as last seen */
     bool is_reachable;

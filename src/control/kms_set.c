@@ -161,6 +161,7 @@ int control_kms_set(struct control *control, const struct key_provider_config *c
             events_add(&control->events, LOG_LEVEL_ERROR, "audit-not-written", "", "%s", lost.text);
         return error_set(err, r, "%s", why.text);
     }
+    control_look_at_kms(control);
     kms_status(control->kms, ret);
     events_add(&control->events, LOG_LEVEL_INFO, "kms-set", "", "the KMS is now %s at %s, key %s",
                ret->type, ret->addresses, ret->key_name);

@@ -17,7 +17,9 @@ void key_provider_config_release(struct key_provider_config *config)
     buf_release(&config->ca_cert_pem);
     secret_release(&config->client_key_pem);
     secret_release(&config->token);
+    secret_release(&config->secret_id);
     secret_release(&config->local_key);
+    key_login_unref(config->login);
     *config = KEY_PROVIDER_CONFIG_INIT;
 }
 
@@ -34,17 +36,27 @@ int key_provider_config_copy(struct key_provider_config *to, const struct key_pr
     copy.ca_cert_pem = BUF_INIT;
     copy.client_key_pem = SECRET_INIT;
     copy.token = SECRET_INIT;
+    copy.secret_id = SECRET_INIT;
     copy.local_key = SECRET_INIT;
+    copy.login = key_login_ref(from->login);
     if (buf_assign(&copy.client_cert_pem, buf_bytes(&from->client_cert_pem)) < 0 ||
         buf_assign(&copy.ca_cert_pem, buf_bytes(&from->ca_cert_pem)) < 0 ||
         copy_secret(&copy.client_key_pem, &from->client_key_pem) < 0 ||
         copy_secret(&copy.token, &from->token) < 0 ||
+        copy_secret(&copy.secret_id, &from->secret_id) < 0 ||
         copy_secret(&copy.local_key, &from->local_key) < 0)
         return -ENOMEM;
     key_provider_config_release(to);
     *to = copy;
     copy = KEY_PROVIDER_CONFIG_INIT;
     return 0;
+}
+
+int key_provider_config_share_login(struct key_provider_config *config, struct error *err)
+{
+    key_login_new_fn *new_login = key_login_find(config->type);
+
+    return new_login && !config->login ? new_login(config, &config->login, err) : 0;
 }
 
 int key_provider_open(const struct key_provider_config *config, struct key_provider **ret,

@@ -29,6 +29,9 @@
 #include "base/error.h"
 #include "crypto/secret.h"
 #include "keyring/wrapped_key.h"
+#include "keys/key_login.h"
+
+#define KEY_PATH_SIZE 256u
 
 /* What an administrator configured. Texts that a provider does not use are empty. */
 struct key_provider_config {
@@ -38,11 +41,24 @@ struct key_provider_config {
     char kms_namespace[WRAPPED_NAME_SIZE];
     char mount_path[WRAPPED_NAME_SIZE]; /* "" means the server's usual one: "transit" */
     bool allows_insecure_http;          /* "vault": http:// beyond the loopback */
+
+    /* "vault" is logged in to in one of three ways: with token; role_id and secret_id;
+     * kubernetes_role. */
+    char auth_path[WRAPPED_NAME_SIZE]; /* "" means the usual: "approle", "kubernetes" */
+    char role_id[WRAPPED_NAME_SIZE];
+    char kubernetes_role[WRAPPED_NAME_SIZE];
+    char kubernetes_token_path[KEY_PATH_SIZE]; /* "" means where Kubernetes puts it */
+    bool leaves_renewal;                       /* never renew the token */
+    struct secret secret_id;
+
     struct buf client_cert_pem;
     struct buf ca_cert_pem; /* empty: the system's trust store */
     struct secret client_key_pem;
     struct secret token;
     struct secret local_key; /* "local" only: 32 bytes */
+
+    /* Shared by all copies. NULL: each provider logs in for itself. */
+    struct key_login *login;
 };
 
 #define KEY_PROVIDER_CONFIG_INIT ((struct key_provider_config){ .type = "" })
@@ -50,6 +66,10 @@ struct key_provider_config {
 void key_provider_config_release(struct key_provider_config *config);
 int key_provider_config_copy(struct key_provider_config *to,
                              const struct key_provider_config *from);
+
+/* Gives the configuration a login for all its copies and providers, if its type has such and
+ * there is none yet. Contacts nobody. */
+int key_provider_config_share_login(struct key_provider_config *config, struct error *err);
 
 /* What the server says of the configured key. */
 struct key_description {

@@ -7,10 +7,11 @@
 static const struct {
     const char *type;
     key_provider_open_fn *open;
+    key_login_new_fn *new_login; /* NULL: nothing that providers could share */
 } providers[] = {
-    { "vault", vault_provider_open },
-    { "kmip", kmip_provider_open },
-    { "local", local_provider_open },
+    { "vault", vault_provider_open, vault_login_new },
+    { "kmip", kmip_provider_open, NULL },
+    { "local", local_provider_open, NULL },
 };
 
 key_provider_open_fn *key_provider_find(const char *type)
@@ -18,5 +19,13 @@ key_provider_open_fn *key_provider_find(const char *type)
     for (size_t i = 0; i < sizeof(providers) / sizeof(providers[0]); i++)
         if (strcmp(providers[i].type, type) == 0)
             return providers[i].open;
+    return NULL;
+}
+
+key_login_new_fn *key_login_find(const char *type)
+{
+    for (size_t i = 0; i < sizeof(providers) / sizeof(providers[0]); i++)
+        if (strcmp(providers[i].type, type) == 0)
+            return providers[i].new_login;
     return NULL;
 }

@@ -5,6 +5,7 @@
 #include "crypto/secret.h"
 #include "keys/vault/answers.h"
 #include "keys/vault/inspect.h"
+#include "keys/vault/token_answers.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -46,6 +47,17 @@ static void inspect(struct bytes body)
         abort();
 }
 
+static void read_tokens(struct bytes body)
+{
+    struct secret token = SECRET_INIT;
+    struct vault_token_facts facts;
+
+    if (vault_read_auth(body, &facts, &token, NULL) == 0 &&
+        (token.len == 0 || token.len > VAULT_TOKEN_MAX || facts.left_s < 0))
+        abort();
+    secret_release(&token);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const int statuses[] = { 200, 400, 403, 404, 500, 503, 307, 429 };
@@ -74,6 +86,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         (wrapped.blob_len == 0 || wrapped.blob_len > WRAPPED_BLOB_MAX))
         abort();
     (void)vault_is_batch(body);
+    read_tokens(body);
     vault_read_server(body, server, sizeof(server));
     read_secrets(&question, body);
     inspect(body);

@@ -367,6 +367,17 @@ def test_the_kms_is_shown_as_administrators_know_it(fake, tmp_path):
                            "Key name    : weka-key\n"
                            "Auth method : Token\n")
     assert "Key version : 3\n" in text and "Status      : reachable\n" in text
+    for token, line in (
+            ({"ends": False}, "Token       : does not end\n"),
+            ({"ends": True, "seconds_left": 8 * 86400 + 7200, "renewed": True, "obstacle": ""},
+             "Token       : 8 d 2 h left, renewed by itself\n"),
+            ({"ends": True, "seconds_left": 59, "renewed": False, "obstacle": "why"},
+             "Token       : 59 s left, not renewed: why\n")):
+        fake.answers["GET /api/v1/kms"] = (200, VAULT | {
+            "auth_method": "approle", "role": "r", "auth_path": "roles", "token": token})
+        text = coffer("security", "kms", state=tmp_path).stdout
+        assert ("Auth method : RoleId/SecretId\nRole        : r\nAuth path   : roles\n"
+                "Transit path: transit\n" + line) in text
     fake.answers["GET /api/v1/kms"] = (200, KMIP)
     text = coffer("security", "kms", state=tmp_path).stdout
     assert text.startswith("Using an external KMIP server configured with:\n"
@@ -401,6 +412,33 @@ def test_a_token_comes_from_wherever_it_is_kept(fake, tmp_path, words, more):
                     "token": "s.secret"}
     assert "s.secret" not in result.stdout + result.stderr
     assert "A trial wrap and unwrap succeeded" in result.stdout
+
+
+@pytest.mark.parametrize("words, more", [
+    (["--secret-id", "s.secret"], {}),
+    (["-"], {"stdin": "s.secret\n"}),
+    (["--secret-id", "-"], {"stdin": "s.secret"}),
+    (["--secret-id-file", "-"], {"stdin": "s.secret\r\n"}),
+    (["--secret-id-file", "secret"], {}),
+    ([], {"env": {"COFFER_KMS_SECRET_ID": "s.secret", "COFFER_KMS_TOKEN": "other"}}),
+])
+def test_a_secret_id_comes_from_wherever_it_is_kept(fake, tmp_path, words, more):
+    (tmp_path / "secret").write_text("s.secret\n")
+    result, sent = kms_set(fake, tmp_path, "vault", "https://v:8200,https://w:8200", "key",
+                           "--role-id", "r", "--auth-path", "roles", *words, **more)
+    assert result.returncode == 0, result
+    assert sent == {"type": "vault", "address": "https://v:8200,https://w:8200", "key": "key",
+                    "role_id": "r", "auth_path": "roles", "secret_id": "s.secret"}
+    assert "s.secret" not in result.stdout + result.stderr
+
+
+def test_a_kubernetes_role_needs_no_secret(fake, tmp_path):
+    result, sent = kms_set(fake, tmp_path, "vault", "https://v:8200", "key", "--kubernetes-role",
+                           "r", "--kubernetes-token-path", "/token",
+                           env={"COFFER_KMS_TOKEN": "unused"})
+    assert result.returncode == 0, result
+    assert sent == {"type": "vault", "address": "https://v:8200", "key": "key",
+                    "kubernetes_role": "r", "kubernetes_token_path": "/token"}
 
 
 def test_a_token_can_be_typed_without_an_echo(fake, tmp_path):
@@ -448,7 +486,12 @@ def test_certificates_are_sent_by_content(fake, tmp_path):
      "--client-cert must not be given for vault"),
     (["vault", "https://v", "key", "--token", "a", "--client-key", "c"],
      "--client-key must not be given for vault"),
-    (["vault", "https://v", "key", "--token", "a", "--ca-cert", "c"], "update-ca-certificates"),
+    (["vault", "https://v", "key", "--token", "a", "--ca-cert", "c"],
+     "coffer security ca-cert set --cert-file"),
+    (["vault", "https://v", "key", "--role-id", "r"], "vault needs a secret ID"),
+    (["vault", "https://v", "key", "--role-id", "r", "--secret-id-file", "missing"],
+     "the secret ID cannot be read"),
+    (["vault", "https://v", "key", "--role-id", "r", "--token", "t"], "two ways to log in"),
     (["vault", "https://v", "key", "--token", "a", "--namespace", "sys"], "must not be sys"),
     (["vault", "v:8200", "key", "--token", "a"], "give https://v:8200"),
     (["vault", "https://v", "key", "word"], "'word' is one word too many"),
@@ -476,7 +519,11 @@ def test_what_does_not_fit_the_type_is_refused_before_anything_is_sent(fake, tmp
     assert sent is None
 
 
-def test_a_token_argument_is_hidden_from_others_while_coffer_waits(fake, tmp_path):
+@pytest.mark.parametrize("words, name", [
+    (["--token", "s.secret"], "token"),
+    (["--role-id", "r", "--secret-id=s.secret"], "secret_id"),
+])
+def test_a_secret_argument_is_hidden_from_others_while_coffer_waits(fake, tmp_path, words, name):
     asked = threading.Event()
     seen = threading.Event()
 
@@ -488,15 +535,14 @@ def test_a_token_argument_is_hidden_from_others_while_coffer_waits(fake, tmp_pat
 
     fake.answers = Slow({"PUT /api/v1/kms": (200, VAULT)})
     with subprocess.Popen([PROGRAMS / "coffer", "--state-dir", tmp_path, "security", "kms", "set",
-                           "vault", "https://v", "key", "--token", "s.secret"],
-                          stdout=subprocess.PIPE) as process:
+                           "vault", "https://v", "key", *words], stdout=subprocess.PIPE) as process:
         assert asked.wait(30)
         line = pathlib.Path(f"/proc/{process.pid}/cmdline").read_bytes()
         seen.set()
         process.communicate(timeout=30)
     assert b"s.secret" not in line
     assert b"********" in line
-    assert fake.requests.pop()[2]["token"] == "s.secret"
+    assert fake.requests.pop()[2][name] == "s.secret"
 
 
 # ------------------------------------------------------------------ completion and manual pages

@@ -6,6 +6,9 @@
  *   unwrap FILE...    unwrap them in one call and compare with that key
  *   rewrap FILE NEW   rewrap FILE into NEW
  *   check             each step of the check as "result|step|class|text|action", after OK
+ *   session           take such actions from the lines of standard input, with one login and a new
+ *                     provider for each; also
+ *   login             tell of the login
  */
 #include <errno.h>
 #include <stdio.h>
@@ -120,23 +123,69 @@ static int act(struct key_provider *provider, int argc, char **argv, struct erro
     return error_set(err, -EINVAL, "usage: kms_probe TYPE check|verify|wrap|unwrap|rewrap FILE...");
 }
 
+static void report(int r, const struct error *err)
+{
+    if (r < 0)
+        printf("%s: %s\n", strerrorname_np(-r), err->text);
+    if (r < 0 && err->code != r)
+        printf("but the error says %d\n", err->code);
+}
+
+static int act_once(const struct key_provider_config *config, int argc, char **argv,
+                    struct error *err)
+{
+    CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
+    int r = key_provider_open(config, &provider, err);
+
+    return r < 0 ? r : act(provider, argc, argv, err);
+}
+
+static void print_login(const struct key_provider_config *config)
+{
+    struct key_login_status status;
+
+    key_login_status(config->login, &status);
+    printf("OK %s, %s, %s, life %lld, %s\n", status.is_known ? "known" : "unknown",
+           status.has_end ? "ends" : "endless", status.is_kept ? "kept" : "not kept",
+           (long long)(status.life_ms / 1000), status.obstacle);
+}
+
+static int session(struct key_provider_config *config, char *program, char *type, struct error *err)
+{
+    char line[1024];
+    int r = key_provider_config_share_login(config, err);
+
+    while (r == 0 && fgets(line, sizeof(line), stdin)) {
+        char *words[FILES_MAX + 2] = { program, type };
+        struct error own = { 0 };
+        char *save = NULL;
+        int count = 2;
+
+        for (char *word = strtok_r(line, " \n", &save); word && count < FILES_MAX;
+             word = strtok_r(NULL, " \n", &save))
+            words[count++] = word;
+        if (count == 3 && strcmp(words[2], "login") == 0)
+            print_login(config);
+        else if (count > 2)
+            report(act_once(config, count, words, &own), &own);
+        (void)fflush(stdout);
+    }
+    return r;
+}
+
 int main(int argc, char **argv)
 {
     CLEANUP(key_provider_config_release)
     struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
-    CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
     struct error err = { 0 };
     int r = argc > 2 ? secret_heap_init(&err) : -EINVAL;
 
     if (r == 0)
         r = kms_settings_read(argv[1], &config, &err);
-    if (r == 0)
-        r = key_provider_open(&config, &provider, &err);
-    if (r == 0)
-        r = act(provider, argc, argv, &err);
-    if (r < 0)
-        printf("%s: %s\n", strerrorname_np(-r), err.text);
-    if (r < 0 && err.code != r)
-        printf("but the error says %d\n", err.code);
+    if (r == 0 && strcmp(argv[2], "session") == 0)
+        r = session(&config, argv[0], argv[1], &err);
+    else if (r == 0)
+        r = act_once(&config, argc, argv, &err);
+    report(r, &err);
     return r < 0;
 }

@@ -26,6 +26,11 @@ static int read_file(const char *name, struct buf *ret, struct error *err)
     return path[0] ? file_read(path, FILE_MAX, ret, err) : 0;
 }
 
+static void read_text(const char *name, char *ret, size_t size)
+{
+    (void)snprintf(ret, size, "%s", kms_setting(name));
+}
+
 static int read_secret(const char *name, struct secret *ret, struct error *err)
 {
     CLEANUP(buf_wipe) struct buf text = BUF_INIT;
@@ -37,11 +42,16 @@ static int read_secret(const char *name, struct secret *ret, struct error *err)
 int kms_settings_read(const char *type, struct key_provider_config *ret, struct error *err)
 {
     (void)snprintf(ret->type, sizeof(ret->type), "%s", type);
-    (void)snprintf(ret->addresses, sizeof(ret->addresses), "%s", kms_setting("ADDRESS"));
-    (void)snprintf(ret->key_name, sizeof(ret->key_name), "%s", kms_setting("KEY"));
-    (void)snprintf(ret->kms_namespace, sizeof(ret->kms_namespace), "%s", kms_setting("NAMESPACE"));
-    (void)snprintf(ret->mount_path, sizeof(ret->mount_path), "%s", kms_setting("MOUNT_PATH"));
+    read_text("ADDRESS", ret->addresses, sizeof(ret->addresses));
+    read_text("KEY", ret->key_name, sizeof(ret->key_name));
+    read_text("NAMESPACE", ret->kms_namespace, sizeof(ret->kms_namespace));
+    read_text("MOUNT_PATH", ret->mount_path, sizeof(ret->mount_path));
     ret->allows_insecure_http = strcmp(kms_setting("INSECURE_HTTP"), "1") == 0;
+    read_text("AUTH_PATH", ret->auth_path, sizeof(ret->auth_path));
+    read_text("ROLE_ID", ret->role_id, sizeof(ret->role_id));
+    read_text("KUBERNETES_ROLE", ret->kubernetes_role, sizeof(ret->kubernetes_role));
+    read_text("KUBERNETES_TOKEN", ret->kubernetes_token_path, sizeof(ret->kubernetes_token_path));
+    ret->leaves_renewal = strcmp(kms_setting("NO_TOKEN_RENEWAL"), "1") == 0;
     int r = read_file("CA_CERT", &ret->ca_cert_pem, err);
     if (r == 0)
         r = read_file("CLIENT_CERT", &ret->client_cert_pem, err);
@@ -49,5 +59,7 @@ int kms_settings_read(const char *type, struct key_provider_config *ret, struct 
         r = read_secret("CLIENT_KEY", &ret->client_key_pem, err);
     if (r == 0)
         r = read_secret("TOKEN_FILE", &ret->token, err);
+    if (r == 0)
+        r = read_secret("SECRET_ID_FILE", &ret->secret_id, err);
     return r;
 }

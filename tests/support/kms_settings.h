@@ -1,7 +1,8 @@
 /* kms_settings.h - the key server that tests are to use, from the environment:
  *
- *   COFFER_TEST_KMS_ADDRESS, _KEY, _NAMESPACE, _MOUNT_PATH, _INSECURE_HTTP ("1"), and the files
- *   _TOKEN_FILE, _CLIENT_CERT, _CLIENT_KEY, _CA_CERT
+ *   COFFER_TEST_KMS_ADDRESS, _KEY, _NAMESPACE, _MOUNT_PATH, _INSECURE_HTTP ("1"),
+ *   _AUTH_PATH, _ROLE_ID, _KUBERNETES_ROLE, _KUBERNETES_TOKEN (a path), _NO_TOKEN_RENEWAL ("1"),
+ *   and the files _TOKEN_FILE, _SECRET_ID_FILE, _CLIENT_CERT, _CLIENT_KEY, _CA_CERT
  */
 #pragma once
 

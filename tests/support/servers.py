@@ -258,6 +258,37 @@ class VaultApi(Server):
                            f"{path}/rewrap/{key}": ["update"]},
                           policy=f"coffer-{key}", **parameters)
 
+    def enable_auth(self, method, path=None, namespace=None):
+        path = path or method
+        if f"{path}/" not in self.api("GET", "sys/auth", namespace=namespace)["data"]:
+            self.api("POST", f"sys/auth/{path}", {"type": method}, namespace=namespace)
+
+    def approle(self, name, policies, path="approle", namespace=None, **parameters):
+        """The role ID and a secret ID of a role: token_type=, token_ttl=, ..."""
+        def api(method, what, body=None):
+            return self.api(method, f"auth/{path}/role/{name}{what}", body,
+                            namespace=namespace).get("data")
+        self.enable_auth("approle", path, namespace)
+        api("POST", "", {"token_policies": policies, **parameters})
+        return api("GET", "/role-id")["role_id"], api("POST", "/secret-id", {})["secret_id"]
+
+    def coffer_approle(self, key, path="approle", **parameters):
+        """One whose tokens may do what coffer needs with this key, and no more."""
+        self.coffer_token(key)  # writes the policy
+        return self.approle(f"coffer-{key}", [f"coffer-{key}"], path, **parameters)
+
+    def live_tokens(self, **wanted):
+        """How many tokens there are, of those with these properties (policies, type, ...)."""
+        found = 0
+        for accessor in self.api("LIST", "auth/token/accessors")["data"]["keys"]:
+            try:
+                data = self.api("POST", "auth/token/lookup-accessor",
+                                {"accessor": accessor})["data"]
+            except VaultError:
+                continue  # it ended meanwhile
+            found += all(data[name] == value for name, value in wanted.items())
+        return found
+
     def revoke_token(self, token):
         self.api("POST", "auth/token/revoke", {"token": token})
 

@@ -253,13 +253,64 @@ static void vault_refuses_what_belongs_to_kmip_each_in_its_own_sentence(void **s
     (void)state;
     REFUSED(good_vault(), options.client_cert = "c", "--client-cert must not be given for vault");
     REFUSED(good_vault(), options.client_key = "k", "--client-key must not be given for vault");
-    REFUSED(good_vault(), options.ca_cert = "c", "update-ca-certificates");
+    REFUSED(good_vault(), options.ca_cert = "c", "coffer security ca-cert set --cert-file");
     REFUSED(good_vault(), options.token = "t", "more than once");
-    REFUSED(good_vault(), options.token_from_stdin = true, "more than once");
+    REFUSED(good_vault(), options.secret_from_stdin = true, "more than once");
     REFUSED(good_vault(), options.address = "vault:8200", "give https://vault:8200");
     REFUSED(good_vault(), options.address = "https://", "names no host");
     REFUSED(good_vault(), options.key = "", "the key is empty");
     REFUSED(good_vault(), options.transit_path = "", "--transit-path is empty");
+}
+
+static struct kms_options good_approle(void)
+{
+    return (struct kms_options){
+        .type = "vault", .address = "https://vault:8200", .key = "key", .role_id = "role"
+    };
+}
+
+static struct kms_options good_kubernetes(void)
+{
+    return (struct kms_options){
+        .type = "vault", .address = "https://vault:8200", .key = "key", .kubernetes_role = "role"
+    };
+}
+
+static void each_way_to_log_in_to_vault_stands_alone(void **state)
+{
+    struct kms_options approle = good_approle();
+    struct kms_options kubernetes = good_kubernetes();
+    struct kms_options token = good_vault();
+    (void)state;
+
+    assert_int_equal(kms_options_check(&approle, NULL), 0);
+    assert_true(kms_options_needs_secret_id(&approle) && !kms_options_needs_token(&approle));
+    approle.secret_from_stdin = true;
+    approle.auth_path = "teams/storage";
+    assert_int_equal(kms_options_check(&approle, NULL), 0);
+    kubernetes.kubernetes_token_path = "/token";
+    kubernetes.auth_path = "cluster-1";
+    assert_int_equal(kms_options_check(&kubernetes, NULL), 0);
+    assert_true(!kms_options_needs_secret_id(&kubernetes) && !kms_options_needs_token(&kubernetes));
+    token.no_token_renewal = true;
+    assert_int_equal(kms_options_check(&token, NULL), 0);
+    assert_true(kms_options_needs_token(&token) && !kms_options_needs_secret_id(&token));
+
+    REFUSED(good_vault(), options.role_id = "r", "a token and --role-id are two ways");
+    REFUSED(good_vault(), options.secret_id = "s", "a token and a secret ID belong to two ways");
+    REFUSED(good_vault(), options.kubernetes_role = "r", "a token and --kubernetes-role");
+    REFUSED(good_approle(), options.kubernetes_role = "r", "--role-id and --kubernetes-role");
+    REFUSED(good_kubernetes(), options.secret_id_file = "s", "give it with --role-id");
+    REFUSED(good_approle(), options.role_id = "", "--role-id is empty");
+    REFUSED(good_kubernetes(), options.kubernetes_role = "", "--kubernetes-role is empty");
+    REFUSED(good_kubernetes(), options.secret_from_stdin = true, "leave - out");
+    REFUSED(good_approle(), options.kubernetes_token_path = "p", "needs --kubernetes-role");
+    REFUSED(good_vault(), options.auth_path = "p", "--auth-path must not be given for a token");
+    REFUSED(good_approle(), options.auth_path = "", "--auth-path is empty");
+    REFUSED(good_approle(), options.no_token_renewal = true, "--no-token-renewal is for a token");
+    REFUSED(good_kubernetes(), options.no_token_renewal = true, "--no-token-renewal is for");
+    REFUSED(good_approle(), (options.secret_id = "s", options.secret_from_stdin = true),
+            "the secret ID is given more than once");
 }
 
 static void vault_namespaces_follow_vaults_rules(void **state)
@@ -277,7 +328,12 @@ static void kmip_refuses_what_belongs_to_vault_each_in_its_own_sentence(void **s
     (void)state;
     REFUSED(good_kmip(), options.token = "t", "a token must not be given for kmip");
     REFUSED(good_kmip(), options.token_file = "t", "a token must not be given for kmip");
-    REFUSED(good_kmip(), options.token_from_stdin = true, "a token must not be given for kmip");
+    REFUSED(good_kmip(), options.secret_from_stdin = true, "a token must not be given for kmip");
+    REFUSED(good_kmip(), options.role_id = "r", "--role-id must not be given for kmip");
+    REFUSED(good_kmip(), options.secret_id = "s", "a secret ID must not be given for kmip");
+    REFUSED(good_kmip(), options.kubernetes_role = "r", "--kubernetes-role must not be given");
+    REFUSED(good_kmip(), options.auth_path = "p", "--auth-path must not be given for kmip");
+    REFUSED(good_kmip(), options.no_token_renewal = true, "--no-token-renewal must not be given");
     REFUSED(good_kmip(), options.namespace = "n", "--namespace must not be given for kmip");
     REFUSED(good_kmip(), options.transit_path = "t", "--transit-path must not be given for kmip");
     REFUSED(good_kmip(), options.insecure_http = true, "--insecure-http must not be given");
@@ -455,6 +511,7 @@ int main(void)
         cmocka_unit_test(every_command_has_a_parent_and_a_summary),
         cmocka_unit_test(good_parameters_pass),
         cmocka_unit_test(vault_refuses_what_belongs_to_kmip_each_in_its_own_sentence),
+        cmocka_unit_test(each_way_to_log_in_to_vault_stands_alone),
         cmocka_unit_test(vault_namespaces_follow_vaults_rules),
         cmocka_unit_test(kmip_refuses_what_belongs_to_vault_each_in_its_own_sentence),
         cmocka_unit_test(csv_quotes_as_rfc_4180_says),

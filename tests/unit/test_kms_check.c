@@ -152,12 +152,24 @@ static void what_a_token_may_still_do_is_read_as_old_and_new_servers_say_it(void
     assert_true(!token.is_renewable && token.is_root);
     assert_int_equal(token.uses, 3);
     assert_int_equal(token.ends_s, 1060);
+    /* One that never ends has no time of it; another has 0 left in its last second. */
+    assert_int_equal(
+        vault_read_token(text("{\"data\":{\"ttl\":0,\"expire_time\":null}}"), &token, NULL), 0);
+    assert_false(token.has_end);
+    assert_int_equal(
+        vault_read_token(text("{\"data\":{\"ttl\":0,\"expire_time\":\"2026\",\"num_uses\":-1}}"),
+                         &token, NULL),
+        0);
+    assert_true(token.has_end);
+    assert_int_equal(token.uses, -1);
     static const char *const wrong[] = { "",
                                          "{",
                                          "{}",
                                          "{\"data\":null}",
                                          "{\"data\":{}}",
                                          "{\"data\":{\"ttl\":\"x\"}}",
+                                         "{\"data\":{\"ttl\":-1}}",
+                                         "{\"data\":{\"ttl\":4000000000}}",
                                          "{\"data\":{\"ttl\":1,\"renewable\":1}}" };
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
         assert_int_equal(vault_read_token(text(wrong[i]), &token, NULL), -EPROTO);

@@ -5,8 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "crypto/secret.h"
 #include "keys/vault/answers.h"
+#include "keys/vault/token_answers.h"
 
 static const struct vault_question question = { .address = "https://vault:8200",
                                                 .path = "transit/decrypt/weka-key",
@@ -245,6 +247,29 @@ static int set_up(void **state)
     return secret_heap_init(NULL);
 }
 
+static void a_login_is_read_with_its_token(void **state)
+{
+    CLEANUP(secret_release) struct secret token = SECRET_INIT;
+    struct vault_token_facts facts = { .left_s = -1 };
+    (void)state;
+
+    assert_int_equal(
+        vault_read_auth(text("{\"auth\":{\"client_token\":\"hvb.x\",\"lease_duration\":1200,"
+                             "\"renewable\":false,\"token_type\":\"batch\",\"num_uses\":0}}"),
+                        &facts, &token, NULL),
+        0);
+    assert_true(secret_equal(secret_bytes(&token), text("hvb.x")));
+    assert_true(facts.has_end && facts.left_s == 1200 && facts.life_s == 1200);
+    assert_true(facts.is_batch && !facts.is_renewable && !facts.is_limited);
+    /* Vault 1.1 tells less. */
+    assert_int_equal(vault_read_auth(text("{\"auth\":{\"client_token\":\"s.x\","
+                                          "\"lease_duration\":60,\"renewable\":true}}"),
+                                     &facts, &token, NULL),
+                     0);
+    assert_true(!facts.is_batch && facts.is_renewable && !facts.is_limited);
+    assert_int_equal(vault_read_auth(text("{\"auth\":null}"), &facts, &token, NULL), -EPROTO);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -258,6 +283,7 @@ int main(void)
         cmocka_unit_test(a_batch_is_all_or_none_and_names_the_first_that_failed),
         cmocka_unit_test(a_batch_of_another_length_is_refused),
         cmocka_unit_test(the_server_is_named_by_its_version_only_if_it_says_one),
+        cmocka_unit_test(a_login_is_read_with_its_token),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

@@ -14,11 +14,12 @@
 #include "keys/vault/answers.h"
 #include "keys/vault/check.h"
 #include "keys/vault/client.h"
+#include "keys/vault/inspect.h"
+#include "keys/vault/login.h"
 #include "net/json.h"
 
 #define TYPE_NAME "vault"
 #define DEFAULT_MOUNT "transit"
-#define TOKEN_MAX 1024u
 #define BATCH_MAX 128u
 
 /* Which key, of which engine, in which namespace. */
@@ -52,16 +53,36 @@ static int check_place(const struct key_place *place, struct error *err)
     return 0;
 }
 
-static struct vault_call call_of(const struct vault_provider *vault, const struct key_place *place,
-                                 const char *method, const char *path,
-                                 struct http_response *response)
+static struct vault_call call_of(const struct key_place *place, const char *method,
+                                 const char *path, struct http_response *response)
 {
     return (struct vault_call){ .method = method,
                                 .path = path,
                                 .key_name = place->key_name,
                                 .kms_namespace = place->kms_namespace,
-                                .token = &vault->config.token,
                                 .response = response };
+}
+
+/* Asks with the token of the login, and once more with another one if it is not accepted. */
+static int ask(struct vault_provider *vault, struct vault_call *call, struct error *err)
+{
+    for (bool is_again = false;; is_again = true) {
+        CLEANUP(secret_release) struct secret token = SECRET_INIT;
+        struct error first = { .code = 0 };
+        uint64_t number = 0;
+        int r = vault_login_token(vault->config.login, &token, &number, err);
+
+        if (r < 0)
+            return r;
+        call->token = &token;
+        r = vault_client_ask(&vault->client, call, &first);
+        call->token = NULL;
+        if (r == 0)
+            return 0;
+        bool is_refused = vault_is_token_refused(buf_bytes(&call->response->body));
+        if (is_again || !is_refused || !vault_login_refused(vault->config.login, number))
+            return error_set(err, r, "%s", first.text);
+    }
 }
 
 static void make_path(char ret[static VAULT_PATH_SIZE], const struct key_place *place,
@@ -100,8 +121,8 @@ static int read_key(struct vault_provider *vault, struct vault_key *ret, struct 
     char path[VAULT_PATH_SIZE];
 
     make_path(path, &place, "keys");
-    struct vault_call call = call_of(vault, &place, "GET", path, &response);
-    int r = vault_client_ask(&vault->client, &call, err);
+    struct vault_call call = call_of(&place, "GET", path, &response);
+    int r = ask(vault, &call, err);
     if (r < 0)
         return r;
     r = vault_read_key(buf_bytes(&response.body), ret, err);
@@ -114,9 +135,8 @@ static void read_server(struct vault_provider *vault, struct key_description *re
     CLEANUP(http_response_release) struct http_response response = HTTP_RESPONSE_INIT;
     const struct key_place place = configured_place(vault);
     struct vault_call call =
-        call_of(vault, &place, "GET", "sys/health?standbyok=true&perfstandbyok=true", &response);
+        call_of(&place, "GET", "sys/health?standbyok=true&perfstandbyok=true", &response);
 
-    call.token = NULL;
     call.kms_namespace = ""; /* others than the root do not have it */
     if (vault_client_ask(&vault->client, &call, NULL) == 0)
         vault_read_server(buf_bytes(&response.body), ret->server, sizeof(ret->server));
@@ -170,9 +190,9 @@ static int ask_ciphertext(struct vault_provider *vault, const char *what, struct
     char path[VAULT_PATH_SIZE];
 
     make_path(path, &place, what);
-    struct vault_call call = call_of(vault, &place, "POST", path, &response);
+    struct vault_call call = call_of(&place, "POST", path, &response);
     call.body = body;
-    int r = vault_client_ask(&vault->client, &call, err);
+    int r = ask(vault, &call, err);
     if (r < 0)
         return r;
     memcpy(wrapped.addresses, vault->config.addresses, sizeof(wrapped.addresses));
@@ -266,9 +286,9 @@ static int unwrap_one(struct vault_provider *vault, const struct key_place *plac
     if (r < 0)
         return error_set(err, -EBADMSG, "the wrapped key is not text that Vault made");
     make_path(path, place, "decrypt");
-    struct vault_call call = call_of(vault, place, "POST", path, &response);
+    struct vault_call call = call_of(place, "POST", path, &response);
     call.body = buf_bytes(&body);
-    r = vault_client_ask(&vault->client, &call, err);
+    r = ask(vault, &call, err);
     return r < 0 ? r : vault_read_plaintext(buf_bytes(&response.body), ret, err);
 }
 
@@ -300,10 +320,10 @@ static int unwrap_batch(struct vault_provider *vault, const struct batch *batch,
     if (batch->count == 1 || batch_body(batch, &body) < 0)
         return unwrap_each(vault, batch, ret_plain, ret_failed, err);
     make_path(path, &batch->place, "decrypt");
-    struct vault_call call = call_of(vault, &batch->place, "POST", path, &response);
+    struct vault_call call = call_of(&batch->place, "POST", path, &response);
     call.body = buf_bytes(&body);
     call.accepts_batch = true;
-    r = vault_client_ask(&vault->client, &call, err);
+    r = ask(vault, &call, err);
     /* Vault 1.6 to 1.9 fail the whole request for one bad blob: find out which. */
     if (r == -EBADMSG)
         return unwrap_each(vault, batch, ret_plain, ret_failed, err);
@@ -404,7 +424,7 @@ static void check_vault(struct key_provider *provider, struct kms_check *check)
     const struct vault_checked checked = { .provider = provider,
                                            .client = &vault->client,
                                            .config = &vault->config,
-                                           .token = &vault->config.token };
+                                           .login = vault->config.login };
 
     vault_check(&checked, check);
 }
@@ -445,24 +465,6 @@ static void normalise(struct key_provider_config *config)
         memcpy(config->mount_path, DEFAULT_MOUNT, sizeof(DEFAULT_MOUNT));
 }
 
-static int check_config(struct vault_provider *vault, struct error *err)
-{
-    const struct key_provider_config *config = &vault->config;
-    const struct key_place place = configured_place(vault);
-
-    int r = check_place(&place, err);
-    if (r < 0)
-        return r;
-    if (config->token.len == 0 || config->token.len > TOKEN_MAX)
-        return error_set(err, -EINVAL, "a Vault token is needed, of at most %u bytes", TOKEN_MAX);
-    for (size_t i = 0; i < config->token.len; i++)
-        if (config->token.data[i] <= 0x20 || config->token.data[i] >= 0x7f)
-            return error_set(err, -EINVAL,
-                             "the Vault token holds white space or other characters that no token "
-                             "has");
-    return 0;
-}
-
 int vault_provider_open(const struct key_provider_config *config, struct key_provider **ret,
                         struct error *err)
 {
@@ -472,15 +474,17 @@ int vault_provider_open(const struct key_provider_config *config, struct key_pro
         return error_set(err, -ENOMEM, "not enough memory for the connection to Vault");
     vault->base.ops = &vault_ops;
     normalise(&vault->config);
-    int r = check_config(vault, err);
-    if (r < 0)
-        return r;
+    const struct key_place place = configured_place(vault);
     const struct vault_client_options options = {
         .addresses = vault->config.addresses,
         .allows_insecure_http = vault->config.allows_insecure_http,
         .ca_cert_pem = buf_bytes(&vault->config.ca_cert_pem),
     };
-    r = vault_client_init(&vault->client, &options, err);
+    int r = check_place(&place, err);
+    if (r == 0)
+        r = vault_client_init(&vault->client, &options, err);
+    if (r == 0)
+        r = key_provider_config_share_login(&vault->config, err);
     if (r == 0)
         *ret = &TAKE(vault)->base;
     return r;

@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/encoding.h"
+#include "keys/vault/inspect.h"
 #include "net/json.h"
 
 /* ------------------------------------------------------------------ error texts */
@@ -49,15 +50,6 @@ static void trim_end(char *text)
 
     while (len > 0 && text[len - 1] == ' ')
         text[--len] = '\0';
-}
-
-/* The errors as the server wrote them, the first only, unframed or not: the framing tells a
- * policy from a token. */
-static const char *first_error(const json_t *object)
-{
-    const char *text = json_string_value(json_array_get(json_object_get(object, "errors"), 0));
-
-    return text ? text : "";
 }
 
 void vault_read_errors(struct bytes body, char ret[static VAULT_TEXT_SIZE])
@@ -129,14 +121,10 @@ static int ciphertext_error(const struct vault_question *question, const char *t
 
 /* ------------------------------------------------------------------ statuses */
 
-static int denied(const struct vault_question *question, const char *raw, const char *shown,
+static int denied(const struct vault_question *question, struct bytes body, const char *shown,
                   struct error *err)
 {
-    /* A token that is not accepted is told plainly (and "invalid token" is added from 1.17 on);
-     * what a policy denies is framed. */
-    bool is_token = has(raw, "invalid token") || strcmp(raw, "permission denied") == 0;
-
-    if (is_token)
+    if (vault_is_token_refused(body))
         return error_set(err, -EACCES,
                          "%s does not accept the token: it is wrong, expired or revoked; set a "
                          "valid one",
@@ -147,6 +135,13 @@ static int denied(const struct vault_question *question, const char *raw, const 
                      question->path, question->address,
                      question->kms_namespace[0] ? ", namespace " : "", question->kms_namespace,
                      shown[0] ? shown : "no reason given");
+}
+
+/* Vault 1.13 says so with a 500. */
+static bool is_bad_login(const char *shown)
+{
+    return has(shown, "invalid secret id") || has(shown, "invalid role or secret id") ||
+           has(shown, "invalid role id");
 }
 
 static int not_found(const struct vault_question *question, const char *shown, struct error *err)
@@ -185,13 +180,15 @@ int vault_read_status(const struct vault_question *question, int status, struct 
         return 0;
     vault_read_errors(body, shown);
     (void)json_parse_object(body, &object, NULL);
-    const char *raw = first_error(object);
 
     if (ciphertext_class(shown) != 0)
         return ciphertext_error(question, shown, err);
+    if (is_bad_login(shown))
+        return error_set(err, -EACCES, "%s does not accept the credentials (%s)", question->address,
+                         shown);
     switch (status) {
     case 403:
-        return denied(question, raw, shown, err);
+        return denied(question, body, shown, err);
     case 404:
         return not_found(question, shown, err);
     case 412:

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "keys/vault/answers.h"
 #include "keys/vault/inspect.h"
+#include "keys/vault/login.h"
 #include "net/json.h"
 
 #define HOST_SIZE 256u
@@ -31,7 +32,8 @@ struct checking {
     struct kms_check_reach reach;
     char host[HOST_SIZE];
     bool has_tls;
-    bool knows_token; /* what is in token */
+    struct secret secret; /* the token itself */
+    bool knows_token;     /* what is in token */
     struct vault_token token;
     char paths[PATH_COUNT][VAULT_PATH_SIZE];
     bool asked_rights;
@@ -51,7 +53,7 @@ static int ask(const struct checking *checking, const char *method, const char *
                                      .path = path,
                                      .key_name = of->config->key_name,
                                      .kms_namespace = of->config->kms_namespace,
-                                     .token = of->token,
+                                     .token = &checking->secret,
                                      .body = body,
                                      .response = ret };
 
@@ -129,6 +131,18 @@ static bool check_server(void *arg)
 
 /* ------------------------------------------------------------------ the token */
 
+/* Which one: the given, as it is, or one that the login has or gets. */
+static int get_token(struct checking *checking, struct error *err)
+{
+    const struct secret *given = &checking->of->config->token;
+    uint64_t number;
+
+    if (!given->data)
+        return vault_login_token(checking->of->login, &checking->secret, &number, err);
+    int r = secret_assign(&checking->secret, secret_bytes(given));
+    return r < 0 ? error_set(err, r, "no locked memory for the token") : 0;
+}
+
 static bool fail_login(struct checking *checking, int r, const struct error *err)
 {
     struct kms_check *check = checking->check;
@@ -136,6 +150,9 @@ static bool fail_login(struct checking *checking, int r, const struct error *err
     if (r == -ENOENT)
         kms_check_advise(check, "correct --namespace with 'coffer security kms set', or create the "
                                 "namespace there");
+    else if (!checking->of->config->token.data)
+        kms_check_advise(check, "look at the role with 'vault read auth/<path>/role/<role>', and "
+                                "set the login anew with 'coffer security kms set'");
     else
         kms_check_advise(check, "make a token with 'vault token create -policy=<policy> "
                                 "-period=768h -orphan' and set it with 'coffer security kms set'");
@@ -150,7 +167,10 @@ static bool check_login(void *arg)
     struct kms_check *check = checking->check;
     struct error err = { .code = 0 };
 
-    int r = ask(checking, "GET", "auth/token/lookup-self", no_body, &response, &err);
+    int r = get_token(checking, &err);
+    if (r < 0)
+        return fail_login(checking, r, &err);
+    r = ask(checking, "GET", "auth/token/lookup-self", no_body, &response, &err);
     if (r == 0)
         r = vault_read_token(buf_bytes(&response.body), &checking->token, &err);
     if (r == 0) {
@@ -176,8 +196,10 @@ static bool report_life(struct checking *checking)
 
     kms_check_span(token->ttl_s, span);
     kms_check_date(token->ends_s ? token->ends_s : now_s + token->ttl_s, date);
-    if (token->ttl_s == 0)
+    if (!token->has_end)
         return kms_check_ok(check, "token", "it never ends");
+    if (!checking->of->config->token.data)
+        return kms_check_ok(check, "token", "good for another %s, then another one is got", span);
     if (!token->is_renewable) {
         kms_check_advise(check,
                          "set one that is renewable ('vault token create -period=768h -orphan') "
@@ -205,11 +227,12 @@ static bool check_token(void *arg)
         (void)kms_check_skip(check, "token", "what it is may not be asked");
         return true;
     }
-    if (token->uses > 0) {
+    if (token->uses != 0) {
         kms_check_advise(check, "make one without -use-limit, and set it with 'coffer security kms "
                                 "set'");
         return kms_check_fail(check, "token", KMS_CHECK_LOGIN,
-                              "it is good for %lld more requests only", (long long)token->uses);
+                              "it is good for %lld more requests only",
+                              (long long)(token->uses > 0 ? token->uses : 0));
     }
     if (token->is_root) {
         kms_check_advise(check, "make one whose policy allows no more than this key (docs/guide.md "
@@ -317,7 +340,7 @@ static bool check_may_renew(void *arg)
     struct checking *checking = arg;
     struct kms_check *check = checking->check;
 
-    if (!checking->knows_token || checking->token.ttl_s == 0 || !checking->token.is_renewable)
+    if (!checking->knows_token || !checking->token.has_end || !checking->token.is_renewable)
         return kms_check_skip(check, "permission-renew", "there is nothing to renew");
     if (!knows_rights(checking))
         return kms_check_skip(check, "permission-renew", "not told beforehand: %s",
@@ -573,6 +596,7 @@ static void check_address(const struct vault_checked *checked, const char *addre
     kms_check_reach_release(&checking.reach);
     http_response_release(&checking.key);
     key_trial_release(&checking.trial);
+    secret_release(&checking.secret);
 }
 
 void vault_check(const struct vault_checked *checked, struct kms_check *check)

@@ -14,7 +14,7 @@ struct vault_checked {
     struct key_provider *provider;
     struct vault_client *client; /* its own */
     const struct key_provider_config *config;
-    const struct secret *token;
+    struct key_login *login;
 };
 
 void vault_check(const struct vault_checked *checked, struct kms_check *check);

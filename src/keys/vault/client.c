@@ -206,6 +206,21 @@ int vault_client_ask(struct vault_client *client, const struct vault_call *call,
     return address_list_call(&client->addresses, attempt_call, &asking, err);
 }
 
+int vault_client_ask_once(struct vault_client *client, const struct vault_call *call,
+                          int64_t limit_ms, struct error *err)
+{
+    struct asking asking = { .client = client, .call = call };
+    int64_t now = clock_monotonic_ms();
+    size_t index = 0;
+
+    while (index + 1 < client->addresses.count && client->addresses.rests_until_ms[index] > now)
+        index++;
+    struct address_attempt attempt = { .index = index,
+                                       .address = client->addresses.addresses[index],
+                                       .deadline_ms = now + limit_ms };
+    return attempt_call(&asking, &attempt, err);
+}
+
 /* ------------------------------------------------------------------ init, release */
 
 int vault_client_init(struct vault_client *client, const struct vault_client_options *options,

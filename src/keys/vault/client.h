@@ -51,6 +51,10 @@ struct vault_call {
 /* Asks the addresses in turn until one answers. */
 int vault_client_ask(struct vault_client *client, const struct vault_call *call, struct error *err);
 
+/* Asks one of them, once, and takes at most this long. */
+int vault_client_ask_once(struct vault_client *client, const struct vault_call *call,
+                          int64_t limit_ms, struct error *err);
+
 /* Letters, digits, '.', '_' and '-', and '/' between parts if they are allowed; no part is "."
  * or "..". What passes needs no encoding in a URL. */
 bool vault_is_name(const char *text, bool allows_parts);

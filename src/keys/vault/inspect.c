@@ -54,6 +54,12 @@ static bool has_root_policy(const json_t *data)
     return false;
 }
 
+/* What is longer than this many seconds is no life of a token. */
+static bool is_span(int64_t seconds)
+{
+    return seconds >= 0 && seconds <= 100LL * 366 * 24 * 3600;
+}
+
 int vault_read_token(struct bytes body, struct vault_token *ret, struct error *err)
 {
     CLEANUP(json_freep) json_t *object = NULL;
@@ -75,8 +81,12 @@ int vault_read_token(struct bytes body, struct vault_token *ret, struct error *e
         r = json_get_integer(data, "num_uses", JSON_OPTIONAL, &token.uses, err);
     if (r == 0)
         r = json_get_bool(data, "renewable", JSON_OPTIONAL, &token.is_renewable, err);
+    if (r == 0 && (!is_span(token.ttl_s) || !is_span(token.creation_ttl_s)))
+        r = error_set(err, -EINVAL, "\"ttl\" is out of range");
     if (r < 0)
         return no_sense(r, err);
+    /* One without an end has no time of it; also in its last second it has 0 left. */
+    token.has_end = token.ttl_s > 0 || json_is_string(json_object_get(data, "expire_time"));
     token.is_root = has_root_policy(data);
     bool has_end = created_s > 0 && longest_s > 0 && longest_s < INT64_MAX - created_s;
     token.ends_s = has_end ? created_s + longest_s : 0;

@@ -26,18 +26,19 @@ int vault_read_health(struct bytes body, struct vault_health *ret, struct error 
 
 /* auth/token/lookup-self */
 struct vault_token {
-    int64_t ttl_s;          /* 0: it never ends */
-    int64_t creation_ttl_s; /* 0: it never ends */
+    bool has_end;           /* else the next two are 0 */
+    int64_t ttl_s;          /* 0: in less than a second */
+    int64_t creation_ttl_s; /* of its whole life, or since it was renewed */
     int64_t ends_s;         /* at the latest, however often renewed, since 1970; 0: not said */
-    int64_t uses;           /* so many requests are left; 0: no limit */
+    int64_t uses;           /* so many requests are left; 0: no limit; negative: none is left */
     bool is_renewable;
     bool is_root;
 };
 
 int vault_read_token(struct bytes body, struct vault_token *ret, struct error *err);
 
-/* True if the answer to a refused request (403) says that it is the token that is not accepted,
- * and not a policy that denies. */
+/* True if the answer to a refused request (403, 400) says that it is the token that is not
+ * accepted, and not a policy that denies. */
 bool vault_is_token_refused(struct bytes body);
 
 /* sys/capabilities-self, as bits. */

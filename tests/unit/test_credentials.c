@@ -1,0 +1,172 @@
+/* The file of credentials: what is stored is read again, and so is what version 1 stored. */
+#include "tests/support/cmocka_all.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/file_io.h"
+#include "base/wire.h"
+#include "control/credentials.h"
+
+static char folder[] = "/tmp/coffer-credentials-XXXXXX";
+static char path[64];
+
+static struct bytes text(const char *s)
+{
+    return (struct bytes){ (const uint8_t *)s, strlen(s) };
+}
+
+static void set(char *to, size_t size, const char *from)
+{
+    (void)snprintf(to, size, "%s", from);
+}
+
+static void fill(struct key_provider_config *config)
+{
+    set(config->type, sizeof(config->type), "vault");
+    set(config->addresses, sizeof(config->addresses), "https://a:8200,https://b:8200");
+    set(config->key_name, sizeof(config->key_name), "key");
+    set(config->kms_namespace, sizeof(config->kms_namespace), "team");
+    set(config->mount_path, sizeof(config->mount_path), "engine");
+    set(config->auth_path, sizeof(config->auth_path), "roles");
+    set(config->role_id, sizeof(config->role_id), "a role");
+    set(config->kubernetes_role, sizeof(config->kubernetes_role), "a pod");
+    set(config->kubernetes_token_path, sizeof(config->kubernetes_token_path), "/token");
+    config->allows_insecure_http = true;
+    config->leaves_renewal = true;
+    assert_int_equal(buf_assign(&config->client_cert_pem, text("cert")), 0);
+    assert_int_equal(buf_assign(&config->ca_cert_pem, text("ca")), 0);
+    assert_int_equal(secret_assign(&config->client_key_pem, text("client key")), 0);
+    assert_int_equal(secret_assign(&config->token, text("a token")), 0);
+    assert_int_equal(secret_assign(&config->secret_id, text("a secret ID")), 0);
+}
+
+static void same_secret(const struct secret *secret, const char *wanted)
+{
+    assert_true(secret_equal(secret_bytes(secret), text(wanted)));
+}
+
+static void what_is_stored_is_read_again(void **state)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config stored = KEY_PROVIDER_CONFIG_INIT;
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config read = KEY_PROVIDER_CONFIG_INIT;
+    struct stat status;
+    (void)state;
+
+    fill(&stored);
+    assert_int_equal(credentials_store(folder, &stored, NULL), 0);
+    assert_int_equal(credentials_load(folder, &read, NULL), 0);
+    assert_string_equal(read.addresses, stored.addresses);
+    assert_string_equal(read.kms_namespace, "team");
+    assert_string_equal(read.mount_path, "engine");
+    assert_string_equal(read.auth_path, "roles");
+    assert_string_equal(read.role_id, "a role");
+    assert_string_equal(read.kubernetes_role, "a pod");
+    assert_string_equal(read.kubernetes_token_path, "/token");
+    assert_true(read.allows_insecure_http && read.leaves_renewal);
+    same_secret(&read.client_key_pem, "client key");
+    same_secret(&read.token, "a token");
+    same_secret(&read.secret_id, "a secret ID");
+    assert_int_equal(stat(path, &status), 0);
+    assert_int_equal(status.st_mode & 07777, 0600);
+}
+
+/* docs/formats/registry.md, as version 1 was. */
+static size_t write_first_version(uint8_t *room, size_t size, uint16_t version)
+{
+    struct writer writer = writer_init(room, size);
+
+    writer_u32(&writer, 0x44524343u);
+    writer_u16(&writer, version);
+    writer_u8(&writer, 0);
+    writer_text(&writer, "vault");
+    writer_text(&writer, "https://old:8200");
+    writer_text(&writer, "old-key");
+    writer_text(&writer, "");
+    writer_text(&writer, "transit");
+    writer_string(&writer, text(""));
+    writer_string(&writer, text(""));
+    writer_string(&writer, text(""));
+    writer_string(&writer, text("s.old"));
+    assert_int_equal(writer_done(&writer), 0);
+    return writer_written(&writer).len;
+}
+
+static int load_bytes(const uint8_t *data, size_t len, struct key_provider_config *ret)
+{
+    assert_int_equal(file_replace(path, (struct bytes){ data, len }, 0600, NULL), 0);
+    return credentials_load(folder, ret, NULL);
+}
+
+static void what_version_1_stored_is_still_read(void **state)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config read = KEY_PROVIDER_CONFIG_INIT;
+    uint8_t room[512];
+    (void)state;
+
+    size_t len = write_first_version(room, sizeof(room), 1);
+    assert_int_equal(load_bytes(room, len, &read), 0);
+    assert_string_equal(read.addresses, "https://old:8200");
+    assert_string_equal(read.role_id, "");
+    assert_false(read.leaves_renewal);
+    same_secret(&read.token, "s.old");
+}
+
+static void a_later_version_and_what_is_cut_are_refused(void **state)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config read = KEY_PROVIDER_CONFIG_INIT;
+    CLEANUP(buf_wipe) struct buf whole = BUF_INIT;
+    uint8_t room[512];
+    (void)state;
+
+    size_t len = write_first_version(room, sizeof(room), 3);
+    assert_int_equal(load_bytes(room, len, &read), -EPROTONOSUPPORT);
+    len = write_first_version(room, sizeof(room), 2);
+    assert_true(load_bytes(room, len, &read) < 0);
+
+    fill(&config);
+    assert_int_equal(credentials_store(folder, &config, NULL), 0);
+    assert_int_equal(file_read(path, 4096, &whole, NULL), 0);
+    for (size_t cut = 0; cut < whole.len; cut++)
+        assert_true(load_bytes(whole.data, cut, &read) < 0);
+    assert_string_equal(read.type, "");
+    assert_int_equal(load_bytes(whole.data, whole.len, &read), 0);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    if (secret_heap_init(NULL) < 0 || !mkdtemp(folder))
+        return -1;
+    (void)snprintf(path, sizeof(path), "%s/credentials", folder);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    (void)unlink(path);
+    return rmdir(folder);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_stored_is_read_again),
+        cmocka_unit_test(what_version_1_stored_is_still_read),
+        cmocka_unit_test(a_later_version_and_what_is_cut_are_refused),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
