@@ -16,6 +16,13 @@ const struct api_route api_routes[] = {
     { "POST", "/api/v1/filesystems/{name}/start", api_start_filesystem },
     { "POST", "/api/v1/filesystems/{name}/stop", api_stop_filesystem },
     { "POST", "/api/v1/filesystems/{name}/check", api_check_filesystem },
+    { "GET", "/api/v1/alerts", api_list_alerts },
+    { "GET", "/api/v1/alerts/types", api_list_alert_types },
+    { "PUT", "/api/v1/alerts/{name}/mute", api_mute_alert },
+    { "DELETE", "/api/v1/alerts/{name}/mute", api_unmute_alert },
+    { "GET", "/api/v1/events", api_list_events },
+    { "GET", "/api/v1/audit", api_list_audit },
+    { "GET", "/api/v1/audit/verify", api_verify_audit },
 };
 const size_t api_route_count = sizeof(api_routes) / sizeof(api_routes[0]);
 

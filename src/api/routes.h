@@ -23,6 +23,9 @@ struct api_request {
     const struct api_context *context;
     char name[256];     /* what stands for {name} in the path; "" if the route has none */
     const json_t *body; /* an object; empty if the request has none */
+    /* What stands behind '?': query.h reads it. NULL: nothing does. */
+    const char *(*query)(void *arg, const char *name);
+    void *query_arg;
 };
 
 struct api_reply {
@@ -70,4 +73,16 @@ api_handler_fn api_start_filesystem;
 api_handler_fn api_stop_filesystem;
 api_handler_fn api_check_filesystem;
 
+/* alerts.c */
+api_handler_fn api_list_alerts;
+api_handler_fn api_list_alert_types;
+api_handler_fn api_mute_alert;
+api_handler_fn api_unmute_alert;
+/* events.c */
+api_handler_fn api_list_events;
+/* audit.c */
+api_handler_fn api_list_audit;
+api_handler_fn api_verify_audit;
+
 json_t *api_kms_json(struct control *control);
+int api_alerts_json(struct control *control, json_t **ret, struct error *err);

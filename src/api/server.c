@@ -77,10 +77,17 @@ static int parse_body(const struct incoming *incoming, json_t **ret, struct erro
     return *ret ? 0 : error_set(err, -ENOMEM, "out of memory for the request");
 }
 
+static const char *query_value(void *arg, const char *name)
+{
+    return MHD_lookup_connection_value(arg, MHD_GET_ARGUMENT_KIND, name);
+}
+
 static enum MHD_Result answer(const struct api_server *server, struct MHD_Connection *connection,
                               const char *method, const char *path, const struct incoming *incoming)
 {
-    struct api_request request = { .context = &server->context };
+    struct api_request request = { .context = &server->context,
+                                   .query = query_value,
+                                   .query_arg = connection };
     CLEANUP(json_freep) json_t *body = NULL;
     const struct api_route *route = NULL;
     struct api_reply reply = { .status = 200 };

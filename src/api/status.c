@@ -2,37 +2,10 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "api/routes.h"
+#include "api/query.h"
 #include "base/cleanup.h"
-
-static void time_text(int64_t ns, char ret[static 32])
-{
-    time_t seconds = (time_t)(ns / 1000000000);
-    struct tm utc;
-
-    if (!gmtime_r(&seconds, &utc) || strftime(ret, 32, "%Y-%m-%dT%H:%M:%SZ", &utc) == 0)
-        ret[0] = '\0';
-}
-
-static int alerts_json(struct control *control, json_t **ret, struct error *err)
-{
-    CLEANUP(free_ptr) struct alert *alerts = NULL;
-    size_t count = 0;
-    int r = control_alerts(control, &alerts, &count, err);
-
-    if (r < 0)
-        return r;
-    json_t *array = json_array();
-    for (size_t i = 0; i < count; i++)
-        (void)json_array_append_new(array, json_pack("{s:s,s:s,s:s,s:s}", "type", alerts[i].type,
-                                                     "severity", alerts[i].severity, "filesystem",
-                                                     alerts[i].filesystem, "text", alerts[i].text));
-    *ret = array;
-    return 0;
-}
 
 int api_get_status(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
@@ -40,17 +13,17 @@ int api_get_status(const struct api_request *request, struct api_reply *ret, str
     CLEANUP(free_ptr) struct fs_view *views = NULL;
     size_t count = 0;
     json_t *alerts = NULL;
-    char started_at[32];
+    char started_at[API_TIME_SIZE];
     long long mounted = 0;
     int r = control_list(control, &views, &count, err);
 
     if (r == 0)
-        r = alerts_json(control, &alerts, err);
+        r = api_alerts_json(control, &alerts, err);
     if (r < 0)
         return r;
     for (size_t i = 0; i < count; i++)
         mounted += views[i].state == FS_MOUNTED;
-    time_text(request->context->started_ns, started_at);
+    api_time_text(request->context->started_ns, started_at);
     ret->body = json_pack("{s:s,s:I,s:s,s:s,s:s,s:o,s:I,s:I,s:o}", "version", COFFER_VERSION, "pid",
                           (json_int_t)getpid(), "state_dir", request->context->state_dir, "socket",
                           request->context->socket, "started_at", started_at, "kms",

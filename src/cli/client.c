@@ -45,6 +45,26 @@ int client_filesystem_path(const char *name, const char *action, char ret[static
     return 0;
 }
 
+int client_add_query(char path[static CLIENT_PATH_SIZE], const char *name, const char *value,
+                     struct error *err)
+{
+    size_t used = strlen(path);
+
+    used += (size_t)snprintf(path + used, CLIENT_PATH_SIZE - used,
+                             "%c%s=", strchr(path, '?') ? '&' : '?', name);
+    for (; *value != '\0'; value++) {
+        unsigned char c = (unsigned char)*value;
+        if (used + 4 > CLIENT_PATH_SIZE)
+            return error_set(err, -ENAMETOOLONG, "the value of %s is too long", name);
+        if (isalnum(c) || c == '_' || c == '-')
+            path[used++] = (char)c;
+        else
+            used += (size_t)snprintf(path + used, 4, "%%%02X", c);
+        path[used] = '\0';
+    }
+    return 0;
+}
+
 static int errno_of_status(int status)
 {
     switch (status) {

@@ -30,5 +30,9 @@ int client_call(const struct instance *instance, const struct client_request *re
 int client_filesystem_path(const char *name, const char *action, char ret[static CLIENT_PATH_SIZE],
                            struct error *err);
 
+/* Adds "?name=value" or "&name=value" to a path, escaped. */
+int client_add_query(char path[static CLIENT_PATH_SIZE], const char *name, const char *value,
+                     struct error *err);
+
 /* "" where the object has no such text. */
 const char *client_text(const json_t *object, const char *key);

@@ -27,10 +27,18 @@ static void print_kms_line(const json_t *kms)
 static void print_alerts(const json_t *alerts)
 {
     size_t n = json_array_size(alerts);
+    size_t muted = 0;
 
-    cli_print(stdout, "%-12s: %zu\n", "Alerts", n);
+    for (size_t i = 0; i < n; i++)
+        muted += json_is_true(json_object_get(json_array_get(alerts, i), "muted"));
+    cli_print(stdout, "%-12s: %zu", "Alerts", n - muted);
+    if (muted > 0)
+        cli_print(stdout, ", and %zu muted", muted);
+    (void)putchar('\n');
     for (size_t i = 0; i < n; i++) {
         const json_t *alert = json_array_get(alerts, i);
+        if (json_is_true(json_object_get(alert, "muted")))
+            continue;
         cli_print(stdout, "  %s %s: %s\n", client_text(alert, "severity"),
                   client_text(alert, "type"), client_text(alert, "text"));
     }

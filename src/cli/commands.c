@@ -122,6 +122,54 @@ static const struct option_spec fs_check_options[] = {
     END_OF_OPTIONS,
 };
 
+#define LOG_OPTIONS                                                                                \
+    { 0, "num-results", "n", "how many of the newest to show, 0 for all [50]" },                   \
+        { 0, "start-time", "time", "only those since: 2h (ago), 14:30, '2026-11-27 14:30'" },      \
+        { 0, "end-time", "time", "only those until" },                                             \
+    {                                                                                              \
+        0, "filesystem", "name", "only those about this filesystem"                                \
+    }
+
+static const struct option_spec events_options[] = {
+    LOG_OPTIONS,
+    { 0, "severity", "severity", "only those so grave or graver: info, warning, critical" },
+    { 0, "type", "type", "only those of this type" },
+    END_OF_OPTIONS,
+};
+
+static const struct option_spec audit_options[] = {
+    LOG_OPTIONS,
+    { 0, "operation", "operation",
+      "only these: create, unwrap, rewrap, remove, adopt, kms-set ..." },
+    END_OF_OPTIONS,
+};
+
+static const struct argument_spec audit_verify_arguments[] = {
+    { "number:hash", "an entry that was kept elsewhere, as this command printed it", true },
+    END_OF_ARGUMENTS,
+};
+
+static const struct option_spec alerts_options[] = {
+    { 0, "muted", NULL, "also those that are muted" },
+    END_OF_OPTIONS,
+};
+
+static const struct argument_spec alert_mute_arguments[] = {
+    { "type", "a type of alert; coffer alerts types lists them", false },
+    { "duration", "30s, 4m, 2h, 1d5h, 1w or infinite", false },
+    END_OF_ARGUMENTS,
+};
+
+static const struct option_spec alert_mute_options[] = {
+    { 0, "comment", "text", "why, for others" },
+    END_OF_OPTIONS,
+};
+
+static const struct argument_spec alert_unmute_arguments[] = {
+    { "type", "a type of alert", false },
+    END_OF_ARGUMENTS,
+};
+
 static const struct argument_spec help_arguments[] = {
     { "command", "the words of the command", true },
     { "command", NULL, true },
@@ -255,6 +303,65 @@ static const struct command commands[] = {
         .options = fs_check_options,
         .prints_json = true,
         .run = cmd_fs_check,
+    },
+    {
+        .path = "alerts",
+        .aliases = "alert",
+        .summary = "Lists what needs attention, and what to do about it",
+        .options = alerts_options,
+        .lists = true,
+        .prints_json = true,
+        .run = cmd_alerts,
+    },
+    {
+        .path = "alerts types",
+        .summary = "Lists the types of alerts, what each means and what to do",
+        .lists = true,
+        .prints_json = true,
+        .run = cmd_alert_types,
+    },
+    {
+        .path = "alerts mute",
+        .summary = "Hides the alerts of a type for a time",
+        .details = "They go on to rise and clear, and to be events.",
+        .arguments = alert_mute_arguments,
+        .options = alert_mute_options,
+        .run = cmd_alert_mute,
+    },
+    {
+        .path = "alerts unmute",
+        .summary = "Shows the alerts of a type again",
+        .arguments = alert_unmute_arguments,
+        .run = cmd_alert_unmute,
+    },
+    {
+        .path = "events",
+        .aliases = "event",
+        .summary = "Shows what happened, the newest last",
+        .details = "The newest 10000 events are kept. --filter chooses among those that are shown.",
+        .options = events_options,
+        .lists = true,
+        .prints_json = true,
+        .run = cmd_events,
+    },
+    {
+        .path = "audit",
+        .summary = "Shows what was done to keys, by whom and with which key, the newest last",
+        .details = "--filter chooses among those that are shown. --verbose shows hashes, too.",
+        .options = audit_options,
+        .lists = true,
+        .prints_json = true,
+        .run = cmd_audit,
+    },
+    {
+        .path = "audit verify",
+        .summary = "Proves that the audit log is whole and unaltered",
+        .details = "Exit code 0 only if it is. It prints the newest entry's number and hash: kept "
+                   "on another\nhost and given here later, they prove that nothing before was "
+                   "replaced or cut off.",
+        .arguments = audit_verify_arguments,
+        .prints_json = true,
+        .run = cmd_audit_verify,
     },
     {
         .path = "help",

@@ -263,9 +263,10 @@ static const char *status_color(const char *status)
         const char *status;
         const char *color;
     } colors[] = {
-        { "mounted", "green" },          { "started", "green" }, { "starting", "yellow" },
-        { "waiting-for-kms", "yellow" }, { "failed", "red" },    { "ok", "green" },
-        { "warning", "yellow" },
+        { "mounted", "green" },   { "started", "green" },
+        { "starting", "yellow" }, { "waiting-for-kms", "yellow" },
+        { "failed", "red" },      { "critical", "red" },
+        { "ok", "green" },        { "warning", "yellow" },
     };
 
     for (size_t i = 0; i < sizeof(colors) / sizeof(colors[0]); i++) {

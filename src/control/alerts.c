@@ -1,11 +1,13 @@
-/* alerts.c - what needs attention, computed from how things stand: it rises and clears by itself.
- */
+/* alerts.c - what needs attention, found from how things stand: conditions, which become alerts in
+ * the book (alert_book.h). Their types are in alert_kinds.c. */
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clean_text.h"
 #include "base/clock.h"
 #include "control/filesystem.h"
 
@@ -14,26 +16,28 @@ struct list {
     size_t count;
 };
 
-static int add(struct list *list, const char *type, const char *severity, const char *filesystem,
-               struct error *err, const char *format, ...) __attribute__((format(printf, 6, 7)));
+static int add(struct list *list, const char *type, const char *filesystem, struct error *err,
+               const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-static int add(struct list *list, const char *type, const char *severity, const char *filesystem,
-               struct error *err, const char *format, ...)
+static int add(struct list *list, const char *type, const char *filesystem, struct error *err,
+               const char *format, ...)
 {
     struct alert *grown = realloc(list->alerts, (list->count + 1) * sizeof(*grown));
+    char text[sizeof(grown->text)];
     va_list args;
 
     if (!grown)
         return error_set(err, -ENOMEM, "out of memory");
     list->alerts = grown;
     struct alert *alert = &grown[list->count++];
-    *alert = (struct alert){ .type = "" };
-    (void)snprintf(alert->type, sizeof(alert->type), "%s", type);
-    (void)snprintf(alert->severity, sizeof(alert->severity), "%s", severity);
+    *alert = (struct alert){ .kind = alert_kind_find(type) };
+    assert(alert->kind);
+    alert->is_critical = alert->kind->is_critical;
     (void)snprintf(alert->filesystem, sizeof(alert->filesystem), "%s", filesystem);
     va_start(args, format);
-    (void)vsnprintf(alert->text, sizeof(alert->text), format, args);
+    (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    clean_text(text, alert->text, sizeof(alert->text));
     return 0;
 }
 
@@ -53,10 +57,13 @@ static int of_token(struct list *list, const struct kms_status *status, struct e
         (void)snprintf(when, sizeof(when), "ends in %lld days", (long long)(left / DAY_MS));
     else if (left > 0)
         (void)snprintf(when, sizeof(when), "ends in %lld minutes", (long long)(left / 60000));
-    return add(list, "kms-token-expiry", left < DAY_MS ? "critical" : "warning", "", err,
-               "the token of the KMS %s: %s; when it is gone no filesystem can be started. Give "
-               "another one with 'coffer security kms set'",
-               when, login->obstacle);
+    int r = add(list, "kms-token-expiry", "", err,
+                "the token of the KMS %s: %s; when it is gone no filesystem can be started. Give "
+                "another one with 'coffer security kms set'",
+                when, login->obstacle);
+    if (r == 0 && left < DAY_MS)
+        list->alerts[list->count - 1].is_critical = true;
+    return r;
 }
 
 static int of_kms(struct list *list, struct kms *kms, struct error *err)
@@ -67,12 +74,11 @@ static int of_kms(struct list *list, struct kms *kms, struct error *err)
     kms_status(kms, &status);
     if (status.error_code < 0)
         r = add(list,
-                status.is_configured && !status.is_reachable ? "kms-unreachable" : "kms-error",
-                "critical", "", err, "%s; filesystems that run go on, none can be started",
-                status.error);
+                status.is_configured && !status.is_reachable ? "kms-unreachable" : "kms-error", "",
+                err, "%s; filesystems that run go on, none can be started", status.error);
     if (r == 0 && status.is_insecure)
         r = add(
-            list, "kms-insecure-http", "warning", "", err,
+            list, "kms-insecure-http", "", err,
             "the KMS is spoken to without TLS: whoever is on the way reads the keys; use https");
     if (r == 0)
         r = of_token(list, &status, err);
@@ -86,18 +92,18 @@ static int of_worker_locked(struct list *list, const struct filesystem *fs, stru
     int r = 0;
 
     if (fs->saw_corruption)
-        r = add(list, "corruption", "critical", name, err,
+        r = add(list, "corruption", name, err,
                 "altered or unreadable data was found in %s; run 'coffer fs check %s'", name, name);
     if (r == 0 && fs->saw_write_lost)
-        r = add(list, "write-lost", "critical", name, err,
+        r = add(list, "write-lost", name, err,
                 "the store of %s failed while writing; programs got an error, what they had not "
                 "synced may be lost",
                 name);
     if (r == 0 && fs->is_full)
-        r = add(list, "store-full", "critical", name, err,
+        r = add(list, "store-full", name, err,
                 "there is no room for %s; changes are refused until there is some", name);
     if (r == 0 && fs->seen.is_read_only && fs_state_has_worker(fs->state))
-        r = add(list, "read-only", "warning", name, err,
+        r = add(list, "read-only", name, err,
                 "%s is read-only: its store knows a later state or another owner; if that is to "
                 "be given up, start it with --take-over",
                 name);
@@ -112,35 +118,72 @@ static int of_filesystem(struct filesystem *fs, void *arg, struct error *err)
 
     mutex_lock(&fs->lock);
     if (strcmp(fs->wrapped.provider, "local") == 0)
-        r = add(list, "local-key", "warning", name, err,
+        r = add(list, "local-key", name, err,
                 "the key of %s is wrapped by a local file, not by a KMS: whoever has this disk "
                 "has its data",
                 name);
     if (r == 0 && fs->state == FS_WAITING_FOR_KMS)
-        r = add(list, "waiting-for-kms", "critical", name, err, "%s waits for its key: %s", name,
+        r = add(list, "waiting-for-kms", name, err, "%s waits for its key: %s", name,
                 fs->status_text);
     if (r == 0 && fs->state == FS_FAILED)
-        r = add(list, "filesystem-failed", "critical", name, err, "%s is down: %s", name,
-                fs->status_text);
+        r = add(list, "filesystem-failed", name, err, "%s is down: %s", name, fs->status_text);
     if (r == 0)
         r = of_worker_locked(list, fs, err);
     mutex_unlock(&fs->lock);
     return r;
 }
 
+static int find_conditions(struct control *control, struct list *ret, struct error *err)
+{
+    int r = of_kms(ret, control->kms, err);
+
+    if (r == 0)
+        r = control_each(control, of_filesystem, ret, err);
+    if (r == 0 && control->audit_damage[0] != '\0')
+        r = add(ret, "audit-damaged", "", err, "%s", control->audit_damage);
+    return r;
+}
+
+static int update(struct control *control, struct error *err)
+{
+    struct list conditions = { .count = 0 };
+    int64_t now_ms = clock_monotonic_ms();
+    int r = find_conditions(control, &conditions, err);
+
+    if (r == 0)
+        r = alert_book_update(control->alerts, conditions.alerts, conditions.count, now_ms, err);
+    free(conditions.alerts);
+    return r;
+}
+
 int control_alerts(struct control *control, struct alert **ret, size_t *ret_count,
                    struct error *err)
 {
-    struct list list = { .count = 0 };
-    int r = of_kms(&list, control->kms, err);
+    int r = update(control, err);
 
-    if (r == 0)
-        r = control_each(control, of_filesystem, &list, err);
-    if (r < 0) {
-        free(list.alerts);
+    return r < 0 ? r : alert_book_list(control->alerts, ret, ret_count, err);
+}
+
+void control_watch_alerts(struct control *control)
+{
+    struct error err = { .code = 0 };
+
+    if (update(control, &err) < 0)
+        log_error("the alerts could not be looked at: %s", err.text);
+}
+
+int control_mute_alert(struct control *control, const char *type, int64_t until_ns,
+                       const char *comment, struct error *err)
+{
+    int r = alert_book_mute(control->alerts, type, until_ns, comment, err);
+
+    if (r < 0)
         return r;
-    }
-    *ret = list.alerts;
-    *ret_count = list.count;
+    if (until_ns > clock_wall_ns())
+        events_add(&control->events, LOG_LEVEL_INFO, "alert-muted", "", "%s is muted%s%s", type,
+                   comment[0] ? ": " : "", comment);
+    else
+        events_add(&control->events, LOG_LEVEL_INFO, "alert-unmuted", "", "%s is muted no more",
+                   type);
     return 0;
 }

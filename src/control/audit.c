@@ -15,7 +15,6 @@
 #include "base/encoding.h"
 #include "base/log.h"
 #include "base/thread.h"
-#include "control/journal.h"
 
 #define KIND "audit/"
 #define HEAD "audit-head"
@@ -306,70 +305,38 @@ void audit_newest(struct audit *audit, struct audit_head *ret)
     mutex_unlock(&audit->lock);
 }
 
-struct listing {
-    const struct audit_query *query;
-    struct audit_listed *items;
-    size_t count;
-};
-
-static bool is_wanted(const struct audit_query *query, const struct audit_entry *entry)
+/* One that cannot be read is shown in its place; audit_verify() says more. */
+static bool take_entry(const struct journal_query *query, uint64_t number, struct bytes value,
+                       void *ret_item)
 {
-    return (!query->filesystem || strcmp(query->filesystem, entry->filesystem) == 0) &&
-           (!query->operation || strcmp(query->operation, entry->operation) == 0) &&
-           (query->from_ns == 0 || entry->time_ns >= query->from_ns) &&
-           (query->until_ns == 0 || entry->time_ns <= query->until_ns);
-}
-
-static int list_one(uint64_t number, struct bytes value, void *arg)
-{
-    struct listing *listing = arg;
-    struct audit_listed *item = &listing->items[listing->count];
+    struct audit_listed *item = ret_item;
+    struct audit_entry *entry = &item->entry;
     struct error err = { .code = 0 };
 
-    if (audit_entry_decode(value, &item->entry, item->hash, &err) < 0) {
-        /* Shown in its place; audit_verify() says more. */
-        item->entry = (struct audit_entry){ .number = number, .result = "EBADMSG" };
-        memset(item->hash, 0, HASH_LEN);
-        copy_text(item->entry.text, sizeof(item->entry.text), err.text);
+    if (audit_entry_decode(value, entry, item->hash, &err) < 0) {
+        *item = (struct audit_listed){ .entry = { .number = number, .result = "EBADMSG" } };
+        copy_text(entry->text, sizeof(entry->text), err.text);
     }
-    if (is_wanted(listing->query, &item->entry))
-        listing->count++;
-    return listing->count == listing->query->limit;
+    return journal_wants(query, entry->filesystem, entry->operation, entry->time_ns);
 }
 
-static void turn_round(struct audit_listed *items, size_t count)
-{
-    for (size_t i = 0; i < count / 2; i++) {
-        struct audit_listed kept = items[i];
-        items[i] = items[count - 1 - i];
-        items[count - 1 - i] = kept;
-    }
-}
-
-int audit_list(struct audit *audit, const struct audit_query *query, struct audit_listed **ret,
+int audit_list(struct audit *audit, const struct journal_query *query, struct audit_listed **ret,
                size_t *ret_count, struct error *err)
 {
-    struct listing listing = { .query = query };
     struct audit_head newest;
+    void *items = NULL;
 
-    listing.items = calloc(query->limit + 1, sizeof(*listing.items));
-    if (!listing.items)
-        return error_set(err, -ENOMEM, "out of memory for the audit log");
     audit_newest(audit, &newest);
-    uint64_t before = newest.number + 1;
-    if (query->before > 0 && query->before < before)
-        before = query->before;
-    int r = query->limit == 0
-                ? 0
-                : journal_newest_first(audit->registry, KIND, 1, before, list_one, &listing, err);
-    if (r < 0) {
-        free(listing.items);
-        return r;
-    }
-    turn_round(listing.items, listing.count);
-    *ret = listing.items;
-    *ret_count = listing.count;
-    return 0;
+    struct journal journal = { .registry = audit->registry,
+                               .kind = KIND,
+                               .first = 1,
+                               .newest = newest.number,
+                               .item_size = sizeof(**ret),
+                               .take = take_entry };
+    int r = journal_list(&journal, query, &items, ret_count, err);
+    if (r == 0)
+        *ret = items;
+    return r;
 }
 
 struct walk {

@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "control/audit_entry.h"
+#include "control/journal.h"
 #include "control/registry.h"
 
 struct audit;
@@ -82,22 +83,14 @@ void audit_close(struct audit *audit); /* NULL is allowed */
 /* The newest entry. Kept elsewhere, its number and hash prove later that nothing was cut off. */
 void audit_newest(struct audit *audit, struct audit_head *ret);
 
-struct audit_query {
-    uint64_t before; /* only entries with smaller numbers; 0: all */
-    size_t limit;    /* the newest so many */
-    const char *filesystem;
-    const char *operation; /* NULL: any, as above */
-    int64_t from_ns;       /* 0: since ever */
-    int64_t until_ns;      /* 0: up to now */
-};
-
 struct audit_listed {
     struct audit_entry entry;
     uint8_t hash[HASH_LEN];
 };
 
-/* In the order of their numbers. *ret is the caller's to free. */
-int audit_list(struct audit *audit, const struct audit_query *query, struct audit_listed **ret,
+/* In the order of their numbers; the query's type is an operation by its name. *ret is the caller's
+ * to free. */
+int audit_list(struct audit *audit, const struct journal_query *query, struct audit_listed **ret,
                size_t *ret_count, struct error *err);
 
 struct audit_verdict {

@@ -130,6 +130,7 @@ static void *monitor_main(void *arg)
         kms_refresh(control->kms);
         kms_status(control->kms, &status);
         report_kms(control, &status, &was_well);
+        control_watch_alerts(control);
         int64_t until = next_look_ms(&status);
         mutex_lock(&control->lock);
         while (!atomic_load(&control->is_shutting_down) && !control->kms_has_changed &&
@@ -147,11 +148,18 @@ static int open_audit(struct control *control, struct error *err)
     int r = audit_open(control->registry, &control->audit, damage, err);
 
     if (r == 0 && damage[0] != '\0')
-        events_add(&control->events, LOG_LEVEL_ERROR, "audit-damaged", "",
-                   "the audit log was damaged while cofferd was stopped: %s; coffer audit verify "
-                   "tells more",
-                   damage);
+        (void)snprintf(control->audit_damage, sizeof(control->audit_damage),
+                       "the audit log was damaged while cofferd was stopped: %.400s", damage);
     return r;
+}
+
+static int open_logs(struct control *control, struct error *err)
+{
+    int r = events_open(&control->events, control->registry, err);
+
+    if (r == 0)
+        r = alert_book_open(&control->events, control->registry, &control->alerts, err);
+    return r < 0 ? r : open_audit(control, err);
 }
 
 static int open_parts(struct control *control, const struct control_config *config,
@@ -170,7 +178,7 @@ static int open_parts(struct control *control, const struct control_config *conf
     (void)snprintf(url, sizeof(url), "lmdb:%s/registry", config->state_dir);
     r = registry_open(config->registry_url ? config->registry_url : url, &control->registry, err);
     if (r == 0)
-        r = open_audit(control, err);
+        r = open_logs(control, err);
     if (r == 0)
         r = kms_open(config->state_dir, &control->kms, err);
     if (r == 0)
@@ -191,7 +199,6 @@ int control_open(const struct control_config *config, struct control **ret, stru
         return error_set(err, -ENOMEM, "out of memory");
     control->lock = MUTEX_INIT;
     control->kms_changing = MUTEX_INIT;
-    control->events.lock = MUTEX_INIT;
     (void)pthread_cond_init(&control->changed, NULL);
     control->on_step = config->on_step;
     control->step_arg = config->step_arg;
@@ -234,6 +241,7 @@ void control_close(struct control *control)
     mutex_unlock(&control->lock);
     while (control->filesystems)
         filesystem_unlist(control->filesystems);
+    alert_book_close(control->alerts);
     audit_close(control->audit);
     registry_close(control->registry);
     kms_close(control->kms);

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "control/alert_book.h"
 #include "control/audit.h"
 #include "control/events.h"
 #include "control/fs_record.h"
@@ -140,16 +141,13 @@ int control_kms_check(struct control *control, kms_check_report_fn *report, void
 int control_kms_set(struct control *control, const struct key_provider_config *config,
                     struct kms_status *ret, struct error *err);
 
-struct alert {
-    char type[32];
-    char severity[16]; /* "warning" or "critical" */
-    char filesystem[FS_NAME_MAX + 1];
-    char text[640];
-};
-
-/* What needs attention now. *ret is the caller's to free. */
+/* What needs attention now, also what is muted. *ret is the caller's to free. */
 int control_alerts(struct control *control, struct alert **ret, size_t *ret_count,
                    struct error *err);
+
+/* Mutes all alerts of a type until then; one that has passed unmutes. -ENOENT: no such type. */
+int control_mute_alert(struct control *control, const char *type, int64_t until_ns,
+                       const char *comment, struct error *err);
 
 struct events *control_events(struct control *control);
 struct audit *control_audit(struct control *control);

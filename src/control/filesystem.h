@@ -7,8 +7,8 @@
  *   filesystem->saving     a record's way to the registry
  *   control->lock          the list, and the references to its members
  *   filesystem->lock       all that changes of one filesystem
- *   (inside kms, audit, events, registry, worker: their own; audit and events take the registry's,
- *   the others none)
+ *   (inside kms, alerts, audit, events, registry, worker: their own; alerts takes that of events,
+ *   audit and events that of the registry, the others none)
  *
  * One operation at a time changes a filesystem's data or ring: its keeper while it has one, else
  * whoever set is_busy.
@@ -68,7 +68,9 @@ struct control {
     struct registry *registry;
     struct kms *kms;
     struct audit *audit;
+    char audit_damage[AUDIT_TEXT_SIZE]; /* as found at the start; "" if all was well */
     struct events events;
+    struct alert_book *alerts;
     struct mutex lock;              /* guards all below */
     pthread_cond_t changed;         /* a keeper ended, or the control plane shuts down */
     struct filesystem *filesystems; /* any order */
@@ -87,6 +89,9 @@ int control_step(struct control *control, enum control_step step);
 
 /* Has the monitor look at the key server now: its configuration changed. */
 void control_look_at_kms(struct control *control);
+
+/* alerts.c: raises and clears alerts without anybody asking. */
+void control_watch_alerts(struct control *control);
 
 /* A counted reference; NULL: there is none of that name. */
 struct filesystem *filesystem_find(struct control *control, const char *name, struct error *err);

@@ -108,7 +108,9 @@ def failed(result, sentence, code=1):
 @pytest.mark.parametrize("words", [[], ["status"], ["security"], ["security", "kms"],
                                    ["security", "kms", "set"], ["fs"], ["fs", "list"],
                                    ["fs", "add"], ["fs", "mount"], ["fs", "umount"],
-                                   ["fs", "remove"], ["fs", "adopt"], ["fs", "check"], ["help"]])
+                                   ["fs", "remove"], ["fs", "adopt"], ["fs", "check"], ["alerts"],
+                                   ["alerts", "types"], ["alerts", "mute"], ["alerts", "unmute"],
+                                   ["events"], ["audit"], ["audit", "verify"], ["help"]])
 def test_every_command_has_help_at_its_level(words):
     for result in (coffer(*words, "--help"), coffer(*words, "-h"), coffer("help", *words)):
         assert result.returncode == 0
@@ -223,6 +225,28 @@ def test_lists_are_sorted_filtered_and_cut(fake, tmp_path):
     assert csv("-v").splitlines()[0].count(",") == 13
     failed(coffer("fs", "-o", "nam", state=tmp_path), "there is no column 'nam'; there are name,")
     failed(coffer("fs", "-F", "name", state=tmp_path), "write --filter column=value")
+
+
+def test_a_log_is_fetched_in_pages_from_the_newest_on(fake, tmp_path):
+    def events(first, last):
+        return [{"number": n, "type": "added", "severity": "info"} for n in range(first, last + 1)]
+
+    fake.answers["GET /api/v1/events?limit=200"] = (200, events(301, 500))
+    fake.answers["GET /api/v1/events?limit=200&before=301"] = (200, events(101, 300))
+    fake.answers["GET /api/v1/events?limit=50&before=101"] = (200, events(51, 100))
+    fake.answers["GET /api/v1/events?limit=200&before=101"] = (200, events(1, 100))
+    for number, first in (("450", 51), ("0", 1)):
+        rows = json.loads(coffer("events", "--num-results", number, "-J", state=tmp_path).stdout)
+        assert [row["number"] for row in rows] == list(range(first, 501))
+    failed(coffer("events", "--num-results", "many", state=tmp_path), "is not a number of results")
+
+
+def test_what_a_log_is_asked_for_is_escaped_and_times_are_utc(fake, tmp_path):
+    fake.answers["GET /api/v1/audit?operation=a%26b%3D&filesystem=%C3%A4&"
+                 "from=2026-11-27T13%3A30%3A00Z&until=2026-11-28T00%3A00%3A00Z&limit=50"] = (200, [])
+    assert coffer("audit", "--filesystem", "\u00e4", "--operation", "a&b=", "--start-time",
+                  "2026-11-27 14:30", "--end-time", "2026-11-28Z", state=tmp_path,
+                  env={"TZ": "CET-1"}).returncode == 0
 
 
 def test_json_is_what_the_server_said(fake, tmp_path):

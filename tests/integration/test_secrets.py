@@ -216,9 +216,12 @@ class Life:
         self.instance.wait_status("data", "mounted", limit_s=120)
 
     def be_listed(self):
-        for words in (("fs",), ("fs", "-f", "json"), ("security", "kms"), ("status",)):
+        for words in (("fs",), ("fs", "-f", "json"), ("security", "kms"), ("status",), ("alerts",),
+                      ("events", "--num-results", "0"), ("audit", "-v", "--num-results", "0"),
+                      ("audit", "verify")):
             self.instance.run(*words)
-        for path in ("status", "kms", "filesystems", "filesystems/data"):
+        for path in ("status", "kms", "filesystems", "filesystems/data", "alerts", "alerts/types",
+                     "events?limit=500", "audit?limit=500", "audit/verify"):
             self.instance.api("GET", f"/api/v1/{path}")
         self.instance.api("POST", "/api/v1/filesystems/data/check", {"read_data": True})
 

@@ -141,13 +141,13 @@ void wait_state(struct fixture *fixture, const char *name, enum fs_state state)
 
 void assert_event(struct fixture *fixture, const char *type)
 {
-    struct event *events = calloc(EVENTS_KEPT, sizeof(*events));
-    size_t count = events_after(control_events(fixture->control), 0, events, EVENTS_KEPT);
-    bool is_there = false;
+    struct events_query query = { .journal = { .limit = 1, .type = type },
+                                  .level = LOG_LEVEL_INFO };
+    CLEANUP(free_ptr) struct event *events = NULL;
+    size_t count = 0;
 
-    for (size_t i = 0; i < count; i++)
-        is_there |= strcmp(events[i].type, type) == 0;
-    free(events);
-    if (!is_there)
+    assert_int_equal(events_list(control_events(fixture->control), &query, &events, &count, NULL),
+                     0);
+    if (count == 0)
         fail_msg("there is no event %s", type);
 }

@@ -9,7 +9,6 @@
 #include "base/clean_text.h"
 #include "base/cleanup.h"
 #include "control/audit.h"
-#include "control/journal.h"
 #include "crypto/random.h"
 #include "crypto/secret.h"
 
@@ -240,7 +239,7 @@ static void what_was_added_is_listed_in_order_with_who_and_what(void **state)
 {
     struct fixture *fixture = *state;
     CLEANUP(free_ptr) struct audit_listed *items = NULL;
-    struct audit_query query = { .limit = 10 };
+    struct journal_query query = { .limit = 10 };
     size_t count = 0;
 
     audit_act_for((struct audit_actor){ .is_user = true, .uid = 1234 });
@@ -266,11 +265,11 @@ static void what_was_added_is_listed_in_order_with_who_and_what(void **state)
 static void the_newest_are_listed_and_filters_choose(void **state)
 {
     struct fixture *fixture = *state;
-    struct audit_query queries[] = {
+    struct journal_query queries[] = {
         { .limit = 3 },
         { .limit = 2, .before = 5 },
         { .limit = 1000, .filesystem = "rare" },
-        { .limit = 1000, .operation = "rewrap" },
+        { .limit = 1000, .type = "rewrap" },
     };
     static const struct {
         size_t count;
@@ -405,7 +404,7 @@ static void a_lost_note_of_the_newest_entry_shows(void **state)
 {
     struct fixture *fixture = *state;
     CLEANUP(free_ptr) struct audit_listed *items = NULL;
-    struct audit_query query = { .limit = 1 };
+    struct journal_query query = { .limit = 1 };
     size_t count = 0;
 
     assert_int_equal(

@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "cli/client.h"
 #include "cli/kms_options.h"
+#include "cli/moments.h"
 #include "cli/options.h"
 #include "cli/table.h"
 
@@ -71,6 +72,62 @@ static void capacity_refuses_what_is_not_one(void **state)
         assert_int_equal(capacity_parse(wrong[i], &bytes, &err), -EINVAL);
         assert_true(bytes == 7);
         assert_true(strlen(err.text) > 0);
+    }
+}
+
+static void durations_are_sums_of_numbers_with_units(void **state)
+{
+    static const struct {
+        const char *text;
+        int64_t seconds; /* -1: refused */
+    } cases[] = {
+        { "3s", 3 },         { "4m", 240 },      { "2h", 7200 },
+        { "1d", 86400 },     { "1w", 604800 },   { "1d5h", 104400 },
+        { "infinite", 0 },   { "Unlimited", 0 }, { "", -1 },
+        { "5", -1 },         { "h", -1 },        { "1h5", -1 },
+        { "-1h", -1 },       { "1 h", -1 },      { "0s", -1 },
+        { "99999999w", -1 }, { "1y", -1 },       { "99999999999999999999s", -1 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int64_t seconds = -1;
+        int r = duration_parse(cases[i].text, &seconds, NULL);
+        if (r != (cases[i].seconds < 0 ? -EINVAL : 0) || (r == 0 && seconds != cases[i].seconds))
+            fail_msg("%s: %d, %lld", cases[i].text, r, (long long)seconds);
+    }
+}
+
+static void moments_are_read_in_local_time_or_utc_or_as_so_long_ago(void **state)
+{
+    /* 2026-11-27T14:00:00Z, which is 15:00 there. */
+    const int64_t now_s = 1795788000;
+    static const struct {
+        const char *text;
+        const char *utc; /* NULL: refused */
+    } cases[] = {
+        { "2h", "2026-11-27T12:00:00Z" },
+        { "1d", "2026-11-26T14:00:00Z" },
+        { "2026-11-27 14:30", "2026-11-27T13:30:00Z" },
+        { "2026-11-27T14:30:05", "2026-11-27T13:30:05Z" },
+        { "2026-11-27 14:30Z", "2026-11-27T14:30:00Z" },
+        { "2026-11-27T14:30:05Z", "2026-11-27T14:30:05Z" },
+        { "2026-11-27", "2026-11-26T23:00:00Z" },
+        { "14:30", "2026-11-27T13:30:00Z" },
+        { "yesterday", NULL },
+        { "2026-13-01", NULL },
+        { "14:30 x", NULL },
+        { "", NULL },
+    };
+
+    (void)state;
+    (void)setenv("TZ", "CET-1", 1);
+    tzset();
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char utc[MOMENT_TEXT_SIZE] = "";
+        int r = moment_parse(cases[i].text, now_s, utc, NULL);
+        if (r != (cases[i].utc ? 0 : -EINVAL) || (cases[i].utc && strcmp(utc, cases[i].utc) != 0))
+            fail_msg("%s: %d, %s", cases[i].text, r, utc);
     }
 }
 
@@ -504,6 +561,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(capacity_knows_decimal_and_binary_units),
         cmocka_unit_test(capacity_refuses_what_is_not_one),
+        cmocka_unit_test(durations_are_sums_of_numbers_with_units),
+        cmocka_unit_test(moments_are_read_in_local_time_or_utc_or_as_so_long_ago),
         cmocka_unit_test(capacity_is_shown_rounded_down),
         cmocka_unit_test(options_stand_anywhere_and_take_values_in_every_form),
         cmocka_unit_test(options_that_do_not_fit_are_named),

@@ -130,7 +130,7 @@ static void a_filesystem_without_a_kms_is_refused_unless_that_is_accepted(void *
     size_t count = 0;
     assert_int_equal(control_alerts(fixture->control, &alerts, &count, NULL), 0);
     assert_int_equal(count, 1);
-    assert_string_equal(alerts[0].type, "local-key");
+    assert_string_equal(alerts[0].kind->type, "local-key");
     free(alerts);
 }
 

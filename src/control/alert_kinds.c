@@ -1,0 +1,116 @@
+/* alert_kinds.c - every kind of alert: what it means, and what to do. */
+#include <string.h>
+
+#include "control/alert_book.h"
+
+#define LINGER_MS 30000u
+
+static const struct alert_kind kinds[] = {
+    {
+        .type = "kms-unreachable",
+        .is_critical = true,
+        .title = "The KMS does not answer",
+        .cause = "The key server cannot be reached, is sealed or overloaded. Filesystems that run "
+                 "go on; none can be started or added.",
+        .action = "Repair the key server or the way to it; 'coffer security kms' shows the address "
+                  "and the last answer",
+        .linger_ms = LINGER_MS,
+    },
+    {
+        .type = "kms-error",
+        .is_critical = true,
+        .title = "The KMS refuses",
+        .cause = "The key server answers, but not as it must: the credentials are not accepted, a "
+                 "permission is missing, or the key is not there or not active.",
+        .action = "Do what the text says; new credentials are given with 'coffer security kms set'",
+        .linger_ms = LINGER_MS,
+    },
+    {
+        .type = "kms-insecure-http",
+        .title = "The KMS is used without TLS",
+        .cause = "It was configured with --insecure-http.",
+        .action = "Give the key server a certificate, and set its https:// address",
+    },
+    {
+        .type = "kms-token-expiry",
+        .title = "The token of the KMS ends",
+        .cause = "It cannot be renewed, and its life comes to an end: from a quarter of its life "
+                 "on, at most 30 days before. On the last day it is critical.",
+        .action = "Give another one with 'coffer security kms set'",
+    },
+    {
+        .type = "local-key",
+        .title = "A key is wrapped by a local file",
+        .cause =
+            "The filesystem was added with --allow-no-kms: whoever has the state folder's disk "
+            "can read it.",
+        .action = "Configure a KMS with 'coffer security kms set'",
+    },
+    {
+        .type = "waiting-for-kms",
+        .is_critical = true,
+        .title = "A filesystem waits for its key",
+        .cause = "The key server does not unwrap its key.",
+        .action = "Do what the text says; the filesystem then comes up by itself",
+    },
+    {
+        .type = "filesystem-failed",
+        .is_critical = true,
+        .title = "A filesystem is down",
+        .cause = "Its worker ended, or could not be started. It is tried again.",
+        .action = "Do what the text says; 'coffer events' and cofferd's log tell what came before",
+        .linger_ms = LINGER_MS,
+    },
+    {
+        .type = "corruption",
+        .is_critical = true,
+        .title = "Altered data was found",
+        .cause = "A block or record of the store or the metadata is not as it was written.",
+        .action = "Run 'coffer fs check NAME --read-data', and copy store and metadata away before "
+                  "anything else",
+    },
+    {
+        .type = "write-lost",
+        .is_critical = true,
+        .title = "The store failed while writing",
+        .cause = "Programs got an error; what they had not synced may be lost.",
+        .action = "Repair the store, and have the programs write again what they could not",
+    },
+    {
+        .type = "store-full",
+        .is_critical = true,
+        .title = "There is no room",
+        .cause = "The capacity is used up, or the disk under the store or the metadata is full.",
+        .action = "Make room; writing goes on then, nothing that was synced is lost",
+        .linger_ms = LINGER_MS,
+    },
+    {
+        .type = "read-only",
+        .title = "A filesystem is read-only",
+        .cause = "Its store knows a later state or another owner.",
+        .action = "Find out which copy is right; 'coffer fs mount NAME DIR --take-over' writes on",
+    },
+    {
+        .type = "audit-damaged",
+        .is_critical = true,
+        .title = "The audit log was damaged",
+        .cause = "Its newest entry was not as cofferd had written it when cofferd started.",
+        .action = "'coffer audit verify' tells what is wrong; find out who had access to the state "
+                  "folder",
+    },
+};
+#define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
+
+const struct alert_kind *alert_kinds(size_t *ret_count)
+{
+    *ret_count = N_KINDS;
+    return kinds;
+}
+
+const struct alert_kind *alert_kind_find(const char *type)
+{
+    for (size_t i = 0; i < N_KINDS; i++)
+        if (strcmp(kinds[i].type, type) == 0)
+            return &kinds[i];
+    return NULL;
+}

@@ -1,0 +1,209 @@
+"""Alerts, events and the audit log of a real instance, as an administrator sees them."""
+import csv
+import io
+import json
+import os
+import signal
+
+import pytest
+
+import servers
+from instance import Instance, wait_until
+
+pytestmark = pytest.mark.skipif(not os.path.exists("/dev/fuse") or os.geteuid() != 0,
+                                reason="needs root and /dev/fuse")
+
+
+@pytest.fixture(name="instance")
+def running_instance(build_folder, tmp_path):
+    with Instance(build_folder, tmp_path) as made:
+        yield made
+
+
+def rows(instance, *words):
+    return json.loads(instance.run(*words, "-J").stdout)
+
+
+def operations(instance, *words):
+    return [(row["operation"], row["filesystem"], row["result"])
+            for row in rows(instance, "audit", *words)]
+
+
+def verify(instance, *words, check=True):
+    return instance.run("audit", "verify", *words, check=check)
+
+
+def test_the_life_of_a_filesystem_is_in_the_audit_log(instance, tmp_path):
+    assert instance.run("fs", "add", "data", check=False).returncode == 1
+    instance.run("fs", "add", "data", "--allow-no-kms")
+    instance.mount("data", tmp_path / "mnt")
+    instance.run("fs", "umount", "data")
+    instance.run("fs", "check", "data")
+    view = instance.view("data")
+    instance.run("fs", "remove", "data")
+    assert operations(instance) == [("create", "data", "ENOKEY"), ("create", "data", "ok"),
+                                    ("unwrap", "data", "ok"), ("unwrap", "data", "ok"),
+                                    ("remove", "data", "ok")]
+    entries = rows(instance, "audit")
+    assert {row["by"] for row in entries} == {f"uid {os.geteuid()}"}
+    assert [row["text"] for row in entries[2:4]] == ["to start it", "to check it"]
+    assert all((row["kms_type"], row["kms_key"]) == ("local", view["kms_key"]) and
+               row["uuid"] == view["uuid"] for row in entries[1:])
+    for before, after in zip(entries, entries[1:]):
+        assert after["previous"] == before["hash"] and after["number"] == before["number"] + 1
+    assert f"5:{entries[-1]['hash']}" in verify(instance).stdout
+    assert f"hash={entries[-1]['hash']}" in instance.log.read_text()
+
+
+def test_what_cofferd_does_by_itself_is_told_apart(instance, tmp_path):
+    instance.add("data", allow_no_kms=True)
+    instance.mount("data", tmp_path / "mnt")
+    pid = instance.worker_pid("data")
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: instance.worker_pid("data") not in (None, pid), "another worker")
+    instance.wait_status("data", "mounted")
+    assert [row["by"] for row in rows(instance, "audit", "--operation", "unwrap")] == \
+        ["uid 0", "cofferd"]
+    assert "alert-raised" not in [row["type"] for row in rows(instance, "events", "--type", "added")]
+    assert "worker-died" in [row["type"] for row in rows(instance, "events", "--severity", "major")]
+
+
+def test_an_entry_that_was_altered_on_the_disk_is_named(instance, tmp_path):
+    instance.add("data", allow_no_kms=True)
+    instance.mount("data", tmp_path / "mnt")
+    instance.run("fs", "umount", "data")
+    instance.add("more", allow_no_kms=True)
+    kept = rows(instance, "audit", "verify")
+    assert kept["intact"]
+    instance.stop()
+    registry = instance.state / "registry" / "metadata.mdb"
+    stored = registry.read_bytes()
+    assert b"to start it" in stored
+    registry.write_bytes(stored.replace(b"to start it", b"to alter it"))
+    instance.start()
+    result = verify(instance, check=False)
+    assert result.returncode == 1
+    assert result.stdout == "entry 2 was altered: its hash is wrong\n"
+    assert "the audit log has 1 fault: it is not what cofferd wrote" in result.stderr
+    assert not json.loads(verify(instance, "-J", check=False).stdout)["intact"]
+    instance.stop()
+    registry.write_bytes(stored)
+    instance.start()
+    verify(instance)
+    verify(instance, f"{kept['number']}:{kept['hash']}")
+    wrong = verify(instance, f"{kept['number']}:{'0' * 64}", check=False)
+    assert wrong.returncode == 1 and "is not there with the hash that was kept" in wrong.stdout
+
+
+def test_a_log_whose_end_was_cut_off_raises_an_alert_and_is_never_whole_again(instance):
+    """The registry is put back as it was before, but for the note of the newest entry."""
+    instance.add("data", allow_no_kms=True)
+    newest = rows(instance, "audit", "verify")
+    instance.stop()
+    registry = instance.state / "registry" / "metadata.mdb"
+    stored = registry.read_bytes()
+    hash_bytes = bytes.fromhex(newest["hash"])
+    # In the note it stands behind the number; in the entry it stands at the end.
+    note = newest["number"].to_bytes(8, "little") + hash_bytes
+    assert stored.count(note) >= 1
+    registry.write_bytes(stored.replace(note, (9).to_bytes(8, "little") + bytes(32)))
+    instance.start()
+    result = verify(instance, check=False)
+    assert "entries 2 to 9 are missing" in result.stdout
+    assert "audit-damaged" in [row["type"] for row in rows(instance, "alerts")]
+    assert operations(instance)[-1] == ("log-damaged", "", "EBADMSG")
+    instance.stop()
+    instance.start()
+    assert verify(instance, check=False).returncode == 1
+
+
+def test_lists_of_logs_have_the_options_of_lists(instance):
+    for name in ("a", "b", "c"):
+        instance.add(name, allow_no_kms=True)
+    instance.run("fs", "remove", "b")
+    assert operations(instance, "--filesystem", "b") == [("create", "b", "ok"),
+                                                         ("remove", "b", "ok")]
+    assert operations(instance, "--num-results", "1") == [("remove", "b", "ok")]
+    assert len(operations(instance, "--num-results", "0")) == 4
+    assert operations(instance, "--start-time", "2099-01-01") == []
+    assert operations(instance, "--end-time", "1h") == []
+    assert len(operations(instance, "--start-time", "1h")) == 4
+    text = instance.run("audit", "-f", "csv", "-o", "number,operation,filesystem", "-s", "-number",
+                        "-F", "operation=~remove").stdout
+    assert list(csv.reader(io.StringIO(text)))[1:] == [["3", "create", "c"], ["2", "create", "b"],
+                                                       ["1", "create", "a"]]
+    assert instance.run("audit", "-f", "markdown").stdout.startswith("| NUMBER |")
+    wrong = instance.run("audit", "--start-time", "yesterday", check=False)
+    assert wrong.returncode == 1 and "is not a time" in wrong.stderr
+    wrong = instance.run("events", "--severity", "bad", check=False)
+    assert wrong.returncode == 1 and "a severity is info, warning or critical" in wrong.stderr
+
+
+def test_events_survive_a_restart(instance):
+    instance.add("data", allow_no_kms=True)
+    before = rows(instance, "events", "--type", "added")
+    assert [row["filesystem"] for row in before] == ["data"]
+    instance.stop()
+    instance.start()
+    assert rows(instance, "events", "--type", "added") == before
+
+
+def test_an_alert_can_be_muted_and_says_what_to_do(instance):
+    instance.add("data", allow_no_kms=True)
+    alert, = rows(instance, "alerts")
+    assert (alert["type"], alert["severity"], alert["filesystem"]) == ("local-key", "warning", "data")
+    assert alert["action"] and alert["cause"]
+    assert "muted for 2h" in instance.run("alerts", "mute", "local-key", "2h", "--comment",
+                                          "a trial").stdout
+    instance.stop()
+    instance.start()
+    assert rows(instance, "alerts") == []
+    muted, = rows(instance, "alerts", "--muted")
+    assert muted["muted"] and muted["comment"] == "a trial"
+    assert "0, and 1 muted" in instance.run("status").stdout
+    instance.run("alerts", "unmute", "local-key")
+    assert len(rows(instance, "alerts")) == 1
+    assert {"alert-muted", "alert-unmuted", "alert-raised"} <= \
+        {row["type"] for row in rows(instance, "events")}
+    for words, sentence in ((("local-kex", "2h"), "there is no alert of the type 'local-kex'"),
+                            (("local-key", "soon"), "is not a duration")):
+        wrong = instance.run("alerts", "mute", *words, check=False)
+        assert wrong.returncode == 1 and sentence in wrong.stderr
+
+
+def test_a_kms_that_goes_away_raises_an_alert_that_a_new_set_clears(instance, tmp_path):
+    try:
+        kms = servers.PykmipServer(tmp_path / "kms")
+    except servers.Unavailable as reason:
+        pytest.skip(str(reason))
+    with kms:
+        uid = kms.admin().create()
+        instance.set_kmip(kms, uid)
+        instance.add("data")
+        set_entry, created = rows(instance, "audit")
+        assert (set_entry["operation"], set_entry["kms_type"], set_entry["kms_key"]) == \
+            ("kms-set", "kmip", uid)
+        assert created["kms_key"] == uid and created["kms_addresses"] == kms.address
+        kms.stop()
+        assert instance.run("fs", "add", "second", check=False).returncode == 1
+        assert "kms-unreachable" in [row["type"] for row in rows(instance, "alerts")]
+        kms.start()
+        instance.set_kmip(kms, uid)
+        assert rows(instance, "alerts") == []
+        assert {"alert-raised", "alert-cleared"} <= {row["type"] for row in rows(instance, "events")}
+        assert operations(instance)[-2:] == [("create", "second", "EAGAIN"), ("kms-set", "", "ok")]
+        verify(instance)
+
+
+def test_a_token_in_the_place_of_the_key_is_not_in_the_log(instance):
+    for address, key in (("http://127.0.0.1:1", "hvs.misplaced"), ("hvs.misplaced", "key"),
+                         ("http://user:hvs.misplaced@127.0.0.1:1", "key")):
+        assert instance.run("security", "kms", "set", "vault", address, key, "--token", "x",
+                            check=False).returncode != 0
+    instance.stop()
+    for path in (instance.state / "registry").iterdir():
+        assert b"misplaced" not in path.read_bytes()
+    assert "misplaced" not in instance.log.read_text()
+    instance.start()
+    entry, = rows(instance, "audit")
+    assert entry["result"] == "EAGAIN" and "not noted" in entry["text"]
