@@ -109,12 +109,41 @@ int key_provider_unwrap(struct key_provider *provider, const struct wrapped_key 
     return count ? provider->ops->unwrap(provider, wrapped, count, ret_plain, err) : 0;
 }
 
-int key_provider_rewrap(struct key_provider *provider, const struct wrapped_key *old,
+bool key_provider_rewraps_inside(const struct key_provider *provider)
+{
+    return provider->ops->rewrap != NULL;
+}
+
+/* For a server without a rewrap: the key is in this process's locked memory in between. */
+static int rewrap_here(struct key_provider *provider, const struct wrapped_key *old,
+                       struct wrapped_key *ret, struct error *err)
+{
+    CLEANUP(secret_release) struct secret plain = SECRET_INIT;
+    int r = provider->ops->unwrap(provider, old, 1, &plain, err);
+
+    return r < 0 ? r : provider->ops->wrap(provider, secret_bytes(&plain), ret, err);
+}
+
+int key_provider_rewrap(struct key_provider *provider, const struct wrapped_key *old, size_t count,
                         struct wrapped_key *ret, struct error *err)
 {
-    int r = check_wrapped(provider, old, err);
+    int r = 0;
 
-    return r < 0 ? r : provider->ops->rewrap(provider, old, ret, err);
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = check_wrapped(provider, &old[i], err);
+    if (r < 0 || count == 0)
+        return r;
+    if (key_provider_rewraps_inside(provider))
+        return provider->ops->rewrap(provider, old, count, ret, err);
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = rewrap_here(provider, &old[i], &ret[i], err);
+    return r;
+}
+
+bool key_provider_names(const struct key_provider *provider, const struct wrapped_key *wrapped)
+{
+    return strcmp(wrapped->provider, provider->ops->type) == 0 &&
+           provider->ops->is_configured_key(provider, wrapped);
 }
 
 int key_trial_wrap(struct key_trial *trial, struct key_provider *provider, struct error *err)

@@ -101,14 +101,18 @@ struct key_provider_ops {
     int (*unwrap)(struct key_provider *provider, const struct wrapped_key *wrapped, size_t count,
                   struct secret *ret_plain, struct error *err);
 
-    /* Wraps with the newest version of the configured key what *old wraps. Where the server can
-     * do so, the plaintext stays there. The caller verifies by unwrapping. */
-    int (*rewrap)(struct key_provider *provider, const struct wrapped_key *old,
+    /* Wraps with the newest version of the configured key what each of count blobs wraps, in as
+     * few round trips as the server allows and with the plaintext staying there. All or none. NULL:
+     * the server cannot do that. */
+    int (*rewrap)(struct key_provider *provider, const struct wrapped_key *old, size_t count,
                   struct wrapped_key *ret, struct error *err);
 
     /* Optional. Goes through each step of the chain at each configured address, and reports.
      * Changes nothing on the server. */
     void (*check)(struct key_provider *provider, struct kms_check *check);
+    /* Whether the blob, which is of this type, names the configured key, whatever its version. */
+    bool (*is_configured_key)(const struct key_provider *provider,
+                              const struct wrapped_key *wrapped);
 
     void (*close)(struct key_provider *provider);
 };
@@ -128,8 +132,16 @@ int key_provider_wrap(struct key_provider *provider, struct bytes plain, struct 
                       struct error *err);
 int key_provider_unwrap(struct key_provider *provider, const struct wrapped_key *wrapped,
                         size_t count, struct secret *ret_plain, struct error *err);
-int key_provider_rewrap(struct key_provider *provider, const struct wrapped_key *old,
+
+/* Wraps count blobs of this server anew with the newest version of the configured key. All or
+ * none: on failure what stands in ret means nothing. The caller verifies by unwrapping. Where the
+ * server cannot do it (key_provider_rewraps_inside()), they are unwrapped and wrapped here. */
+int key_provider_rewrap(struct key_provider *provider, const struct wrapped_key *old, size_t count,
                         struct wrapped_key *ret, struct error *err);
+bool key_provider_rewraps_inside(const struct key_provider *provider);
+
+/* Whether the blob names the configured key of such a server; the server itself is not asked. */
+bool key_provider_names(const struct key_provider *provider, const struct wrapped_key *wrapped);
 
 /* The proof that this configuration works: describe, wrap a random trial text, unwrap it, and
  * compare. Nothing is stored anywhere. */

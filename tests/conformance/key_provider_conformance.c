@@ -216,7 +216,7 @@ static void rewrapping_gives_a_new_blob_of_the_same_key(void **state)
     struct error err = { 0 };
 
     wrap(*state, &old);
-    assert_ok(key_provider_rewrap(*state, &old, &rewrapped, &err), &err);
+    assert_ok(key_provider_rewrap(*state, &old, 1, &rewrapped, &err), &err);
     assert_true(old.blob_len != rewrapped.blob_len ||
                 memcmp(old.blob, rewrapped.blob, old.blob_len) != 0);
     assert_unwraps(*state, &rewrapped);
@@ -247,7 +247,7 @@ static void a_key_wrapped_by_another_master_key_is_unwrapped_with_that_one(void 
     assert_ok(key_provider_open(&config, &other, &err), &err);
     wrap(other, &wrapped);
     assert_unwraps(*state, &wrapped);
-    assert_ok(key_provider_rewrap(*state, &wrapped, &rewrapped, &err), &err);
+    assert_ok(key_provider_rewrap(*state, &wrapped, 1, &rewrapped, &err), &err);
     assert_string_equal(rewrapped.key_name, kms_setting("KEY"));
     assert_unwraps(*state, &rewrapped);
 }

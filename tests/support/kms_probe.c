@@ -117,7 +117,7 @@ static int act(struct key_provider *provider, int argc, char **argv, struct erro
     if (strcmp(action, "rewrap") == 0 && argc == 5) {
         r = load(argv[3], &wrapped, err);
         if (r == 0)
-            r = key_provider_rewrap(provider, &wrapped, &rewrapped, err);
+            r = key_provider_rewrap(provider, &wrapped, 1, &rewrapped, err);
         return r < 0 ? r : save(argv[4], &rewrapped, err);
     }
     return error_set(err, -EINVAL, "usage: kms_probe TYPE check|verify|wrap|unwrap|rewrap FILE...");

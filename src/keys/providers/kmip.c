@@ -441,14 +441,12 @@ static int kmip_unwrap(struct key_provider *provider, const struct wrapped_key *
     return 0;
 }
 
-/* KMIP has no rewrap: the key is in this process's locked memory in between. */
-static int kmip_rewrap(struct key_provider *provider, const struct wrapped_key *old,
-                       struct wrapped_key *ret, struct error *err)
+static bool kmip_is_configured_key(const struct key_provider *provider,
+                                   const struct wrapped_key *wrapped)
 {
-    CLEANUP(secret_release) struct secret plain = SECRET_INIT;
-    int r = unwrap_one(kmip_provider(provider), old, &plain, err);
+    const struct kmip_provider *kmip = (const struct kmip_provider *)provider;
 
-    return r < 0 ? r : kmip_wrap(provider, secret_bytes(&plain), ret, err);
+    return strcmp(wrapped->key_name, kmip->config.key_name) == 0;
 }
 
 /* ------------------------------------------------------------------ check */
@@ -498,8 +496,8 @@ static const struct key_provider_ops kmip_ops = {
     .describe = kmip_describe,
     .wrap = kmip_wrap,
     .unwrap = kmip_unwrap,
-    .rewrap = kmip_rewrap,
     .check = check_kmip,
+    .is_configured_key = kmip_is_configured_key,
     .close = kmip_close,
 };
 

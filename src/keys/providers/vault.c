@@ -180,13 +180,22 @@ static int wrap_body(struct bytes plain, struct buf *ret)
     return r;
 }
 
-/* Asks encrypt or rewrap, and fills in all that unwrapping will need. */
+/* What unwrapping a blob of the configured key will need, but for the blob. */
+static void describe_wrapped(const struct vault_provider *vault, struct wrapped_key *ret)
+{
+    *ret = (struct wrapped_key){ .provider = TYPE_NAME, .mode = WRAP_MODE_SERVER };
+    memcpy(ret->addresses, vault->config.addresses, sizeof(ret->addresses));
+    memcpy(ret->kms_namespace, vault->config.kms_namespace, sizeof(ret->kms_namespace));
+    memcpy(ret->mount_path, vault->config.mount_path, sizeof(ret->mount_path));
+    memcpy(ret->key_name, vault->config.key_name, sizeof(ret->key_name));
+}
+
+/* Asks encrypt or rewrap. */
 static int ask_ciphertext(struct vault_provider *vault, const char *what, struct bytes body,
                           struct wrapped_key *ret, struct error *err)
 {
     CLEANUP(http_response_release) struct http_response response = HTTP_RESPONSE_INIT;
     const struct key_place place = configured_place(vault);
-    struct wrapped_key wrapped = { .provider = TYPE_NAME, .mode = WRAP_MODE_SERVER };
     char path[VAULT_PATH_SIZE];
 
     make_path(path, &place, what);
@@ -195,14 +204,8 @@ static int ask_ciphertext(struct vault_provider *vault, const char *what, struct
     int r = ask(vault, &call, err);
     if (r < 0)
         return r;
-    memcpy(wrapped.addresses, vault->config.addresses, sizeof(wrapped.addresses));
-    memcpy(wrapped.kms_namespace, vault->config.kms_namespace, sizeof(wrapped.kms_namespace));
-    memcpy(wrapped.mount_path, vault->config.mount_path, sizeof(wrapped.mount_path));
-    memcpy(wrapped.key_name, vault->config.key_name, sizeof(wrapped.key_name));
-    r = vault_read_ciphertext(buf_bytes(&response.body), &wrapped, err);
-    if (r == 0)
-        *ret = wrapped;
-    return r;
+    describe_wrapped(vault, ret);
+    return vault_read_ciphertext(buf_bytes(&response.body), ret, err);
 }
 
 /* A version below the one just read means that the key was deleted and made anew in between. */
@@ -389,31 +392,109 @@ static int vault_unwrap(struct key_provider *provider, const struct wrapped_key 
 
 /* ------------------------------------------------------------------ rewrap */
 
-static int vault_rewrap(struct key_provider *provider, const struct wrapped_key *old,
+static int rewrap_one(struct vault_provider *vault, const struct wrapped_key *old,
+                      struct wrapped_key *ret, struct error *err)
+{
+    CLEANUP(buf_release) struct buf body = BUF_INIT;
+
+    if (one_member("ciphertext", (const char *)old->blob, old->blob_len, &body) < 0)
+        return error_set(err, -EBADMSG, "the wrapped key is not text that Vault made");
+    return ask_ciphertext(vault, "rewrap", buf_bytes(&body), ret, err);
+}
+
+static int rewrap_each(struct vault_provider *vault, const struct batch *batch,
+                       struct wrapped_key *ret, struct error *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < batch->count; i++)
+        r = rewrap_one(vault, batch->wrapped[i], &ret[i], err);
+    return r;
+}
+
+/* ret has room for batch->count; all are of the configured key. */
+static int rewrap_batch(struct vault_provider *vault, const struct batch *batch,
+                        struct wrapped_key *ret, struct error *err)
+{
+    CLEANUP(http_response_release) struct http_response response = HTTP_RESPONSE_INIT;
+    CLEANUP(buf_release) struct buf body = BUF_INIT;
+    char path[VAULT_PATH_SIZE];
+    size_t failed;
+
+    if (batch->count == 1 || batch_body(batch, &body) < 0)
+        return rewrap_each(vault, batch, ret, err);
+    make_path(path, &batch->place, "rewrap");
+    struct vault_call call = call_of(&batch->place, "POST", path, &response);
+    call.body = buf_bytes(&body);
+    call.accepts_batch = true;
+    int r = ask(vault, &call, err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < batch->count; i++)
+        describe_wrapped(vault, &ret[i]);
+    const struct vault_question question = { .address = vault->config.addresses,
+                                             .path = path,
+                                             .key_name = batch->place.key_name,
+                                             .kms_namespace = batch->place.kms_namespace };
+    return vault_read_ciphertexts(&question, buf_bytes(&response.body), batch->count, ret, &failed,
+                                  err);
+}
+
+static int rewrap_into(struct vault_provider *vault, const struct vault_key *key,
+                       const struct batch *batch, struct wrapped_key *ret, struct error *err)
+{
+    CLEANUP(free_ptr) struct wrapped_key *made = calloc(batch->count + 1, sizeof(*made));
+    int r = made ? rewrap_batch(vault, batch, made, err)
+                 : error_set(err, -ENOMEM, "not enough memory to wrap keys anew");
+
+    for (size_t i = 0; r == 0 && i < batch->count; i++) {
+        r = check_version(vault, key, &made[i], err);
+        ret[batch->indexes[i]] = made[i];
+    }
+    return r;
+}
+
+/* Of another key of this server: the plaintext must come here. */
+static int rewrap_foreign(struct key_provider *provider, const struct wrapped_key *old,
+                          struct wrapped_key *ret, struct error *err)
+{
+    CLEANUP(secret_release) struct secret plain = SECRET_INIT;
+    int r = vault_unwrap(provider, old, 1, &plain, err);
+
+    return r < 0 ? r : vault_wrap(provider, secret_bytes(&plain), ret, err);
+}
+
+static int vault_rewrap(struct key_provider *provider, const struct wrapped_key *old, size_t count,
                         struct wrapped_key *ret, struct error *err)
 {
     struct vault_provider *vault = vault_provider(provider);
-    const struct key_place from = wrapped_place(old), to = configured_place(vault);
-    CLEANUP(secret_release) struct secret plain = SECRET_INIT;
-    CLEANUP(buf_release) struct buf body = BUF_INIT;
-    struct wrapped_key wrapped;
+    struct batch batch = { .place = configured_place(vault) };
     struct vault_key key;
-
-    if (!same_place(&from, &to)) {
-        int r = vault_unwrap(provider, old, 1, &plain, err);
-        return r < 0 ? r : vault_wrap(provider, secret_bytes(&plain), ret, err);
-    }
     int r = read_key(vault, &key, err);
-    if (r < 0)
-        return r;
-    if (one_member("ciphertext", (const char *)old->blob, old->blob_len, &body) < 0)
-        return error_set(err, -EBADMSG, "the wrapped key is not text that Vault made");
-    r = ask_ciphertext(vault, "rewrap", buf_bytes(&body), &wrapped, err);
-    if (r == 0)
-        r = check_version(vault, &key, &wrapped, err);
-    if (r == 0)
-        *ret = wrapped;
-    return r;
+
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        const struct key_place from = wrapped_place(&old[i]);
+        if (!same_place(&from, &batch.place)) {
+            r = rewrap_foreign(provider, &old[i], &ret[i], err);
+            continue;
+        }
+        batch.wrapped[batch.count] = &old[i];
+        batch.indexes[batch.count++] = i;
+        if (batch.count < BATCH_MAX)
+            continue;
+        r = rewrap_into(vault, &key, &batch, ret, err);
+        batch.count = 0;
+    }
+    return r == 0 && batch.count > 0 ? rewrap_into(vault, &key, &batch, ret, err) : r;
+}
+
+static bool vault_is_configured_key(const struct key_provider *provider,
+                                    const struct wrapped_key *wrapped)
+{
+    const struct key_place from = wrapped_place(wrapped);
+    const struct key_place to = configured_place((const struct vault_provider *)provider);
+
+    return same_place(&from, &to);
 }
 
 /* ------------------------------------------------------------------ check */
@@ -453,6 +534,7 @@ static const struct key_provider_ops vault_ops = {
     .unwrap = vault_unwrap,
     .rewrap = vault_rewrap,
     .check = check_vault,
+    .is_configured_key = vault_is_configured_key,
     .close = vault_close,
 };
 

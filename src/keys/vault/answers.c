@@ -114,9 +114,12 @@ static int ciphertext_error(const struct vault_question *question, const char *t
                          "the key '%s' at %s does not have the version that wrapped this: the key "
                          "was deleted and made anew, or this server lags behind another",
                          key, question->address);
-    return error_set(err, class,
-                     "%s says that the key '%s' did not wrap this, or that it was altered (%s)",
-                     question->address, key, text);
+    return error_set(
+        err, class,
+        "%s says that its key '%s' did not wrap this (%s): the key was deleted and made "
+        "anew under its name, or what it wrapped was altered; restore the key from a "
+        "backup of the key server, or set the server that has it",
+        question->address, key, text);
 }
 
 /* ------------------------------------------------------------------ statuses */
@@ -319,16 +322,11 @@ static uint32_t version_in(const char *blob)
     return version;
 }
 
-int vault_read_ciphertext(struct bytes body, struct wrapped_key *ret, struct error *err)
+static int decode_ciphertext(const json_t *item, struct wrapped_key *ret, struct error *err)
 {
-    CLEANUP(json_freep) json_t *object = NULL;
     char blob[WRAPPED_BLOB_MAX + 1] = "";
-    json_t *data = NULL;
+    int r = json_get_line(item, "ciphertext", JSON_REQUIRED, blob, sizeof(blob), err);
 
-    int r = parse_data(body, &object, &data, err);
-    if (r < 0)
-        return r;
-    r = json_get_line(data, "ciphertext", JSON_REQUIRED, blob, sizeof(blob), err);
     if (r == 0 && blob[0] == '\0')
         r = error_set(err, -EINVAL, "\"ciphertext\" is empty");
     if (r < 0)
@@ -337,6 +335,15 @@ int vault_read_ciphertext(struct bytes body, struct wrapped_key *ret, struct err
     memcpy(ret->blob, blob, ret->blob_len);
     ret->key_version = version_in(blob);
     return 0;
+}
+
+int vault_read_ciphertext(struct bytes body, struct wrapped_key *ret, struct error *err)
+{
+    CLEANUP(json_freep) json_t *object = NULL;
+    json_t *data = NULL;
+    int r = parse_data(body, &object, &data, err);
+
+    return r < 0 ? r : decode_ciphertext(data, ret, err);
 }
 
 static int decode_plaintext(const json_t *item, struct secret *ret, struct error *err)
@@ -377,8 +384,7 @@ bool vault_is_batch(struct bytes body)
 }
 
 /* "error" first: from 1.5 on a failed item also has an empty "plaintext". */
-static int read_item(const struct vault_question *question, const json_t *item, struct secret *ret,
-                     struct error *err)
+static int check_item(const struct vault_question *question, const json_t *item, struct error *err)
 {
     const char *fault = "";
     char shown[VAULT_TEXT_SIZE] = "";
@@ -386,7 +392,7 @@ static int read_item(const struct vault_question *question, const json_t *item, 
     if (json_get_text(item, "error", JSON_OPTIONAL, &fault, err) < 0)
         return error_prefix(err, -EPROTO, "the key server's answer makes no sense");
     if (fault[0] == '\0')
-        return decode_plaintext(item, ret, err);
+        return 0;
     append_shown(shown, sizeof(shown), skip_framing(fault));
     trim_end(shown);
     if (ciphertext_class(shown) != 0)
@@ -394,31 +400,61 @@ static int read_item(const struct vault_question *question, const json_t *item, 
     return error_set(err, -EPROTO, "%s refuses to decrypt: %s", question->address, shown);
 }
 
+/* The list of as many results as there were items, in *ret_object. */
+static int parse_batch(struct bytes body, size_t count, json_t **ret_object, json_t **ret_results,
+                       struct error *err)
+{
+    json_t *data = NULL;
+    int r = parse_data(body, ret_object, &data, err);
+
+    if (r < 0)
+        return r;
+    r = json_get_array(data, "batch_results", JSON_REQUIRED, ret_results, err);
+    if (r == 0 && json_array_size(*ret_results) != count)
+        r = error_set(err, -EINVAL, "%zu results for %zu items", json_array_size(*ret_results),
+                      count);
+    return r < 0 ? error_prefix(err, -EPROTO, "the key server's answer makes no sense") : 0;
+}
+
+int vault_read_ciphertexts(const struct vault_question *question, struct bytes body, size_t count,
+                           struct wrapped_key *ret, size_t *ret_failed, struct error *err)
+{
+    CLEANUP(json_freep) json_t *object = NULL;
+    json_t *results = NULL;
+
+    *ret_failed = count;
+    int r = parse_batch(body, count, &object, &results, err);
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        const json_t *item = json_array_get(results, i);
+        r = check_item(question, item, err);
+        if (r == 0)
+            r = decode_ciphertext(item, &ret[i], err);
+        if (r < 0)
+            *ret_failed = i;
+    }
+    return r;
+}
+
 int vault_read_batch(const struct vault_question *question, struct bytes body, size_t count,
                      struct secret *ret_plain, size_t *ret_failed, struct error *err)
 {
     CLEANUP(json_freep) json_t *object = NULL;
-    json_t *data = NULL, *results = NULL;
+    json_t *results = NULL;
 
     *ret_failed = count;
-    int r = parse_data(body, &object, &data, err);
-    if (r < 0)
-        return r;
-    r = json_get_array(data, "batch_results", JSON_REQUIRED, &results, err);
-    if (r == 0 && json_array_size(results) != count)
-        r = error_set(err, -EINVAL, "%zu results for %zu items", json_array_size(results), count);
-    if (r < 0)
-        return error_prefix(err, -EPROTO, "the key server's answer makes no sense");
-    for (size_t i = 0; i < count; i++) {
-        r = read_item(question, json_array_get(results, i), &ret_plain[i], err);
+    int r = parse_batch(body, count, &object, &results, err);
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        const json_t *item = json_array_get(results, i);
+        r = check_item(question, item, err);
+        if (r == 0)
+            r = decode_plaintext(item, &ret_plain[i], err);
         if (r == 0)
             continue;
         *ret_failed = i;
         for (size_t done = 0; done < i; done++)
             secret_release(&ret_plain[done]);
-        return r;
     }
-    return 0;
+    return r;
 }
 
 void vault_read_server(struct bytes body, char *ret, size_t size)

@@ -46,6 +46,10 @@ int vault_read_key(struct bytes body, struct vault_key *ret, struct error *err);
 /* Of encrypt and rewrap: fills blob, blob_len and key_version. */
 int vault_read_ciphertext(struct bytes body, struct wrapped_key *ret, struct error *err);
 
+/* Of a rewrap of several, with the status 200 or 400: all or none. *ret_failed as below. */
+int vault_read_ciphertexts(const struct vault_question *question, struct bytes body, size_t count,
+                           struct wrapped_key *ret, size_t *ret_failed, struct error *err);
+
 /* Of a decrypt of one. */
 int vault_read_plaintext(struct bytes body, struct secret *ret, struct error *err);
 

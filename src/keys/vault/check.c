@@ -508,7 +508,7 @@ static bool check_rewrap(void *arg)
     struct wrapped_key old = trial->wrapped;
     struct error err = { .code = 0 };
 
-    int r = key_provider_rewrap(checking->of->provider, &old, &trial->wrapped, &err);
+    int r = key_provider_rewrap(checking->of->provider, &old, 1, &trial->wrapped, &err);
     if (r == 0)
         r = key_trial_unwrap(trial, checking->of->provider, &err);
     if (r < 0)
