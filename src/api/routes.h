@@ -63,6 +63,10 @@ api_handler_fn api_get_kms;
 api_handler_fn api_put_kms;
 /* kms_check.c */
 api_handler_fn api_check_kms;
+/* kms_rewrap.c */
+api_handler_fn api_delete_kms;
+api_handler_fn api_rewrap_kms;
+api_handler_fn api_rewrap_filesystem;
 /* filesystems.c */
 api_handler_fn api_list_filesystems;
 api_handler_fn api_add_filesystem;

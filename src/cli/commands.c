@@ -66,6 +66,20 @@ static const struct argument_spec kms_set_arguments[] = {
     END_OF_ARGUMENTS,
 };
 
+static const struct option_spec kms_rewrap_options[] = {
+    { 0, "new-key-uid", "uid", "kmip: the key that wraps from now on (mandatory)" },
+    { 0, "all", NULL, "also filesystems that have a key of their own in the KMS" },
+    { 0, "dry-run", NULL, "open every key and tell what would be done; change nothing" },
+    { 'f', "force", NULL, "do not ask" },
+    END_OF_OPTIONS,
+};
+
+static const struct option_spec kms_unset_options[] = {
+    { 0, "allow-downgrade", NULL, "wrap the keys of all filesystems with local keys; not secure" },
+    { 'f', "force", NULL, "do not ask" },
+    END_OF_OPTIONS,
+};
+
 static const struct option_spec fs_add_options[] = {
     { 0, "store", "url", "where the data goes: dir:/path [below the state folder]" },
     { 0, "meta", "url", "where the metadata goes: lmdb:/path [below the state folder]" },
@@ -233,6 +247,34 @@ static const struct command commands[] = {
         .run = cmd_kms_check,
     },
     {
+        .path = "security kms rewrap",
+        .summary =
+            "Wraps the keys of all filesystems with the new version of the key, or a new key",
+        .details =
+            "vault: after a rotation of the key in the KMS. kmip: make and activate a new key, and "
+            "name it\nwith --new-key-uid; it becomes the configured one when all keys are wrapped "
+            "by it.\n\n"
+            "Each new wrapping is unwrapped and compared before it takes the place of the old one. "
+            "What\nis interrupted goes on when the command is run again. Uploaded snapshots keep "
+            "their old\nwrapping: the old key, or the old version, must stay.",
+        .options = kms_rewrap_options,
+        .prints_json = true,
+        .run = cmd_kms_rewrap,
+    },
+    {
+        .path = "security kms unset",
+        .aliases = "reset",
+        .summary = "Removes the KMS, if it wraps no filesystem's key",
+        .details = "With --allow-downgrade, local keys wrap the keys of all filesystems from then "
+                   "on: files "
+                   "below\nthe state folder of this host. Whoever can read them, or a copy of the "
+                   "disk, can "
+                   "read the\nfilesystems. Setting a KMS has it wrap them again.",
+        .options = kms_unset_options,
+        .prints_json = true,
+        .run = cmd_kms_unset,
+    },
+    {
         .path = "fs",
         .aliases = "filesystem filesystems",
         .summary = "Lists the filesystems; its sub-commands change them",
@@ -303,6 +345,13 @@ static const struct command commands[] = {
         .options = fs_check_options,
         .prints_json = true,
         .run = cmd_fs_check,
+    },
+    {
+        .path = "fs kms-rewrap",
+        .summary = "Wraps the key of one filesystem with the newest version of the configured key",
+        .arguments = fs_name_arguments,
+        .prints_json = true,
+        .run = cmd_fs_kms_rewrap,
     },
     {
         .path = "alerts",

@@ -39,11 +39,21 @@ static const struct alert_kind kinds[] = {
         .action = "Give another one with 'coffer security kms set'",
     },
     {
+        .type = "kms-change-unfinished",
+        .title = "A change of the KMS is half done",
+        .cause =
+            "cofferd or a key server ended while keys were being wrapped by another key server. "
+            "Some are wrapped by the one, some by the other.",
+        .action =
+            "Keep both; it goes on by itself when both answer. 'coffer security kms set' with "
+            "the one that is to stay does it at once",
+    },
+    {
         .type = "local-key",
         .title = "A key is wrapped by a local file",
-        .cause =
-            "The filesystem was added with --allow-no-kms: whoever has the state folder's disk "
-            "can read it.",
+        .cause = "The filesystem was added with --allow-no-kms, or the KMS was removed with "
+                 "--allow-downgrade: whoever has the state folder's disk "
+                 "can read it.",
         .action = "Configure a KMS with 'coffer security kms set'",
     },
     {

@@ -82,6 +82,11 @@ static int of_kms(struct list *list, struct kms *kms, struct error *err)
             "the KMS is spoken to without TLS: whoever is on the way reads the keys; use https");
     if (r == 0)
         r = of_token(list, &status, err);
+    if (r == 0 && kms_is_staged(kms))
+        r = add(
+            list, "kms-change-unfinished", "", err,
+            "a change of the KMS ended in the middle; every filesystem opens, by the former KMS or "
+            "the new one");
     return r;
 }
 

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/file_io.h"
 #include "control/filesystem.h"
+#include "control/rewrap.h"
 #include "control/rings.h"
 #include "host/sandbox.h"
 
@@ -98,6 +99,15 @@ static void report_kms(struct control *control, const struct kms_status *status,
     *was_well = is_well;
 }
 
+/* What an earlier cofferd, or a server that went away, left half done. */
+static void finish_kms_change(struct control *control)
+{
+    struct error err = { .code = 0 };
+
+    if (kms_is_staged(control->kms) && kms_set_finish(control, &err) < 0)
+        log_warning("%s", err.text);
+}
+
 /* Not later than the login has something to do. */
 static int64_t next_look_ms(const struct kms_status *status)
 {
@@ -127,6 +137,7 @@ static void *monitor_main(void *arg)
     while (!atomic_load(&control->is_shutting_down)) {
         struct kms_status status;
         mutex_unlock(&control->lock);
+        finish_kms_change(control);
         kms_refresh(control->kms);
         kms_status(control->kms, &status);
         report_kms(control, &status, &was_well);

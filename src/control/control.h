@@ -42,6 +42,9 @@ enum control_step {
     STEP_REMOVE_DELETED,  /* its data is gone */
     STEP_RING_REGISTRY,   /* a ring is repaired in the registry, not yet ... */
     STEP_RING_STORE,      /* ... in the store */
+    STEP_RING_WRITTEN,    /* a changed ring is in the registry, not yet in the store */
+    STEP_SET_STAGED,      /* the new key server is staged; no ring is wrapped by it yet */
+    STEP_RINGS_WRAPPED,   /* all rings are wrapped as wanted; the configuration is the old one */
     STEP_COUNT,
 };
 
@@ -136,10 +139,62 @@ void control_kms_status(struct control *control, struct kms_status *ret);
 int control_kms_check(struct control *control, kms_check_report_fn *report, void *arg,
                       struct error *err);
 
-/* Verifies the configuration live and that every filesystem's keys open with it, then uses it.
- * On failure nothing has changed, and the sentence lists the filesystems in the way. */
+/* Verifies the configuration live and that every filesystem's keys open with it, or do with the one
+ * in use; those, and those of local keys, are wrapped anew; then it is used. A failure that says so
+ * has left it half done: everything opens, and it is continued from time to time, or by calling it
+ * again, or undone by setting the former. After any other nothing has changed, and the sentence
+ * lists the filesystems in the way. */
 int control_kms_set(struct control *control, const struct key_provider_config *config,
                     struct kms_status *ret, struct error *err);
+
+/* What became of the key of one filesystem. */
+enum rewrap_result {
+    REWRAP_DONE,
+    REWRAP_UNCHANGED, /* it was wrapped like that already */
+    REWRAP_PLANNED,   /* a dry run: it opens, and would be wrapped anew */
+    REWRAP_FAILED,    /* it is wrapped as it was, or as text says */
+};
+
+struct rewrap_key {
+    char type[16];
+    char key[WRAPPED_NAME_SIZE];
+    uint32_t version; /* 0: there are none */
+};
+
+struct rewrap_row {
+    char name[FS_NAME_MAX + 1];
+    struct rewrap_key from;
+    struct rewrap_key to;
+    enum rewrap_result result;
+    char text[512]; /* why it failed; "" otherwise */
+};
+
+struct rewrap_report {
+    struct rewrap_row *rows; /* sorted by name */
+    size_t count;
+    size_t failed;
+    struct rewrap_key *needed; /* what wraps or wrapped keys, as far as this instance knows */
+    size_t needed_count;
+};
+
+void rewrap_report_release(struct rewrap_report *report);
+
+struct rewrap_options {
+    const char *name;        /* one filesystem only; NULL: all */
+    const char *new_key_uid; /* KMIP: the key that wraps from now on; NULL: the configured one */
+    bool is_rotation;        /* it is for all: a KMIP server must be given a new key */
+    bool is_dry;             /* nothing is changed */
+};
+
+/* Has the keys wrapped by the newest version of the configured key, or by the new one, each
+ * verified before it counts. 0 also if some failed, which the report says; then what is done stays
+ * done, the configuration stays, every filesystem opens as before, and another call goes on. */
+int control_kms_rewrap(struct control *control, const struct rewrap_options *options,
+                       struct rewrap_report *ret, struct error *err);
+
+/* Forgets the key server. Filesystems whose keys it wraps are in the way (-EBUSY), unless a
+ * downgrade is allowed: then local keys wrap them from now on. */
+int control_kms_unset(struct control *control, bool allow_downgrade, struct error *err);
 
 /* What needs attention now, also what is muted. *ret is the caller's to free. */
 int control_alerts(struct control *control, struct alert **ret, size_t *ret_count,

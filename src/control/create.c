@@ -292,12 +292,16 @@ int filesystem_complete(struct filesystem *filesystem, bool *ret_is_kms, struct 
 {
     CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
     struct error why = { .code = 0 };
+
+    filesystem_hold_rings(filesystem);
     int r = rings_open_new(filesystem->control, &filesystem->record, &opened, ret_is_kms, &why);
     int audited = filesystem_audit_unwrap(filesystem, r, "to complete its creation", &why, err);
-
     if (r < 0)
-        return error_set(err, r, "%s", why.text);
-    return audited < 0 ? audited : finish_creating(filesystem, &opened, err);
+        (void)error_set(err, r, "%s", why.text);
+    else
+        r = audited < 0 ? audited : finish_creating(filesystem, &opened, err);
+    filesystem_let_rings(filesystem);
+    return r;
 }
 
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -383,7 +387,7 @@ static int delete_data(struct control *control, const struct fs_record *record, 
     return r < 0 ? r : kms_remove_local_key(control->kms, text, err);
 }
 
-int filesystem_delete(struct filesystem *filesystem, struct error *err)
+static int delete_held(struct filesystem *filesystem, struct error *err)
 {
     struct control *control = filesystem->control;
 
@@ -401,6 +405,14 @@ int filesystem_delete(struct filesystem *filesystem, struct error *err)
     if (r == 0)
         r = control_step(control, STEP_REMOVE_DELETED);
     return r < 0 ? r : registry_remove(control->registry, &filesystem->record.uuid, err);
+}
+
+int filesystem_delete(struct filesystem *filesystem, struct error *err)
+{
+    filesystem_hold_rings(filesystem);
+    int r = delete_held(filesystem, err);
+    filesystem_let_rings(filesystem);
+    return r;
 }
 
 /* After a failure; a crash that a test asked for leaves all as it is. */
@@ -456,6 +468,7 @@ static int add_listed(struct filesystem *fs, bool allow_no_kms, struct error *er
     if (r < 0)
         return r; /* nothing was done to keys */
     mutex_lock(&control->kms_changing);
+    filesystem_hold_rings(fs);
     r = add_recorded(fs, allow_no_kms, &opened, err);
     mutex_unlock(&control->kms_changing);
     bool is_recorded = r == 0;
@@ -463,6 +476,7 @@ static int add_listed(struct filesystem *fs, bool allow_no_kms, struct error *er
         r = control_step(control, STEP_ADD_RECORDED);
     if (r == 0)
         r = finish_creating(fs, &opened, err);
+    filesystem_let_rings(fs);
     if (r < 0)
         undo_adding(fs, is_recorded, r);
     if (r < 0)
@@ -565,7 +579,7 @@ static void recognise_places(const struct control *control, struct fs_record *re
                            strcmp(url, record->meta_url) == 0;
 }
 
-static int adopt_listed(struct filesystem *fs, struct error *err)
+static int adopt_held(struct filesystem *fs, struct error *err)
 {
     CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
     /* What is damaged in one place is repaired by the first start. */
@@ -584,6 +598,16 @@ static int adopt_listed(struct filesystem *fs, struct error *err)
         fs->wrapped = *rings_newest(&opened.ring);
     r = filesystem_audit(fs, AUDIT_ADOPT, 0, NULL, err);
     return r < 0 ? r : registry_put(fs->control->registry, record, buf_bytes(&opened.encoded), err);
+}
+
+static int adopt_listed(struct filesystem *fs, struct error *err)
+{
+    mutex_lock(&fs->control->kms_changing); /* a change of the key server proves all rings */
+    filesystem_hold_rings(fs);
+    int r = adopt_held(fs, err);
+    filesystem_let_rings(fs);
+    mutex_unlock(&fs->control->kms_changing);
+    return r;
 }
 
 int control_adopt(struct control *control, const char *name, const char *meta_url,

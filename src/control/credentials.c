@@ -99,13 +99,19 @@ static int get_config(struct bytes encoded, struct key_provider_config *ret)
     return r < 0 ? r : reader_done(&reader);
 }
 
-int credentials_load(const char *state_dir, struct key_provider_config *ret, struct error *err)
+static const char *const file_names[] = {
+    [CREDENTIALS_IN_USE] = "credentials",
+    [CREDENTIALS_STAGED] = "credentials.staged",
+};
+
+int credentials_load(const char *state_dir, enum credentials_file file,
+                     struct key_provider_config *ret, struct error *err)
 {
     CLEANUP(key_provider_config_release)
     struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
     CLEANUP(buf_wipe) struct buf encoded = BUF_INIT;
     char path[PATH_MAX];
-    int r = state_path(state_dir, "credentials", path, err);
+    int r = state_path(state_dir, file_names[file], path, err);
 
     if (r == 0)
         r = file_read(path, CREDENTIALS_MAX, &encoded, err);
@@ -123,8 +129,8 @@ int credentials_load(const char *state_dir, struct key_provider_config *ret, str
     return 0;
 }
 
-int credentials_store(const char *state_dir, const struct key_provider_config *config,
-                      struct error *err)
+int credentials_store(const char *state_dir, enum credentials_file file,
+                      const struct key_provider_config *config, struct error *err)
 {
     CLEANUP(secret_release) struct secret encoded = SECRET_INIT;
     char path[PATH_MAX];
@@ -133,7 +139,7 @@ int credentials_store(const char *state_dir, const struct key_provider_config *c
         config->client_key_pem.len > PEM_MAX || config->token.len > TOKEN_MAX ||
         config->secret_id.len > TOKEN_MAX)
         return error_set(err, -EFBIG, "a certificate, key or token is too large");
-    int r = state_path(state_dir, "credentials", path, err);
+    int r = state_path(state_dir, file_names[file], path, err);
     if (r < 0)
         return r;
     r = secret_new(&encoded, CREDENTIALS_MAX);
@@ -145,6 +151,35 @@ int credentials_store(const char *state_dir, const struct key_provider_config *c
     if (r < 0)
         return error_set(err, r, "the key server's configuration is too large");
     return file_replace(path, writer_written(&writer), 0600, err);
+}
+
+int credentials_promote(const char *state_dir, struct error *err)
+{
+    char from[PATH_MAX], to[PATH_MAX];
+    int r = state_path(state_dir, file_names[CREDENTIALS_STAGED], from, err);
+
+    if (r == 0)
+        r = state_path(state_dir, file_names[CREDENTIALS_IN_USE], to, err);
+    if (r < 0)
+        return r;
+    if (rename(from, to) < 0)
+        return error_set(err, -errno, "cannot rename %s to %s: %s", from, to,
+                         strerrordesc_np(errno));
+    return folder_sync(state_dir, err);
+}
+
+int credentials_remove(const char *state_dir, enum credentials_file file, struct error *err)
+{
+    char path[PATH_MAX];
+    int r = state_path(state_dir, file_names[file], path, err);
+
+    if (r < 0)
+        return r;
+    if (unlink(path) < 0)
+        return errno == ENOENT
+                   ? 0
+                   : error_set(err, -errno, "cannot remove %s: %s", path, strerrordesc_np(errno));
+    return folder_sync(state_dir, err);
 }
 
 static int local_key_path(const char *state_dir, const char *uuid_text, char ret[static PATH_MAX],

@@ -1,6 +1,7 @@
 /* credentials.h - the one file that holds what logs in to the key server, STATE/credentials, mode
- * 0600, replaced as a whole (docs/formats/registry.md). Also the files of local keys, one for
- * each filesystem that was made without a key server: STATE/local-keys/UUID, mode 0600.
+ * 0600, replaced as a whole (docs/formats/registry.md). While a change of the key server is under
+ * way, STATE/credentials.staged holds the new one in the same form. Also the files of local keys,
+ * one for each filesystem that was made without a key server: STATE/local-keys/UUID, mode 0600.
  *
  * What passes through ordinary memory on the way is wiped.
  *
@@ -18,9 +19,21 @@
 
 #define LOCAL_KEY_LEN 32u
 
-int credentials_load(const char *state_dir, struct key_provider_config *ret, struct error *err);
-int credentials_store(const char *state_dir, const struct key_provider_config *config,
-                      struct error *err);
+enum credentials_file {
+    CREDENTIALS_IN_USE,
+    CREDENTIALS_STAGED, /* of the key server that the keys are being moved to */
+};
+
+int credentials_load(const char *state_dir, enum credentials_file file,
+                     struct key_provider_config *ret, struct error *err);
+int credentials_store(const char *state_dir, enum credentials_file file,
+                      const struct key_provider_config *config, struct error *err);
+
+/* What is staged takes the place of what is in use, in one step. */
+int credentials_promote(const char *state_dir, struct error *err);
+
+/* It need not be there. */
+int credentials_remove(const char *state_dir, enum credentials_file file, struct error *err);
 
 int local_key_load(const char *state_dir, const char *uuid_text, struct secret *ret,
                    struct error *err);

@@ -54,6 +54,14 @@ static void unchain_locked(struct control *control, const struct filesystem *fil
     *link = filesystem->next;
 }
 
+struct filesystem *filesystem_ref(struct filesystem *filesystem)
+{
+    mutex_lock(&filesystem->control->lock);
+    filesystem->references++;
+    mutex_unlock(&filesystem->control->lock);
+    return filesystem;
+}
+
 void filesystem_unref(struct filesystem *filesystem)
 {
     struct control *control = filesystem->control;
@@ -145,6 +153,37 @@ void filesystem_release(struct filesystem *filesystem, const char *status_text)
     filesystem->is_busy = false;
     filesystem_move_locked(filesystem, FS_STOPPED, status_text);
     mutex_unlock(&filesystem->lock);
+}
+
+void filesystem_hold_rings(struct filesystem *filesystem)
+{
+    mutex_lock(&filesystem->lock);
+    while (filesystem->are_rings_held)
+        cond_wait(&filesystem->changed, &filesystem->lock);
+    filesystem->are_rings_held = true;
+    mutex_unlock(&filesystem->lock);
+}
+
+void filesystem_let_rings(struct filesystem *filesystem)
+{
+    mutex_lock(&filesystem->lock);
+    filesystem->are_rings_held = false;
+    (void)pthread_cond_broadcast(&filesystem->changed);
+    mutex_unlock(&filesystem->lock);
+}
+
+int filesystem_learn(struct filesystem *filesystem, const struct fs_record *record,
+                     const struct wrapped_key *newest, struct error *err)
+{
+    mutex_lock(&filesystem->lock);
+    bool is_new = filesystem->record.check_count != record->check_count;
+    filesystem->record.check_count = record->check_count;
+    for (uint32_t i = 0; i < record->check_count; i++)
+        filesystem->record.checks[i] = record->checks[i];
+    if (newest)
+        filesystem->wrapped = *newest;
+    mutex_unlock(&filesystem->lock);
+    return is_new ? filesystem_save(filesystem, err) : 0;
 }
 
 void filesystem_move_locked(struct filesystem *filesystem, enum fs_state state,
@@ -262,9 +301,8 @@ static int compare_names(const void *a, const void *b)
     return strcmp(((const struct fs_view *)a)->name, ((const struct fs_view *)b)->name);
 }
 
-/* References to all that are listed. */
-static int take_all(struct control *control, struct filesystem ***ret, size_t *ret_count,
-                    struct error *err)
+int filesystem_take_all(struct control *control, struct filesystem ***ret, size_t *ret_count,
+                        struct error *err)
 {
     size_t count = 0;
 
@@ -287,11 +325,18 @@ static int take_all(struct control *control, struct filesystem ***ret, size_t *r
     return 0;
 }
 
+void filesystem_unref_all(struct filesystem **all, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        filesystem_unref(all[i]);
+    free(all);
+}
+
 int control_each(struct control *control, control_each_fn *visit, void *arg, struct error *err)
 {
     CLEANUP(free_ptr) struct filesystem **all = NULL;
     size_t count = 0;
-    int r = take_all(control, &all, &count, err);
+    int r = filesystem_take_all(control, &all, &count, err);
 
     for (size_t i = 0; i < count; i++) {
         if (r == 0)

@@ -10,8 +10,10 @@
  *   (inside kms, alerts, audit, events, registry, worker: their own; alerts takes that of events,
  *   audit and events that of the registry, the others none)
  *
- * One operation at a time changes a filesystem's data or ring: its keeper while it has one, else
- * whoever set is_busy.
+ * One operation at a time changes a filesystem's data: its keeper while it has one, else whoever
+ * set is_busy. One at a time reads or changes its key rings, also while it runs: who holds them
+ * (filesystem_hold_rings()), which comes after kms_changing and before all other locks. Only who
+ * has kms_changing may hold those of several.
  */
 #pragma once
 
@@ -46,9 +48,10 @@ struct filesystem {
     struct worker_status_reply seen; /* the worker's last answer */
     struct wrapped_key wrapped;      /* of its newest generation, to show */
     bool is_busy;                    /* an operation without a keeper is at work */
-    bool has_keeper;                 /* a thread brings it up and watches it */
-    bool may_reconnect;              /* a worker of an earlier cofferd may be there */
-    bool is_first_try;               /* somebody waits for the start; a failure stops it */
+    bool are_rings_held;
+    bool has_keeper;    /* a thread brings it up and watches it */
+    bool may_reconnect; /* a worker of an earlier cofferd may be there */
+    bool is_first_try;  /* somebody waits for the start; a failure stops it */
     bool stop_wanted;
     bool retry_now;
     bool take_over;
@@ -96,6 +99,7 @@ void control_watch_alerts(struct control *control);
 /* A counted reference; NULL: there is none of that name. */
 struct filesystem *filesystem_find(struct control *control, const char *name, struct error *err);
 void filesystem_unref(struct filesystem *filesystem);
+struct filesystem *filesystem_ref(struct filesystem *filesystem);
 
 static inline void filesystem_unrefp(struct filesystem **filesystem)
 {
@@ -117,6 +121,20 @@ int control_each(struct control *control, control_each_fn *visit, void *arg, str
 /* Sets is_busy of one that is stopped; -EBUSY and why if it cannot be. what: "is being removed". */
 int filesystem_acquire(struct filesystem *filesystem, const char *what, struct error *err);
 void filesystem_release(struct filesystem *filesystem, const char *status_text);
+
+/* Waits until nobody else does. */
+void filesystem_hold_rings(struct filesystem *filesystem);
+void filesystem_let_rings(struct filesystem *filesystem);
+
+/* References to all that are listed; filesystem_unref_all() gives them back. */
+int filesystem_take_all(struct control *control, struct filesystem ***ret, size_t *ret_count,
+                        struct error *err);
+void filesystem_unref_all(struct filesystem **all, size_t count);
+
+/* Takes the check values that a copy of its record has learned, and stores them if they are new;
+ * and how the newest generation is wrapped, to show (NULL: unknown). */
+int filesystem_learn(struct filesystem *filesystem, const struct fs_record *record,
+                     const struct wrapped_key *newest, struct error *err);
 
 /* Every change of state goes through here and is checked against the table. */
 void filesystem_move_locked(struct filesystem *filesystem, enum fs_state state,

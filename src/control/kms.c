@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "control/credentials.h"
 
 struct kms {
@@ -14,7 +15,8 @@ struct kms {
     struct mutex storing; /* one replacement at a time; taken before lock */
     struct mutex lock;    /* guards all below */
     struct key_provider_config config;
-    unsigned generation; /* goes up with each configuration */
+    struct key_provider_config staged; /* no type: no change is under way */
+    unsigned generation;               /* goes up with each configuration */
     struct kms_status status;
     struct error load_error; /* why the credentials could not be read; code 0 if they could */
 };
@@ -66,9 +68,15 @@ int kms_open(const char *state_dir, struct kms **ret, struct error *err)
         return error_set(err, -ENOMEM, "out of memory");
     }
     struct error load_error = { .code = 0 };
-    int r = credentials_load(state_dir, &kms->config, &load_error);
+    int r = credentials_load(state_dir, CREDENTIALS_IN_USE, &kms->config, &load_error);
     if (r == 0)
         r = key_provider_config_share_login(&kms->config, &load_error);
+    struct error staged_error = { .code = 0 };
+    int staged = credentials_load(state_dir, CREDENTIALS_STAGED, &kms->staged, &staged_error);
+    if (staged == 0)
+        staged = key_provider_config_share_login(&kms->staged, &staged_error);
+    if (staged < 0 && staged != -ENOENT)
+        log_error("the KMS that was about to be set is not known: %s", staged_error.text);
     mutex_lock(&kms->lock);
     describe_config_locked(kms);
     if (r < 0 && r != -ENOENT) {
@@ -86,6 +94,7 @@ void kms_close(struct kms *kms)
     if (!kms)
         return;
     key_provider_config_release(&kms->config);
+    key_provider_config_release(&kms->staged);
     free(kms->state_dir);
     free(kms);
 }
@@ -121,18 +130,16 @@ void kms_note(struct kms *kms, int r, const struct error *err)
     mutex_unlock(&kms->lock);
 }
 
-static int provider_of(struct kms *kms, struct key_provider **ret, unsigned *ret_generation,
-                       struct error *err)
+static int config_of(struct kms *kms, struct key_provider_config *ret, unsigned *ret_generation,
+                     struct error *err)
 {
-    CLEANUP(key_provider_config_release)
-    struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
     int r;
 
     mutex_lock(&kms->lock);
     struct error load_error = kms->load_error;
     bool is_configured = kms->status.is_configured;
     *ret_generation = kms->generation;
-    r = key_provider_config_copy(&config, &kms->config);
+    r = key_provider_config_copy(ret, &kms->config);
     mutex_unlock(&kms->lock);
 
     if (load_error.code < 0)
@@ -140,9 +147,24 @@ static int provider_of(struct kms *kms, struct key_provider **ret, unsigned *ret
     if (!is_configured)
         return error_set(err, -ENOKEY,
                          "no KMS is configured; set one with 'coffer security kms set'");
-    if (r < 0)
-        return error_set(err, r, "out of memory for the KMS configuration");
-    return key_provider_open(&config, ret, err);
+    return r < 0 ? error_set(err, r, "out of memory for the KMS configuration") : 0;
+}
+
+int kms_config(struct kms *kms, struct key_provider_config *ret, struct error *err)
+{
+    unsigned generation;
+
+    return config_of(kms, ret, &generation, err);
+}
+
+static int provider_of(struct kms *kms, struct key_provider **ret, unsigned *ret_generation,
+                       struct error *err)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
+    int r = config_of(kms, &config, ret_generation, err);
+
+    return r < 0 ? r : key_provider_open(&config, ret, err);
 }
 
 int kms_provider(struct kms *kms, struct key_provider **ret, struct error *err)
@@ -193,35 +215,76 @@ int kms_remove_local_key(struct kms *kms, const char *uuid_text, struct error *e
     return local_key_remove(kms->state_dir, uuid_text, err);
 }
 
-/* The keys of a run of blobs of the same provider, local or the server's. */
-static int unwrap_run(struct kms *kms, struct key_provider *server,
-                      const struct wrapped_key *wrapped, size_t count, struct secret *ret_plain,
-                      struct error *err)
+static int unwrap_with(struct key_provider *provider, const struct wrapped_key *wrapped,
+                       size_t count, struct secret *ret_plain, struct error *err)
 {
-    CLEANUP(key_provider_closep) struct key_provider *opened = NULL;
-    struct key_provider *provider = server;
-    bool is_local = strcmp(wrapped->provider, "local") == 0;
-    int r = 0;
-
-    if (is_local)
-        r = kms_local_provider(kms, wrapped->key_name, false, &opened, err);
-    else if (!server)
-        r = kms_provider(kms, &opened, err);
-    if (r < 0)
-        return r;
-    if (opened)
-        provider = opened;
-    assert(provider != NULL);
     if (strcmp(wrapped->provider, provider->ops->type) != 0)
         return error_set(err, -ENOENT,
                          "its key was wrapped by %s at %s with key %s, but the KMS that is "
                          "configured is %s; set the KMS that holds that key",
                          wrapped->provider, wrapped->addresses, wrapped->key_name,
                          provider->ops->type);
+    return key_provider_unwrap(provider, wrapped, count, ret_plain, err);
+}
+
+static int unwrap_locally(struct kms *kms, const struct wrapped_key *wrapped, size_t count,
+                          struct secret *ret_plain, struct error *err)
+{
+    CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
+    int r = kms_local_provider(kms, wrapped->key_name, false, &provider, err);
+
+    return r < 0 ? r : unwrap_with(provider, wrapped, count, ret_plain, err);
+}
+
+static int unwrap_configured(struct kms *kms, const struct wrapped_key *wrapped, size_t count,
+                             struct secret *ret_plain, struct error *err)
+{
+    CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
     struct error first = { .code = 0 };
-    r = key_provider_unwrap(provider, wrapped, count, ret_plain, &first);
-    if (!is_local && !server)
+    int r = kms_provider(kms, &provider, err);
+
+    if (r < 0)
+        return r;
+    r = unwrap_with(provider, wrapped, count, ret_plain, &first);
+    if (strcmp(wrapped->provider, provider->ops->type) == 0)
         kms_note(kms, r, &first);
+    return r < 0 ? error_set(err, r, "%s", first.text) : 0;
+}
+
+static int unwrap_staged(struct kms *kms, const struct wrapped_key *wrapped, size_t count,
+                         struct secret *ret_plain, struct error *err)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
+    CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
+    int r = kms_staged(kms, &config, err);
+
+    if (r == 0)
+        r = key_provider_open(&config, &provider, err);
+    return r < 0 ? r : unwrap_with(provider, wrapped, count, ret_plain, err);
+}
+
+/* The keys of a run of blobs of the same provider, local or the server's. */
+static int unwrap_run(struct kms *kms, struct key_provider *server,
+                      const struct wrapped_key *wrapped, size_t count, struct secret *ret_plain,
+                      struct error *err)
+{
+    struct error first = { .code = 0 };
+    struct error second = { .code = 0 };
+
+    if (strcmp(wrapped->provider, "local") == 0)
+        return unwrap_locally(kms, wrapped, count, ret_plain, err);
+    if (server)
+        return unwrap_with(server, wrapped, count, ret_plain, err);
+    int r = unwrap_configured(kms, wrapped, count, ret_plain, &first);
+    if (r < 0 && kms_is_staged(kms)) {
+        int with_staged = unwrap_staged(kms, wrapped, count, ret_plain, &second);
+        if (with_staged == 0)
+            return 0;
+        /* What may pass tells more than that the other one does not have the key. */
+        if (with_staged == -EAGAIN || with_staged == -EACCES)
+            return error_set(err, with_staged, "%s", second.text);
+    }
     return r < 0 ? error_set(err, r, "%s", first.text) : 0;
 }
 
@@ -250,26 +313,101 @@ int kms_unwrap(struct kms *kms, struct key_provider *server, const struct wrappe
     return 0;
 }
 
+/* Makes the copy the one in *place, which is released. */
+static void take_config_locked(struct key_provider_config *place, struct key_provider_config *copy)
+{
+    key_provider_config_release(place);
+    *place = *copy;
+    *copy = KEY_PROVIDER_CONFIG_INIT;
+}
+
+static int copy_config(struct key_provider_config *to, const struct key_provider_config *from,
+                       struct error *err)
+{
+    int r = key_provider_config_copy(to, from);
+
+    return r < 0 ? error_set(err, r, "out of memory for the KMS configuration") : 0;
+}
+
+int kms_stage(struct kms *kms, const struct key_provider_config *config, struct error *err)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config copy = KEY_PROVIDER_CONFIG_INIT;
+    int r = copy_config(&copy, config, err);
+
+    if (r == 0)
+        r = key_provider_config_share_login(&copy, err);
+    if (r < 0)
+        return r;
+    mutex_lock(&kms->storing);
+    r = credentials_store(kms->state_dir, CREDENTIALS_STAGED, config, err);
+    if (r == 0) {
+        mutex_lock(&kms->lock);
+        take_config_locked(&kms->staged, &copy);
+        mutex_unlock(&kms->lock);
+    }
+    mutex_unlock(&kms->storing);
+    return r;
+}
+
+int kms_unstage(struct kms *kms, struct error *err)
+{
+    mutex_lock(&kms->storing);
+    int r = credentials_remove(kms->state_dir, CREDENTIALS_STAGED, err);
+    if (r == 0) {
+        mutex_lock(&kms->lock);
+        key_provider_config_release(&kms->staged);
+        mutex_unlock(&kms->lock);
+    }
+    mutex_unlock(&kms->storing);
+    return r;
+}
+
+bool kms_is_staged(struct kms *kms)
+{
+    mutex_lock(&kms->lock);
+    bool is_staged = kms->staged.type[0] != '\0';
+    mutex_unlock(&kms->lock);
+    return is_staged;
+}
+
+int kms_staged(struct kms *kms, struct key_provider_config *ret, struct error *err)
+{
+    mutex_lock(&kms->lock);
+    bool is_staged = kms->staged.type[0] != '\0';
+    int r = copy_config(ret, &kms->staged, err);
+    mutex_unlock(&kms->lock);
+    return r == 0 && !is_staged ? error_set(err, -ENOENT, "no change of the KMS is under way") : r;
+}
+
+/* What is stored always comes by way of the staged file, so that the new one is in use and no
+ * longer staged in one step. */
+static int store_promoted(struct kms *kms, const struct key_provider_config *config,
+                          struct error *err)
+{
+    int r = credentials_store(kms->state_dir, CREDENTIALS_STAGED, config, err);
+
+    return r < 0 ? r : credentials_promote(kms->state_dir, err);
+}
+
 int kms_replace(struct kms *kms, const struct key_provider_config *config,
                 const struct key_description *seen, struct error *err)
 {
+    CLEANUP(key_provider_config_release)
     struct key_provider_config copy = KEY_PROVIDER_CONFIG_INIT;
-    int r = key_provider_config_copy(&copy, config);
+    int r = copy_config(&copy, config, err);
 
     if (r < 0)
-        return error_set(err, r, "out of memory for the KMS configuration");
-    r = key_provider_config_share_login(&copy, err);
-    if (r < 0) {
-        key_provider_config_release(&copy);
         return r;
-    }
+    r = key_provider_config_share_login(&copy, err);
+    if (r < 0)
+        return r;
     mutex_lock(&kms->storing);
-    r = credentials_store(kms->state_dir, config, err);
+    r = store_promoted(kms, config, err);
     if (r == 0) {
         mutex_lock(&kms->lock);
-        struct key_provider_config old = kms->config;
-        kms->config = copy;
-        copy = old;
+        take_config_locked(&kms->config, &copy);
+        key_provider_config_release(&kms->staged);
         kms->generation++;
         kms->load_error = (struct error){ .code = 0 };
         describe_config_locked(kms);
@@ -278,6 +416,24 @@ int kms_replace(struct kms *kms, const struct key_provider_config *config,
         mutex_unlock(&kms->lock);
     }
     mutex_unlock(&kms->storing);
-    key_provider_config_release(&copy);
+    return r;
+}
+
+int kms_forget(struct kms *kms, struct error *err)
+{
+    mutex_lock(&kms->storing);
+    int r = credentials_remove(kms->state_dir, CREDENTIALS_STAGED, err);
+    if (r == 0)
+        r = credentials_remove(kms->state_dir, CREDENTIALS_IN_USE, err);
+    if (r == 0) {
+        mutex_lock(&kms->lock);
+        key_provider_config_release(&kms->config);
+        key_provider_config_release(&kms->staged);
+        kms->generation++;
+        kms->load_error = (struct error){ .code = 0 };
+        describe_config_locked(kms);
+        mutex_unlock(&kms->lock);
+    }
+    mutex_unlock(&kms->storing);
     return r;
 }

@@ -61,11 +61,29 @@ int kms_local_provider(struct kms *kms, const char *uuid_text, bool make, struct
                        struct error *err);
 int kms_remove_local_key(struct kms *kms, const char *uuid_text, struct error *err);
 
-/* Unwraps, in one batch for each kind, with the configured server and the local keys. server is
- * a provider to use in place of the configured one, or NULL. */
+/* Unwraps, in one batch for each kind, with the configured server and the local keys; failing that
+ * with the server that a change under way leads to. server is a provider to use in place of both,
+ * or NULL. */
 int kms_unwrap(struct kms *kms, struct key_provider *server, const struct wrapped_key *wrapped,
                size_t count, struct secret *ret_plain, struct error *err);
 
-/* Stores the configuration and uses it from now on. The caller has verified it. */
+/* A change of the key server, when filesystems must be wrapped anew for it: the new one is staged,
+ * durably, so that whatever happens each is unwrapped by one of the two; then kms_replace() ends
+ * the change, or kms_unstage() gives it up. */
+int kms_stage(struct kms *kms, const struct key_provider_config *config, struct error *err);
+int kms_unstage(struct kms *kms, struct error *err);
+
+/* The staged one; -ENOENT: no change is under way. */
+int kms_staged(struct kms *kms, struct key_provider_config *ret, struct error *err);
+bool kms_is_staged(struct kms *kms);
+
+/* Stores the configuration and uses it from now on; nothing is staged any more. The caller has
+ * verified it. */
 int kms_replace(struct kms *kms, const struct key_provider_config *config,
                 const struct key_description *seen, struct error *err);
+
+/* Forgets the configuration. The caller has seen to it that no key needs it. */
+int kms_forget(struct kms *kms, struct error *err);
+
+/* A copy of the configuration in use. */
+int kms_config(struct kms *kms, struct key_provider_config *ret, struct error *err);

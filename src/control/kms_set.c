@@ -1,9 +1,14 @@
-/* kms_set.c - changing the key server: only to one that works, and that opens all that opens
+/* kms_set.c - changing the key server: only to one that works, and under which all opens that opens
  * today.
  *
- * A filesystem whose key the new configuration does not open, and the one in use does or might
- * (it cannot be asked at present), stands in the way. One that the server in use has answered to
- * be lost does not: it is reported.
+ * For each filesystem: what the new server unwraps stays as it is. What it does not, and the one in
+ * use does, or a local key, is wrapped anew by the new one. One whose key the server in use might
+ * unwrap, but cannot be asked at present, stands in the way. One that it has answered to be lost
+ * does not: it is reported.
+ *
+ * While keys are wrapped anew the new configuration is staged (kms.h): whatever happens, each is
+ * unwrapped by one of the two. A change that ended in the middle is gone on with by the next
+ * command, and from time to time.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -11,40 +16,32 @@
 #include <string.h>
 
 #include "base/cleanup.h"
-#include "control/filesystem.h"
+#include "control/rewrap.h"
 #include "control/rings.h"
 
 struct trial {
     struct control *control;
     struct key_provider *server; /* the new one */
+    struct filesystem **movers;  /* to be wrapped anew; each with a reference */
+    size_t mover_count;
     unsigned in_the_way;
     char list[400];
 };
 
 static bool is_lost(int code)
 {
-    return code == -ENOENT || code == -EKEYREVOKED || code == -EBADMSG;
+    return code == -ENOENT || code == -EKEYREVOKED || code == -EBADMSG || code == -ENOKEY;
 }
 
 /* Unwraps what the registry holds; that is enough to know whether a server can. */
 static int try_ring(struct trial *trial, const struct key_ring *ring, struct key_provider *server,
-                    struct error *err)
+                    bool *ret_used_previous, struct error *err)
 {
-    CLEANUP(free_ptr) struct wrapped_key *wrapped = calloc(KEY_GENERATIONS_MAX, sizeof(*wrapped));
+    struct rings_options options = { .server = server };
     struct secret plains[KEY_GENERATIONS_MAX] = { { .data = NULL } };
-    uint32_t count = 0;
+    int r = rings_unwrap_all(trial->control, ring, &options, plains, ret_used_previous, err);
 
-    if (!wrapped)
-        return error_set(err, -ENOMEM, "out of memory");
-    for (uint32_t i = 0; i < ring->count && count < KEY_GENERATIONS_MAX; i++)
-        wrapped[count++] = ring->generations[i].current.key;
-    int r = kms_unwrap(trial->control->kms, server, wrapped, count, plains, err);
-    for (uint32_t i = 0, at = 0; i < ring->count && at < count; i++, at++) {
-        CLEANUP(secret_release) struct secret key = SECRET_INIT;
-        if (r == 0)
-            r = key_generation_open(&ring->generations[i], &plains[at], &key, err);
-    }
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < KEY_GENERATIONS_MAX; i++)
         secret_release(&plains[i]);
     return r;
 }
@@ -58,61 +55,130 @@ static void add_to_list(struct trial *trial, const char *name, const char *why)
                    name, why);
 }
 
+static int add_mover(struct trial *trial, struct filesystem *filesystem, struct error *err)
+{
+    struct filesystem **grown =
+        reallocarray(trial->movers, trial->mover_count + 1, sizeof(struct filesystem *));
+
+    if (!grown)
+        return error_set(err, -ENOMEM, "out of memory");
+    trial->movers = grown;
+    trial->movers[trial->mover_count++] = filesystem_ref(filesystem);
+    return 0;
+}
+
+static bool names_local_key(const struct key_ring *ring)
+{
+    for (uint32_t i = 0; i < ring->count; i++)
+        if (strcmp(ring->generations[i].current.key.provider, "local") == 0)
+            return true;
+    return false;
+}
+
+static int judge(struct trial *trial, struct filesystem *filesystem, const struct key_ring *ring,
+                 struct error *err)
+{
+    struct control *control = trial->control;
+    const char *name = filesystem->record.name;
+    struct error new_err = { .code = 0 };
+    struct error old_err = { .code = 0 };
+
+    bool used_previous = false;
+
+    if (!names_local_key(ring) &&
+        try_ring(trial, ring, trial->server, &used_previous, &new_err) == 0 && !used_previous)
+        return 0;
+    int with_old = try_ring(trial, ring, NULL, &used_previous, &old_err);
+    if (with_old == 0)
+        return add_mover(trial, filesystem, err);
+    if (is_lost(with_old))
+        events_add(&control->events, LOG_LEVEL_WARNING, "key-lost", name,
+                   "its key opens neither with the KMS in use nor with the new one: %s",
+                   old_err.text);
+    else
+        add_to_list(trial, name, new_err.code < 0 ? new_err.text : old_err.text);
+    return 0;
+}
+
 static int try_filesystem(struct filesystem *filesystem, void *arg, struct error *err)
 {
     struct trial *trial = arg;
-    struct control *control = trial->control;
     CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
     CLEANUP(buf_release) struct buf encoded = BUF_INIT;
-    struct error new_err = { .code = 0 };
-    struct error old_err = { .code = 0 };
-    const char *name = filesystem->record.name;
-    int r = registry_get_ring(control->registry, &filesystem->record.uuid, &encoded, err);
+    int r = registry_get_ring(trial->control->registry, &filesystem->record.uuid, &encoded, err);
 
     if (r == -ENOENT)
         return 0; /* it is being added: nothing wrapped it yet */
     if (r == 0)
         r = key_ring_peek(buf_bytes(&encoded), &ring, err);
     if (r < 0)
-        return error_prefix(err, r, "filesystem %s", name);
-    const struct wrapped_key *newest = rings_newest(&ring);
-    if (newest && strcmp(newest->provider, "local") == 0)
-        return 0;
-    if (try_ring(trial, &ring, trial->server, &new_err) == 0)
-        return 0;
-    int with_old = try_ring(trial, &ring, NULL, &old_err);
-    if (is_lost(with_old))
-        events_add(&control->events, LOG_LEVEL_WARNING, "key-lost", name,
-                   "its key opens neither with the KMS in use nor with the new one: %s",
-                   old_err.text);
-    else
-        add_to_list(trial, name, new_err.text);
-    return 0;
+        return error_prefix(err, r, "filesystem %s", filesystem->record.name);
+    return judge(trial, filesystem, &ring, err);
 }
 
-static int prove(struct control *control, struct key_provider *server, struct error *err)
+static int prove(struct trial *trial, struct error *err)
 {
-    struct trial trial = { .control = control, .server = server };
-    int r = control_each(control, try_filesystem, &trial, err);
+    int r = control_each(trial->control, try_filesystem, trial, err);
 
     if (r < 0)
         return r;
-    if (trial.in_the_way > 0)
+    if (trial->in_the_way > 0)
         return error_set(err, -EBUSY,
                          "nothing was changed, because %u filesystem%s would not open with it: %s",
-                         trial.in_the_way, trial.in_the_way == 1 ? "" : "s", trial.list);
+                         trial->in_the_way, trial->in_the_way == 1 ? "" : "s", trial->list);
     return 0;
 }
 
-static int retry_waiting(struct filesystem *filesystem, void *arg, struct error *err)
+static size_t count_done(const struct rewrap_report *report)
 {
-    (void)arg;
-    (void)err;
-    mutex_lock(&filesystem->lock);
-    filesystem->retry_now = filesystem->state == FS_WAITING_FOR_KMS;
-    (void)pthread_cond_broadcast(&filesystem->changed);
-    mutex_unlock(&filesystem->lock);
-    return 0;
+    size_t done = 0;
+
+    for (size_t i = 0; i < report->count; i++)
+        done += report->rows[i].result == REWRAP_DONE;
+    return done;
+}
+
+/* Not all could be wrapped anew. If none was, nothing was changed. */
+static int fail_move(struct control *control, const struct rewrap_report *report, bool was_staged,
+                     struct error *err)
+{
+    char list[300];
+    size_t done = count_done(report);
+
+    rewrap_list_failed(report, list, sizeof(list));
+    if (done == 0 && !was_staged && kms_unstage(control->kms, err) == 0)
+        return error_set(err, -EBUSY,
+                         "nothing was changed, because the keys of %zu filesystem%s could not be "
+                         "wrapped anew: %s",
+                         report->failed, report->failed == 1 ? "" : "s", list);
+    return error_set(
+        err, -EBUSY,
+        "the change is half done, and every filesystem opens as before: %zu of %zu keys "
+        "are wrapped by the new KMS, not those of %s. Keep both; the change goes on by "
+        "itself, or repeat it, or set the former KMS again to undo it",
+        done, report->count, list);
+}
+
+static int move(struct trial *trial, const struct key_provider_config *config,
+                const struct key_description *seen, struct error *err)
+{
+    CLEANUP(rewrap_report_release) struct rewrap_report report = { .count = 0 };
+    struct control *control = trial->control;
+    struct rewrap_target target = { .provider = trial->server, .is_other_server = true };
+    bool was_staged = kms_is_staged(control->kms);
+    int r = kms_stage(control->kms, config, err);
+
+    if (r == 0)
+        r = control_step(control, STEP_SET_STAGED);
+    target.key.version = seen->latest_version;
+    if (r == 0)
+        r = rewrap_run(control, &target, trial->movers, trial->mover_count, &report, err);
+    if (r < 0)
+        return r;
+    rewrap_tell(control, &report);
+    if (report.failed > 0)
+        return fail_move(control, &report, was_staged, err);
+    return control_step(control, STEP_RINGS_WRAPPED);
 }
 
 static int audit_set(struct control *control, const struct key_provider_config *config,
@@ -152,7 +218,7 @@ static void audit_refused(struct control *control, const struct key_provider_con
                                .result = r,
                                .text = "its key has a name like a token, which is not noted" };
 
-    if (r == -EINVAL)
+    if (r == -EINVAL || r == CONTROL_CRASHED)
         return;
     int noted = looks_like_token(config->key_name)
                     ? audit_add(control->audit, &note, 1, &err)
@@ -162,7 +228,7 @@ static void audit_refused(struct control *control, const struct key_provider_con
 }
 
 static int set_verified(struct control *control, const struct key_provider_config *config,
-                        struct error *err)
+                        size_t *ret_moved, struct error *err)
 {
     CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
     struct key_description seen = { .algorithm = "" };
@@ -170,31 +236,83 @@ static int set_verified(struct control *control, const struct key_provider_confi
 
     if (r == 0)
         r = key_provider_verify(provider, &seen, err);
-    if (r == 0)
-        r = prove(control, provider, err);
+    if (r < 0)
+        return r;
+    struct trial trial = { .control = control, .server = provider };
+    r = prove(&trial, err);
+    if (r == 0 && trial.mover_count > 0)
+        r = move(&trial, config, &seen, err);
+    *ret_moved = trial.mover_count;
+    filesystem_unref_all(trial.movers, trial.mover_count);
     if (r == 0)
         r = audit_set(control, config, seen.latest_version, 0, NULL, err);
     return r < 0 ? r : kms_replace(control->kms, config, &seen, err);
 }
 
-int control_kms_set(struct control *control, const struct key_provider_config *config,
-                    struct kms_status *ret, struct error *err)
+static int retry_waiting(struct filesystem *filesystem, void *arg, struct error *err)
+{
+    (void)arg;
+    (void)err;
+    mutex_lock(&filesystem->lock);
+    filesystem->retry_now = filesystem->state == FS_WAITING_FOR_KMS;
+    (void)pthread_cond_broadcast(&filesystem->changed);
+    mutex_unlock(&filesystem->lock);
+    return 0;
+}
+
+static int set_locked(struct control *control, const struct key_provider_config *config,
+                      struct error *err) REQUIRES(control->kms_changing)
 {
     struct error why = { .code = 0 };
+    struct kms_status status;
+    size_t moved = 0;
+    int r = set_verified(control, config, &moved, &why);
 
-    mutex_lock(&control->kms_changing);
-    int r = set_verified(control, config, &why);
-    mutex_unlock(&control->kms_changing);
     if (r < 0) {
         audit_refused(control, config, r, &why);
         return error_set(err, r, "%s", why.text);
     }
     control_look_at_kms(control);
-    kms_status(control->kms, ret);
     alert_book_settle(control->alerts, "kms-");
-    events_add(&control->events, LOG_LEVEL_INFO, "kms-set", "", "the KMS is now %s at %s, key %s",
-               ret->type, ret->addresses, ret->key_name);
+    kms_status(control->kms, &status);
+    events_add(&control->events, LOG_LEVEL_INFO, "kms-set", "",
+               "the KMS is now %s at %s, key %s; the keys of %zu filesystems were wrapped anew",
+               status.type, status.addresses, status.key_name, moved);
     return control_each(control, retry_waiting, NULL, err);
+}
+
+int control_kms_set(struct control *control, const struct key_provider_config *config,
+                    struct kms_status *ret, struct error *err)
+{
+    mutex_lock(&control->kms_changing);
+    int r = set_locked(control, config, err);
+    mutex_unlock(&control->kms_changing);
+    if (r == 0)
+        kms_status(control->kms, ret);
+    return r;
+}
+
+int kms_set_finish_locked(struct control *control, struct error *err)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
+    int r = kms_staged(control->kms, &config, NULL);
+
+    if (r == -ENOENT)
+        return 0;
+    if (r == 0)
+        r = set_locked(control, &config, err);
+    return r < 0
+               ? error_prefix(err, r, "a change of the KMS to %s is not finished", config.addresses)
+               : 0;
+}
+
+int kms_set_finish(struct control *control, struct error *err)
+{
+    mutex_lock(&control->kms_changing);
+    int r = kms_set_finish_locked(control, err);
+    mutex_unlock(&control->kms_changing);
+    return r;
 }
 
 void control_kms_status(struct control *control, struct kms_status *ret)

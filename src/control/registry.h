@@ -44,6 +44,10 @@ int registry_each(struct registry *registry, registry_visit_fn *visit, void *arg
 int registry_put(struct registry *registry, const struct fs_record *record, struct bytes ring,
                  struct error *err);
 
+/* The ring alone, of a filesystem that is there. */
+int registry_put_ring(struct registry *registry, const struct uuid *uuid, struct bytes ring,
+                      struct error *err);
+
 int registry_get_ring(struct registry *registry, const struct uuid *uuid, struct buf *ret,
                       struct error *err);
 

@@ -26,6 +26,7 @@ struct copy {
     int result; /* of unwrapping */
     struct error err;
     bool is_kms;
+    bool used_previous;
 };
 
 struct opening {
@@ -74,64 +75,169 @@ void rings_learn(const struct key_ring *ring, struct fs_record *record)
     }
 }
 
-/* The plaintexts of some blobs, wiped when done. */
-struct plains {
-    struct secret items[KEY_GENERATIONS_MAX];
-    uint32_t count;
-};
-
-static void plains_release(struct plains *plains)
+static bool same_blob(const struct wrapped_key *a, const struct wrapped_key *b)
 {
-    for (uint32_t i = 0; i < plains->count; i++)
-        secret_release(&plains->items[i]);
+    return strcmp(a->provider, b->provider) == 0 && strcmp(a->key_name, b->key_name) == 0 &&
+           strcmp(a->mount_path, b->mount_path) == 0 &&
+           strcmp(a->kms_namespace, b->kms_namespace) == 0 && a->blob_len == b->blob_len &&
+           memcmp(a->blob, b->blob, a->blob_len) == 0 && a->iv_len == b->iv_len &&
+           memcmp(a->iv, b->iv, a->iv_len) == 0;
 }
 
-static uint32_t own_wrapped(const struct key_ring *ring, struct wrapped_key *ret)
+static const struct secret *find_unwrapped(const struct unwrapped *unwrapped,
+                                           const struct wrapped_key *wrapped)
 {
+    for (size_t i = 0; unwrapped && i < unwrapped->count; i++)
+        if (unwrapped->plains[i].data && same_blob(&unwrapped->wrapped[i], wrapped))
+            return &unwrapped->plains[i];
+    return NULL;
+}
+
+static int unwrap_blob(struct control *control, const struct rings_options *options,
+                       const struct wrapped_key *wrapped, struct secret *ret, struct error *err)
+{
+    const struct secret *known = find_unwrapped(options->unwrapped, wrapped);
+
+    if (!known)
+        return kms_unwrap(control->kms, options->server, wrapped, 1, ret, err);
+    return secret_assign(ret, secret_bytes(known)) < 0
+               ? error_set(err, -ENOMEM, "out of secret memory")
+               : 0;
+}
+
+/* Which generations of a ring are wanted. */
+enum which { OWN_GENERATIONS, ALL_GENERATIONS };
+
+static bool is_wanted(const struct key_ring *ring, uint32_t i, enum which which)
+{
+    return which == ALL_GENERATIONS || key_generation_is_own(ring, &ring->generations[i]);
+}
+
+/* In one batch, unless they are known. */
+static int unwrap_current(struct control *control, const struct key_ring *ring, enum which which,
+                          const struct rings_options *options, struct secret *ret,
+                          struct error *err)
+{
+    CLEANUP(free_ptr) struct wrapped_key *wrapped = calloc(KEY_GENERATIONS_MAX, sizeof(*wrapped));
+    CLEANUP(free_ptr) struct secret *plains = calloc(KEY_GENERATIONS_MAX, sizeof(*plains));
     uint32_t count = 0;
+    int r = 0;
 
-    for (uint32_t i = 0; i < ring->count && count < KEY_GENERATIONS_MAX; i++)
-        if (key_generation_is_own(ring, &ring->generations[i]))
-            ret[count++] = ring->generations[i].current.key;
-    return count;
+    if (!wrapped || !plains)
+        return error_set(err, -ENOMEM, "out of memory");
+    for (uint32_t i = 0; r == 0 && i < ring->count; i++) {
+        const struct wrapped_key *current = &ring->generations[i].current.key;
+        if (!is_wanted(ring, i, which))
+            continue;
+        if (find_unwrapped(options->unwrapped, current))
+            r = unwrap_blob(control, options, current, &ret[i], err);
+        else
+            wrapped[count++] = *current;
+    }
+    if (r == 0 && count > 0)
+        r = kms_unwrap(control->kms, options->server, wrapped, count, plains, err);
+    for (uint32_t i = 0, at = 0; r == 0 && i < ring->count; i++)
+        if (is_wanted(ring, i, which) && !ret[i].data)
+            secret_move(&ret[i], &plains[at++]);
+    return r;
 }
 
-static int open_generations(const struct key_ring *ring, const struct plains *plains,
-                            struct key_set *ret, struct error *err)
+static void release_plains(struct secret *plains, uint32_t count)
 {
-    uint32_t at = 0;
+    for (uint32_t i = 0; i < count; i++)
+        secret_release(&plains[i]);
+}
 
-    for (uint32_t i = 0; i < ring->count && at < plains->count; i++) {
+/* The one blob or the other of a generation; the first one's error. */
+static int unwrap_either(struct control *control, const struct key_generation *generation,
+                         const struct rings_options *options, struct secret *ret,
+                         bool *ret_used_previous, struct error *err)
+{
+    CLEANUP(secret_release) struct secret key = SECRET_INIT;
+    int r = unwrap_blob(control, options, &generation->current.key, ret, err);
+
+    if (r == 0)
+        r = key_generation_open(generation, ret, &key, err);
+    if (r == 0 || !generation->has_previous)
+        return r;
+    secret_release(ret);
+    if (unwrap_blob(control, options, &generation->previous.key, ret, NULL) < 0 ||
+        key_generation_open(generation, ret, &key, NULL) < 0) {
+        secret_release(ret);
+        return r;
+    }
+    *ret_used_previous = true;
+    return 0;
+}
+
+static int check_generations(const struct key_ring *ring, enum which which,
+                             const struct secret *plains, struct error *err)
+{
+    int r = 0;
+
+    for (uint32_t i = 0; r == 0 && i < ring->count; i++) {
+        CLEANUP(secret_release) struct secret key = SECRET_INIT;
+        if (is_wanted(ring, i, which))
+            r = key_generation_open(&ring->generations[i], &plains[i], &key, err);
+    }
+    return r;
+}
+
+/* The key blobs of those generations, each of what is current or else of what was before: the
+ * server that wrapped last may be away, or gone back to a state before. */
+static int unwrap_generations(struct control *control, const struct key_ring *ring,
+                              enum which which, const struct rings_options *options,
+                              struct secret *ret, bool *ret_used_previous, struct error *err)
+{
+    bool has_previous = false;
+    int r = unwrap_current(control, ring, which, options, ret, err);
+
+    if (r == 0)
+        r = check_generations(ring, which, ret, err);
+    for (uint32_t i = 0; i < ring->count; i++)
+        has_previous |= is_wanted(ring, i, which) && ring->generations[i].has_previous;
+    if (r == 0 || !has_previous)
+        return r;
+    release_plains(ret, ring->count);
+    r = 0;
+    for (uint32_t i = 0; r == 0 && i < ring->count; i++)
+        if (is_wanted(ring, i, which))
+            r = unwrap_either(control, &ring->generations[i], options, &ret[i], ret_used_previous,
+                              err);
+    return r;
+}
+
+int rings_unwrap_all(struct control *control, const struct key_ring *ring,
+                     const struct rings_options *options, struct secret *ret,
+                     bool *ret_used_previous, struct error *err)
+{
+    *ret_used_previous = false;
+    return unwrap_generations(control, ring, ALL_GENERATIONS, options, ret, ret_used_previous, err);
+}
+
+/* The keys of all own generations of a ring. */
+static int unwrap_ring(struct opening *opening, const struct key_ring *ring, struct copy *ret,
+                       struct error *err)
+{
+    struct secret plains[KEY_GENERATIONS_MAX] = { { .data = NULL } };
+
+    if (key_ring_own_count(ring) == 0)
+        return error_set(err, -EBADMSG, "the key ring has no key");
+    int r = unwrap_generations(opening->control, ring, OWN_GENERATIONS, opening->options, plains,
+                               &ret->used_previous, err);
+    /* A blob that is not the server's own is the ring's fault. */
+    ret->is_kms = r < 0 && r != -EBADMSG && r != -EINVAL && r != -ENOMEM;
+    for (uint32_t i = 0; r == 0 && i < ring->count; i++) {
         const struct key_generation *generation = &ring->generations[i];
         CLEANUP(secret_release) struct secret key = SECRET_INIT;
         if (!key_generation_is_own(ring, generation))
             continue;
-        int r = key_generation_open(generation, &plains->items[at++], &key, err);
-        if (r == 0 && (r = key_set_add(ret, generation->number, &key)) < 0)
+        r = key_generation_open(generation, &plains[i], &key, err);
+        if (r == 0 && (r = key_set_add(&ret->keys, generation->number, &key)) < 0)
             (void)error_set(err, r, "out of secret memory");
-        if (r < 0)
-            return r;
     }
-    return 0;
-}
-
-/* The keys of all own generations of a ring, from one batch of unwraps. */
-static int unwrap_ring(struct opening *opening, const struct key_ring *ring, struct key_set *ret,
-                       bool *ret_is_kms, struct error *err)
-{
-    CLEANUP(free_ptr) struct wrapped_key *wrapped = calloc(KEY_GENERATIONS_MAX, sizeof(*wrapped));
-    CLEANUP(plains_release) struct plains plains = { .count = 0 };
-
-    if (!wrapped)
-        return error_set(err, -ENOMEM, "out of memory");
-    plains.count = own_wrapped(ring, wrapped);
-    if (plains.count == 0)
-        return error_set(err, -EBADMSG, "the key ring has no key");
-    int r = kms_unwrap(opening->control->kms, opening->options->server, wrapped, plains.count,
-                       plains.items, err);
-    /* A blob that is not the server's own is the ring's fault. */
-    *ret_is_kms = r < 0 && r != -EBADMSG && r != -EINVAL && r != -ENOMEM;
-    return r < 0 ? r : open_generations(ring, &plains, ret, err);
+    release_plains(plains, KEY_GENERATIONS_MAX);
+    return r;
 }
 
 static void unwrap_copy(struct opening *opening, struct copy *copy)
@@ -147,7 +253,7 @@ static void unwrap_copy(struct opening *opening, struct copy *copy)
         copy->result =
             error_set(&copy->err, -EBADMSG, "the key ring is that of another filesystem");
     if (copy->result == 0)
-        copy->result = unwrap_ring(opening, &ring, &copy->keys, &copy->is_kms, &copy->err);
+        copy->result = unwrap_ring(opening, &ring, copy, &copy->err);
 }
 
 static int read_places(struct opening *opening, struct error *err)
@@ -184,6 +290,7 @@ static int unwrap_copies(struct opening *opening, bool *ret_is_kms, struct error
     if (same_bytes(&mine->encoded, &theirs->encoded)) {
         theirs->result = mine->result;
         theirs->err = mine->err;
+        theirs->used_previous = mine->used_previous;
         if (mine->result == 0 && key_set_copy(&theirs->keys, &mine->keys) < 0)
             return error_set(err, -ENOMEM, "out of secret memory");
     } else {
@@ -292,7 +399,7 @@ static int repair_ring(struct opening *opening, const struct key_ring_choice *ch
     if (r == 0 && is_store)
         r = object_store_replace(opening->store, KEY_RING_OBJECT, winner, err);
     else if (r == 0)
-        r = registry_put(control->registry, opening->record, winner, err);
+        r = registry_put_ring(control->registry, &opening->record->uuid, winner, err);
     if (r < 0)
         return r;
     events_add(&control->events, LOG_LEVEL_WARNING, "ring-repaired", name,
@@ -355,14 +462,9 @@ static int open_all(struct opening *opening, struct rings_opened *ret, bool *ret
     if (r < 0)
         return r;
     struct copy *winner = &opening->copies[choice.place];
-    uint32_t known = opening->record->check_count;
     rings_learn(&choice.ring, opening->record);
-    if (opening->options->may_repair) {
+    if (opening->options->may_repair)
         r = repair(opening, &choice, superblock, err);
-        if (r == 0 && opening->record->check_count != known)
-            r = registry_put(opening->control->registry, opening->record,
-                             buf_bytes(&winner->encoded), err);
-    }
     if (r == 0)
         r = superblock_decode(superblock, &winner->keys, &ret->superblock, err);
     if (r == 0 && !uuid_equal(&ret->superblock.uuid, &opening->record->uuid))
@@ -371,6 +473,7 @@ static int open_all(struct opening *opening, struct rings_opened *ret, bool *ret
         ret->ring = choice.ring;
         choice.ring = KEY_RING_INIT;
         buf_move(&ret->encoded, &winner->encoded);
+        ret->used_previous = winner->used_previous;
         ret->keys = winner->keys;
         winner->keys = (struct key_set){ .count = 0 };
     }
@@ -397,14 +500,49 @@ int rings_open_new(struct control *control, const struct fs_record *record,
 {
     static const struct rings_options options = { .server = NULL };
     struct opening opening = { .control = control, .options = &options };
+    struct copy copy = { .is_kms = false };
     int r = registry_get_ring(control->registry, &record->uuid, &ret->encoded, err);
 
-    *ret_is_kms = false;
     if (r == 0)
         r = key_ring_peek(buf_bytes(&ret->encoded), &ret->ring, err);
     if (r == 0)
-        r = unwrap_ring(&opening, &ret->ring, &ret->keys, ret_is_kms, err);
+        r = unwrap_ring(&opening, &ret->ring, &copy, err);
+    *ret_is_kms = copy.is_kms;
+    ret->used_previous = copy.used_previous;
+    ret->keys = copy.keys;
     if (r < 0)
         rings_opened_release(ret);
     return r;
+}
+
+static int write_store(const struct fs_record *record, const struct buf *encoded, struct error *err)
+{
+    CLEANUP(object_store_closep) struct object_store *store = NULL;
+    CLEANUP(buf_release) struct buf back = BUF_INIT;
+    int r = object_store_open(record->store_url, &store, err);
+
+    if (r == 0)
+        r = object_store_replace(store, KEY_RING_OBJECT, buf_bytes(encoded), err);
+    if (r == 0)
+        r = object_store_get(store, KEY_RING_OBJECT, KEY_RING_MAX, &back, err);
+    if (r == 0 && !same_bytes(&back, encoded))
+        r = error_set(err, -EIO, "the store does not give back the key ring that it was given");
+    return r;
+}
+
+int rings_write(struct control *control, const struct fs_record *record, bool is_new,
+                struct rings_opened *opened, struct error *err)
+{
+    CLEANUP(buf_release) struct buf back = BUF_INIT;
+    int r = key_ring_encode(&opened->ring, &opened->keys, &opened->encoded, err);
+
+    if (r == 0)
+        r = registry_put_ring(control->registry, &record->uuid, buf_bytes(&opened->encoded), err);
+    if (r == 0)
+        r = registry_get_ring(control->registry, &record->uuid, &back, err);
+    if (r == 0 && !same_bytes(&back, &opened->encoded))
+        r = error_set(err, -EIO, "the registry does not give back the key ring that it was given");
+    if (r == 0)
+        r = control_step(control, STEP_RING_WRITTEN);
+    return r < 0 || is_new ? r : write_store(record, &opened->encoded, err);
 }

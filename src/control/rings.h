@@ -18,10 +18,18 @@
 #include "keyring/key_ring.h"
 #include "keys/key_provider.h"
 
-/* What to unwrap with, instead of the configured key server, NULL for that; and whether what is
- * found to be damaged may be repaired. */
+/* Blobs that were unwrapped already, so that those of many filesystems can be in one batch. */
+struct unwrapped {
+    struct wrapped_key *wrapped;
+    struct secret *plains;
+    size_t count;
+};
+
+/* What to unwrap with, instead of the configured key server, NULL for that; what need not be
+ * unwrapped any more, or NULL; and whether what is found to be damaged may be repaired. */
 struct rings_options {
     struct key_provider *server;
+    const struct unwrapped *unwrapped;
     bool may_repair;
 };
 
@@ -31,6 +39,7 @@ struct rings_opened {
     struct buf encoded; /* the ring, as it stands in its place */
     struct key_set keys;
     struct superblock superblock;
+    bool used_previous; /* what is current does not open, what was wrapped before does */
 };
 
 #define RINGS_OPENED_INIT ((struct rings_opened){ .ring = KEY_RING_INIT })
@@ -50,6 +59,18 @@ int rings_open_new(struct control *control, const struct fs_record *record,
 
 /* Of a record that is not stored yet: adds what the ring's own generations say. */
 void rings_learn(const struct key_ring *ring, struct fs_record *record);
+
+/* The key blobs of all generations, foreign ones too: ret has room for ring->count, and is released
+ * by the caller also on failure. *ret_used_previous tells that one is not what is current. */
+int rings_unwrap_all(struct control *control, const struct key_ring *ring,
+                     const struct rings_options *options, struct secret *ret,
+                     bool *ret_used_previous, struct error *err);
+
+/* Makes bytes of a changed ring and writes them to the registry, then to the store, and reads both
+ * back. A crash in between leaves two rings that open, of which the later one is believed. Of one
+ * that has no superblock yet, is_new, only the registry's is written. */
+int rings_write(struct control *control, const struct fs_record *record, bool is_new,
+                struct rings_opened *opened, struct error *err);
 
 /* How the newest generation is wrapped at present. NULL: it has none. */
 const struct wrapped_key *rings_newest(const struct key_ring *ring);

@@ -2,27 +2,69 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "control/filesystem.h"
 #include "control/rings.h"
 
-static void remember(struct filesystem *filesystem, const struct fs_record *record,
-                     const struct rings_opened *opened)
+/* Of the own generations: the others are not unwrapped by a start. */
+static bool has_previous(const struct key_ring *ring)
 {
-    const struct wrapped_key *newest = rings_newest(&opened->ring);
-
-    mutex_lock(&filesystem->lock);
-    filesystem->record.check_count = record->check_count;
-    for (uint32_t i = 0; i < record->check_count; i++)
-        filesystem->record.checks[i] = record->checks[i];
-    if (newest)
-        filesystem->wrapped = *newest;
-    mutex_unlock(&filesystem->lock);
+    for (uint32_t i = 0; i < ring->count; i++)
+        if (key_generation_is_own(ring, &ring->generations[i]) && ring->generations[i].has_previous)
+            return true;
+    return false;
 }
 
-int filesystem_unlock(struct filesystem *filesystem, bool may_repair, struct key_set *ret,
-                      bool *ret_is_kms, struct error *err)
+static bool names_local_key(const struct key_ring *ring)
+{
+    for (uint32_t i = 0; i < ring->count; i++)
+        if (strcmp(ring->generations[i].current.key.provider, "local") == 0 ||
+            strcmp(ring->generations[i].previous.key.provider, "local") == 0)
+            return true;
+    return false;
+}
+
+/* What wrapped the keys before a rewrap is no longer needed: the server has unwrapped what it
+ * wrapped last, some time later. */
+static int drop_previous(struct filesystem *fs, const struct fs_record *record,
+                         struct rings_opened *opened, struct error *err)
+{
+    char uuid[UUID_TEXT_SIZE];
+
+    for (uint32_t i = 0; i < opened->ring.count; i++)
+        if (key_generation_is_own(&opened->ring, &opened->ring.generations[i]))
+            key_generation_drop_previous(&opened->ring.generations[i]);
+    int r = rings_write(fs->control, record, false, opened, err);
+    if (r < 0 || names_local_key(&opened->ring))
+        return r;
+    uuid_format(&record->uuid, uuid);
+    return kms_remove_local_key(fs->control->kms, uuid, err);
+}
+
+/* The keys are open, and that is what counts: a failure to tidy up is told, and tried again at the
+ * next start. */
+static void tidy(struct filesystem *fs, const struct fs_record *record, struct rings_opened *opened)
+{
+    struct control *control = fs->control;
+    struct error err = { .code = 0 };
+
+    if (opened->used_previous) {
+        events_add(&control->events, LOG_LEVEL_WARNING, "previous-key-used", record->name,
+                   "the KMS does not unwrap what it wrapped last; the key was opened as it was "
+                   "wrapped before: bring the KMS to its latest state, or rewrap");
+        return;
+    }
+    if (!has_previous(&opened->ring) || kms_is_staged(control->kms))
+        return;
+    if (drop_previous(fs, record, opened, &err) < 0)
+        events_add(&control->events, LOG_LEVEL_WARNING, "ring-not-tidied", record->name, "%s",
+                   err.text);
+}
+
+static int unlock_held(struct filesystem *filesystem, bool may_repair, struct key_set *ret,
+                       bool *ret_is_kms, struct error *err)
 {
     CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
     CLEANUP(free_ptr) struct fs_record *record = malloc(sizeof(*record));
@@ -38,12 +80,24 @@ int filesystem_unlock(struct filesystem *filesystem, bool may_repair, struct key
 
     int r = rings_open(filesystem->control, record, &options, &opened, ret_is_kms, &why);
     if (r == 0)
-        remember(filesystem, record, &opened);
+        r = filesystem_learn(filesystem, record, rings_newest(&opened.ring), &why);
     int audited = filesystem_audit_unwrap(filesystem, r, purpose, &why, err);
     if (r < 0)
         return error_set(err, r, "%s", why.text);
     if (audited < 0)
         return audited;
-    r = key_set_copy(ret, &opened.keys);
-    return r < 0 ? error_set(err, r, "out of secret memory") : 0;
+    if ((r = key_set_copy(ret, &opened.keys)) < 0)
+        return error_set(err, r, "out of secret memory");
+    if (may_repair)
+        tidy(filesystem, record, &opened);
+    return 0;
+}
+
+int filesystem_unlock(struct filesystem *filesystem, bool may_repair, struct key_set *ret,
+                      bool *ret_is_kms, struct error *err)
+{
+    filesystem_hold_rings(filesystem);
+    int r = unlock_held(filesystem, may_repair, ret, ret_is_kms, err);
+    filesystem_let_rings(filesystem);
+    return r;
 }

@@ -103,15 +103,17 @@ def test_credentials_are_in_one_file_for_its_owner_only(instance, kms, key):
 
 
 def test_a_set_under_which_a_filesystem_would_not_open_is_refused_with_the_list(
-        instance, kms, key, tmp_path):
-    instance.set_kmip(kms, key)
-    instance.add("data")
+        instance, tmp_path):
+    with servers.PykmipServer(tmp_path / "former") as former:
+        instance.set_kmip(former, former.admin().create())
+        instance.add("data")
     with servers.PykmipServer(tmp_path / "other") as other:
         with pytest.raises(ApiError) as failure:
             instance.set_kmip(other, other.admin().create())
     assert failure.value.code == "EBUSY"
-    assert "data" in failure.value.text
-    assert instance.api("GET", "/api/v1/kms")["addresses"] == [kms.address]
+    assert "nothing was changed" in failure.value.text and "data" in failure.value.text
+    assert instance.api("GET", "/api/v1/kms")["addresses"] == [former.address]
+    assert not (instance.state / "credentials.staged").exists()
 
 
 def test_another_key_of_the_same_server_may_be_set(instance, kms, key):

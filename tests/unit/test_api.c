@@ -214,7 +214,7 @@ static void requests_are_answered_with_status_and_sentence(void **state)
         { "GET", "/api/v1/filesystems", "", 200, "[]" },
         { "GET", "/api/v1/filesystems/data", "", 404, "\"code\":\"ENOENT\"" },
         { "GET", "/nothing", "", 404, "\"error\":" },
-        { "DELETE", "/api/v1/kms", "", 405, "\"error\":" },
+        { "POST", "/api/v1/kms", "", 405, "\"error\":" },
         { "POST", "/api/v1/filesystems", "{", 400, "\"code\":\"EINVAL\"" },
         { "POST", "/api/v1/filesystems", "[]", 400, "\"code\":\"EINVAL\"" },
         { "POST", "/api/v1/filesystems", "{}", 400, "name" },

@@ -61,8 +61,8 @@ static void what_is_stored_is_read_again(void **state)
     (void)state;
 
     fill(&stored);
-    assert_int_equal(credentials_store(folder, &stored, NULL), 0);
-    assert_int_equal(credentials_load(folder, &read, NULL), 0);
+    assert_int_equal(credentials_store(folder, CREDENTIALS_IN_USE, &stored, NULL), 0);
+    assert_int_equal(credentials_load(folder, CREDENTIALS_IN_USE, &read, NULL), 0);
     assert_string_equal(read.addresses, stored.addresses);
     assert_string_equal(read.kms_namespace, "team");
     assert_string_equal(read.mount_path, "engine");
@@ -102,7 +102,7 @@ static size_t write_first_version(uint8_t *room, size_t size, uint16_t version)
 static int load_bytes(const uint8_t *data, size_t len, struct key_provider_config *ret)
 {
     assert_int_equal(file_replace(path, (struct bytes){ data, len }, 0600, NULL), 0);
-    return credentials_load(folder, ret, NULL);
+    return credentials_load(folder, CREDENTIALS_IN_USE, ret, NULL);
 }
 
 static void what_version_1_stored_is_still_read(void **state)
@@ -136,7 +136,7 @@ static void a_later_version_and_what_is_cut_are_refused(void **state)
     assert_true(load_bytes(room, len, &read) < 0);
 
     fill(&config);
-    assert_int_equal(credentials_store(folder, &config, NULL), 0);
+    assert_int_equal(credentials_store(folder, CREDENTIALS_IN_USE, &config, NULL), 0);
     assert_int_equal(file_read(path, 4096, &whole, NULL), 0);
     for (size_t cut = 0; cut < whole.len; cut++)
         assert_true(load_bytes(whole.data, cut, &read) < 0);

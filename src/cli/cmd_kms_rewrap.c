@@ -1,0 +1,156 @@
+/* coffer security kms rewrap and unset, coffer fs kms-rewrap: keys wrapped anew. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "cli/cli.h"
+#include "cli/client.h"
+
+#define REWRAP_TIMEOUT_MS (24LL * 3600 * 1000)
+
+static const struct column columns[] = {
+    { "name", "NAME", COLUMN_TEXT },
+    { "old_type", "OLD KMS", COLUMN_TEXT, .hidden = true },
+    { "old_key", "OLD KEY", COLUMN_TEXT },
+    { "old_version", "OLD VERSION", COLUMN_NUMBER, .zero_is = "-" },
+    { "new_type", "NEW KMS", COLUMN_TEXT, .hidden = true },
+    { "new_key", "NEW KEY", COLUMN_TEXT },
+    { "new_version", "NEW VERSION", COLUMN_NUMBER, .zero_is = "-" },
+    { "result", "RESULT", COLUMN_STATUS },
+    { "text", "TEXT", COLUMN_TEXT, .hidden = true },
+    { NULL, NULL, COLUMN_TEXT },
+};
+
+static void print_failures(const json_t *rows)
+{
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *row = json_array_get(rows, i);
+        if (*client_text(row, "text") != '\0')
+            cli_print(stderr, "%s: %s\n", client_text(row, "name"), client_text(row, "text"));
+    }
+}
+
+/* "coffer-key version 1, 2; other-key". They come sorted by key. */
+static void print_needed(const json_t *needed)
+{
+    const char *last = "";
+
+    if (json_array_size(needed) == 0)
+        return;
+    (void)fputs("Uploaded snapshots keep the wrapping that they were uploaded with. As far as this "
+                "instance\nknows, these must stay in the KMS:",
+                stdout);
+    for (size_t i = 0; i < json_array_size(needed); i++) {
+        const json_t *one = json_array_get(needed, i);
+        const char *key = client_text(one, "key");
+        long long version = (long long)json_integer_value(json_object_get(one, "version"));
+        bool is_same = strcmp(key, last) == 0;
+        if (!is_same)
+            cli_print(stdout, "%s %s", i ? ";" : "", key);
+        if (version > 0)
+            cli_print(stdout, "%s %lld", is_same ? "," : " version", version);
+        last = key;
+    }
+    (void)puts(". Other\ninstances, and copies that this one does not know, may need more.");
+}
+
+static int print_report(const struct cli *cli, const json_t *report, struct error *err)
+{
+    const json_t *rows = json_object_get(report, "filesystems");
+    int r;
+
+    if (cli->json)
+        return cli_print_json(report, err);
+    if (json_array_size(rows) == 0) {
+        (void)puts("There is no filesystem whose key could be rewrapped.");
+        return 0;
+    }
+    r = table_print(stdout, columns, rows, &cli->list, err);
+    if (r < 0)
+        return r;
+    print_failures(rows);
+    print_needed(json_object_get(report, "needed"));
+    return 0;
+}
+
+static int rewrap(const struct cli *cli, const char *path, json_t *body, struct error *err)
+{
+    CLEANUP(json_freep) json_t *report = NULL;
+    struct client_request request = {
+        .method = "POST", .path = path, .body = body, .timeout_ms = REWRAP_TIMEOUT_MS
+    };
+    int r = client_call(&cli->instance, &request, &report, err);
+
+    if (r == 0)
+        r = print_report(cli, report, err);
+    if (r < 0)
+        return r;
+    long long failed = (long long)json_integer_value(json_object_get(report, "failed"));
+    if (failed == 0)
+        return 0;
+    return error_set(
+        err, -EIO,
+        "the keys of %lld filesystem%s could not be rewrapped and stay wrapped as they "
+        "were; repair what is said above, and run it again: it goes on where it ended",
+        failed, failed == 1 ? "" : "s");
+}
+
+int cmd_kms_rewrap(struct cli *cli, struct error *err)
+{
+    const struct arguments *arguments = &cli->arguments;
+    const char *uid = arguments_value(arguments, "new-key-uid");
+    bool is_dry = arguments_has(arguments, "dry-run");
+
+    if (!is_dry && !arguments_has(arguments, "force") &&
+        !cli_confirm("Wrap the keys of all filesystems anew?"))
+        return error_set(err, -ECANCELED, "nothing was changed; answer y to rewrap");
+    json_t *body = json_pack("{s:b}", "dry_run", (int)is_dry);
+    if (uid && json_object_set_new(body, "new_key_uid", json_string(uid)) < 0) {
+        json_decref(body);
+        return error_set(err, -EINVAL, "'%s' is not UTF-8 text; write it anew", uid);
+    }
+    return rewrap(cli, "/api/v1/kms/rewrap", body, err);
+}
+
+int cmd_fs_kms_rewrap(struct cli *cli, struct error *err)
+{
+    char path[CLIENT_PATH_SIZE];
+    int r = client_filesystem_path(cli_word(cli, 0), "/kms-rewrap", path, err);
+
+    return r < 0 ? r : rewrap(cli, path, json_object(), err);
+}
+
+static const char downgrade_warning[] =
+    "The keys of all filesystems will be wrapped by local keys, in files below the state folder of "
+    "this\nhost. Whoever can read those files, or a copy of the disk, can then read the "
+    "filesystems.\n";
+
+int cmd_kms_unset(struct cli *cli, struct error *err)
+{
+    const struct arguments *arguments = &cli->arguments;
+    CLEANUP(json_freep) json_t *kms = NULL;
+    bool is_downgrade = arguments_has(arguments, "allow-downgrade");
+
+    if (is_downgrade)
+        cli_print(stderr, "%s", downgrade_warning);
+    if (!arguments_has(arguments, "force") &&
+        !cli_confirm(is_downgrade ? "Remove the KMS, and use local keys?" : "Remove the KMS?"))
+        return error_set(err, -ECANCELED, "nothing was changed; answer y to remove the KMS");
+    struct client_request request = {
+        .method = "DELETE",
+        .path = "/api/v1/kms",
+        .body = json_pack("{s:b}", "allow_downgrade", (int)is_downgrade),
+        .timeout_ms = REWRAP_TIMEOUT_MS,
+    };
+    int r = client_call(&cli->instance, &request, &kms, err);
+    if (r < 0)
+        return r;
+    if (cli->json)
+        return cli_print_json(kms, err);
+    cli_print(stdout, "The KMS is no longer configured.%s\n",
+              is_downgrade ? " Local keys wrap the keys of all filesystems; setting a KMS has it "
+                             "wrap them again."
+                           : "");
+    return 0;
+}

@@ -1,0 +1,312 @@
+/* kms_rewrap.c - after a rotation of the key, or to a new one of the same server: the keys of all
+ * filesystems, or of one, wrapped anew; and away from key servers: wrapped by local keys.
+ *
+ * Whatever is interrupted leaves rings that the configured server and the local keys open: the
+ * configuration is changed last.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "control/rewrap.h"
+#include "control/rings.h"
+
+void rewrap_report_release(struct rewrap_report *report)
+{
+    free(report->rows);
+    free(report->needed);
+    *report = (struct rewrap_report){ .count = 0 };
+}
+
+/* ------------------------------------------------------------------ what must stay */
+
+static bool is_listed(const struct rewrap_report *report, const struct rewrap_key *key)
+{
+    for (size_t i = 0; i < report->needed_count; i++)
+        if (report->needed[i].version == key->version &&
+            strcmp(report->needed[i].type, key->type) == 0 &&
+            strcmp(report->needed[i].key, key->key) == 0)
+            return true;
+    return false;
+}
+
+static int need(struct rewrap_report *report, const struct wrapped_key *wrapped, struct error *err)
+{
+    struct rewrap_key key = { .version = wrapped->key_version };
+
+    memcpy(key.type, wrapped->provider, sizeof(key.type));
+    memcpy(key.key, wrapped->key_name, sizeof(key.key));
+    if (strcmp(key.type, "local") == 0 || is_listed(report, &key))
+        return 0;
+    struct rewrap_key *grown =
+        reallocarray(report->needed, report->needed_count + 1, sizeof(*grown));
+    if (!grown)
+        return error_set(err, -ENOMEM, "out of memory");
+    report->needed = grown;
+    grown[report->needed_count++] = key;
+    return 0;
+}
+
+static int need_of(struct filesystem *filesystem, void *arg, struct error *err)
+{
+    CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+    struct registry *registry = filesystem->control->registry;
+    int r = 0;
+
+    if (registry_get_ring(registry, &filesystem->record.uuid, &encoded, NULL) < 0 ||
+        key_ring_peek(buf_bytes(&encoded), &ring, NULL) < 0)
+        return 0;
+    for (uint32_t i = 0; r == 0 && i < ring.count; i++) {
+        const struct key_generation *generation = &ring.generations[i];
+        r = need(arg, &generation->current.key, err);
+        if (r == 0 && generation->has_previous)
+            r = need(arg, &generation->previous.key, err);
+    }
+    return r;
+}
+
+static int compare_needed(const void *a, const void *b)
+{
+    const struct rewrap_key *x = a;
+    const struct rewrap_key *y = b;
+    int r = strcmp(x->key, y->key);
+
+    return r != 0 ? r : (x->version > y->version) - (x->version < y->version);
+}
+
+static int list_needed(struct control *control, struct rewrap_report *report, struct error *err)
+{
+    int r = control_each(control, need_of, report, err);
+
+    if (report->needed_count > 1)
+        qsort(report->needed, report->needed_count, sizeof(*report->needed), compare_needed);
+    return r;
+}
+
+/* ------------------------------------------------------------------ rewrap */
+
+static int check_uid(const struct key_provider_config *config, const struct rewrap_options *options,
+                     struct error *err)
+{
+    bool is_kmip = strcmp(config->type, "kmip") == 0;
+
+    if (options->new_key_uid && !is_kmip)
+        return error_set(err, -EINVAL,
+                         "--new-key-uid is for KMIP only; rotate the key in Vault (vault write -f "
+                         "%s/keys/%s/rotate) and rewrap without it",
+                         config->mount_path[0] ? config->mount_path : "transit", config->key_name);
+    if (options->is_rotation && !options->new_key_uid && is_kmip)
+        return error_set(
+            err, -EINVAL,
+            "a KMIP key has no versions: create and activate a new key in the KMS, and "
+            "give its UID with --new-key-uid");
+    if (options->new_key_uid && (options->new_key_uid[0] == '\0' ||
+                                 strlen(options->new_key_uid) >= sizeof(config->key_name)))
+        return error_set(err, -EINVAL, "'%s' is not the UID of a key", options->new_key_uid);
+    return 0;
+}
+
+/* A new key is proved to wrap and unwrap before any ring is touched. */
+static int open_target(struct key_provider_config *config, const struct rewrap_options *options,
+                       struct rewrap_target *ret, struct key_description *ret_seen,
+                       struct error *err)
+{
+    int r = check_uid(config, options, err);
+
+    if (r < 0)
+        return r;
+    if (options->new_key_uid)
+        (void)snprintf(config->key_name, sizeof(config->key_name), "%s", options->new_key_uid);
+    r = key_provider_open(config, &ret->provider, err);
+    if (r == 0)
+        r = options->new_key_uid && !options->is_dry
+                ? key_provider_verify(ret->provider, ret_seen, err)
+                : key_provider_describe(ret->provider, ret_seen, err);
+    if (r < 0)
+        return r;
+    memcpy(ret->key.type, config->type, sizeof(ret->key.type));
+    memcpy(ret->key.key, config->key_name, sizeof(ret->key.key));
+    ret->key.version = ret_seen->latest_version;
+    return 0;
+}
+
+static int run_on(struct control *control, const char *name, const struct rewrap_target *target,
+                  struct rewrap_report *ret, struct error *err)
+{
+    struct filesystem **all = NULL;
+    size_t count = 0;
+    int r;
+
+    if (name) {
+        CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, name, err);
+        return fs ? rewrap_run(control, target, &fs, 1, ret, err) : -ENOENT;
+    }
+    r = filesystem_take_all(control, &all, &count, err);
+    if (r < 0)
+        return r;
+    r = rewrap_run(control, target, all, count, ret, err);
+    filesystem_unref_all(all, count);
+    return r;
+}
+
+static int rewrap_locked(struct control *control, const struct rewrap_options *options,
+                         struct rewrap_report *ret, struct error *err)
+    REQUIRES(control->kms_changing)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
+    struct key_description seen = { .algorithm = "" };
+    struct rewrap_target target = { .is_dry = options->is_dry };
+    int r = options->is_dry ? 0 : kms_set_finish_locked(control, err);
+
+    if (r == 0)
+        r = kms_config(control->kms, &config, err);
+    if (r == 0)
+        r = open_target(&config, options, &target, &seen, err);
+    if (r == 0)
+        r = run_on(control, options->name, &target, ret, err);
+    key_provider_close(target.provider);
+    if (r < 0)
+        return r;
+    if (!options->is_dry)
+        rewrap_tell(control, ret);
+    r = control_step(control, STEP_RINGS_WRAPPED);
+    /* The new key is the configured one only when all are wrapped by it. */
+    if (r == 0 && options->new_key_uid && !options->is_dry && ret->failed == 0)
+        r = kms_replace(control->kms, &config, &seen, err);
+    return r < 0 ? r : list_needed(control, ret, err);
+}
+
+int control_kms_rewrap(struct control *control, const struct rewrap_options *options,
+                       struct rewrap_report *ret, struct error *err)
+{
+    *ret = (struct rewrap_report){ .count = 0 };
+    mutex_lock(&control->kms_changing);
+    int r = rewrap_locked(control, options, ret, err);
+    mutex_unlock(&control->kms_changing);
+    if (r < 0)
+        rewrap_report_release(ret);
+    else
+        kms_refresh(control->kms);
+    return r;
+}
+
+/* ------------------------------------------------------------------ unset */
+
+#define NAMES_SIZE 300u
+
+struct users {
+    struct control *control;
+    size_t count;
+    char names[NAMES_SIZE];
+};
+
+static bool needs_server(const struct key_ring *ring)
+{
+    for (uint32_t i = 0; i < ring->count; i++)
+        if (strcmp(ring->generations[i].current.key.provider, "local") != 0)
+            return true;
+    return false;
+}
+
+/* A ring that cannot be read counts: who knows what it needs. */
+static int count_user(struct filesystem *filesystem, void *arg, struct error *err)
+{
+    CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+    struct users *users = arg;
+    size_t used = strlen(users->names);
+    int r = registry_get_ring(users->control->registry, &filesystem->record.uuid, &encoded, err);
+
+    if (r == -ENOENT)
+        return 0;
+    if (r < 0)
+        return r;
+    if (key_ring_peek(buf_bytes(&encoded), &ring, NULL) == 0 && !needs_server(&ring))
+        return 0;
+    users->count++;
+    (void)snprintf(users->names + used, sizeof(users->names) - used, "%s%s", used ? ", " : "",
+                   filesystem->record.name);
+    return 0;
+}
+
+static int downgrade(struct control *control, struct error *err)
+{
+    CLEANUP(rewrap_report_release) struct rewrap_report report = { .count = 0 };
+    struct rewrap_target target = { .provider = NULL };
+    char list[400];
+    int r = run_on(control, NULL, &target, &report, err);
+
+    if (r < 0)
+        return r;
+    rewrap_tell(control, &report);
+    if (report.failed == 0)
+        return control_step(control, STEP_RINGS_WRAPPED);
+    rewrap_list_failed(&report, list, sizeof(list));
+    return error_set(err, -EBUSY,
+                     "the KMS stays configured, because %zu of %zu filesystems need it: %s",
+                     report.failed, report.count, list);
+}
+
+static int audit_unset(struct control *control, int result, const char *why, struct error *err)
+{
+    struct kms_status status;
+    struct audit_note note = { .operation = AUDIT_KMS_UNSET, .result = result, .text = why };
+
+    kms_status(control->kms, &status);
+    note.old_key = (struct audit_key){ .provider = status.type,
+                                       .addresses = status.addresses,
+                                       .kms_namespace = status.kms_namespace,
+                                       .mount_path = status.mount_path,
+                                       .key_name = status.key_name };
+    return audit_add(control->audit, &note, 1, err);
+}
+
+static int unset_locked(struct control *control, bool allow_downgrade, size_t *ret_count,
+                        struct error *err) REQUIRES(control->kms_changing)
+{
+    struct users users = { .control = control };
+    struct kms_status status;
+    int r = control_each(control, count_user, &users, err);
+
+    if (r < 0)
+        return r;
+    kms_status(control->kms, &status);
+    if (!status.is_configured && status.error_code == 0 && !kms_is_staged(control->kms))
+        return error_set(err, -ENOKEY, "no KMS is configured: there is nothing to remove");
+    if (users.count > 0 && !allow_downgrade)
+        return error_set(err, -EBUSY,
+                         "the KMS wraps the keys of %zu filesystem%s (%s), and stays; remove %s "
+                         "first, or have local keys on this host wrap them, which is not secure, "
+                         "with --allow-downgrade",
+                         users.count, users.count == 1 ? "" : "s", users.names,
+                         users.count == 1 ? "it" : "them");
+    *ret_count = users.count;
+    r = users.count > 0 ? downgrade(control, err) : 0;
+    if (r == 0)
+        r = audit_unset(control, 0, NULL, err);
+    return r < 0 ? r : kms_forget(control->kms, err);
+}
+
+int control_kms_unset(struct control *control, bool allow_downgrade, struct error *err)
+{
+    struct error why = { .code = 0 };
+    struct error lost = { .code = 0 };
+    size_t count = 0;
+
+    mutex_lock(&control->kms_changing);
+    int r = unset_locked(control, allow_downgrade, &count, &why);
+    mutex_unlock(&control->kms_changing);
+    if (r < 0 && r != CONTROL_CRASHED && audit_unset(control, r, why.text, &lost) < 0)
+        events_add(&control->events, LOG_LEVEL_ERROR, "audit-not-written", "", "%s", lost.text);
+    if (r < 0)
+        return error_set(err, r, "%s", why.text);
+    events_add(&control->events, count > 0 ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "kms-unset", "",
+               "the KMS is no longer configured; local keys wrap the keys of %zu filesystems that "
+               "it wrapped",
+               count);
+    return 0;
+}

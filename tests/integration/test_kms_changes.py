@@ -1,0 +1,320 @@
+"""Keys wrapped anew, with real key servers: after a rotation, with a new key, from one server to
+another and back, by local keys; the same server elsewhere, restored, or with its key made anew; and
+cofferd killed in the middle."""
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+import servers
+from instance import ApiError, Instance
+
+pytestmark = pytest.mark.skipif(not os.path.exists("/dev/fuse") or os.geteuid() != 0,
+                                reason="needs root and /dev/fuse")
+
+
+def run_server(make):
+    try:
+        return make()
+    except servers.Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="module")
+def pykmip(tmp_path_factory):
+    with run_server(lambda: servers.PykmipServer(tmp_path_factory.mktemp("pykmip"))) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=["openbao", "vaultcore"])
+def vault(request, tmp_path_factory):
+    make = servers.OpenBaoServer if request.param == "openbao" else servers.VaultCoreServer
+    with run_server(lambda: make(tmp_path_factory.mktemp(request.param))) as server:
+        server.enable_transit()
+        yield server
+
+
+@pytest.fixture(scope="module")
+def openbao(tmp_path_factory):
+    with run_server(lambda: servers.OpenBaoServer(tmp_path_factory.mktemp("bao"))) as server:
+        server.enable_transit()
+        yield server
+
+
+@pytest.fixture
+def instance(build_folder, tmp_path):
+    with Instance(build_folder, tmp_path) as own:
+        yield own
+
+
+KEYS = iter(range(1000))
+
+
+def new_key(vault):
+    name = f"key-{next(KEYS)}"
+    vault.create_key(name)
+    return name
+
+
+def set_vault(instance, vault, key, **more):
+    return instance.api("PUT", "/api/v1/kms", {
+        "type": "vault", "address": vault.address, "key": key,
+        "token": vault.coffer_token(key), **more})
+
+
+def rewrap(instance, **body):
+    return instance.api("POST", "/api/v1/kms/rewrap", body)
+
+
+def results(report):
+    return {row["name"]: row["result"] for row in report["filesystems"]}
+
+
+def wrapped(instance, name="data"):
+    view = instance.view(name)
+    return view["kms_type"], view["kms_key"], view["kms_key_version"]
+
+
+def mount_and_write(instance, tmp_path, name="data"):
+    folder = instance.mount(name, tmp_path / name)
+    (folder / "file").write_text("content")
+    return folder
+
+
+def assert_opens(instance, tmp_path, *names):
+    """Each starts anew with what wraps its key now, and has its data."""
+    for name in names:
+        if instance.view(name)["mounted_at"]:
+            instance.run("fs", "umount", name)
+        folder = instance.mount(name, tmp_path / name)
+        assert (folder / "file").read_text() == "content"
+
+
+# Rotation
+
+
+def test_rewrap_after_a_rotation_of_the_key(instance, vault, tmp_path):
+    key = new_key(vault)
+    set_vault(instance, vault, key)
+    for name in ("data", "stopped"):
+        instance.add(name)
+    mount_and_write(instance, tmp_path)
+    vault.rotate_key(key)
+
+    planned = rewrap(instance, dry_run=True)
+    assert results(planned) == {"data": "planned", "stopped": "planned"}
+    assert wrapped(instance) == ("vault", key, 1)
+
+    report = rewrap(instance)
+    assert report["failed"] == 0
+    assert report["filesystems"][0] == {
+        "name": "data", "old_type": "vault", "old_key": key, "old_version": 1,
+        "new_type": "vault", "new_key": key, "new_version": 2, "result": "rewrapped", "text": ""}
+    assert report["needed"] == [{"type": "vault", "key": key, "version": 1},
+                                {"type": "vault", "key": key, "version": 2}]
+    assert (tmp_path / "data" / "file").read_text() == "content"
+    assert results(rewrap(instance)) == {"data": "unchanged", "stopped": "unchanged"}
+
+    vault.configure_key(key, min_decryption_version=2)
+    assert_opens(instance, tmp_path, "data")
+    assert wrapped(instance, "stopped") == ("vault", key, 2)
+    instance.mount("stopped", tmp_path / "stopped")
+
+
+def test_the_command_line_shows_a_table_and_what_must_stay(instance, vault):
+    key = new_key(vault)
+    set_vault(instance, vault, key)
+    instance.add("data")
+    vault.rotate_key(key)
+    done = instance.run("security", "kms", "rewrap", "-f")
+    heading, row, *rest = done.stdout.splitlines()
+    assert heading.split() == ["NAME", "OLD", "KEY", "OLD", "VERSION", "NEW", "KEY", "NEW",
+                               "VERSION", "RESULT"]
+    assert row.split() == ["data", key, "1", key, "2", "rewrapped"]
+    assert f"must stay in the KMS: {key} version 1, 2." in " ".join(rest)
+    assert "snapshots keep the wrapping" in rest[0]
+    one = instance.run("fs", "kms-rewrap", "data")
+    assert "unchanged" in one.stdout
+    refused = instance.run("security", "kms", "rewrap", "--new-key-uid", "7", check=False)
+    assert refused.returncode == 1 and "KMIP only" in refused.stderr
+    assert "rotate" in refused.stderr
+
+
+def test_a_rewrap_that_the_policy_denies_changes_nothing_and_can_be_repeated(instance, openbao):
+    key = new_key(openbao)
+    poor = openbao.token({f"transit/keys/{key}": ["read"], f"transit/encrypt/{key}": ["update"],
+                          f"transit/decrypt/{key}": ["update"]}, policy="poor")
+    set_vault(instance, openbao, key, token=poor)
+    instance.add("data")
+    openbao.rotate_key(key)
+    report = rewrap(instance)
+    assert results(report) == {"data": "failed"}
+    assert f"transit/rewrap/{key}" in report["filesystems"][0]["text"]
+    shown = instance.run("security", "kms", "rewrap", "-f", check=False)
+    assert shown.returncode == 1 and "run it again" in shown.stderr
+    assert wrapped(instance) == ("vault", key, 1)
+    set_vault(instance, openbao, key)
+    assert results(rewrap(instance)) == {"data": "rewrapped"}
+
+
+def test_a_new_kmip_key(instance, pykmip, tmp_path):
+    old, new = pykmip.admin().create(), pykmip.admin().create()
+    instance.set_kmip(pykmip, old)
+    for name in ("data", "more"):
+        instance.add(name)
+        mount_and_write(instance, tmp_path, name)
+    with pytest.raises(ApiError) as failure:
+        rewrap(instance)
+    assert "--new-key-uid" in failure.value.text
+    with pytest.raises(ApiError) as failure:
+        rewrap(instance, new_key_uid="no-such-uid")
+    assert "no-such-uid" in failure.value.text
+    assert instance.api("GET", "/api/v1/kms")["key"] == old
+
+    report = rewrap(instance, new_key_uid=new)
+    assert results(report) == {"data": "rewrapped", "more": "rewrapped"}
+    assert [need["key"] for need in report["needed"]] == sorted([old, new])
+    assert instance.api("GET", "/api/v1/kms")["key"] == new
+    pykmip.admin().revoke(old)
+    assert_opens(instance, tmp_path, "data", "more")
+
+
+# Another server
+
+
+def test_from_vault_to_kmip_and_back(instance, vault, pykmip, tmp_path):
+    key, uid = new_key(vault), pykmip.admin().create()
+    set_vault(instance, vault, key)
+    instance.add("data")
+    mount_and_write(instance, tmp_path)
+    instance.set_kmip(pykmip, uid)
+    assert wrapped(instance) == ("kmip", uid, 0)
+    assert_opens(instance, tmp_path, "data")
+    set_vault(instance, vault, key)
+    assert wrapped(instance) == ("vault", key, 1)
+    pykmip.admin().revoke(uid)
+    assert_opens(instance, tmp_path, "data")
+
+
+def test_a_local_key_is_wrapped_by_a_kms_and_goes_away(instance, openbao, tmp_path):
+    instance.add("data", allow_no_kms=True)
+    mount_and_write(instance, tmp_path)
+    key = new_key(openbao)
+    set_vault(instance, openbao, key)
+    assert wrapped(instance) == ("vault", key, 1)
+    assert_opens(instance, tmp_path, "data")
+    assert not list((instance.state / "local-keys").iterdir())
+
+
+def test_a_downgrade_to_local_keys_and_up_again(instance, openbao, tmp_path):
+    key = new_key(openbao)
+    set_vault(instance, openbao, key)
+    instance.add("data")
+    mount_and_write(instance, tmp_path)
+    refused = instance.run("security", "kms", "unset", check=False)
+    assert refused.returncode == 1
+    assert "data" in refused.stderr and "--allow-downgrade" in refused.stderr
+    done = instance.run("security", "kms", "reset", "--allow-downgrade")
+    assert "Whoever can read those files" in done.stderr
+    assert instance.api("GET", "/api/v1/kms") == {"configured": False}
+    assert not (instance.state / "credentials").exists()
+    assert wrapped(instance)[0] == "local"
+    assert_opens(instance, tmp_path, "data")
+    assert "local-key" in [a["type"] for a in instance.api("GET", "/api/v1/status")["alerts"]]
+    set_vault(instance, openbao, key)
+    assert_opens(instance, tmp_path, "data")
+
+
+def test_unset_without_filesystems(instance, openbao):
+    set_vault(instance, openbao, new_key(openbao))
+    instance.run("security", "kms", "unset")
+    assert instance.api("GET", "/api/v1/kms") == {"configured": False}
+    again = instance.run("security", "kms", "unset", check=False)
+    assert again.returncode == 1 and "no KMS is configured" in again.stderr
+
+
+# The same server, elsewhere or restored; or another key of the same name
+
+
+def test_the_same_server_at_a_new_address_and_one_restored_from_a_backup(instance, tmp_path):
+    uid = None
+    with run_server(lambda: servers.PykmipServer(tmp_path / "one")) as first:
+        uid = first.admin().create()
+        instance.set_kmip(first, uid)
+        instance.add("data")
+        mount_and_write(instance, tmp_path)
+        first.stop()
+        shutil.copy(first.folder / "kmip.db", tmp_path / "backup.db")
+    with run_server(lambda: restored(tmp_path)) as second:
+        instance.set_kmip(second, uid)
+        assert instance.api("GET", "/api/v1/kms")["addresses"] == [second.address]
+        assert wrapped(instance) == ("kmip", uid, 0)
+        assert_opens(instance, tmp_path, "data")
+
+
+def restored(tmp_path):
+    server = servers.PykmipServer(tmp_path / "two")
+    shutil.copy(tmp_path / "backup.db", server.folder / "kmip.db")
+    return server
+
+
+def test_a_key_that_was_made_anew_under_its_name_never_wraps_what_it_does_not_open(
+        instance, openbao, tmp_path):
+    key = new_key(openbao)
+    set_vault(instance, openbao, key)
+    instance.add("data")
+    mount_and_write(instance, tmp_path)
+    ring = (instance.state / "filesystems" / instance.view("data")["uuid"] / "store" / "keyring")
+    before = ring.read_bytes()
+    openbao.delete_key(key)
+    openbao.create_key(key)
+    report = rewrap(instance)
+    assert results(report) == {"data": "failed"}
+    assert "made anew" in report["filesystems"][0]["text"]
+    with pytest.raises(ApiError):
+        instance.api("DELETE", "/api/v1/kms", {"allow_downgrade": True})
+    openbao.rotate_key(key)
+    assert results(rewrap(instance)) == {"data": "failed"}
+    assert results(instance.api("POST", "/api/v1/filesystems/data/kms-rewrap")) == {
+        "data": "failed"}
+    assert ring.read_bytes() == before
+
+
+# Ends in the middle
+
+
+def test_cofferd_killed_in_the_middle_of_rewraps_and_moves(instance, openbao, pykmip, tmp_path):
+    names = [f"fs{i}" for i in range(8)]
+    key, uid = new_key(openbao), pykmip.admin().create()
+    set_vault(instance, openbao, key)
+    for name in names:
+        instance.add(name)
+    mount_and_write(instance, tmp_path, names[0])
+    mount_and_write(instance, tmp_path, names[-1])
+    for turn in range(6):
+        openbao.rotate_key(key)
+        act = [lambda: rewrap(instance), lambda: instance.set_kmip(pykmip, uid),
+               lambda: set_vault(instance, openbao, key)][turn % 3]
+        kill_during(instance, act, 0.01 + 0.03 * (turn % 4))
+        assert_opens(instance, tmp_path, names[0], names[-1])
+        act()
+        assert_opens(instance, tmp_path, names[0], names[-1])
+    assert not (instance.state / "credentials.staged").exists()
+
+
+def kill_during(instance, act, after_s):
+    def ignore_the_end():
+        try:
+            act()
+        except (OSError, ApiError, ValueError):
+            pass
+    thread = threading.Thread(target=ignore_the_end)
+    thread.start()
+    time.sleep(after_s)
+    instance.stop(signal.SIGKILL)
+    thread.join()
+    instance.start()
