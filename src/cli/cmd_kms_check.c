@@ -34,8 +34,28 @@ static const struct column columns[] = {
     { .heading = NULL },
 };
 
+static const char *color_of(const char *result)
+{
+    if (strcmp(result, "failed") == 0)
+        return "\033[31m";
+    if (strcmp(result, "warning") == 0)
+        return "\033[33m";
+    return strcmp(result, "ok") == 0 ? "\033[32m" : "";
+}
+
+/* cli_print() lets no control characters through, which may come from elsewhere: not for these. */
+static void print_result(const char *result, bool color)
+{
+    const char *begin = color ? color_of(result) : "";
+
+    (void)fputs(begin, stdout);
+    cli_print(stdout, "  %-8s", result);
+    if (*begin)
+        (void)fputs("\033[0m", stdout);
+}
+
 /* A line for each step, and below it what to do: sentences are too long for a table. */
-static void print_steps(const json_t *steps)
+static void print_steps(const json_t *steps, bool color)
 {
     const char *address = NULL;
     size_t i;
@@ -47,8 +67,8 @@ static void print_steps(const json_t *steps)
         if (!address || strcmp(address, of) != 0)
             cli_print(stdout, "%s%s\n", address ? "\n" : "", *of ? of : "Filesystems");
         address = of;
-        cli_print(stdout, "  %-8s%-20s%s\n", client_text(step, "result"), client_text(step, "step"),
-                  client_text(step, "text"));
+        print_result(client_text(step, "result"), color);
+        cli_print(stdout, "%-20s%s\n", client_text(step, "step"), client_text(step, "text"));
         if (*client_text(step, "action"))
             cli_print(stdout, "  %-8s%-20s-> %s\n", "", "", client_text(step, "action"));
     }
@@ -70,7 +90,7 @@ static int print_found(struct cli *cli, const json_t *found, struct error *err)
         return cli_print_json(found, err);
     if (wants_table(cli))
         return table_print(stdout, columns, steps, &cli->list, err);
-    print_steps(steps);
+    print_steps(steps, cli->list.color);
     return 0;
 }
 

@@ -236,8 +236,8 @@ static const struct command commands[] = {
         .details =
             "At each configured address: name, connection, TLS and certificates, login, "
             "permissions,\nkind, state and settings of the key, and a trial of it; then whether "
-            "the "
-            "keys of the\nfilesystems that it wrapped open. Nothing is changed on the server.\n\n"
+            "the keys of the\nfilesystems that it wrapped open. Nothing is changed on the "
+            "server.\n\n"
             "The exit code tells the first failure: 3 unreachable, 4 TLS, 5 not serving (sealed, "
             "for\nexample), 6 login, 7 permission, 8 key or path missing, 9 key not usable, 10 "
             "answer without\nsense; 0 if there is none, also with warnings; 1 if the check could "

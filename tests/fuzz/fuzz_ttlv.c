@@ -18,11 +18,15 @@ static void use(struct bytes bytes)
 static void read_payload(struct bytes payload)
 {
     struct kmip_attributes attributes;
+    struct kmip_server server;
     struct kmip_version versions[4];
     struct bytes content, tag;
     size_t count;
 
     (void)kmip_read_attributes(payload, &attributes);
+    if (kmip_read_query(payload, &server) == 0 &&
+        memchr(server.vendor, '\0', sizeof(server.vendor)) == NULL)
+        abort();
     (void)kmip_read_versions(payload, versions, 4, &count);
     if (kmip_read_crypto(payload, &content, &tag) == 0) {
         use(content);
@@ -32,8 +36,9 @@ static void read_payload(struct bytes payload)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const enum kmip_operation operations[] = { KMIP_GET_ATTRIBUTES, KMIP_DISCOVER_VERSIONS,
-                                                      KMIP_ENCRYPT, KMIP_DECRYPT };
+    static const enum kmip_operation operations[] = { KMIP_GET_ATTRIBUTES, KMIP_QUERY,
+                                                      KMIP_DISCOVER_VERSIONS, KMIP_ENCRYPT,
+                                                      KMIP_DECRYPT };
     const struct bytes message = { data, size };
     struct kmip_response response;
     enum ttlv_type type;

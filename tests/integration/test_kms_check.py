@@ -16,7 +16,7 @@ from kms_steps import KMIP_STEPS, assert_fails, check, not_ok
 from test_key_providers import (  # noqa: F401 (fixtures)
     Probe, kmip_probe, openbao, pykmip, settings, token_file)
 
-KMIP_ENCRYPT, KMIP_DECRYPT = 0x1F, 0x20
+KMIP_QUERY, KMIP_ENCRYPT, KMIP_DECRYPT = 0x18, 0x1F, 0x20
 # ------------------------------------------------------------------ all is well
 
 
@@ -25,6 +25,7 @@ def test_kmip_server_that_has_all_that_is_needed_passes(kmip_probe):
     assert [name for name in steps if name] == KMIP_STEPS
     assert not_ok(steps) == {}
     assert steps["protocol"].text == "KMIP 1.4"
+    assert "PyKMIP" in steps["server"].text and "Encrypt and Decrypt" in steps["server"].text
     assert steps["key-type"].text == "AES-256" and steps["key-state"].text == "active"
     assert "TLSv1.2" in steps["tls"].text and "days" in steps["client-certificate"].text
 
@@ -76,6 +77,13 @@ def test_a_server_that_speaks_no_tls_is_named(any_probe):
     with FakeVault({}) as plain:
         steps = check(probe, ADDRESS=scheme + plain.address.removeprefix("http://"))
     assert_fails(steps, "tls", "tls", "wrong version number", "check the port")
+
+
+@pytest.mark.parametrize("address", ["[::1]", "localhost"])
+def test_a_host_without_dots_is_named_as_it_was_given(any_probe, address):
+    probe, scheme = any_probe
+    assert_fails(check(probe, ADDRESS=f"{scheme}{address}:1"), "connect", "unreachable",
+                 f"{address}:1")
 
 
 # ------------------------------------------------------------------ TLS
@@ -175,6 +183,31 @@ def test_a_server_without_a_common_version_is_named(kmip_probe, pykmip):
                      "1.2 to 2.1")
 
 
+def test_what_a_kmip_server_says_of_itself_is_told_and_no_failure(kmip_probe, pykmip):
+    def queried(answer):
+        def change(message):
+            return answer if operation(message) == KMIP_QUERY else None
+        with KmipProxy(pykmip, change) as proxy:
+            steps = check(kmip_probe, ADDRESS=proxy.address)
+        assert steps[None] is None and steps["decrypt"].result == "ok"
+        return steps["server"]
+    listed = item(0x7C, STRUCTURE, [item(0x5C, ENUMERATION, KMIP_ENCRYPT),
+                                    item(0x9D, TEXT, "A server \x1b[2J")])
+    step = queried(response(item(0x5C, ENUMERATION, KMIP_QUERY), item(0x7F, ENUMERATION, 0), listed))
+    assert step.result == "warning" and step.text.startswith("A server ?[2J, which does not list")
+    assert "Get Attributes Decrypt" in step.text
+    for answer in (refusal(5, "unsupported"), b"HTTP/1.1 400 Bad Request", b""):
+        assert queried(answer).result == "skipped"
+
+
+def test_an_answer_to_another_question_is_named(kmip_probe, pykmip):
+    other = response(item(0x5C, ENUMERATION, KMIP_DECRYPT), item(0x7F, ENUMERATION, 0),
+                     item(0x7C, STRUCTURE, [item(0xC2, BYTES, b"x" * 80)]))
+    with KmipProxy(pykmip, lambda message: other if operation(message) == KMIP_ENCRYPT
+                   else None) as proxy:
+        assert_fails(check(kmip_probe, ADDRESS=proxy.address), "encrypt", "answer", "no sense")
+
+
 def test_kmip_answers_without_sense_are_named(kmip_probe, pykmip):
     for answer in (b"HTTP/1.1 400 Bad Request\r\n\r\n", bytes(8), response()[:-8] + b"\xff" * 8,
                    b"\x42\x00\x7b\x01\x7f\xff\xff\xff"):
@@ -268,14 +301,17 @@ def test_the_command_shows_each_step_for_each_address_and_what_to_do(build_folde
         code, done = run_check(instance)
         assert code == 0 and done.stderr == ""
         assert done.stdout.splitlines()[0] == pykmip.address
-        assert [line.split()[:2] for line in done.stdout.splitlines()[1:13]] == \
+        assert [line.split()[:2] for line in done.stdout.splitlines()[1:14]] == \
             [["ok", name] for name in KMIP_STEPS]
-        assert done.stdout.splitlines()[13:15] == ["", "Filesystems"]
+        assert done.stdout.splitlines()[14:16] == ["", "Filesystems"]
 
         instance.set_kmip(pykmip, uid, address=f"{pykmip.address},{dead}")
         code, done = run_check(instance)
         assert code == 3 and done.stderr.startswith("error: the step 'connect' failed at " + dead)
         assert f"\n\n{dead}\n" in done.stdout and "->" in done.stdout
+        code, done = run_check(instance, "--color", "enabled")
+        assert "\033[32m  ok      \033[0mresolve" in done.stdout
+        assert "\033[31m  failed  \033[0mconnect" in done.stdout
         code, done = run_check(instance, "--json")
         found = json.loads(done.stdout)
         assert code == 3 and found["result"] == "failed" and found["class"] == "unreachable"

@@ -170,6 +170,13 @@ def test_a_token_whose_life_ends_for_good_is_a_warning(vault_probe):
     assert step.result == "ok" and "renewable" in step.text
 
 
+def test_a_token_that_nobody_renewed_in_time_is_a_warning(build_folder, tmp_path):
+    token = {"ttl": 100, "creation_ttl": 2764800, "renewable": True, "policies": ["default"]}
+    step = check_fake(build_folder, tmp_path,
+                      {HEALTH: fake_health(), LOOKUP: (200, {"data": token})})["token"]
+    assert step.result == "warning" and "less than a quarter" in step.text
+
+
 def test_a_token_of_a_role_with_a_period_passes(vault_probe):
     kms = vault_probe.kms
     kms.coffer_token(vault_probe.key)  # its policy
@@ -265,6 +272,24 @@ def test_a_namespace_that_is_wrong_is_named(build_folder, openbao, tmp_path):
                   settings(openbao, "spaced", "", NAMESPACE="nowhere",
                            TOKEN_FILE=token_file(tmp_path, openbao.coffer_token("spaced"))))
     assert_fails(check(probe), "login", "missing", "no namespace 'nowhere'", "--namespace")
+
+
+def test_a_namespace_and_a_path_that_are_right_pass(build_folder, openbao, tmp_path):
+    openbao.api("POST", "sys/namespaces/crew", {})
+    openbao.api("POST", "sys/mounts/engines/keys", {"type": "transit"}, namespace="crew")
+    openbao.api("POST", "engines/keys/keys/inner", {}, namespace="crew")
+    text = "".join(f'path "engines/keys/{what}/inner" {{ capabilities = ["{right}"] }}\n'
+                   for what, right in RULES.items())
+    openbao.api("PUT", "sys/policies/acl/inner", {"policy": text}, namespace="crew")
+    answer = openbao.api("POST", "auth/token/create", {"policies": ["inner"], "period": "24h"},
+                         namespace="crew")
+    probe = Probe(build_folder, tmp_path, "vault",
+                  settings(openbao, "inner", "", NAMESPACE="crew", MOUNT_PATH="engines/keys",
+                           TOKEN_FILE=token_file(tmp_path, answer["auth"]["client_token"])))
+    steps = check(probe)
+    assert not_ok(steps) == {} and steps["rewrap"].result == "ok"
+    steps = check(probe, NAMESPACE="")
+    assert steps[None].name in ("login", "key") and steps[None].kind in ("login", "permission")
 
 
 def test_a_mount_that_is_wrong_is_named(vault_probe):

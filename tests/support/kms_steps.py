@@ -3,7 +3,7 @@ VAULT_STEPS = ["resolve", "connect", "tls", "server", "login", "token", "permiss
                "permission-encrypt", "permission-decrypt", "permission-rewrap", "permission-renew",
                "permission-excess", "key", "key-type", "key-settings", "encrypt", "decrypt",
                "rewrap"]
-KMIP_STEPS = ["resolve", "connect", "client-certificate", "tls", "login", "protocol", "key",
+KMIP_STEPS = ["resolve", "connect", "client-certificate", "tls", "login", "protocol", "server", "key",
               "key-type", "key-state", "key-usage", "encrypt", "decrypt"]
 
 

@@ -319,6 +319,26 @@ static void attributes_are_read_in_the_forms_of_1_x_and_2_x(void **state)
     assert_int_equal(attributes.usage_mask, 0);
 }
 
+static void what_a_server_says_of_itself_is_read(void **state)
+{
+    uint8_t room[512];
+    struct writer writer = writer_init(room, sizeof(room));
+    struct kmip_server server;
+    (void)state;
+
+    ttlv_put_enumeration(&writer, 0x42005c, KMIP_DECRYPT);
+    ttlv_put_enumeration(&writer, 0x42005c, 0x80000001);
+    ttlv_put_text(&writer, 0x420057, "of a type that it does not have");
+    ttlv_put_text(&writer, 0x42009d, "A\nserver");
+    assert_int_equal(kmip_read_query(writer_written(&writer), &server), 0);
+    assert_true(server.decrypts && !server.encrypts && !server.gets_attributes);
+    assert_string_equal(server.vendor, "A?server");
+    assert_int_equal(kmip_read_query((struct bytes){ .data = NULL }, &server), 0);
+    assert_string_equal(server.vendor, "");
+    writer.len -= 8;
+    assert_int_equal(kmip_read_query(writer_written(&writer), &server), -EBADMSG);
+}
+
 static void more_versions_than_there_is_room_for_are_left_out(void **state)
 {
     uint8_t room[512];
@@ -377,6 +397,7 @@ int main(void)
         cmocka_unit_test(an_answer_cut_anywhere_is_refused),
         cmocka_unit_test(a_refusal_without_operation_in_another_version_is_read),
         cmocka_unit_test(attributes_are_read_in_the_forms_of_1_x_and_2_x),
+        cmocka_unit_test(what_a_server_says_of_itself_is_read),
         cmocka_unit_test(more_versions_than_there_is_room_for_are_left_out),
         cmocka_unit_test(gcm_sends_the_tag_length_and_with_decrypt_the_tag),
     };

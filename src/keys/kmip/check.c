@@ -9,6 +9,7 @@
 #include "keys/kmip/connection.h"
 
 #define LOGIN_LIMIT_MS 5000
+#define KMIP_QUERY_MAX 512u
 #define MASK_TEXT_SIZE 200u
 
 /* All that is known of one address. */
@@ -17,6 +18,8 @@ struct checking {
     struct kms_check *check;
     struct kms_check_reach reach;
     struct kmip_version version;
+    bool knows_server; /* what is in server */
+    struct kmip_server server;
     int login_result; /* of connecting with the protocol */
     struct error login_error;
     struct kmip_attributes attributes;
@@ -78,16 +81,35 @@ static void disconnectp(struct kmip_connection **connection)
     kmip_disconnect(*connection);
 }
 
-/* One exchange tells both: whether we are let in, and in which version. */
+/* That a server does not say what it is, is no failure. */
+static int query(struct kmip_connection *connection, int64_t deadline_ms, struct kmip_server *ret)
+{
+    CLEANUP(buf_wipe) struct buf message = BUF_INIT;
+    struct kmip_response response = { .is_success = false };
+    uint8_t room[KMIP_QUERY_MAX];
+    struct writer writer = writer_init(room, sizeof(room));
+
+    int r = kmip_write_query(&writer, kmip_connection_version(connection));
+    if (r == 0)
+        r = kmip_exchange(connection, writer_written(&writer), KMIP_QUERY, deadline_ms, &message,
+                          &response, NULL);
+    if (r == 0 && !response.is_success)
+        return -EOPNOTSUPP;
+    return r < 0 ? r : kmip_read_query(response.payload, ret);
+}
+
+/* One connection tells all three: whether we are let in, in which version, and to what. */
 static void log_in(struct checking *checking)
 {
     CLEANUP(disconnectp) struct kmip_connection *connection = NULL;
+    int64_t deadline_ms = clock_monotonic_ms() + LOGIN_LIMIT_MS;
 
     checking->login_result =
-        kmip_connect(&checking->reach.target, clock_monotonic_ms() + LOGIN_LIMIT_MS, &connection,
-                     &checking->login_error);
-    if (checking->login_result == 0)
-        checking->version = kmip_connection_version(connection);
+        kmip_connect(&checking->reach.target, deadline_ms, &connection, &checking->login_error);
+    if (checking->login_result < 0)
+        return;
+    checking->version = kmip_connection_version(connection);
+    checking->knows_server = query(connection, deadline_ms, &checking->server) == 0;
 }
 
 static bool check_login(void *arg)
@@ -128,6 +150,27 @@ static bool check_protocol(void *arg)
                      "1.2 to 2.1 there",
                      checking->reach.target.port);
     return kms_check_fail(check, "protocol", KMS_CHECK_ANSWER, "%s", checking->login_error.text);
+}
+
+/* The trial is the proof; this is for whoever wonders why it failed. */
+static bool check_server(void *arg)
+{
+    static const char name[] = "server";
+    struct checking *checking = arg;
+    struct kms_check *check = checking->check;
+    const struct kmip_server *server = &checking->server;
+    const char *vendor = server->vendor[0] ? server->vendor : "a server without a name";
+
+    if (!checking->knows_server)
+        return kms_check_skip(check, name, "it does not say what it is (Query)");
+    if (server->gets_attributes && server->encrypts && server->decrypts)
+        return kms_check_ok(check, name, "%s, which offers Get Attributes, Encrypt and Decrypt",
+                            vendor);
+    kms_check_advise(check, "enable Get Attributes, Encrypt and Decrypt there, or use another "
+                            "KMIP server");
+    return kms_check_warn(check, name, "%s, which does not list%s%s%s among its operations", vendor,
+                          server->gets_attributes ? "" : " Get Attributes",
+                          server->encrypts ? "" : " Encrypt", server->decrypts ? "" : " Decrypt");
 }
 
 /* ------------------------------------------------------------------ the key */
@@ -292,6 +335,7 @@ enum step {
     STEP_TLS,
     STEP_LOGIN,
     STEP_PROTOCOL,
+    STEP_SERVER,
     STEP_KEY,
     STEP_KEY_TYPE,
     STEP_KEY_STATE,
@@ -309,6 +353,7 @@ static const struct kms_check_plan plan[] = {
     [STEP_TLS] = { "tls", NEEDS(CONNECT), check_tls },
     [STEP_LOGIN] = { "login", NEEDS(TLS), check_login },
     [STEP_PROTOCOL] = { "protocol", NEEDS(LOGIN), check_protocol },
+    [STEP_SERVER] = { "server", NEEDS(PROTOCOL), check_server },
     [STEP_KEY] = { "key", NEEDS(PROTOCOL), check_key },
     [STEP_KEY_TYPE] = { "key-type", NEEDS(KEY), check_key_type },
     [STEP_KEY_STATE] = { "key-state", NEEDS(KEY), check_key_state },

@@ -1,7 +1,7 @@
 /* check.h - `kms check` for KMIP: the steps that keys/kms_check.h describes.
  *
- * Steps of each address: resolve, connect, client-certificate, tls, login, protocol, key, key-type,
- * key-state, key-usage, encrypt, decrypt. Nothing is changed on the server.
+ * Steps of each address: resolve, connect, client-certificate, tls, login, protocol, server, key,
+ * key-type, key-state, key-usage, encrypt, decrypt. Nothing is changed on the server.
  */
 #pragma once
 

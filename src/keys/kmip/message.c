@@ -23,6 +23,7 @@ enum tag {
     TAG_PROTOCOL_VERSION = 0x420069,
     TAG_PROTOCOL_VERSION_MAJOR = 0x42006a,
     TAG_PROTOCOL_VERSION_MINOR = 0x42006b,
+    TAG_QUERY_FUNCTION = 0x420074,
     TAG_REQUEST_HEADER = 0x420077,
     TAG_REQUEST_MESSAGE = 0x420078,
     TAG_REQUEST_PAYLOAD = 0x420079,
@@ -34,6 +35,7 @@ enum tag {
     TAG_RESULT_STATUS = 0x42007f,
     TAG_STATE = 0x42008d,
     TAG_UNIQUE_IDENTIFIER = 0x420094,
+    TAG_VENDOR_IDENTIFICATION = 0x42009d,
     TAG_DATA = 0x4200c2,
     TAG_TAG_LENGTH = 0x4200ce,
     TAG_AUTHENTICATED_ENCRYPTION_TAG = 0x4200ff,
@@ -44,6 +46,8 @@ enum tag {
 #define BLOCK_CIPHER_CBC 1u
 #define BLOCK_CIPHER_GCM 9u
 #define PADDING_PKCS5 3u
+#define QUERY_OPERATIONS 1u
+#define QUERY_SERVER_INFORMATION 3u
 
 /* The structures that are open while a request's payload is written. */
 struct frame {
@@ -100,6 +104,15 @@ int kmip_write_get_attributes(struct writer *writer, struct kmip_version version
     struct frame frame = begin_request(writer, version, KMIP_GET_ATTRIBUTES);
 
     ttlv_put_text(writer, TAG_UNIQUE_IDENTIFIER, uid);
+    return end_request(writer, frame);
+}
+
+int kmip_write_query(struct writer *writer, struct kmip_version version)
+{
+    struct frame frame = begin_request(writer, version, KMIP_QUERY);
+
+    ttlv_put_enumeration(writer, TAG_QUERY_FUNCTION, QUERY_OPERATIONS);
+    ttlv_put_enumeration(writer, TAG_QUERY_FUNCTION, QUERY_SERVER_INFORMATION);
     return end_request(writer, frame);
 }
 
@@ -202,6 +215,31 @@ int kmip_read_versions(struct bytes payload, struct kmip_version *ret, size_t ma
             return r;
     }
     *ret_count = count;
+    return r;
+}
+
+static void take_operation(struct kmip_server *server, uint32_t operation)
+{
+    server->gets_attributes |= operation == KMIP_GET_ATTRIBUTES;
+    server->encrypts |= operation == KMIP_ENCRYPT;
+    server->decrypts |= operation == KMIP_DECRYPT;
+}
+
+int kmip_read_query(struct bytes payload, struct kmip_server *ret)
+{
+    struct reader reader = reader_init(payload);
+    struct kmip_server server = { .vendor = "" };
+    struct ttlv_item item;
+    int r;
+
+    while ((r = ttlv_next(&reader, &item)) > 0) {
+        if (item.tag == TAG_OPERATION && item.type == TTLV_ENUMERATION)
+            take_operation(&server, ttlv_u32(&item));
+        else if (item.tag == TAG_VENDOR_IDENTIFICATION && item.type == TTLV_TEXT)
+            ttlv_show_text(item.value, server.vendor, sizeof(server.vendor));
+    }
+    if (r == 0)
+        *ret = server;
     return r;
 }
 

@@ -1,6 +1,6 @@
 /* message.h - the KMIP requests that coffer sends and their answers (KMIP 1.2 to 2.1): Discover
- * Versions, Get Attributes, Encrypt, Decrypt; one operation in each message, no optional header
- * fields, since servers refuse some of them.
+ * Versions, Query, Get Attributes, Encrypt, Decrypt; one operation in each message, no optional
+ * header fields, since servers refuse some of them.
  *
  * Errors     -EBADMSG: the answer is not one to such a request; -ENOSPC: the request does not fit.
  * Ownership  what is read points into the message.
@@ -26,6 +26,7 @@ struct kmip_version {
 
 enum kmip_operation {
     KMIP_GET_ATTRIBUTES = 0x0b,
+    KMIP_QUERY = 0x18,
     KMIP_DISCOVER_VERSIONS = 0x1e,
     KMIP_ENCRYPT = 0x1f,
     KMIP_DECRYPT = 0x20,
@@ -96,6 +97,18 @@ int kmip_read_response(struct bytes message, enum kmip_operation what, struct km
 /* *ret_count is at most max; more are left out. */
 int kmip_read_versions(struct bytes payload, struct kmip_version *ret, size_t max,
                        size_t *ret_count);
+
+/* What a server says of itself. */
+struct kmip_server {
+    char vendor[KMIP_TEXT_SIZE]; /* fit to be shown; "" if it does not say */
+    bool gets_attributes;
+    bool encrypts;
+    bool decrypts;
+};
+
+/* Asks for its operations and its name. */
+int kmip_write_query(struct writer *writer, struct kmip_version version);
+int kmip_read_query(struct bytes payload, struct kmip_server *ret);
 
 /* What the server did not say is 0. */
 struct kmip_attributes {

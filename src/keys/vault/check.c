@@ -214,6 +214,16 @@ static bool report_life(struct checking *checking)
         return kms_check_warn(check, "token",
                               "it is renewable, but ends for good at %s (explicit_max_ttl)", date);
     }
+    if (token->ttl_s < token->creation_ttl_s / 4) {
+        kms_check_advise(check,
+                         "set a token with a period ('vault token create -period=768h -orphan') "
+                         "before that, with 'coffer security kms set'");
+        return kms_check_warn(check, "token",
+                              "less than a quarter of its life is left, %s: nobody renewed it in "
+                              "time, or it has reached the longest life that the server allows "
+                              "(max_lease_ttl)",
+                              span);
+    }
     return kms_check_ok(check, "token", "renewable, good for another %s", span);
 }
 
