@@ -196,6 +196,64 @@ def test_a_root_token_is_a_warning(vault_probe):
     assert "root token" in steps["token"].text
 
 
+# ------------------------------------------------------------------ Vault: roles
+
+
+def role_settings(probe, secret_id=None, **parameters):
+    """How to log in as an AppRole, for check()."""
+    role_id, good = probe.kms.coffer_approle(probe.key, **parameters)
+    path = probe.folder / "secret-id"
+    path.write_text(secret_id or good)
+    return {"ROLE_ID": role_id, "SECRET_ID_FILE": path, "TOKEN_FILE": ""}
+
+
+def test_an_approle_passes(vault_probe):
+    steps = check(vault_probe, **role_settings(vault_probe, token_ttl="1h"))
+    assert not_ok(steps) == {} and "another one is got" in steps["token"].text
+
+
+def test_a_secret_id_that_is_wrong_is_named(vault_probe):
+    wrong = role_settings(vault_probe, "00000000-1111-2222-3333-444444444444")
+    step = assert_fails(check(vault_probe, **wrong), "login", "login", "is refused",
+                        "role ID and secret ID", "coffer security kms set")
+    assert "00000000-1111" not in step.text + step.action
+
+
+def test_a_role_whose_tokens_have_limited_uses_is_named(vault_probe):
+    steps = check(vault_probe, **role_settings(vault_probe, token_num_uses=9))
+    assert_fails(steps, "login", "login", "token_num_uses")
+
+
+def test_a_role_of_another_auth_path_is_named(vault_probe):
+    steps = check(vault_probe, AUTH_PATH="elsewhere", **role_settings(vault_probe))
+    assert_fails(steps, "login", "login", "auth/elsewhere/login")
+
+
+def test_a_role_whose_policy_lacks_a_right_is_named(vault_probe):
+    role = role_settings(vault_probe)
+    key = vault_probe.key
+    vault_probe.kms.token({f"transit/keys/{key}": ["read"]}, policy=f"coffer-{key}")
+    assert_fails(check(vault_probe, **role), "permission-encrypt", "permission",
+                 f"lacks update on transit/encrypt/{key}")
+
+
+def test_a_token_of_a_login_that_is_not_accepted_any_more_is_replaced(build_folder, tmp_path):
+    secret_id = tmp_path / "secret-id"
+    secret_id.write_text("s")
+    auths = [{"client_token": token, "lease_duration": 1200, "renewable": True}
+             for token in ("s.first", "s.second")]
+    refused, passed = (403, {"errors": ["permission denied"]}), good_answers()[LOOKUP]
+    with FakeVault({**good_answers(), LOOKUP: [refused, passed],
+                    "POST auth/approle/login": [(200, {"auth": auth}) for auth in auths]}) as fake:
+        probe = Probe(build_folder, tmp_path, "vault",
+                      settings(fake, "one", "", ROLE_ID="r", SECRET_ID_FILE=secret_id))
+        assert not_ok(check(probe)) == {}
+        assert len(fake.asked("auth/approle/login")) == 2
+        fake.answers[LOOKUP] = [refused]
+        fake.answers["POST auth/approle/login"] = [(200, {"auth": auths[0]})]
+        assert_fails(check(probe), "login", "login", "does not accept the token")
+
+
 # ------------------------------------------------------------------ Vault: permissions
 
 

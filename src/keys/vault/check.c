@@ -131,14 +131,13 @@ static bool check_server(void *arg)
 
 /* ------------------------------------------------------------------ the token */
 
-/* Which one: the given, as it is, or one that the login has or gets. */
-static int get_token(struct checking *checking, struct error *err)
+/* Which one: the given, as it is, or one that the login has or gets, the *ret_number-th. */
+static int get_token(struct checking *checking, uint64_t *ret_number, struct error *err)
 {
     const struct secret *given = &checking->of->config->token;
-    uint64_t number;
 
     if (!given->data)
-        return vault_login_token(checking->of->login, &checking->secret, &number, err);
+        return vault_login_token(checking->of->login, &checking->secret, ret_number, err);
     int r = secret_assign(&checking->secret, secret_bytes(given));
     return r < 0 ? error_set(err, r, "no locked memory for the token") : 0;
 }
@@ -160,6 +159,25 @@ static bool fail_login(struct checking *checking, int r, const struct error *err
                           "%s", err->text);
 }
 
+/* What the server says of the token. One that a login got and that is not accepted any more is
+ * replaced once, as it would be in use. */
+static int look_up(struct checking *checking, struct http_response *response, struct error *err)
+{
+    for (bool is_second = false;; is_second = true) {
+        uint64_t number = 0;
+        int r = get_token(checking, &number, err);
+        if (r < 0)
+            return r;
+        r = ask(checking, "GET", "auth/token/lookup-self", no_body, response, err);
+        if (r == 0)
+            return vault_read_token(buf_bytes(&response->body), &checking->token, err);
+        if (is_second || checking->of->config->token.data ||
+            !vault_is_token_refused(buf_bytes(&response->body)) ||
+            !vault_login_refused(checking->of->login, number))
+            return r;
+    }
+}
+
 static bool check_login(void *arg)
 {
     CLEANUP(http_response_release) struct http_response response = HTTP_RESPONSE_INIT;
@@ -167,17 +185,12 @@ static bool check_login(void *arg)
     struct kms_check *check = checking->check;
     struct error err = { .code = 0 };
 
-    int r = get_token(checking, &err);
-    if (r < 0)
-        return fail_login(checking, r, &err);
-    r = ask(checking, "GET", "auth/token/lookup-self", no_body, &response, &err);
-    if (r == 0)
-        r = vault_read_token(buf_bytes(&response.body), &checking->token, &err);
+    int r = look_up(checking, &response, &err);
     if (r == 0) {
         checking->knows_token = true;
         return kms_check_ok(check, "login", "the token is accepted");
     }
-    if (r != -EACCES || vault_is_token_refused(buf_bytes(&response.body)))
+    if (r != -EACCES || response.body.len == 0 || vault_is_token_refused(buf_bytes(&response.body)))
         return fail_login(checking, r, &err);
     kms_check_advise(check,
                      "allow read on auth/token/lookup-self (the policy 'default' does), and see "
@@ -224,7 +237,10 @@ static bool report_life(struct checking *checking)
                               "(max_lease_ttl)",
                               span);
     }
-    return kms_check_ok(check, "token", "renewable, good for another %s", span);
+    return kms_check_ok(check, "token", "renewable, good for another %s%s", span,
+                        checking->of->config->leaves_renewal
+                            ? "; renewing it is left to you (--no-token-renewal)"
+                            : "");
 }
 
 static bool check_token(void *arg)
@@ -352,6 +368,8 @@ static bool check_may_renew(void *arg)
 
     if (!checking->knows_token || !checking->token.has_end || !checking->token.is_renewable)
         return kms_check_skip(check, "permission-renew", "there is nothing to renew");
+    if (checking->of->config->leaves_renewal)
+        return kms_check_skip(check, "permission-renew", "renewing is left to the administrator");
     if (!knows_rights(checking))
         return kms_check_skip(check, "permission-renew", "not told beforehand: %s",
                               checking->no_rights.text);
