@@ -364,7 +364,6 @@ def test_a_filesystem_whose_version_is_disallowed_is_named(build_folder, folder,
     kms = openbao
     kms.create_key("versions")
     with Instance(build_folder, folder) as instance:
-        instance.add("apart", allow_no_kms=True)  # by a local key: no matter of the server
         set_vault(instance, kms, "versions", kms.coffer_token("versions"))
         assert filesystem_steps(instance) == (
             "", ["ok no filesystem's key was wrapped by it yet -> "])
