@@ -118,6 +118,10 @@ static int get_config(const json_t *body, struct key_provider_config *ret, struc
         r = get_pem(body, "client_cert", &ret->client_cert_pem, err);
     if (r == 0)
         r = get_pem(body, "ca_cert", &ret->ca_cert_pem, err);
+    if (r == 0 && ret->ca_cert_pem.len > 0 && strcmp(ret->type, "vault") == 0)
+        r = error_set(err, -EINVAL,
+                      "the CA of a vault is set for the whole instance (PUT /api/v1/ca-cert, "
+                      "coffer security ca-cert set), not with the KMS");
     if (r == 0)
         r = json_get_secret(body, "client_key", JSON_OPTIONAL, &ret->client_key_pem, err);
     if (r == 0)
@@ -138,9 +142,8 @@ int api_put_kms(const struct api_request *request, struct api_reply *ret, struct
     struct kms_status status = { .is_configured = false };
     int r = get_config(request->body, &config, err);
 
-    /* The trial and what follows use the same login. */
     if (r == 0)
-        r = key_provider_config_share_login(&config, err);
+        r = control_kms_complete(request->context->control, &config, err);
     if (r == 0)
         r = control_kms_set(request->context->control, &config, &status, err);
     if (r < 0)

@@ -61,6 +61,10 @@ api_handler_fn api_get_status;
 /* kms.c */
 api_handler_fn api_get_kms;
 api_handler_fn api_put_kms;
+/* ca_cert.c */
+api_handler_fn api_get_ca_cert;
+api_handler_fn api_put_ca_cert;
+api_handler_fn api_delete_ca_cert;
 /* kms_check.c */
 api_handler_fn api_check_kms;
 /* kms_rewrap.c */

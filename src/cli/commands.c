@@ -58,6 +58,16 @@ static const struct option_spec kms_set_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct option_spec ca_cert_set_options[] = {
+    { 0, "cert-file", "pem", "file with the CA's certificate, or several (mandatory)" },
+    END_OF_OPTIONS,
+};
+
+static const struct option_spec ca_cert_download_options[] = {
+    { 0, "path", "file", "write it there [standard output]" },
+    END_OF_OPTIONS,
+};
+
 static const struct argument_spec kms_set_arguments[] = {
     { "type", "vault or kmip", false },
     { "address", "a URL for vault, hostname:port for kmip; several with commas", false },
@@ -273,6 +283,40 @@ static const struct command commands[] = {
         .options = kms_unset_options,
         .prints_json = true,
         .run = cmd_kms_unset,
+    },
+    {
+        .path = "security ca-cert",
+        .summary = "The CA certificates that are trusted for a vault",
+        .details = "Without any, a vault's certificate is checked against the system's CAs. That "
+                   "of a KMIP\nserver is checked against --ca-cert of 'coffer security kms set'.",
+    },
+    {
+        .path = "security ca-cert set",
+        .aliases = "add update",
+        .summary = "Sets them, in place of the system's",
+        .options = ca_cert_set_options,
+        .prints_json = true,
+        .run = cmd_ca_cert_set,
+    },
+    {
+        .path = "security ca-cert status",
+        .aliases = "show",
+        .summary = "Shows which they are and how long they are good for",
+        .prints_json = true,
+        .run = cmd_ca_cert_status,
+    },
+    {
+        .path = "security ca-cert download",
+        .summary = "Writes them as they were set, in PEM form",
+        .options = ca_cert_download_options,
+        .run = cmd_ca_cert_download,
+    },
+    {
+        .path = "security ca-cert reset",
+        .aliases = "unset remove",
+        .summary = "Trusts the system's CAs again",
+        .prints_json = true,
+        .run = cmd_ca_cert_reset,
     },
     {
         .path = "fs",

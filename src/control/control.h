@@ -196,6 +196,16 @@ int control_kms_rewrap(struct control *control, const struct rewrap_options *opt
  * downgrade is allowed: then local keys wrap them from now on. */
 int control_kms_unset(struct control *control, bool allow_downgrade, struct error *err);
 
+/* What a configuration that somebody gives needs of this instance, before it is set. */
+int control_kms_complete(struct control *control, struct key_provider_config *config,
+                         struct error *err);
+
+/* The CA certificates (PEM) against which Vault's certificate is checked in place of the system's;
+ * empty: the system's. Setting them asks Vault at once: *ret says how that went. */
+int control_ca_cert(struct control *control, struct buf *ret, struct error *err);
+int control_ca_cert_set(struct control *control, struct bytes pem, struct kms_status *ret,
+                        struct error *err);
+
 /* What needs attention now, also what is muted. *ret is the caller's to free. */
 int control_alerts(struct control *control, struct alert **ret, size_t *ret_count,
                    struct error *err);

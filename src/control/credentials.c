@@ -36,7 +36,9 @@ static void put_config(struct writer *writer, const struct key_provider_config *
     writer_text(writer, config->kms_namespace);
     writer_text(writer, config->mount_path);
     writer_string(writer, buf_bytes(&config->client_cert_pem));
-    writer_string(writer, buf_bytes(&config->ca_cert_pem));
+    /* Those of a vault belong to the instance: ca_cert.h. */
+    writer_string(writer, strcmp(config->type, "vault") != 0 ? buf_bytes(&config->ca_cert_pem)
+                                                             : (struct bytes){ .len = 0 });
     writer_string(writer, secret_bytes(&config->client_key_pem));
     writer_string(writer, secret_bytes(&config->token));
     writer_u8(writer, config->leaves_renewal);

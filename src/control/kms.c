@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "control/ca_cert.h"
 #include "control/credentials.h"
 
 struct kms {
@@ -16,6 +17,7 @@ struct kms {
     struct mutex lock;    /* guards all below */
     struct key_provider_config config;
     struct key_provider_config staged; /* no type: no change is under way */
+    struct buf ca_cert_pem;            /* of vaults; empty: the system's */
     unsigned generation;               /* goes up with each configuration */
     struct kms_status status;
     struct error load_error; /* why the credentials could not be read; code 0 if they could */
@@ -54,6 +56,36 @@ static void describe_config_locked(struct kms *kms) REQUIRES(kms->lock)
     status->is_insecure = config->allows_insecure_http;
 }
 
+static bool is_vault(const struct key_provider_config *config)
+{
+    return strcmp(config->type, "vault") == 0;
+}
+
+/* Once they were part of the configuration. */
+static int load_ca_cert(struct kms *kms, struct error *err)
+{
+    struct bytes own = buf_bytes(&kms->config.ca_cert_pem);
+    int r = ca_cert_load(kms->state_dir, &kms->ca_cert_pem, err);
+
+    if (r < 0 || kms->ca_cert_pem.len > 0 || own.len == 0 || !is_vault(&kms->config))
+        return r;
+    r = ca_cert_store(kms->state_dir, own, err);
+    if (r == 0 && buf_assign(&kms->ca_cert_pem, own) < 0)
+        r = error_set(err, -ENOMEM, "out of memory for the CA certificates");
+    return r;
+}
+
+static void load_staged(struct kms *kms)
+{
+    struct error err = { .code = 0 };
+    int r = credentials_load(kms->state_dir, CREDENTIALS_STAGED, &kms->staged, &err);
+
+    if (r == 0)
+        r = kms_complete(kms, &kms->staged, &err);
+    if (r < 0 && r != -ENOENT)
+        log_error("the KMS that was about to be set is not known: %s", err.text);
+}
+
 int kms_open(const char *state_dir, struct kms **ret, struct error *err)
 {
     struct kms *kms = calloc(1, sizeof(*kms));
@@ -69,14 +101,13 @@ int kms_open(const char *state_dir, struct kms **ret, struct error *err)
     }
     struct error load_error = { .code = 0 };
     int r = credentials_load(state_dir, CREDENTIALS_IN_USE, &kms->config, &load_error);
+    if (r == 0 || r == -ENOENT) {
+        int ca = load_ca_cert(kms, &load_error);
+        r = ca < 0 ? ca : r;
+    }
     if (r == 0)
-        r = key_provider_config_share_login(&kms->config, &load_error);
-    struct error staged_error = { .code = 0 };
-    int staged = credentials_load(state_dir, CREDENTIALS_STAGED, &kms->staged, &staged_error);
-    if (staged == 0)
-        staged = key_provider_config_share_login(&kms->staged, &staged_error);
-    if (staged < 0 && staged != -ENOENT)
-        log_error("the KMS that was about to be set is not known: %s", staged_error.text);
+        r = kms_complete(kms, &kms->config, &load_error);
+    load_staged(kms);
     mutex_lock(&kms->lock);
     describe_config_locked(kms);
     if (r < 0 && r != -ENOENT) {
@@ -95,6 +126,7 @@ void kms_close(struct kms *kms)
         return;
     key_provider_config_release(&kms->config);
     key_provider_config_release(&kms->staged);
+    buf_release(&kms->ca_cert_pem);
     free(kms->state_dir);
     free(kms);
 }
@@ -313,12 +345,13 @@ int kms_unwrap(struct kms *kms, struct key_provider *server, const struct wrappe
     return 0;
 }
 
-/* Makes the copy the one in *place, which is released. */
-static void take_config_locked(struct key_provider_config *place, struct key_provider_config *copy)
+/* What is taken out is released without the lock: that may log out, which asks the server. */
+static void swap_configs(struct key_provider_config *a, struct key_provider_config *b)
 {
-    key_provider_config_release(place);
-    *place = *copy;
-    *copy = KEY_PROVIDER_CONFIG_INIT;
+    struct key_provider_config kept = *a;
+
+    *a = *b;
+    *b = kept;
 }
 
 static int copy_config(struct key_provider_config *to, const struct key_provider_config *from,
@@ -343,7 +376,7 @@ int kms_stage(struct kms *kms, const struct key_provider_config *config, struct 
     r = credentials_store(kms->state_dir, CREDENTIALS_STAGED, config, err);
     if (r == 0) {
         mutex_lock(&kms->lock);
-        take_config_locked(&kms->staged, &copy);
+        swap_configs(&kms->staged, &copy);
         mutex_unlock(&kms->lock);
     }
     mutex_unlock(&kms->storing);
@@ -352,11 +385,14 @@ int kms_stage(struct kms *kms, const struct key_provider_config *config, struct 
 
 int kms_unstage(struct kms *kms, struct error *err)
 {
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config staged = KEY_PROVIDER_CONFIG_INIT;
+
     mutex_lock(&kms->storing);
     int r = credentials_remove(kms->state_dir, CREDENTIALS_STAGED, err);
     if (r == 0) {
         mutex_lock(&kms->lock);
-        key_provider_config_release(&kms->staged);
+        swap_configs(&kms->staged, &staged);
         mutex_unlock(&kms->lock);
     }
     mutex_unlock(&kms->storing);
@@ -395,6 +431,8 @@ int kms_replace(struct kms *kms, const struct key_provider_config *config,
 {
     CLEANUP(key_provider_config_release)
     struct key_provider_config copy = KEY_PROVIDER_CONFIG_INIT;
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config staged = KEY_PROVIDER_CONFIG_INIT;
     int r = copy_config(&copy, config, err);
 
     if (r < 0)
@@ -406,8 +444,8 @@ int kms_replace(struct kms *kms, const struct key_provider_config *config,
     r = store_promoted(kms, config, err);
     if (r == 0) {
         mutex_lock(&kms->lock);
-        take_config_locked(&kms->config, &copy);
-        key_provider_config_release(&kms->staged);
+        swap_configs(&kms->config, &copy);
+        swap_configs(&kms->staged, &staged);
         kms->generation++;
         kms->load_error = (struct error){ .code = 0 };
         describe_config_locked(kms);
@@ -421,19 +459,89 @@ int kms_replace(struct kms *kms, const struct key_provider_config *config,
 
 int kms_forget(struct kms *kms, struct error *err)
 {
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config staged = KEY_PROVIDER_CONFIG_INIT;
+
     mutex_lock(&kms->storing);
     int r = credentials_remove(kms->state_dir, CREDENTIALS_STAGED, err);
     if (r == 0)
         r = credentials_remove(kms->state_dir, CREDENTIALS_IN_USE, err);
     if (r == 0) {
         mutex_lock(&kms->lock);
-        key_provider_config_release(&kms->config);
-        key_provider_config_release(&kms->staged);
+        swap_configs(&kms->config, &config);
+        swap_configs(&kms->staged, &staged);
         kms->generation++;
         kms->load_error = (struct error){ .code = 0 };
         describe_config_locked(kms);
         mutex_unlock(&kms->lock);
     }
     mutex_unlock(&kms->storing);
+    return r;
+}
+
+int kms_ca_cert(struct kms *kms, struct buf *ret, struct error *err)
+{
+    mutex_lock(&kms->lock);
+    int r = buf_assign(ret, buf_bytes(&kms->ca_cert_pem));
+    mutex_unlock(&kms->lock);
+    return r < 0 ? error_set(err, r, "out of memory for the CA certificates") : 0;
+}
+
+int kms_complete(struct kms *kms, struct key_provider_config *config, struct error *err)
+{
+    if (is_vault(config)) {
+        int r = kms_ca_cert(kms, &config->ca_cert_pem, err);
+        if (r < 0)
+            return r;
+    }
+    return key_provider_config_share_login(config, err);
+}
+
+/* One of the two, with the CA certificates as they are now and a login of its own. */
+static int renew_config(struct kms *kms, struct key_provider_config *place, struct error *err)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config copy = KEY_PROVIDER_CONFIG_INIT;
+
+    mutex_lock(&kms->lock);
+    int r = copy_config(&copy, place, err);
+    mutex_unlock(&kms->lock);
+    if (r < 0 || !is_vault(&copy))
+        return r;
+    key_login_unref(copy.login);
+    copy.login = NULL;
+    r = kms_complete(kms, &copy, err);
+    if (r < 0)
+        return r;
+    mutex_lock(&kms->lock);
+    swap_configs(place, &copy);
+    kms->generation++;
+    mutex_unlock(&kms->lock);
+    return 0;
+}
+
+int kms_set_ca_cert(struct kms *kms, struct bytes pem, struct error *err)
+{
+    struct buf copy = BUF_INIT;
+    int r = buf_assign(&copy, pem);
+
+    if (r < 0)
+        return error_set(err, r, "out of memory for the CA certificates");
+    mutex_lock(&kms->storing);
+    r = ca_cert_store(kms->state_dir, pem, err);
+    if (r == 0) {
+        mutex_lock(&kms->lock);
+        struct buf old = kms->ca_cert_pem;
+        kms->ca_cert_pem = copy;
+        copy = old;
+        mutex_unlock(&kms->lock);
+        r = renew_config(kms, &kms->config, err);
+    }
+    if (r == 0)
+        r = renew_config(kms, &kms->staged, err);
+    mutex_unlock(&kms->storing);
+    buf_release(&copy);
     return r;
 }

@@ -54,6 +54,15 @@ void kms_refresh(struct kms *kms);
 /* Remembers how a call with a provider of kms_provider() ended. */
 void kms_note(struct kms *kms, int r, const struct error *err);
 
+/* Fills in what belongs to the instance and not to the configuration that somebody gives: the CA
+ * certificates of a vault, and a login that all who use the configuration share. */
+int kms_complete(struct kms *kms, struct key_provider_config *config, struct error *err);
+
+/* The CA certificates that are trusted for Vault, PEM; empty: the system's. Setting them logs in
+ * anew. */
+int kms_ca_cert(struct kms *kms, struct buf *ret, struct error *err);
+int kms_set_ca_cert(struct kms *kms, struct bytes pem, struct error *err);
+
 int kms_provider(struct kms *kms, struct key_provider **ret, struct error *err);
 
 /* The provider that wraps the key of one filesystem without a key server. */

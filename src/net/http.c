@@ -214,10 +214,12 @@ static int transport_error(CURLcode code, const char *origin, const char *detail
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_CERTPROBLEM:
-        return error_set(err, -EKEYREJECTED,
-                         "no trusted connection to %s: %s; check which CA signed its certificate, "
-                         "and that the system trusts it (update-ca-certificates)",
-                         origin, detail);
+        return error_set(
+            err, -EKEYREJECTED,
+            "no trusted connection to %s: %s; check which CA signed its certificate, "
+            "and have that one trusted: coffer security ca-cert set --cert-file <pem>, "
+            "or, for the whole host, update-ca-certificates",
+            origin, detail);
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
         return error_set(err, -EINVAL, "'%s' is not a usable URL", origin);

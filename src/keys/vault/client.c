@@ -130,10 +130,6 @@ static int send_to(const struct asking *asking, const char *base, int64_t deadli
                                           .body = call->body,
                                           .total_timeout_ms = left > 0 ? left : 1 };
     int r = http_send(asking->client->http, &request, call->response, err);
-    if (r == -EKEYREJECTED)
-        return error_prefix(err, -EACCES,
-                            "install the certificate of the server's CA on this host or name it "
-                            "with the configuration");
     return r < 0 ? error_recode(err, transport_class(r)) : 0;
 }
 
