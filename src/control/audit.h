@@ -24,7 +24,7 @@ struct audit;
 
 enum audit_operation {
     AUDIT_CREATE, /* a key was drawn and wrapped */
-    AUDIT_UNWRAP, /* a key was unwrapped, for a start or a check */
+    AUDIT_UNWRAP, /* a key was unwrapped, for a start or a check; without a filesystem: all */
     AUDIT_REWRAP, /* a key was wrapped anew */
     AUDIT_REMOVE, /* a filesystem and its wrapped keys were deleted */
     AUDIT_ADOPT,  /* a filesystem was brought back */

@@ -8,6 +8,7 @@
 
 #include "base/clean_text.h"
 #include "base/cleanup.h"
+#include "base/file_io.h"
 #include "control/audit.h"
 #include "crypto/random.h"
 #include "crypto/secret.h"
@@ -213,6 +214,36 @@ static void an_entry_survives_encoding_and_no_altered_length_is_read(void **stat
     for (size_t cut = 0; cut < len; cut++)
         assert_true(audit_entry_decode((struct bytes){ .data = encoded, .len = cut }, &entries[1],
                                        hash[1], NULL) < 0);
+}
+
+/* Written by version 1, and to be read for ever. */
+static void entries_of_version_1_are_read_and_are_a_chain(void **state)
+{
+    static const struct uuid instance = { { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+                                            16 } };
+    static const char *const files[] = { FORMATS_FOLDER "/audit-entry-1-v1.bin",
+                                         FORMATS_FOLDER "/audit-entry-2-v1.bin" };
+    struct fixture *fixture = *state;
+    CLEANUP(free_ptr) struct audit_entry *entry = calloc(1, sizeof(*entry));
+    struct audit_chain chain = { .number = 0 };
+    uint8_t hash[HASH_LEN];
+
+    assert_int_equal(audit_chain_begin(&instance, chain.hash), 0);
+    for (size_t i = 0; i < 2; i++) {
+        CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+        assert_int_equal(file_read(files[i], AUDIT_ENTRY_MAX, &encoded, NULL), 0);
+        audit_chain_step(&chain, i + 1, buf_bytes(&encoded), on_fault, fixture);
+        assert_int_equal(audit_entry_decode(buf_bytes(&encoded), entry, hash, NULL), 0);
+    }
+    assert_int_equal(chain.faults, 0);
+    assert_string_equal(entry->operation, "rewrap");
+    assert_string_equal(entry->filesystem, "data");
+    assert_string_equal(entry->key.key_name, "42");
+    assert_string_equal(entry->old_key.key_name, "master");
+    assert_int_equal(entry->old_key.version, 3);
+    assert_string_equal(entry->result, "EACCES");
+    assert_string_equal(entry->text, "permission denied");
+    assert_int_equal(entry->time_ns, 1795788001000000000);
 }
 
 static void the_largest_entry_fits(void **state)
@@ -488,6 +519,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_from_elsewhere_are_stored_clean),
         cmocka_unit_test(an_entry_survives_encoding_and_no_altered_length_is_read),
+        cmocka_unit_test_setup_teardown(entries_of_version_1_are_read_and_are_a_chain, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(the_largest_entry_fits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_was_added_is_listed_in_order_with_who_and_what, set_up,
                                         tear_down),
