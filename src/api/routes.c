@@ -22,6 +22,7 @@ const struct api_route api_routes[] = {
     { "POST", "/api/v1/filesystems/{name}/stop", api_stop_filesystem },
     { "POST", "/api/v1/filesystems/{name}/check", api_check_filesystem },
     { "POST", "/api/v1/filesystems/{name}/kms-rewrap", api_rewrap_filesystem },
+    { "GET", "/metrics", api_get_metrics },
     { "GET", "/api/v1/alerts", api_list_alerts },
     { "GET", "/api/v1/alerts/types", api_list_alert_types },
     { "PUT", "/api/v1/alerts/{name}/mute", api_mute_alert },

@@ -1,8 +1,8 @@
 /* routes.h - the requests that the API answers: one table, which docs/api/openapi.yaml describes
  * and a test compares with it.
  *
- * A handler answers with a status and a JSON value, or returns a negative errno and a sentence,
- * which become an error reply.
+ * A handler answers with a status and a JSON value, or a text, or returns a negative errno and a
+ * sentence, which become an error reply.
  */
 #pragma once
 
@@ -31,6 +31,8 @@ struct api_request {
 struct api_reply {
     unsigned status;
     json_t *body;
+    char *text; /* instead of a body; freed by whoever sends it */
+    const char *text_type;
 };
 
 typedef int api_handler_fn(const struct api_request *request, struct api_reply *ret,
@@ -81,6 +83,8 @@ api_handler_fn api_start_filesystem;
 api_handler_fn api_stop_filesystem;
 api_handler_fn api_check_filesystem;
 
+/* metrics.c */
+api_handler_fn api_get_metrics;
 /* alerts.c */
 api_handler_fn api_list_alerts;
 api_handler_fn api_list_alert_types;

@@ -39,6 +39,20 @@ static bool peer_is_allowed(struct MHD_Connection *connection, uid_t *ret_uid)
     return peer.uid == 0 || peer.uid == geteuid();
 }
 
+static enum MHD_Result send_bytes(struct MHD_Connection *connection, unsigned status, void *body,
+                                  size_t len, const char *type)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(len, body, MHD_RESPMEM_MUST_COPY);
+    if (!response)
+        return MHD_NO;
+    (void)MHD_add_response_header(response, "Content-Type", type);
+    (void)MHD_add_response_header(response, "Cache-Control", "no-store");
+    enum MHD_Result result = MHD_queue_response(connection, status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
 static enum MHD_Result send_json(struct MHD_Connection *connection, unsigned status,
                                  const json_t *body)
 {
@@ -46,15 +60,7 @@ static enum MHD_Result send_json(struct MHD_Connection *connection, unsigned sta
 
     if (!body || json_write(body, &text) < 0)
         return MHD_NO;
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(text.len, text.data, MHD_RESPMEM_MUST_COPY);
-    if (!response)
-        return MHD_NO;
-    (void)MHD_add_response_header(response, "Content-Type", "application/json");
-    (void)MHD_add_response_header(response, "Cache-Control", "no-store");
-    enum MHD_Result result = MHD_queue_response(connection, status, response);
-    MHD_destroy_response(response);
-    return result;
+    return send_bytes(connection, status, text.data, text.len, "application/json");
 }
 
 static enum MHD_Result send_error(struct MHD_Connection *connection, unsigned status,
@@ -113,6 +119,9 @@ static enum MHD_Result answer(const struct api_server *server, struct MHD_Connec
         return send_error(connection, api_status_of(r), &err);
     }
     CLEANUP(json_freep) json_t *reply_body = reply.body;
+    CLEANUP(free_ptr) char *text = reply.text;
+    if (text)
+        return send_bytes(connection, reply.status, text, strlen(text), reply.text_type);
     return send_json(connection, reply.status, reply_body);
 }
 

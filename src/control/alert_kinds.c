@@ -49,6 +49,13 @@ static const struct alert_kind kinds[] = {
             "the one that is to stay does it at once",
     },
     {
+        .type = "kms-certificate-expiry",
+        .title = "The client's certificate for the KMS ends",
+        .cause = "Its life comes to an end: from 30 days before on. In the last 7 days it is "
+                 "critical.",
+        .action = "Have it renewed, and give it with 'coffer security kms set'",
+    },
+    {
         .type = "local-key",
         .title = "A key is wrapped by a local file",
         .cause = "The filesystem was added with --allow-no-kms, or the KMS was removed with "

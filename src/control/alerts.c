@@ -41,7 +41,10 @@ static int add(struct list *list, const char *type, const char *filesystem, stru
     return 0;
 }
 
-#define DAY_MS (24LL * 3600 * 1000)
+#define DAY_S (24LL * 3600)
+#define DAY_MS (DAY_S * 1000)
+#define CERTIFICATE_WARNING_S (30 * DAY_S)
+#define CERTIFICATE_CRITICAL_S (7 * DAY_S)
 
 /* In time: in the last quarter of its life, or the last 30 days. */
 static int of_token(struct list *list, const struct kms_status *status, struct error *err)
@@ -66,6 +69,26 @@ static int of_token(struct list *list, const struct kms_status *status, struct e
     return r;
 }
 
+static int of_certificate(struct list *list, const struct kms_status *status, struct error *err)
+{
+    int64_t left_s = status->certificate_until_s - clock_wall_ns() / 1000000000;
+    char when[64] = "has ended";
+
+    if (status->certificate_until_s == 0 || left_s > CERTIFICATE_WARNING_S)
+        return 0;
+    if (left_s >= 2 * DAY_S)
+        (void)snprintf(when, sizeof(when), "ends in %lld days", (long long)(left_s / DAY_S));
+    else if (left_s > 0)
+        (void)snprintf(when, sizeof(when), "ends in %lld hours", (long long)(left_s / 3600));
+    int r = add(list, "kms-certificate-expiry", "", err,
+                "the client's certificate for the KMS %s; when it is gone no filesystem can be "
+                "started. Have it renewed, and give it with 'coffer security kms set'",
+                when);
+    if (r == 0 && left_s <= CERTIFICATE_CRITICAL_S)
+        list->alerts[list->count - 1].is_critical = true;
+    return r;
+}
+
 static int of_kms(struct list *list, struct kms *kms, struct error *err)
 {
     struct kms_status status;
@@ -82,6 +105,8 @@ static int of_kms(struct list *list, struct kms *kms, struct error *err)
             "the KMS is spoken to without TLS: whoever is on the way reads the keys; use https");
     if (r == 0)
         r = of_token(list, &status, err);
+    if (r == 0)
+        r = of_certificate(list, &status, err);
     if (r == 0 && kms_is_staged(kms))
         r = add(
             list, "kms-change-unfinished", "", err,

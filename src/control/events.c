@@ -101,7 +101,7 @@ void events_add(struct events *events, enum log_level level, const char *type,
     clean_text(text, event.text, sizeof(event.text));
 
     mutex_lock(&events->lock);
-    events->count[event.level]++;
+    events->counts[event.level]++;
     int r = store_locked(events, &event, &err);
     mutex_unlock(&events->lock);
     log_write(level, "%s event=%s filesystem=%s", event.text, event.type, event.filesystem);
@@ -137,4 +137,11 @@ int events_list(struct events *events, const struct events_query *query, struct 
     if (r == 0)
         *ret = items;
     return r;
+}
+
+void events_counts(struct events *events, uint64_t ret[static EVENT_LEVELS])
+{
+    mutex_lock(&events->lock);
+    memcpy(ret, events->counts, sizeof(events->counts));
+    mutex_unlock(&events->lock);
 }

@@ -18,6 +18,7 @@
 #include "control/journal.h"
 
 #define EVENTS_KEPT 10000u
+#define EVENT_LEVELS 3u /* error, warning, info */
 
 struct event {
     uint64_t number; /* 1, 2, 3, ... */
@@ -38,7 +39,7 @@ struct events {
     uint64_t kept;     /* EVENTS_KEPT but in tests */
     struct mutex lock; /* guards all below, also while an event goes to the registry */
     uint64_t newest;   /* number; 0: there is none */
-    uint64_t count[3]; /* since cofferd started, by level */
+    uint64_t counts[EVENT_LEVELS];
 };
 
 /* Goes on behind what the registry holds. */
@@ -56,3 +57,6 @@ struct events_query {
 /* In the order of their numbers. *ret is the caller's to free. */
 int events_list(struct events *events, const struct events_query *query, struct event **ret,
                 size_t *ret_count, struct error *err);
+
+/* How many there were of each level since the start. */
+void events_counts(struct events *events, uint64_t ret[static EVENT_LEVELS]);

@@ -7,9 +7,11 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "control/ca_cert.h"
 #include "control/credentials.h"
+#include "net/tls.h"
 
 struct kms {
     char *state_dir;
@@ -41,6 +43,7 @@ static void describe_config_locked(struct kms *kms) REQUIRES(kms->lock)
 {
     struct kms_status *status = &kms->status;
     const struct key_provider_config *config = &kms->config;
+    struct tls_validity validity;
 
     *status = (struct kms_status){ .is_configured = config->type[0] != '\0' };
     copy_text(status->type, sizeof(status->type), config->type);
@@ -54,6 +57,9 @@ static void describe_config_locked(struct kms *kms) REQUIRES(kms->lock)
               config->role_id[0] ? config->role_id : config->kubernetes_role);
     status->leaves_renewal = config->leaves_renewal;
     status->is_insecure = config->allows_insecure_http;
+    if (config->client_cert_pem.len > 0 &&
+        tls_certificate_validity(buf_bytes(&config->client_cert_pem), &validity, NULL) == 0)
+        status->certificate_until_s = validity.until_s;
 }
 
 static bool is_vault(const struct key_provider_config *config)
@@ -150,6 +156,8 @@ bool kms_is_configured(struct kms *kms)
 static void note_locked(struct kms *kms, int r, const struct error *err) REQUIRES(kms->lock)
 {
     kms->status.is_reachable = r != -EAGAIN;
+    if (r == 0)
+        kms->status.last_success_ns = clock_wall_ns();
     kms->status.error_code = r;
     copy_text(kms->status.error, sizeof(kms->status.error), r < 0 ? err->text : "");
 }
@@ -451,6 +459,7 @@ int kms_replace(struct kms *kms, const struct key_provider_config *config,
         describe_config_locked(kms);
         kms->status.key = *seen;
         kms->status.is_reachable = true;
+        kms->status.last_success_ns = clock_wall_ns();
         mutex_unlock(&kms->lock);
     }
     mutex_unlock(&kms->storing);

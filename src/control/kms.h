@@ -37,7 +37,9 @@ struct kms_status {
     bool is_insecure;
     struct key_description key; /* as last seen */
     bool is_reachable;
-    int error_code; /* of the last call; 0 if it went well */
+    int64_t last_success_ns;     /* when a call went well last; 0: not yet */
+    int64_t certificate_until_s; /* the client's, since 1970; 0: it has none */
+    int error_code;              /* of the last call; 0 if it went well */
     char error[512];
 };
 

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "crypto/random.h"
+#include "keys/key_requests.h"
 #include "keys/providers.h"
 
 #define PLAIN_MAX 256u
@@ -88,14 +89,16 @@ static int check_wrapped(const struct key_provider *provider, const struct wrapp
 int key_provider_describe(struct key_provider *provider, struct key_description *ret,
                           struct error *err)
 {
-    return provider->ops->describe(provider, ret, err);
+    return key_requests_note(KEY_DESCRIBE, provider->ops->type,
+                             provider->ops->describe(provider, ret, err));
 }
 
 int key_provider_wrap(struct key_provider *provider, struct bytes plain, struct wrapped_key *ret,
                       struct error *err)
 {
     assert(plain.len > 0 && plain.len <= PLAIN_MAX);
-    return provider->ops->wrap(provider, plain, ret, err);
+    return key_requests_note(KEY_WRAP, provider->ops->type,
+                             provider->ops->wrap(provider, plain, ret, err));
 }
 
 int key_provider_unwrap(struct key_provider *provider, const struct wrapped_key *wrapped,
@@ -106,7 +109,10 @@ int key_provider_unwrap(struct key_provider *provider, const struct wrapped_key 
         if (r < 0)
             return r;
     }
-    return count ? provider->ops->unwrap(provider, wrapped, count, ret_plain, err) : 0;
+    if (count == 0)
+        return 0;
+    return key_requests_note(KEY_UNWRAP, provider->ops->type,
+                             provider->ops->unwrap(provider, wrapped, count, ret_plain, err));
 }
 
 bool key_provider_rewraps_inside(const struct key_provider *provider)
@@ -119,9 +125,9 @@ static int rewrap_here(struct key_provider *provider, const struct wrapped_key *
                        struct wrapped_key *ret, struct error *err)
 {
     CLEANUP(secret_release) struct secret plain = SECRET_INIT;
-    int r = provider->ops->unwrap(provider, old, 1, &plain, err);
+    int r = key_provider_unwrap(provider, old, 1, &plain, err);
 
-    return r < 0 ? r : provider->ops->wrap(provider, secret_bytes(&plain), ret, err);
+    return r < 0 ? r : key_provider_wrap(provider, secret_bytes(&plain), ret, err);
 }
 
 int key_provider_rewrap(struct key_provider *provider, const struct wrapped_key *old, size_t count,
@@ -134,7 +140,8 @@ int key_provider_rewrap(struct key_provider *provider, const struct wrapped_key 
     if (r < 0 || count == 0)
         return r;
     if (key_provider_rewraps_inside(provider))
-        return provider->ops->rewrap(provider, old, count, ret, err);
+        return key_requests_note(KEY_REWRAP, provider->ops->type,
+                                 provider->ops->rewrap(provider, old, count, ret, err));
     for (size_t i = 0; r == 0 && i < count; i++)
         r = rewrap_here(provider, &old[i], &ret[i], err);
     return r;

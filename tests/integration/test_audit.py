@@ -3,12 +3,15 @@ import csv
 import io
 import json
 import os
+import re
 import signal
+import time
 
 import pytest
 
 import servers
-from instance import Instance, wait_until
+from faulty_peers import dated, from_now
+from instance import Instance, UnixConnection, wait_until
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/dev/fuse") or os.geteuid() != 0,
                                 reason="needs root and /dev/fuse")
@@ -193,6 +196,84 @@ def test_a_kms_that_goes_away_raises_an_alert_that_a_new_set_clears(instance, tm
         assert {"alert-raised", "alert-cleared"} <= {row["type"] for row in rows(instance, "events")}
         assert operations(instance)[-2:] == [("create", "second", "EAGAIN"), ("kms-set", "", "ok")]
         verify(instance)
+
+
+def metrics(instance):
+    """{name with labels: value}; the form is checked."""
+    connection = UnixConnection(str(instance.socket), 60)
+    connection.request("GET", "/metrics")
+    response = connection.getresponse()
+    assert response.status == 200
+    assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    values, kinds = {}, {}
+    for line in response.read().decode().splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            assert name not in kinds and kind in ("gauge", "counter")
+            kinds[name] = kind
+            continue
+        if line.startswith("# HELP "):
+            continue
+        found = re.fullmatch(r'(([a-z_]+)(?:\{(?:[a-z]+="[^"\\]*",?)+\})?) (-?[0-9.]+)', line)
+        assert found, line
+        assert found[2] in kinds and found[1] not in values, line
+        assert (kinds[found[2]] == "counter") == found[2].endswith("_total")
+        values[found[1]] = float(found[3])
+    connection.close()
+    return values
+
+
+def test_metrics_tell_how_things_stand(instance, tmp_path):
+    assert metrics(instance)["coffer_kms_configured"] == 0
+    try:
+        kms = servers.PykmipServer(tmp_path / "kms")
+    except servers.Unavailable as reason:
+        pytest.skip(str(reason))
+    with kms:
+        instance.set_kmip(kms, kms.admin().create())
+        instance.add("data", capacity=1 << 30)
+        instance.mount("data", tmp_path / "mnt")
+        seen = metrics(instance)
+        assert seen['coffer_filesystems{state="mounted"}'] == 1
+        assert seen['coffer_filesystems{state="stopped"}'] == 0
+        assert seen['coffer_filesystem_capacity_bytes{filesystem="data"}'] == 1 << 30
+        assert seen["coffer_kms_reachable"] == seen["coffer_kms_usable"] == 1
+        assert abs(seen["coffer_kms_last_success_timestamp_seconds"] - time.time()) < 3600
+        assert seen["coffer_kms_certificate_left_seconds"] > 0
+        for operation in ("describe", "wrap", "unwrap"):
+            assert seen[f'coffer_kms_requests_total{{operation="{operation}",result="ok"}}'] > 0
+        assert seen["coffer_audit_entries_total"] == 3
+        assert seen['coffer_alerts{severity="critical",muted="false"}'] == 0
+        kms.stop()
+        assert instance.run("fs", "add", "second", check=False).returncode == 1
+        seen = metrics(instance)
+        assert seen["coffer_kms_reachable"] == seen["coffer_kms_usable"] == 0
+        assert sum(value for name, value in seen.items() if 'result="unavailable"' in name) > 0
+        assert seen['coffer_alerts_by_type{type="kms-unreachable"}'] == 1
+        assert seen['coffer_alerts{severity="critical",muted="false"}'] == 1
+        assert seen['coffer_events_total{severity="critical"}'] > 0
+
+
+@pytest.mark.parametrize("days, severity, words",
+                         [(31.1, None, None), (29.1, "warning", "ends in 29 days"),
+                          (6.1, "critical", "ends in 6 days"), (0.9, "critical", "ends in 21 hours")])
+def test_a_client_certificate_close_to_its_end_raises_an_alert(instance, tmp_path, days, severity,
+                                                               words):
+    try:
+        kms = servers.PykmipServer(tmp_path / "kms")
+    except servers.Unavailable as reason:
+        pytest.skip(str(reason))
+    with kms:
+        cert, key = dated(kms.authority, "alice", from_now(-300), from_now(days),
+                          "extendedKeyUsage=clientAuth\n")
+        instance.run("security", "kms", "set", "kmip", kms.address, kms.admin().create(),
+                     "--client-cert", cert, "--client-key", key, "--ca-cert", kms.ca_cert)
+        found = [(row["severity"], row["text"]) for row in rows(instance, "alerts")]
+        if severity is None:
+            assert found == []
+        else:
+            (seen, text), = found
+            assert seen == severity and words in text and "coffer security kms set" in text
 
 
 def test_a_token_in_the_place_of_the_key_is_not_in_the_log(instance):

@@ -19,7 +19,7 @@ class Authority:
         self.key = self.folder / f"{name}.key"
         if not self.cert.exists():
             _openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
-                     "-nodes", "-days", "30", "-subj", f"/CN=coffer test {name}",
+                     "-nodes", "-days", "90", "-subj", f"/CN=coffer test {name}",
                      "-keyout", str(self.key), "-out", str(self.cert))
 
     def issue(self, name, extensions):
@@ -34,7 +34,7 @@ class Authority:
         _openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
                  "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(request))
         _openssl("x509", "-req", "-in", str(request), "-CA", str(self.cert), "-CAkey",
-                 str(self.key), "-CAcreateserial", "-days", "30", "-extfile", str(extension_file),
+                 str(self.key), "-CAcreateserial", "-days", "90", "-extfile", str(extension_file),
                  "-out", str(cert))
         key.chmod(0o600)
         return cert, key
