@@ -371,7 +371,7 @@ def test_a_filesystem_whose_version_is_disallowed_is_named(build_folder, folder,
         kms.rotate_key("versions")
         instance.add("new")
         assert filesystem_steps(instance)[1] == [
-            "ok the keys of all 2 filesystems that it wrapped open -> "]
+            "ok the key of each filesystem that it wrapped opens: 2 of them -> "]
         kms.configure_key("versions", min_decryption_version=2)
         kind, (said,) = filesystem_steps(instance)
         assert kind == "unusable" and said.startswith("failed old does not open: ")
@@ -391,6 +391,23 @@ def test_a_key_that_was_deleted_and_made_anew_is_recognised(build_folder, folder
         assert kind == "missing" and len(said) == 2
         assert sorted(line.split()[1] for line in said) == ["one", "two"]
         assert all("another one" in line and "backup" in line for line in said)
+
+
+def test_a_server_that_went_back_to_before_a_rotation_is_told(build_folder, folder, openbao):
+    kms = openbao
+    kms.create_key("back", exportable=True, allow_plaintext_backup=True)
+    with Instance(build_folder, folder) as instance:
+        set_vault(instance, kms, "back", kms.coffer_token("back"))
+        instance.add("one")
+        backup = kms.api("GET", "transit/backup/back")["data"]["backup"]
+        kms.rotate_key("back")
+        instance.run("security", "kms", "rewrap")
+        kms.delete_key("back")
+        kms.api("POST", "transit/restore/back", {"backup": backup})
+        kind, (said, all_of_them) = filesystem_steps(instance)
+        assert kind == "" and all_of_them.startswith("ok ")
+        assert said.startswith("warning one opens only with what wrapped its key")
+        assert "coffer security kms rewrap" in said
 
 
 def test_a_filesystem_of_a_destroyed_kmip_key_is_named(build_folder, folder, pykmip):
