@@ -85,9 +85,10 @@ static int judge(struct trial *trial, struct filesystem *filesystem, const struc
 
     bool used_previous = false;
 
+    /* By what wrapped it before the last time: it is wrapped anew. */
     if (!names_local_key(ring) &&
-        try_ring(trial, ring, trial->server, &used_previous, &new_err) == 0 && !used_previous)
-        return 0;
+        try_ring(trial, ring, trial->server, &used_previous, &new_err) == 0)
+        return used_previous ? add_mover(trial, filesystem, err) : 0;
     int with_old = try_ring(trial, ring, NULL, &used_previous, &old_err);
     if (with_old == 0)
         return add_mover(trial, filesystem, err);

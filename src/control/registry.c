@@ -304,37 +304,62 @@ int registry_get_ring(struct registry *registry, const struct uuid *uuid, struct
     return r;
 }
 
-struct ring_arg {
-    struct key key;
-    struct bytes ring;
+struct rings_arg {
+    const struct registry_ring *rings;
+    size_t count;
 };
 
-static int change_ring(struct meta_txn *txn, void *arg, struct error *err)
+static int change_rings(struct meta_txn *txn, void *arg, struct error *err)
 {
-    const struct ring_arg *put = arg;
+    const struct rings_arg *put = arg;
+    int r = 0;
 
-    return meta_put(txn, key_bytes(&put->key), put->ring, err);
+    for (size_t i = 0; r == 0 && i < put->count; i++) {
+        struct key key = key_of("ring/", put->rings[i].uuid);
+        r = meta_put(txn, key_bytes(&key), put->rings[i].ring, err);
+    }
+    return r;
+}
+
+int registry_put_rings(struct registry *registry, const struct registry_ring *rings, size_t count,
+                       struct error *err)
+{
+    struct rings_arg put = { .rings = rings, .count = count };
+    int r = run_change(registry, change_rings, &put, err);
+
+    return r < 0 ? error_prefix(err, r, "cannot store a key ring in the registry") : 0;
 }
 
 int registry_put_ring(struct registry *registry, const struct uuid *uuid, struct bytes ring,
                       struct error *err)
 {
-    struct ring_arg put = { .key = key_of("ring/", uuid), .ring = ring };
-    int r = run_change(registry, change_ring, &put, err);
+    const struct registry_ring one = { .uuid = uuid, .ring = ring };
 
-    return r < 0 ? error_prefix(err, r, "cannot store a key ring in the registry") : 0;
+    return registry_put_rings(registry, &one, 1, err);
+}
+
+struct keep_arg {
+    struct key key;
+    struct bytes ring;
+};
+
+static int change_keep(struct meta_txn *txn, void *arg, struct error *err)
+{
+    const struct keep_arg *keep = arg;
+
+    return meta_put(txn, key_bytes(&keep->key), keep->ring, err);
 }
 
 int registry_keep_ring(struct registry *registry, const struct uuid *uuid, char place,
                        struct bytes ring, struct error *err)
 {
-    struct ring_arg keep = { .key = key_of("kept/", uuid), .ring = ring };
+    struct keep_arg keep = { .key = key_of("kept/", uuid), .ring = ring };
     struct writer writer = writer_init(keep.key.data + keep.key.len, 9);
 
     writer_u64be(&writer, (uint64_t)clock_wall_ns());
     writer_u8(&writer, (uint8_t)place);
     keep.key.len += writer.len;
-    int r = run_change(registry, change_ring, &keep, err);
+    int r = run_change(registry, change_keep, &keep, err);
     return r < 0 ? error_prefix(err, r, "cannot keep a key ring aside") : 0;
 }
 

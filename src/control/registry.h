@@ -44,7 +44,14 @@ int registry_each(struct registry *registry, registry_visit_fn *visit, void *arg
 int registry_put(struct registry *registry, const struct fs_record *record, struct bytes ring,
                  struct error *err);
 
-/* The ring alone, of a filesystem that is there. */
+/* The rings alone, of filesystems that are there, in one step. */
+struct registry_ring {
+    const struct uuid *uuid;
+    struct bytes ring;
+};
+
+int registry_put_rings(struct registry *registry, const struct registry_ring *rings, size_t count,
+                       struct error *err);
 int registry_put_ring(struct registry *registry, const struct uuid *uuid, struct bytes ring,
                       struct error *err);
 

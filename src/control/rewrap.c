@@ -317,23 +317,51 @@ static int audit_chunk(struct run *run, const struct item *items, size_t count, 
     return n > 0 ? audit_add(run->control->audit, notes, n, err) : 0;
 }
 
-static int write_item(const struct run *run, struct item *item)
+/* The changed ring, in memory. */
+static int change_item(struct item *item)
 {
     struct key_ring *ring = &item->opened.ring;
     uint64_t now = (uint64_t)clock_wall_ns();
-    bool is_changed = false;
 
+    item->row->result = REWRAP_UNCHANGED;
     for (uint32_t i = 0; i < ring->count; i++) {
         if (item->made[i].provider[0] == '\0')
             continue;
         key_generation_replace(&ring->generations[i], &item->made[i], now);
-        is_changed = true;
+        item->row->result = REWRAP_DONE;
     }
-    item->row->result = is_changed ? REWRAP_DONE : REWRAP_UNCHANGED;
-    if (!is_changed)
+    return item->row->result == REWRAP_UNCHANGED
+               ? 0
+               : key_ring_encode(ring, &item->opened.keys, &item->opened.encoded, &item->err);
+}
+
+static bool is_to_be_written(const struct item *item)
+{
+    return !item->has_no_ring && item->result == 0 && item->row->result == REWRAP_DONE;
+}
+
+/* All of a chunk in one step. */
+static int write_registry(struct run *run, struct item *items, size_t count, struct error *err)
+{
+    struct registry_ring rings[CHUNK];
+    size_t n = 0;
+
+    for (size_t i = 0; i < count; i++)
+        if (is_to_be_written(&items[i]))
+            rings[n++] = (struct registry_ring){ .uuid = &items[i].record.uuid,
+                                                 .ring = buf_bytes(&items[i].opened.encoded) };
+    return n > 0 ? registry_put_rings(run->control->registry, rings, n, err) : 0;
+}
+
+static int write_store(struct run *run, struct item *item)
+{
+    if (!is_to_be_written(item))
         return 0;
-    int r = rings_write(run->control, &item->record, item->is_new, &item->opened, &item->err);
-    return r < 0 ? r : filesystem_learn(item->fs, &item->record, rings_newest(ring), &item->err);
+    int r =
+        rings_finish_write(run->control, &item->record, item->is_new, &item->opened, &item->err);
+    return r < 0 ? r
+                 : filesystem_learn(item->fs, &item->record, rings_newest(&item->opened.ring),
+                                    &item->err);
 }
 
 static void show_planned(const struct run *run, struct item *item)
@@ -385,7 +413,8 @@ static void end_item(struct run *run, struct item *item)
     free(item->made);
 }
 
-/* Runs a step of each that is still well; one that finds the server away ends the run. */
+/* Runs a step of each that is still well; one that finds the server away, or crashes in a test,
+ * ends the run. */
 typedef int step_fn(struct run *run, struct item *item, const struct unwrapped *unwrapped);
 
 static void each(struct run *run, struct item *items, size_t count, step_fn *step,
@@ -403,6 +432,8 @@ static void each(struct run *run, struct item *items, size_t count, step_fn *ste
         int r = step(run, item, unwrapped);
         if (r < 0)
             fail(run, item, r);
+        if (r == CONTROL_CRASHED)
+            return;
     }
 }
 
@@ -422,11 +453,18 @@ static int step_verify(struct run *run, struct item *item, const struct unwrappe
     return verify_item(run, item, unwrapped);
 }
 
+static int step_change(struct run *run, struct item *item, const struct unwrapped *unwrapped)
+{
+    (void)run;
+    (void)unwrapped;
+    item->is_kms = false;
+    return change_item(item);
+}
+
 static int step_write(struct run *run, struct item *item, const struct unwrapped *unwrapped)
 {
     (void)unwrapped;
-    item->is_kms = false;
-    return write_item(run, item);
+    return write_store(run, item);
 }
 
 static int step_show(struct run *run, struct item *item, const struct unwrapped *unwrapped)
@@ -451,6 +489,23 @@ static int unwrapped_init(struct unwrapped *ret, struct error *err)
     return ret->wrapped && ret->plains ? 0 : error_set(err, -ENOMEM, "out of memory");
 }
 
+/* What is verified is worth keeping, even if the server is away now. */
+static int write_chunk(struct run *run, struct item *items, size_t count, struct error *err)
+{
+    const struct error stopped = run->stopped;
+    int r = audit_chunk(run, items, count, err);
+
+    if (r < 0)
+        return r;
+    run->stopped.code = 0;
+    each(run, items, count, step_change, NULL);
+    r = write_registry(run, items, count, err);
+    if (r == 0)
+        each(run, items, count, step_write, NULL);
+    run->stopped = stopped;
+    return r;
+}
+
 static int work_on(struct run *run, struct item *items, size_t count, struct error *err)
 {
     CLEANUP(unwrapped_release) struct unwrapped ahead = { .count = 0 };
@@ -473,33 +528,32 @@ static int work_on(struct run *run, struct item *items, size_t count, struct err
     each(run, items, count, step_wrap, NULL);
     unwrap_made(run, items, count, &made);
     each(run, items, count, step_verify, &made);
-    r = audit_chunk(run, items, count, err);
-    if (r < 0)
-        return r;
-    /* What is verified is worth keeping, even if the server is away now. */
-    struct error stopped = run->stopped;
-    run->stopped.code = 0;
-    each(run, items, count, step_write, NULL);
-    run->stopped = stopped;
-    return 0;
+    return write_chunk(run, items, count, err);
 }
 
+/* CONTROL_CRASHED or 0: what failed for all of them is in the rows of all. */
 static int run_chunk(struct run *run, struct filesystem *const *filesystems, size_t count,
                      struct error *err)
 {
     CLEANUP(free_ptr) struct item *items = calloc(count, sizeof(*items));
+    struct error why = { .code = 0 };
+    int crashed = 0;
 
     if (!items)
         return error_set(err, -ENOMEM, "out of memory");
     for (size_t i = 0; i < count; i++)
         begin_item(run, filesystems[i], &items[i]);
-    int r = work_on(run, items, count, err);
+    int r = work_on(run, items, count, &why);
     for (size_t i = 0; i < count; i++) {
         if (items[i].result == CONTROL_CRASHED)
-            r = CONTROL_CRASHED;
+            crashed = CONTROL_CRASHED;
+        if (r < 0 && items[i].result == 0) {
+            items[i].result = r;
+            items[i].err = why;
+        }
         end_item(run, &items[i]);
     }
-    return r;
+    return crashed;
 }
 
 static int compare_rows(const void *a, const void *b)

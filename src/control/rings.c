@@ -530,19 +530,25 @@ static int write_store(const struct fs_record *record, const struct buf *encoded
     return r;
 }
 
-int rings_write(struct control *control, const struct fs_record *record, bool is_new,
-                struct rings_opened *opened, struct error *err)
+int rings_finish_write(struct control *control, const struct fs_record *record, bool is_new,
+                       const struct rings_opened *opened, struct error *err)
 {
     CLEANUP(buf_release) struct buf back = BUF_INIT;
-    int r = key_ring_encode(&opened->ring, &opened->keys, &opened->encoded, err);
+    int r = registry_get_ring(control->registry, &record->uuid, &back, err);
 
-    if (r == 0)
-        r = registry_put_ring(control->registry, &record->uuid, buf_bytes(&opened->encoded), err);
-    if (r == 0)
-        r = registry_get_ring(control->registry, &record->uuid, &back, err);
     if (r == 0 && !same_bytes(&back, &opened->encoded))
         r = error_set(err, -EIO, "the registry does not give back the key ring that it was given");
     if (r == 0)
         r = control_step(control, STEP_RING_WRITTEN);
     return r < 0 || is_new ? r : write_store(record, &opened->encoded, err);
+}
+
+int rings_write(struct control *control, const struct fs_record *record, bool is_new,
+                struct rings_opened *opened, struct error *err)
+{
+    int r = key_ring_encode(&opened->ring, &opened->keys, &opened->encoded, err);
+
+    if (r == 0)
+        r = registry_put_ring(control->registry, &record->uuid, buf_bytes(&opened->encoded), err);
+    return r < 0 ? r : rings_finish_write(control, record, is_new, opened, err);
 }

@@ -72,5 +72,9 @@ int rings_unwrap_all(struct control *control, const struct key_ring *ring,
 int rings_write(struct control *control, const struct fs_record *record, bool is_new,
                 struct rings_opened *opened, struct error *err);
 
+/* The second half of it: opened->encoded, of key_ring_encode(), is in the registry already. */
+int rings_finish_write(struct control *control, const struct fs_record *record, bool is_new,
+                       const struct rings_opened *opened, struct error *err);
+
 /* How the newest generation is wrapped at present. NULL: it has none. */
 const struct wrapped_key *rings_newest(const struct key_ring *ring);

@@ -1,0 +1,271 @@
+#include "tests/support/fake_transit.h"
+
+#include <jansson.h>
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/support/cmocka_all.h"
+
+#include "base/buf.h"
+#include "base/thread.h"
+
+#define TRANSIT "/v1/transit/"
+
+struct fake_transit {
+    struct MHD_Daemon *daemon;
+    char url[64];
+    struct mutex lock; /* guards all below */
+    unsigned identity; /* of the key: another one for each that was ever made */
+    unsigned version;
+    int seal_after;
+    int lies;
+    unsigned requests;
+};
+
+static unsigned new_identity(void)
+{
+    static unsigned last;
+
+    return ++last;
+}
+
+struct incoming {
+    struct buf body;
+};
+
+static json_t *error_json(const char *text)
+{
+    return json_pack("{s:[s]}", "errors", text);
+}
+
+/* "vault:vVERSION:IDENTITY.PLAINTEXT"; NULL and *ret_error if this key did not wrap it. */
+static const char *open_locked(const struct fake_transit *transit, const char *text,
+                               const char **ret_error) REQUIRES(transit->lock)
+{
+    static const char prefix[] = "vault:v";
+    char *end = NULL;
+    unsigned long version = 0, identity = 0;
+    bool is_ours = strncmp(text, prefix, strlen(prefix)) == 0;
+
+    if (is_ours) {
+        version = strtoul(text + strlen(prefix), &end, 10);
+        is_ours = *end == ':';
+    }
+    if (is_ours) {
+        identity = strtoul(end + 1, &end, 10);
+        is_ours = *end == '.';
+    }
+    if (!is_ours)
+        *ret_error = "invalid ciphertext: no prefix";
+    else if (version > transit->version)
+        *ret_error = "invalid ciphertext: version is too new";
+    else if (identity != transit->identity)
+        *ret_error = "cipher: message authentication failed";
+    else
+        return end + 1;
+    return NULL;
+}
+
+static json_t *wrap_locked(const struct fake_transit *transit, const char *plain)
+    REQUIRES(transit->lock)
+{
+    return json_sprintf("vault:v%u:%u.%s", transit->version,
+                        transit->identity + (transit->lies ? 1000000u : 0), plain);
+}
+
+static json_t *answer_item_locked(const struct fake_transit *transit, const char *what,
+                                  const json_t *item, const char **ret_error)
+    REQUIRES(transit->lock)
+{
+    const char *plain = json_string_value(json_object_get(item, "plaintext"));
+    const char *wrapped = json_string_value(json_object_get(item, "ciphertext"));
+
+    if (wrapped)
+        plain = open_locked(transit, wrapped, ret_error);
+    if (!plain)
+        return NULL;
+    if (strcmp(what, "decrypt") == 0)
+        return json_pack("{s:s}", "plaintext", plain);
+    return json_pack("{s:o}", "ciphertext", wrap_locked(transit, plain));
+}
+
+static unsigned answer_batch_locked(const struct fake_transit *transit, const char *what,
+                                    const json_t *items, json_t **ret) REQUIRES(transit->lock)
+{
+    json_t *results = json_array();
+    unsigned status = 200;
+
+    for (size_t i = 0; i < json_array_size(items); i++) {
+        const char *error = "";
+        json_t *item = answer_item_locked(transit, what, json_array_get(items, i), &error);
+        if (!item)
+            status = 400;
+        (void)json_array_append_new(results, item ? item : json_pack("{s:s}", "error", error));
+    }
+    *ret = json_pack("{s:{s:o}}", "data", "batch_results", results);
+    return status;
+}
+
+static unsigned answer_locked(struct fake_transit *transit, const char *path, const json_t *body,
+                              json_t **ret) REQUIRES(transit->lock)
+{
+    const char *error = "";
+    char what[16] = "";
+
+    if (strncmp(path, TRANSIT, strlen(TRANSIT)) != 0) {
+        *ret = error_json("nothing here");
+        return 404;
+    }
+    const char *rest = path + strlen(TRANSIT);
+    transit->requests++;
+    if (transit->seal_after == 0) {
+        *ret = error_json("Vault is sealed");
+        return 503;
+    }
+    if (transit->seal_after > 0)
+        transit->seal_after--;
+    (void)snprintf(what, sizeof(what), "%.*s", (int)strcspn(rest, "/"), rest);
+    if (strcmp(what, "keys") == 0) {
+        *ret = json_pack("{s:{s:s,s:I,s:I}}", "data", "type", "aes256-gcm96", "latest_version",
+                         (json_int_t)transit->version, "min_decryption_version", (json_int_t)1);
+        return 200;
+    }
+    const json_t *batch = json_object_get(body, "batch_input");
+    if (batch)
+        return answer_batch_locked(transit, what, batch, ret);
+    json_t *item = answer_item_locked(transit, what, body, &error);
+    *ret = item ? json_pack("{s:o}", "data", item) : error_json(error);
+    return item ? 200 : 400;
+}
+
+static enum MHD_Result send_answer(struct fake_transit *transit, struct MHD_Connection *connection,
+                                   const char *path, const struct buf *body)
+{
+    json_t *request = json_loadb((const char *)body->data, body->len, 0, NULL);
+    json_t *answer = NULL;
+
+    mutex_lock(&transit->lock);
+    unsigned status = answer_locked(transit, path, request, &answer);
+    mutex_unlock(&transit->lock);
+    char *text = json_dumps(answer, 0);
+    json_decref(answer);
+    json_decref(request);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+    enum MHD_Result r = MHD_queue_response(connection, status, response);
+    MHD_destroy_response(response);
+    return r;
+}
+
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *path,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *data_len, void **state)
+{
+    struct incoming *incoming = *state;
+
+    (void)method;
+    (void)version;
+    if (!incoming) {
+        *state = calloc(1, sizeof(*incoming));
+        return *state ? MHD_YES : MHD_NO;
+    }
+    if (*data_len == 0)
+        return send_answer(arg, connection, path, &incoming->body);
+    int r = buf_append(&incoming->body,
+                       (struct bytes){ .data = (const uint8_t *)data, .len = *data_len });
+    *data_len = 0;
+    return r == 0 ? MHD_YES : MHD_NO;
+}
+
+static void on_completed(void *arg, struct MHD_Connection *connection, void **state,
+                         enum MHD_RequestTerminationCode code)
+{
+    struct incoming *incoming = *state;
+
+    (void)arg;
+    (void)connection;
+    (void)code;
+    if (!incoming)
+        return;
+    buf_release(&incoming->body);
+    free(incoming);
+}
+
+struct fake_transit *fake_transit_start(void)
+{
+    struct fake_transit *transit = calloc(1, sizeof(*transit));
+
+    assert_non_null(transit);
+    transit->lock = MUTEX_INIT;
+    transit->identity = new_identity();
+    transit->version = 1;
+    transit->seal_after = -1;
+    transit->daemon =
+        MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, on_request, transit,
+                         MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
+    assert_non_null(transit->daemon);
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(transit->daemon, MHD_DAEMON_INFO_BIND_PORT);
+    (void)snprintf(transit->url, sizeof(transit->url), "http://127.0.0.1:%u", info->port);
+    return transit;
+}
+
+void fake_transit_stop(struct fake_transit *transit)
+{
+    if (!transit)
+        return;
+    MHD_stop_daemon(transit->daemon);
+    free(transit);
+}
+
+const char *fake_transit_url(const struct fake_transit *transit)
+{
+    return transit->url;
+}
+
+void fake_transit_rotate(struct fake_transit *transit)
+{
+    mutex_lock(&transit->lock);
+    transit->version++;
+    mutex_unlock(&transit->lock);
+}
+
+void fake_transit_make_anew(struct fake_transit *transit)
+{
+    mutex_lock(&transit->lock);
+    transit->identity = new_identity();
+    transit->version = 1;
+    mutex_unlock(&transit->lock);
+}
+
+void fake_transit_seal_after(struct fake_transit *transit, int requests)
+{
+    mutex_lock(&transit->lock);
+    transit->seal_after = requests;
+    mutex_unlock(&transit->lock);
+}
+
+int fake_transit_is_sealed(struct fake_transit *transit)
+{
+    mutex_lock(&transit->lock);
+    int is_sealed = transit->seal_after == 0;
+    mutex_unlock(&transit->lock);
+    return is_sealed;
+}
+
+void fake_transit_lie(struct fake_transit *transit, int lies)
+{
+    mutex_lock(&transit->lock);
+    transit->lies = lies;
+    mutex_unlock(&transit->lock);
+}
+
+unsigned fake_transit_requests(struct fake_transit *transit)
+{
+    mutex_lock(&transit->lock);
+    unsigned requests = transit->requests;
+    mutex_unlock(&transit->lock);
+    return requests;
+}

@@ -1,0 +1,36 @@
+/* fake_transit.h - a Vault in this process that has the one key FAKE_KEY and answers what its
+ * transit engine does (encrypt, decrypt, rewrap, also in batches), so that the control plane can be
+ * tested against a key server that ends at any request. Any failure in here fails the test.
+ *
+ * What it wraps holds the plaintext in clear: for tests only.
+ *
+ * Threads    it serves on a thread of its own; the functions may be called meanwhile.
+ */
+#pragma once
+
+#define FAKE_KEY "key"
+
+struct fake_transit;
+
+struct fake_transit *fake_transit_start(void);
+void fake_transit_stop(struct fake_transit *transit); /* NULL is allowed */
+
+/* http://127.0.0.1:PORT */
+const char *fake_transit_url(const struct fake_transit *transit);
+
+void fake_transit_rotate(struct fake_transit *transit);
+
+/* The key is deleted, and made anew under its name. */
+void fake_transit_make_anew(struct fake_transit *transit);
+
+/* After so many more requests about keys it is sealed. Negative: never. */
+void fake_transit_seal_after(struct fake_transit *transit, int requests);
+
+/* Whether that has come. */
+int fake_transit_is_sealed(struct fake_transit *transit);
+
+/* Answers encrypt and rewrap with what it cannot decrypt itself. */
+void fake_transit_lie(struct fake_transit *transit, int lies);
+
+/* Requests about keys so far. */
+unsigned fake_transit_requests(struct fake_transit *transit);

@@ -1,0 +1,565 @@
+/* Keys wrapped anew under the control plane: rotated keys, other key servers, local keys; with
+ * crashes between all steps, and key servers that end at any request. Whatever happens, every
+ * filesystem opens afterwards, and the next command finishes. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/support/cmocka_all.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "control/rings.h"
+#include "tests/support/control_case.h"
+#include "tests/support/fake_transit.h"
+
+struct servers {
+    struct fixture *fixture;
+    struct fake_transit *a;
+    struct fake_transit *b;
+};
+
+static int setup(void **state)
+{
+    struct servers *servers = calloc(1, sizeof(*servers));
+    void *fixture = NULL;
+
+    (void)control_case_setup(&fixture);
+    servers->fixture = fixture;
+    servers->a = fake_transit_start();
+    servers->b = fake_transit_start();
+    *state = servers;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct servers *servers = *state;
+    void *fixture = servers->fixture;
+
+    (void)control_case_teardown(&fixture);
+    fake_transit_stop(servers->a);
+    fake_transit_stop(servers->b);
+    free(servers);
+    return 0;
+}
+
+#define SERVERS_TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
+
+static int set(struct servers *servers, const struct fake_transit *server, struct error *err)
+{
+    static const char token[] = "token";
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config config = { .type = "vault", .key_name = FAKE_KEY };
+    struct kms_status status;
+
+    (void)snprintf(config.addresses, sizeof(config.addresses), "%s", fake_transit_url(server));
+    assert_int_equal(secret_assign(&config.token, (struct bytes){ .data = (const uint8_t *)token,
+                                                                  .len = strlen(token) }),
+                     0);
+    return control_kms_set(servers->fixture->control, &config, &status, err);
+}
+
+static void must_set(struct servers *servers, const struct fake_transit *server)
+{
+    struct error err = { .code = 0 };
+
+    must(set(servers, server, &err), &err);
+}
+
+static int rewrap(struct servers *servers, struct rewrap_report *ret, struct error *err)
+{
+    struct rewrap_options options = { .is_rotation = true };
+
+    return control_kms_rewrap(servers->fixture->control, &options, ret, err);
+}
+
+/* 0 only if none failed. */
+static int rewrap_all(struct servers *servers, struct error *err)
+{
+    CLEANUP(rewrap_report_release) struct rewrap_report report = { .count = 0 };
+    int r = rewrap(servers, &report, err);
+
+    return r == 0 && report.failed > 0 ? error_set(err, -EIO, "%s", report.rows[0].text) : r;
+}
+
+static void must_rewrap(struct servers *servers)
+{
+    struct error err = { .code = 0 };
+
+    must(rewrap_all(servers, &err), &err);
+}
+
+static int unset(struct servers *servers, struct error *err)
+{
+    return control_kms_unset(servers->fixture->control, true, err);
+}
+
+static const char *const names[] = { "one", "two", "three" };
+#define N_NAMES (sizeof(names) / sizeof(names[0]))
+
+static void add_all(struct servers *servers)
+{
+    for (size_t i = 0; i < N_NAMES; i++)
+        must_add(servers->fixture, names[i]);
+}
+
+/* Each is started by what wraps its key now, and stopped again. */
+static void all_open(struct servers *servers)
+{
+    for (size_t i = 0; i < N_NAMES; i++) {
+        must_start(servers->fixture, names[i]);
+        must_stop(servers->fixture, names[i]);
+    }
+}
+
+static void all_wrapped(struct servers *servers, const char *type, uint32_t version)
+{
+    for (size_t i = 0; i < N_NAMES; i++) {
+        struct fs_view view = view_of(servers->fixture, names[i]);
+        assert_string_equal(view.kms_type, type);
+        assert_int_equal(view.kms_key_version, version);
+    }
+}
+
+static void no_event(struct fixture *fixture, const char *type)
+{
+    struct events_query query = { .journal = { .limit = 1, .type = type },
+                                  .level = LOG_LEVEL_INFO };
+    CLEANUP(free_ptr) struct event *events = NULL;
+    size_t count = 0;
+
+    assert_int_equal(events_list(control_events(fixture->control), &query, &events, &count, NULL),
+                     0);
+    assert_int_equal(count, 0);
+}
+
+static void no_alert(struct servers *servers, const char *type)
+{
+    struct alert *alerts = NULL;
+    size_t count = 0;
+
+    assert_int_equal(control_alerts(servers->fixture->control, &alerts, &count, NULL), 0);
+    for (size_t i = 0; i < count; i++)
+        assert_string_not_equal(alerts[i].kind->type, type);
+    free(alerts);
+}
+
+static void a_rotated_key_wraps_all_keys_anew_and_a_start_proves_them(void **state)
+{
+    struct servers *servers = *state;
+    CLEANUP(rewrap_report_release) struct rewrap_report report = { .count = 0 };
+
+    must_set(servers, servers->a);
+    add_all(servers);
+    must_start(servers->fixture, "two"); /* it may run meanwhile */
+    fake_transit_rotate(servers->a);
+    unsigned before = fake_transit_requests(servers->a);
+    assert_int_equal(rewrap(servers, &report, NULL), 0);
+    /* Describe twice, before and after; unwrap, read the key and rewrap, verify: once for all. */
+    assert_true(fake_transit_requests(servers->a) - before <= 6);
+    assert_int_equal(report.count, N_NAMES);
+    assert_string_equal(report.rows[0].name, "one");
+    for (size_t i = 0; i < report.count; i++) {
+        assert_int_equal(report.rows[i].result, REWRAP_DONE);
+        assert_int_equal(report.rows[i].from.version, 1);
+        assert_int_equal(report.rows[i].to.version, 2);
+    }
+    assert_int_equal(report.needed_count, 2); /* versions 1 and 2 */
+    all_wrapped(servers, "vault", 2);
+    must_stop(servers->fixture, "two");
+    all_open(servers);
+    rewrap_report_release(&report);
+    assert_int_equal(rewrap(servers, &report, NULL), 0);
+    for (size_t i = 0; i < report.count; i++)
+        assert_int_equal(report.rows[i].result, REWRAP_UNCHANGED);
+    assert_int_equal(report.needed_count, 1); /* the starts have dropped what was before */
+}
+
+static void a_dry_run_changes_nothing(void **state)
+{
+    struct servers *servers = *state;
+    struct rewrap_options options = { .is_rotation = true, .is_dry = true };
+    CLEANUP(rewrap_report_release) struct rewrap_report report = { .count = 0 };
+
+    must_set(servers, servers->a);
+    add_all(servers);
+    fake_transit_rotate(servers->a);
+    assert_int_equal(control_kms_rewrap(servers->fixture->control, &options, &report, NULL), 0);
+    for (size_t i = 0; i < report.count; i++) {
+        assert_int_equal(report.rows[i].result, REWRAP_PLANNED);
+        assert_int_equal(report.rows[i].to.version, 2);
+    }
+    all_wrapped(servers, "vault", 1);
+}
+
+static void what_the_server_cannot_unwrap_again_does_not_replace_anything(void **state)
+{
+    struct servers *servers = *state;
+    struct error err = { .code = 0 };
+
+    must_set(servers, servers->a);
+    add_all(servers);
+    fake_transit_rotate(servers->a);
+    fake_transit_lie(servers->a, true);
+    assert_int_equal(rewrap_all(servers, &err), -EIO);
+    fake_transit_lie(servers->a, false);
+    all_wrapped(servers, "vault", 1);
+    all_open(servers);
+    must_rewrap(servers);
+}
+
+static void a_key_made_anew_is_not_used_over_what_it_does_not_open(void **state)
+{
+    struct servers *servers = *state;
+    struct error err = { .code = 0 };
+
+    must_set(servers, servers->a);
+    add_all(servers);
+    fake_transit_make_anew(servers->a);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(rewrap_all(servers, &err), -EIO);
+        assert_non_null(strstr(err.text, "made anew"));
+        all_wrapped(servers, "vault", 1);
+        fake_transit_rotate(servers->a);
+    }
+    assert_true(unset(servers, &err) < 0);
+}
+
+static void another_server_is_refused_only_if_a_key_would_be_lost(void **state)
+{
+    struct servers *servers = *state;
+    struct error err = { .code = 0 };
+
+    must_set(servers, servers->a);
+    add_all(servers);
+    fake_transit_seal_after(servers->a, 0);
+    assert_int_equal(set(servers, servers->b, &err), -EBUSY);
+    assert_non_null(strstr(err.text, "nothing was changed"));
+    assert_non_null(strstr(err.text, "two"));
+    fake_transit_seal_after(servers->a, -1);
+    all_open(servers);
+    must_set(servers, servers->b);
+    fake_transit_seal_after(servers->a, 0); /* it is not needed any more */
+    all_open(servers);
+}
+
+static void a_filesystem_that_is_lost_does_not_stand_in_the_way(void **state)
+{
+    struct servers *servers = *state;
+    struct error err = { .code = 0 };
+    struct fs_view view;
+
+    must_set(servers, servers->a);
+    add_all(servers);
+    fake_transit_make_anew(servers->a);
+    must_set(servers, servers->a); /* a new token, for example */
+    assert_event(servers->fixture, "key-lost");
+    assert_true(control_start(servers->fixture->control, "one", false, &view, &err) < 0);
+}
+
+static void the_wrapping_before_opens_while_the_last_one_does_not(void **state)
+{
+    struct servers *servers = *state;
+
+    must_set(servers, servers->a);
+    add_all(servers);
+    must_set(servers, servers->b);
+    /* The new server goes back to a state in which it did not have this key, and the
+     * administrator to the one before. */
+    fake_transit_make_anew(servers->b);
+    must_set(servers, servers->a);
+    all_open(servers);
+    all_wrapped(servers, "vault", 1);
+    fake_transit_seal_after(servers->b, 0);
+    all_open(servers);
+    no_event(servers->fixture, "key-lost");
+}
+
+static void plain_unset_is_refused_while_the_server_is_needed(void **state)
+{
+    struct servers *servers = *state;
+    struct error err = { .code = 0 };
+
+    assert_int_equal(control_kms_unset(servers->fixture->control, false, &err), -ENOKEY);
+    must_set(servers, servers->a);
+    add_all(servers);
+    assert_int_equal(control_kms_unset(servers->fixture->control, false, &err), -EBUSY);
+    assert_non_null(strstr(err.text, "--allow-downgrade"));
+    assert_non_null(strstr(err.text, "one"));
+    must(unset(servers, &err), &err);
+    all_wrapped(servers, "local", 0);
+    all_open(servers);
+}
+
+/* ------------------------------------------------------------------ crashes */
+
+/* What is changed, from whatever state an earlier one left; it can be repeated until it is done. */
+typedef int change_fn(struct servers *servers, struct error *err);
+
+static int change_rotate(struct servers *servers, struct error *err)
+{
+    return rewrap_all(servers, err);
+}
+
+static int change_to_b(struct servers *servers, struct error *err)
+{
+    return set(servers, servers->b, err);
+}
+
+struct change {
+    const char *name;
+    change_fn *run;
+    bool from_local;
+    const char *type; /* of what wraps afterwards */
+};
+
+static const struct change changes[] = {
+    { "rewrap", change_rotate, false, "vault" },
+    { "another server", change_to_b, false, "vault" },
+    { "from local keys", change_to_b, true, "vault" },
+    { "downgrade", unset, false, "local" },
+};
+
+static void begin(struct servers *servers, const struct change *change)
+{
+    if (!change->from_local)
+        must_set(servers, servers->a);
+    add_all(servers);
+    fake_transit_rotate(servers->a);
+}
+
+static void end(struct servers *servers, const struct change *change)
+{
+    for (size_t i = 0; i < N_NAMES; i++) {
+        struct error err = { .code = 0 };
+        must(control_remove(servers->fixture->control, names[i], &err), &err);
+    }
+    if (strcmp(change->type, "local") != 0)
+        assert_int_equal(control_kms_unset(servers->fixture->control, false, NULL), 0);
+}
+
+/* With cofferd ended at the step, everything opens, and the next command finishes. */
+static void crash_at(struct servers *servers, const struct change *change, enum control_step step)
+{
+    struct error err = { .code = 0 };
+
+    begin(servers, change);
+    servers->fixture->crash_at = step;
+    int r = change->run(servers, &err);
+    servers->fixture->crash_at = STEP_COUNT;
+    if (r != CONTROL_CRASHED && r != 0)
+        fail_msg("%s at step %d: %s", change->name, (int)step, err.text);
+    reopen_control(servers->fixture);
+    all_open(servers);
+    if (strcmp(change->type, "local") != 0 || r != 0)
+        must(change->run(servers, &err), &err);
+    all_open(servers);
+    for (size_t i = 0; i < N_NAMES; i++)
+        assert_string_equal(view_of(servers->fixture, names[i]).kms_type, change->type);
+    no_alert(servers, "kms-change-unfinished");
+    end(servers, change);
+}
+
+static void a_crash_at_any_step_leaves_all_open_and_the_next_command_finishes(void **state)
+{
+    static const enum control_step steps[] = { STEP_RING_WRITTEN, STEP_SET_STAGED,
+                                               STEP_RINGS_WRAPPED };
+
+    for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++)
+        for (size_t k = 0; k < sizeof(steps) / sizeof(steps[0]); k++)
+            crash_at(*state, &changes[i], steps[k]);
+}
+
+static void an_interrupted_change_of_servers_can_be_undone(void **state)
+{
+    static const enum control_step steps[] = { STEP_RING_WRITTEN, STEP_SET_STAGED,
+                                               STEP_RINGS_WRAPPED };
+    struct servers *servers = *state;
+    static const struct change change = { "undone", change_to_b, false, "vault" };
+
+    for (size_t k = 0; k < sizeof(steps) / sizeof(steps[0]); k++) {
+        begin(servers, &change);
+        servers->fixture->crash_at = steps[k];
+        assert_int_equal(set(servers, servers->b, NULL), CONTROL_CRASHED);
+        servers->fixture->crash_at = STEP_COUNT;
+        must_set(servers, servers->a);
+        fake_transit_seal_after(servers->b, 0);
+        all_open(servers);
+        reopen_control(servers->fixture);
+        all_open(servers);
+        fake_transit_seal_after(servers->b, -1);
+        end(servers, &change);
+    }
+}
+
+static void an_interrupted_change_is_gone_on_with_by_a_rewrap(void **state)
+{
+    struct servers *servers = *state;
+
+    must_set(servers, servers->a);
+    add_all(servers);
+    servers->fixture->crash_at = STEP_RING_WRITTEN;
+    assert_int_equal(set(servers, servers->b, NULL), CONTROL_CRASHED);
+    servers->fixture->crash_at = STEP_COUNT;
+    assert_true(kms_is_staged(servers->fixture->control->kms));
+    must_rewrap(servers);
+    assert_false(kms_is_staged(servers->fixture->control->kms));
+    fake_transit_seal_after(servers->a, 0);
+    all_open(servers);
+}
+
+static void an_interrupted_change_is_gone_on_with_by_the_next_cofferd(void **state)
+{
+    struct servers *servers = *state;
+    int64_t until = clock_monotonic_ms() + PATIENCE_MS;
+
+    must_set(servers, servers->a);
+    add_all(servers);
+    servers->fixture->crash_at = STEP_RING_WRITTEN;
+    assert_int_equal(set(servers, servers->b, NULL), CONTROL_CRASHED);
+    servers->fixture->crash_at = STEP_COUNT;
+    reopen_control(servers->fixture);
+    while (kms_is_staged(servers->fixture->control->kms)) {
+        assert_true(clock_monotonic_ms() < until);
+        clock_sleep_ms(10);
+    }
+    fake_transit_seal_after(servers->a, 0);
+    all_open(servers);
+}
+
+/* ------------------------------------------------------------------ servers that end */
+
+#define MANY 34u /* more than are wrapped at a time */
+
+static void add_many(struct servers *servers)
+{
+    for (unsigned i = 0; i < MANY; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "fs%u", i);
+        must_add(servers->fixture, name);
+    }
+}
+
+static void many_open(struct servers *servers)
+{
+    for (unsigned i = 0; i < MANY; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof(name), "fs%u", i);
+        must_start(servers->fixture, name);
+        must_stop(servers->fixture, name);
+    }
+}
+
+static void a_change_of_servers_that_ends_half_done_says_so_and_can_be_repeated(void **state)
+{
+    struct servers *servers = *state;
+    struct error err = { .code = 0 };
+
+    must_set(servers, servers->a);
+    add_many(servers);
+    unsigned before = fake_transit_requests(servers->b);
+    must_set(servers, servers->b);
+    unsigned needed = fake_transit_requests(servers->b) - before;
+    many_open(servers);                                   /* and drop what wrapped them before */
+    fake_transit_seal_after(servers->a, (int)needed - 4); /* in the second part */
+    assert_int_equal(set(servers, servers->a, &err), -EBUSY);
+    assert_true(fake_transit_is_sealed(servers->a));
+    assert_non_null(strstr(err.text, "half done"));
+    assert_true(kms_is_staged(servers->fixture->control->kms));
+    fake_transit_seal_after(servers->a, -1);
+    must_start(servers->fixture, "fs0");
+    must_start(servers->fixture, "fs33");
+    assert_true(kms_is_staged(servers->fixture->control->kms));
+    must_set(servers, servers->a);
+    fake_transit_seal_after(servers->b, 0);
+    must_stop(servers->fixture, "fs0");
+    must_stop(servers->fixture, "fs33");
+    many_open(servers);
+}
+
+static void a_rewrap_that_ends_half_done_is_gone_on_with(void **state)
+{
+    struct servers *servers = *state;
+    CLEANUP(rewrap_report_release) struct rewrap_report report = { .count = 0 };
+    size_t done = 0;
+
+    must_set(servers, servers->a);
+    add_many(servers);
+    fake_transit_rotate(servers->a);
+    fake_transit_seal_after(servers->a, 7); /* describe, and what the first part needs, and two */
+    assert_int_equal(rewrap(servers, &report, NULL), 0);
+    for (size_t i = 0; i < report.count; i++)
+        done += report.rows[i].result == REWRAP_DONE;
+    assert_in_range(done, 1, MANY - 1);
+    assert_int_equal(report.failed, MANY - done);
+    fake_transit_seal_after(servers->a, -1);
+    must_start(servers->fixture, "fs0");
+    must_start(servers->fixture, "fs33");
+    rewrap_report_release(&report);
+    assert_int_equal(rewrap(servers, &report, NULL), 0);
+    for (size_t i = 0; i < report.count; i++)
+        done += report.rows[i].result == REWRAP_DONE;
+    assert_int_equal(done, MANY);
+    assert_int_equal(report.failed, 0);
+}
+
+/* One of the servers is sealed from its n-th request on, for every n until the change is through.
+ * Afterwards everything opens, and the change can be made. */
+static bool seal_at(struct servers *servers, const struct change *change,
+                    struct fake_transit *server, int n)
+{
+    struct error err = { .code = 0 };
+
+    begin(servers, change);
+    fake_transit_seal_after(server, n);
+    int r = change->run(servers, &err);
+    bool is_through = r == 0 && !fake_transit_is_sealed(server);
+    fake_transit_seal_after(server, -1);
+    all_open(servers);
+    if (strcmp(change->type, "local") != 0 || r != 0)
+        must(change->run(servers, &err), &err);
+    all_open(servers);
+    for (size_t i = 0; i < N_NAMES; i++)
+        assert_string_equal(view_of(servers->fixture, names[i]).kms_type, change->type);
+    end(servers, change);
+    return is_through;
+}
+
+static void a_server_that_ends_at_any_request_leaves_all_open(void **state)
+{
+    struct servers *servers = *state;
+
+    for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+        struct fake_transit *used[] = { servers->a, servers->b };
+        for (size_t k = 0; k < 2; k++)
+            for (int n = 0; !seal_at(servers, &changes[i], used[k], n); n++)
+                assert_in_range(n, 0, 60);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SERVERS_TEST(a_rotated_key_wraps_all_keys_anew_and_a_start_proves_them),
+        SERVERS_TEST(a_dry_run_changes_nothing),
+        SERVERS_TEST(what_the_server_cannot_unwrap_again_does_not_replace_anything),
+        SERVERS_TEST(a_key_made_anew_is_not_used_over_what_it_does_not_open),
+        SERVERS_TEST(another_server_is_refused_only_if_a_key_would_be_lost),
+        SERVERS_TEST(a_filesystem_that_is_lost_does_not_stand_in_the_way),
+        SERVERS_TEST(the_wrapping_before_opens_while_the_last_one_does_not),
+        SERVERS_TEST(plain_unset_is_refused_while_the_server_is_needed),
+        SERVERS_TEST(a_crash_at_any_step_leaves_all_open_and_the_next_command_finishes),
+        SERVERS_TEST(an_interrupted_change_of_servers_can_be_undone),
+        SERVERS_TEST(an_interrupted_change_is_gone_on_with_by_a_rewrap),
+        SERVERS_TEST(an_interrupted_change_is_gone_on_with_by_the_next_cofferd),
+        SERVERS_TEST(a_change_of_servers_that_ends_half_done_says_so_and_can_be_repeated),
+        SERVERS_TEST(a_rewrap_that_ends_half_done_is_gone_on_with),
+        SERVERS_TEST(a_server_that_ends_at_any_request_leaves_all_open),
+    };
+    struct error err = { .code = 0 };
+
+    if (secret_heap_init(&err) < 0)
+        return 1;
+    return cmocka_run_group_tests_name("control_kms", tests, NULL, NULL);
+}
