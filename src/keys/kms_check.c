@@ -277,8 +277,8 @@ bool kms_check_tls(struct kms_check_reach *reach)
         return report_peer(check, connection);
     kms_check_advise(check,
                      "look at what the server shows with 'openssl s_client -connect %s:%u "
-                     "-showcerts'",
-                     target->host, target->port);
+                     "-showcerts'; %s",
+                     target->host, target->port, reach->trust_advice);
     return kms_check_fail(check, "tls", network_class(r), "%s", err.text);
 }
 

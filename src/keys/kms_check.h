@@ -103,6 +103,7 @@ bool kms_check_ends_soon(const struct tls_validity *validity, int64_t now_s);
 struct kms_check_reach {
     struct kms_check *check;
     struct tls_target target;
+    const char *trust_advice; /* how a private CA comes to be trusted */
     struct dial_addresses *addresses;
     int fd; /* -1 */
 };

@@ -128,6 +128,8 @@ static int trust(SSL_CTX *context, struct bytes pem, struct error *err)
     CLEANUP(free_bio) BIO *bio = pem_reader(pem);
     X509_STORE *store = SSL_CTX_get_cert_store(context);
     size_t count = 0;
+    /* What was given is trusted, also a CA below a root, as net/http.h does it. */
+    (void)X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
     for (; bio; count++) {
         CLEANUP(free_certificate)
         X509 *certificate = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL);

@@ -95,6 +95,19 @@ def test_a_ca_that_is_not_trusted_is_named(kmip_probe, pykmip):
                  "which CA signed it", "openssl s_client")
 
 
+def test_a_ca_below_a_root_is_enough(any_probe, tmp_path):
+    probe, scheme = any_probe
+    root = servers.Authority(tmp_path / "root")
+    middle = servers.Authority(tmp_path / "middle")
+    for made, kept in zip(root.issue("middle", "basicConstraints=critical,CA:TRUE\n"),
+                          (middle.cert, middle.key)):
+        kept.write_bytes(made.read_bytes())
+    with tls_server(*middle.server()) as address:
+        assert check(probe, ADDRESS=scheme + address, CA_CERT=middle.cert)["tls"].result == "ok"
+        assert_fails(check(probe, ADDRESS=scheme + address, CA_CERT=root.cert), "tls", "tls",
+                     "not trusted", "private CA")
+
+
 def test_a_server_certificate_for_another_name_is_named(kmip_probe, pykmip):
     cert, key = pykmip.authority.issue("elsewhere", "subjectAltName=DNS:elsewhere.example\n")
     with tls_server(cert, key) as address:

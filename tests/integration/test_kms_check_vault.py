@@ -5,6 +5,7 @@ import pytest
 import servers
 from fake_vault import FakeVault
 from faulty_peers import raw_server
+from instance import Instance
 from kms_steps import VAULT_STEPS, assert_fails, check, not_ok
 from test_key_providers import (  # noqa: F401 (fixtures)
     Probe, openbao, settings, started, token_file, vault, vault_probe)
@@ -445,3 +446,17 @@ def test_a_fault_of_a_later_step_is_named(build_folder, tmp_path, question, answ
                                          words):
     steps = check_fake(build_folder, tmp_path, {**good_answers(), question: answer})
     assert_fails(steps, step, kind, words)
+
+
+# ------------------------------------------------------------------ the command
+
+
+def test_the_command_trusts_the_ca_that_was_set(build_folder, folder, vault):
+    vault.create_key("trusted")
+    token = token_file(folder, vault.coffer_token("trusted"))
+    with Instance(build_folder, folder) as instance:
+        instance.run("security", "ca-cert", "set", "--cert-file", vault.ca_cert)
+        instance.run("security", "kms", "set", "vault", vault.address, "trusted", "--token-file",
+                     token)
+        done = instance.run("security", "kms", "check")
+        assert "TLSv1.3, the server's certificate is good for" in done.stdout

@@ -369,7 +369,12 @@ void kmip_check(const struct kmip_checked *checked, struct kms_check *check)
         struct checking checking = {
             .of = checked,
             .check = check,
-            .reach = { .check = check, .target = checked->targets[i], .fd = -1 },
+            .reach = { .check = check,
+                       .target = checked->targets[i],
+                       .trust_advice =
+                           "a private CA is trusted after 'coffer security kms set kmip "
+                           "... --ca-cert <pem>'",
+                       .fd = -1 },
         };
         check->address = checked->addresses->only = checked->addresses->addresses[i];
         kms_check_run(check, plan, sizeof(plan) / sizeof(plan[0]), &checking);

@@ -614,7 +614,11 @@ static void check_address(const struct vault_checked *checked, const char *addre
 {
     struct checking checking = { .of = checked,
                                  .check = check,
-                                 .reach = { .check = check, .fd = -1 },
+                                 .reach = { .check = check,
+                                            .trust_advice = "a private CA is trusted after 'coffer "
+                                                            "security ca-cert set --cert-file "
+                                                            "<pem>'",
+                                            .fd = -1 },
                                  .key = HTTP_RESPONSE_INIT };
 
     check->address = address;
