@@ -32,13 +32,15 @@ static void offer_commands(const struct command *command, const char *start)
         offer(cli_last_word(c), start);
 }
 
-static void offer_filesystems(const struct arguments *arguments, const char *start)
+/* What the instance lists there, by one of its texts. */
+static void offer_listed(const struct arguments *arguments, const char *path, const char *key,
+                         const char *start)
 {
     CLEANUP(json_freep) json_t *rows = NULL;
     struct instance instance;
     struct client_request request = {
         .method = "GET",
-        .path = "/api/v1/filesystems",
+        .path = path,
         .timeout_ms = COMPLETE_TIMEOUT_MS,
     };
 
@@ -46,7 +48,7 @@ static void offer_filesystems(const struct arguments *arguments, const char *sta
         client_call(&instance, &request, &rows, NULL) < 0)
         return;
     for (size_t i = 0; i < json_array_size(rows); i++)
-        offer(client_text(json_array_get(rows, i), "name"), start);
+        offer(client_text(json_array_get(rows, i), key), start);
 }
 
 static bool names_filesystem(const struct command *command, size_t place)
@@ -104,7 +106,10 @@ int cli_complete(int n_words, char **words)
     else if (cli_next_child(command, NULL))
         offer_commands(command, start);
     else if (names_filesystem(command, before.n_words))
-        offer_filesystems(&before, start);
+        offer_listed(&before, "/api/v1/filesystems", "name", start);
+    else if ((command->run == cmd_alert_mute || command->run == cmd_alert_unmute) &&
+             before.n_words == 0)
+        offer_listed(&before, "/api/v1/alerts/types", "type", start);
     else if (command->run == cmd_kms_set && before.n_words == 0) {
         offer("kmip", start);
         offer("vault", start);

@@ -12,8 +12,8 @@ static const struct alert_kind kinds[] = {
         .title = "The KMS does not answer",
         .cause = "The key server cannot be reached, is sealed or overloaded. Filesystems that run "
                  "go on; none can be started or added.",
-        .action = "Repair the key server or the way to it; 'coffer security kms' shows the address "
-                  "and the last answer",
+        .action = "Repair the key server or the way to it; 'coffer security kms check' finds out "
+                  "which step of it fails",
         .linger_ms = LINGER_MS,
     },
     {
@@ -22,7 +22,9 @@ static const struct alert_kind kinds[] = {
         .title = "The KMS refuses",
         .cause = "The key server answers, but not as it must: the credentials are not accepted, a "
                  "permission is missing, or the key is not there or not active.",
-        .action = "Do what the text says; new credentials are given with 'coffer security kms set'",
+        .action =
+            "'coffer security kms check' says which step fails and what to do; new credentials "
+            "are given with 'coffer security kms set'",
         .linger_ms = LINGER_MS,
     },
     {
@@ -111,7 +113,9 @@ static const struct alert_kind kinds[] = {
         .type = "audit-damaged",
         .is_critical = true,
         .title = "The audit log was damaged",
-        .cause = "Its newest entry was not as cofferd had written it when cofferd started.",
+        .cause =
+            "It is not what cofferd wrote: entries were altered, deleted, exchanged or cut off. "
+            "It is walked at the start and once a day.",
         .action = "'coffer audit verify' tells what is wrong; find out who had access to the state "
                   "folder",
     },

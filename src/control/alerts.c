@@ -169,8 +169,10 @@ static int find_conditions(struct control *control, struct list *ret, struct err
 
     if (r == 0)
         r = control_each(control, of_filesystem, ret, err);
+    mutex_lock(&control->lock);
     if (r == 0 && control->audit_damage[0] != '\0')
         r = add(ret, "audit-damaged", "", err, "%s", control->audit_damage);
+    mutex_unlock(&control->lock);
     return r;
 }
 

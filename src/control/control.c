@@ -17,6 +17,7 @@
 #define MONITOR_PERIOD_MS 30000
 #define MONITOR_PERIOD_DOWN_MS 5000
 #define MONITOR_LEAST_MS 500
+#define AUDIT_PERIOD_MS (24LL * 3600 * 1000)
 
 static int make_folders(const char *state_dir, struct error *err)
 {
@@ -127,11 +128,13 @@ void control_look_at_kms(struct control *control)
     mutex_unlock(&control->lock);
 }
 
-/* Looks at the key server from time to time, more often while it is away. */
+/* Looks at the key server from time to time, more often while it is away, and at what else may
+ * need attention. */
 static void *monitor_main(void *arg)
 {
     struct control *control = arg;
     bool was_well = true;
+    int64_t audit_due_ms = 0;
 
     mutex_lock(&control->lock);
     while (!atomic_load(&control->is_shutting_down)) {
@@ -141,6 +144,10 @@ static void *monitor_main(void *arg)
         kms_refresh(control->kms);
         kms_status(control->kms, &status);
         report_kms(control, &status, &was_well);
+        if (clock_monotonic_ms() >= audit_due_ms) {
+            control_watch_audit(control);
+            audit_due_ms = clock_monotonic_ms() + AUDIT_PERIOD_MS;
+        }
         control_watch_alerts(control);
         int64_t until = next_look_ms(&status);
         mutex_lock(&control->lock);
@@ -159,8 +166,8 @@ static int open_audit(struct control *control, struct error *err)
     int r = audit_open(control->registry, &control->audit, damage, err);
 
     if (r == 0 && damage[0] != '\0')
-        (void)snprintf(control->audit_damage, sizeof(control->audit_damage),
-                       "the audit log was damaged while cofferd was stopped: %.400s", damage);
+        events_add(&control->events, LOG_LEVEL_ERROR, "audit-damaged", "",
+                   "the audit log was damaged while cofferd was stopped: %s", damage);
     return r;
 }
 

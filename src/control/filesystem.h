@@ -71,7 +71,6 @@ struct control {
     struct registry *registry;
     struct kms *kms;
     struct audit *audit;
-    char audit_damage[AUDIT_TEXT_SIZE]; /* as found at the start; "" if all was well */
     struct events events;
     struct alert_book *alerts;
     struct mutex lock;              /* guards all below */
@@ -79,6 +78,7 @@ struct control {
     struct filesystem *filesystems; /* any order */
     unsigned keepers;               /* threads that run */
     bool kms_has_changed;           /* the monitor looks at it at once */
+    char audit_damage[640];         /* what was found last; "" if all was well */
     atomic_bool is_shutting_down;
     pthread_t monitor;
     bool has_monitor;
@@ -92,6 +92,9 @@ int control_step(struct control *control, enum control_step step);
 
 /* Has the monitor look at the key server now: its configuration changed. */
 void control_look_at_kms(struct control *control);
+
+/* audit_watch.c: walks the audit log, for the alert about it. */
+void control_watch_audit(struct control *control);
 
 /* alerts.c: raises and clears alerts without anybody asking. */
 void control_watch_alerts(struct control *control);

@@ -128,6 +128,7 @@ static void prepare_worker(struct filesystem *fs)
     fs->worker_ended = false;
     fs->worker_ended_cleanly = false;
     fs->last_commit_failed = false;
+    fs->is_full = false; /* it tells if it is */
     fs->seen = (struct worker_status_reply){ .used = 0 };
     mutex_unlock(&fs->lock);
 }
@@ -523,6 +524,7 @@ static void finish(struct keeper *keeper)
     fs->has_keeper = false;
     fs->stop_wanted = false;
     fs->is_first_try = false;
+    fs->saw_write_lost = false; /* what was lost is lost; the next start is another beginning */
     fs->seen = (struct worker_status_reply){ .used = 0 };
     filesystem_move_locked(fs, FS_STOPPED, text);
     mutex_unlock(&fs->lock);

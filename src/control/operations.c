@@ -308,7 +308,12 @@ int control_check(struct control *control, const char *name, bool read_data,
     if (is_up(fs) && fs->worker)
         worker = worker_ref(fs->worker);
     mutex_unlock(&fs->lock);
-    if (worker)
-        return ask_check(worker, read_data, report, arg, ret_faults, err);
-    return check_stopped(fs, read_data, report, arg, ret_faults, err);
+    int r = worker ? ask_check(worker, read_data, report, arg, ret_faults, err)
+                   : check_stopped(fs, read_data, report, arg, ret_faults, err);
+    if (r == 0 && read_data && *ret_faults == 0) {
+        mutex_lock(&fs->lock);
+        fs->saw_corruption = false; /* all was read, and all is right */
+        mutex_unlock(&fs->lock);
+    }
+    return r;
 }

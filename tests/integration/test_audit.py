@@ -3,6 +3,7 @@ import csv
 import io
 import json
 import os
+import pathlib
 import re
 import signal
 import time
@@ -113,11 +114,25 @@ def test_a_log_whose_end_was_cut_off_raises_an_alert_and_is_never_whole_again(in
     instance.start()
     result = verify(instance, check=False)
     assert "entries 2 to 9 are missing" in result.stdout
-    assert "audit-damaged" in [row["type"] for row in rows(instance, "alerts")]
+    assert "audit-damaged" in [row["type"] for row in rows(instance, "events")]
     assert operations(instance)[-1] == ("log-damaged", "", "EBADMSG")
     instance.stop()
     instance.start()
     assert verify(instance, check=False).returncode == 1
+    wait_until(lambda: [row for row in rows(instance, "alerts") if row["type"] == "audit-damaged"
+                        and "entries 2 to 9 are missing" in row["text"]], "the alert")
+
+
+def test_an_entry_is_durable_before_the_operation_is_reported(instance):
+    instance.add("data", allow_no_kms=True)
+    instance.stop(signal.SIGKILL)
+    instance.start()
+    assert operations(instance) == [("create", "data", "ok")]
+    instance.run("fs", "remove", "data")
+    instance.stop(signal.SIGKILL)
+    instance.start()
+    assert operations(instance)[-1] == ("remove", "data", "ok")
+    verify(instance)
 
 
 def test_lists_of_logs_have_the_options_of_lists(instance):
@@ -172,6 +187,34 @@ def test_an_alert_can_be_muted_and_says_what_to_do(instance):
                             (("local-key", "soon"), "is not a duration")):
         wrong = instance.run("alerts", "mute", *words, check=False)
         assert wrong.returncode == 1 and sentence in wrong.stderr
+
+
+def test_the_alert_about_damage_clears_when_all_was_read_and_is_right(instance, tmp_path):
+    instance.add("data", allow_no_kms=True)
+    (instance.mount("data", tmp_path / "mnt") / "file").write_bytes(os.urandom(100_000))
+    instance.run("fs", "umount", "data")
+    segment, = (path for path in (pathlib.Path(instance.view("data")["store"].partition(":")[2]) /
+                                  "segments").rglob("*") if path.is_file())
+    stored = segment.read_bytes()
+
+    def replace(content):
+        with open(segment, "r+b") as file:
+            file.write(content)
+
+    def types():
+        return [row["type"] for row in rows(instance, "alerts")]
+    replace(bytes(byte ^ (at % 1000 == 999) for at, byte in enumerate(stored)))
+    with pytest.raises(OSError):
+        (instance.mount("data", tmp_path / "mnt") / "file").read_bytes()
+    assert types() == ["corruption", "local-key"]
+    instance.run("fs", "umount", "data")
+    assert instance.run("fs", "check", "data", "--read-data", check=False).returncode == 1
+    assert types() == ["corruption", "local-key"]
+    replace(stored)
+    instance.run("fs", "check", "data")
+    assert types() == ["corruption", "local-key"]
+    instance.run("fs", "check", "data", "--read-data")
+    assert types() == ["local-key"]
 
 
 def test_a_kms_that_goes_away_raises_an_alert_that_a_new_set_clears(instance, tmp_path):

@@ -70,11 +70,28 @@ static void stop_all(struct fixture *fixture)
         (void)control_stop(fixture->control, views[i].name, NULL);
 }
 
+static void fail_audit(uint64_t number, const char *text, void *arg)
+{
+    (void)number;
+    (void)arg;
+    fail_msg("%s", text);
+}
+
+static void assert_audit_is_whole(struct fixture *fixture)
+{
+    struct audit_verdict verdict;
+
+    assert_int_equal(
+        audit_verify(control_audit(fixture->control), NULL, fail_audit, NULL, &verdict, NULL), 0);
+    assert_int_equal(verdict.faults, 0);
+}
+
 int control_case_teardown(void **state)
 {
     struct fixture *fixture = *state;
 
     stop_all(fixture);
+    assert_audit_is_whole(fixture);
     close_control(fixture);
     (void)nftw(fixture->state_dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
     free(fixture);
@@ -150,4 +167,16 @@ void assert_event(struct fixture *fixture, const char *type)
                      0);
     if (count == 0)
         fail_msg("there is no event %s", type);
+}
+
+void assert_audited(struct fixture *fixture, const char *operation, const char *result)
+{
+    struct journal_query query = { .limit = 1 };
+    CLEANUP(free_ptr) struct audit_listed *items = NULL;
+    size_t count = 0;
+
+    assert_int_equal(audit_list(control_audit(fixture->control), &query, &items, &count, NULL), 0);
+    assert_int_equal(count, 1);
+    assert_string_equal(items[0].entry.operation, operation);
+    assert_string_equal(items[0].entry.result, result);
 }

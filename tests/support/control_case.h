@@ -15,7 +15,7 @@ struct fixture {
     enum control_step crash_at; /* STEP_COUNT: nowhere */
 };
 
-/* cmocka's: *state is the struct fixture after. */
+/* cmocka's: *state is the struct fixture after. At the end the audit log must be whole. */
 int control_case_setup(void **state);
 int control_case_teardown(void **state);
 
@@ -41,3 +41,6 @@ struct fs_view view_of(struct fixture *fixture, const char *name);
 void wait_state(struct fixture *fixture, const char *name, enum fs_state state);
 
 void assert_event(struct fixture *fixture, const char *type);
+
+/* The newest entry of the audit log. */
+void assert_audited(struct fixture *fixture, const char *operation, const char *result);

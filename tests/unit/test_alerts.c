@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/file_io.h"
 #include "control/alert_book.h"
 #include "crypto/secret.h"
 
@@ -211,6 +212,25 @@ static void every_kind_says_what_it_means_and_what_to_do(void **state)
     }
 }
 
+static void every_kind_is_on_the_page_about_alerts(void **state)
+{
+    CLEANUP(buf_release) struct buf page = BUF_INIT;
+    const struct bytes nul = { .data = (const uint8_t *)"", .len = 1 };
+    size_t count = 0;
+    const struct alert_kind *kinds = alert_kinds(&count);
+
+    (void)state;
+    assert_int_equal(file_read(FORMATS_FOLDER "/../../docs/alerts.md", 1 << 20, &page, NULL), 0);
+    assert_int_equal(buf_append(&page, nul), 0);
+    for (size_t i = 0; i < count; i++) {
+        char row[128];
+        (void)snprintf(row, sizeof(row), "\n| `%s` %s| %s", kinds[i].type,
+                       kinds[i].linger_ms > 0 ? "* " : "", alert_severity(kinds[i].is_critical));
+        if (!strstr((const char *)page.data, row))
+            fail_msg("docs/alerts.md has no row%s", row);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -226,6 +246,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_that_becomes_critical_is_told_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(only_what_there_is_can_be_muted, set_up, tear_down),
         cmocka_unit_test(every_kind_says_what_it_means_and_what_to_do),
+        cmocka_unit_test(every_kind_is_on_the_page_about_alerts),
     };
     struct error err = { .code = 0 };
 

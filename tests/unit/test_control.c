@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -225,6 +226,59 @@ static void a_removal_that_a_crash_interrupted_is_finished(void **state)
     }
 }
 
+static void what_is_done_to_keys_is_in_the_audit_log_before_it_takes_effect(void **state)
+{
+    struct fixture *fixture = *state;
+
+    fixture->crash_at = STEP_ADD_RECORDED;
+    assert_int_equal(add(fixture, "data", NULL), CONTROL_CRASHED);
+    fixture->crash_at = STEP_COUNT;
+    reopen_control(fixture);
+    assert_audited(fixture, "create", "ok");
+    must_start(fixture, "data");
+    assert_audited(fixture, "unwrap", "ok");
+    must_stop(fixture, "data");
+    fixture->crash_at = STEP_REMOVE_DELETED;
+    assert_int_equal(control_remove(fixture->control, "data", NULL), CONTROL_CRASHED);
+    assert_audited(fixture, "remove", "ok");
+}
+
+/* Files may not grow beyond so many bytes: the registry's pages are all behind that. */
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+
+    (void)signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void nothing_is_done_to_keys_while_the_audit_log_cannot_be_written(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err = { .code = 0 };
+    struct fs_view view;
+
+    must_add(fixture, "kept");
+    limit_files(1000);
+    int added = add(fixture, "data", &err);
+    struct error start_err = { .code = 0 };
+    int started = control_start(fixture->control, "kept", false, &view, &start_err);
+    struct error remove_err = { .code = 0 };
+    int removed = control_remove(fixture->control, "kept", &remove_err);
+    limit_files(RLIM_INFINITY);
+    assert_true(added < 0 && started < 0 && removed < 0);
+    assert_non_null(strstr(err.text, "the audit log cannot be written"));
+    assert_non_null(strstr(start_err.text, "the audit log cannot be written"));
+    assert_int_equal(control_get(fixture->control, "data", &view, NULL), -ENOENT);
+
+    reopen_control(fixture);
+    assert_int_equal(control_get(fixture->control, "data", &view, NULL), -ENOENT);
+    must_start(fixture, "kept");
+    must_add(fixture, "data");
+}
+
 static void a_place_that_was_given_is_empty_after_a_removal_and_can_be_given_again(void **state)
 {
     struct fixture *fixture = *state;
@@ -394,6 +448,8 @@ int main(void)
         STATE_TEST(a_crash_between_any_two_steps_of_an_addition_can_be_completed),
         STATE_TEST(a_crash_between_any_two_steps_of_an_addition_can_be_removed),
         STATE_TEST(a_removal_that_a_crash_interrupted_is_finished),
+        STATE_TEST(what_is_done_to_keys_is_in_the_audit_log_before_it_takes_effect),
+        STATE_TEST(nothing_is_done_to_keys_while_the_audit_log_cannot_be_written),
         STATE_TEST(a_place_that_was_given_is_empty_after_a_removal_and_can_be_given_again),
         STATE_TEST(a_started_filesystem_is_not_removed),
         STATE_TEST(a_worker_outlives_the_control_plane_and_is_found_again),

@@ -103,6 +103,24 @@ static void a_crash_during_a_repair_leaves_a_ring_that_opens(void **state)
     must_start(fixture, "data");
 }
 
+static void a_repair_is_in_the_audit_log(void **state)
+{
+    struct fixture *fixture = *state;
+    struct journal_query query = { .limit = 2, .type = "repair" };
+    CLEANUP(free_ptr) struct audit_listed *items = NULL;
+    size_t count = 0;
+
+    must_add(fixture, "data");
+    flip(fixture, "data", KEY_RING_OBJECT);
+    must_start(fixture, "data");
+    assert_audited(fixture, "unwrap", "ok");
+    assert_int_equal(audit_list(control_audit(fixture->control), &query, &items, &count, NULL), 0);
+    assert_int_equal(count, 1);
+    assert_string_equal(items[0].entry.filesystem, "data");
+    assert_string_equal(items[0].entry.key.provider, "local");
+    assert_non_null(strstr(items[0].entry.text, "the key ring in the store"));
+}
+
 static void a_superblock_damaged_in_the_store_is_repaired_from_the_metadata(void **state)
 {
     struct fixture *fixture = *state;
@@ -270,6 +288,7 @@ int main(void)
         STATE_TEST(a_ring_damaged_in_the_store_is_repaired_from_the_registry),
         STATE_TEST(a_ring_damaged_in_the_registry_is_repaired_from_the_store),
         STATE_TEST(a_crash_during_a_repair_leaves_a_ring_that_opens),
+        STATE_TEST(a_repair_is_in_the_audit_log),
         STATE_TEST(a_superblock_damaged_in_the_store_is_repaired_from_the_metadata),
         STATE_TEST(a_ring_and_superblock_of_another_filesystem_in_the_store_are_not_believed),
         STATE_TEST(a_forged_ring_in_the_store_is_refused_and_replaced),
