@@ -36,9 +36,10 @@ static int no_passphrase(char *to, int size, int is_writing, void *arg)
 static int write_subject(const X509 *certificate, char *ret, size_t size)
 {
     CLEANUP(free_bio) BIO *text = BIO_new(BIO_s_mem());
-    unsigned long form = (XN_FLAG_RFC2253 | ASN1_STRFLGS_ESC_CTRL) & ~ASN1_STRFLGS_ESC_MSB;
 
-    if (!text || X509_NAME_print_ex(text, X509_get_subject_name(certificate), 0, form) < 0)
+    /* What is not ASCII is escaped. */
+    if (!text ||
+        X509_NAME_print_ex(text, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253) < 0)
         return -ENOMEM;
     int len = BIO_read(text, ret, (int)size - 1);
     ret[len > 0 ? len : 0] = '\0';

@@ -93,7 +93,36 @@ class OpenBao:
         return unwrap_vault(self.server, wrapping)
 
 
-@pytest.fixture(params=[Kmip, OpenBao])
+class OpenBaoRole(OpenBao):
+    """Logged in to as an AppRole."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.credentials = ["second secret ID"]
+
+    def prepare(self, needles):
+        self.server.enable_transit()
+        self.server.create_key("master")
+        self.role_id, first = self.server.coffer_approle("master", token_type="service")
+        _, second = self.server.coffer_approle("master", token_type="service")
+        self.secrets = {"first secret ID": first, "second secret ID": second,
+                        "secret ID of nobody": word()}
+        for name, secret in self.secrets.items():
+            needles.add_key(name, secret.encode())
+
+    def set(self, instance, key="master", secret="first secret ID", **options):
+        return instance.run("security", "kms", "set", "vault", self.server.address, key,
+                            "--role-id", self.role_id, "-", input=self.secrets[secret], **options)
+
+    def set_wrongly(self, instance):
+        for options in ({"key": "no-such-key"}, {"secret": "secret ID of nobody"}):
+            assert self.set(instance, check=False, **options).returncode != 0
+
+    def set_again(self, instance):
+        self.set(instance, secret="second secret ID")
+
+
+@pytest.fixture(params=[Kmip, OpenBao, OpenBaoRole])
 def kms(request, tmp_path):
     try:
         made = request.param(tmp_path)

@@ -11,7 +11,8 @@ import servers
 from fake_vault import FakeVault
 from instance import ApiError, Instance
 from servers import wait_until
-from test_key_providers import Probe, openbao, settings, started, token_file, vault  # noqa: F401
+from test_key_providers import (Probe, openbao, run_conformance, settings,  # noqa: F401
+                                started, token_file, vault)
 from test_vault_versions import CIPHERTEXT, KEY, PLAINTEXT
 
 
@@ -139,6 +140,18 @@ def test_approle_that_is_refused_says_what_to_check(place):
         assert said.startswith("EACCES: the login at 'auth/"), said
         assert "check role ID and secret ID" in said
         assert "no-such-secret" not in said
+
+
+def test_approle_keeps_every_promise_of_a_key_provider(build_folder, openbao, tmp_path):
+    for name in ("one", "two"):
+        openbao.create_key(name)
+    openbao.token({f"transit/{what}/+": [right] for what, right in
+                   (("keys", "read"), ("encrypt", "update"), ("decrypt", "update"),
+                    ("rewrap", "update"))}, policy="both")
+    role_id, secret_id = openbao.approle("both", ["both"], token_type="batch")
+    run_conformance(build_folder, "vault",
+                    settings(openbao, "one", "two", ROLE_ID=role_id,
+                             SECRET_ID_FILE=token_file(tmp_path, secret_id)))
 
 
 def test_approle_at_another_path(place):
@@ -315,9 +328,28 @@ def test_kubernetes_that_is_refused_or_has_no_token_says_so(kubernetes):
 def test_a_token_that_is_refused_again_after_a_login_is_not_asked_for_ever(kubernetes):
     refused = (403, {"errors": ["permission denied"]})
     kubernetes.fake.answers["GET transit/keys/one"] = [refused]
+    kubernetes.fake.answers["POST auth/kubernetes/login"] = [
+        auth("s.first", token_type="service"), auth("s.second", token_type="service")]
     assert kubernetes("verify").startswith("EACCES: ")
     assert len(kubernetes.fake.asked("auth/kubernetes/login")) == 2
     assert len(kubernetes.fake.asked("transit/keys/one")) == 2
+    # Whatever the reason, no token stays behind.
+    revoked = [headers["X-Vault-Token"]
+               for _, _, headers, _ in kubernetes.fake.asked("auth/token/revoke-self")]
+    assert revoked == ["s.first", "s.second"]
+
+
+def test_many_at_once_log_in_once_or_fail_together(kubernetes):
+    with Session(kubernetes) as session:
+        assert session("herd") == "16 of 16"
+        assert len(kubernetes.fake.asked("auth/kubernetes/login")) == 1
+    kubernetes.fake.answers["POST auth/kubernetes/login"] = [(403, {"errors": ["no"]})]
+    with Session(kubernetes) as session:
+        assert session("herd").startswith("0 of 16 the login at 'auth/kubernetes/login' is refused")
+        # The next one tries anew.
+        kubernetes.fake.answers["POST auth/kubernetes/login"] = [auth(lease_duration=1)]
+        for _ in range(20):
+            assert session("herd") == "16 of 16"
 
 
 @pytest.mark.parametrize("answer", [

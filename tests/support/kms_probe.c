@@ -9,6 +9,7 @@
  *   session           take such actions from the lines of standard input, with one login and a new
  *                     provider for each; also
  *   login             tell of the login
+ *   herd              describe the key from many threads at once
  */
 #include <errno.h>
 #include <stdio.h>
@@ -16,11 +17,13 @@
 
 #include "base/cleanup.h"
 #include "base/file_io.h"
+#include "base/thread.h"
 #include "keys/key_provider.h"
 #include "keys/kms_check.h"
 #include "tests/support/kms_settings.h"
 
 #define FILES_MAX 64
+#define HERD 16u
 
 static const uint8_t fixed_key[32] = "a key that a test has wrapped...";
 
@@ -150,6 +153,45 @@ static void print_login(const struct key_provider_config *config)
            (long long)(status.life_ms / 1000), status.obstacle);
 }
 
+struct herd {
+    const struct key_provider_config *config;
+    struct mutex lock; /* guards all below */
+    unsigned well;
+    struct error failure; /* of one of the others */
+};
+
+static void *describe_once(void *arg)
+{
+    CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
+    struct herd *herd = arg;
+    struct key_description description;
+    struct error err = { 0 };
+    int r = key_provider_open(herd->config, &provider, &err);
+
+    if (r == 0)
+        r = key_provider_describe(provider, &description, &err);
+    mutex_lock(&herd->lock);
+    if (r == 0)
+        herd->well++;
+    else
+        herd->failure = err;
+    mutex_unlock(&herd->lock);
+    return NULL;
+}
+
+static void run_herd(const struct key_provider_config *config)
+{
+    struct herd herd = { .config = config, .lock = MUTEX_INIT };
+    pthread_t threads[HERD];
+    size_t count = 0;
+
+    while (count < HERD && pthread_create(&threads[count], NULL, describe_once, &herd) == 0)
+        count++;
+    for (size_t i = 0; i < count; i++)
+        (void)pthread_join(threads[i], NULL);
+    printf("%u of %u %s\n", herd.well, HERD, herd.failure.text);
+}
+
 static int session(struct key_provider_config *config, char *program, char *type, struct error *err)
 {
     char line[1024];
@@ -166,6 +208,8 @@ static int session(struct key_provider_config *config, char *program, char *type
             words[count++] = word;
         if (count == 3 && strcmp(words[2], "login") == 0)
             print_login(config);
+        else if (count == 3 && strcmp(words[2], "herd") == 0)
+            run_herd(config);
         else if (count > 2)
             report(act_once(config, count, words, &own), &own);
         (void)fflush(stdout);

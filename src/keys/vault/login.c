@@ -51,7 +51,8 @@ struct vault_login {
     struct secret token;
     uint64_t number; /* of the token */
     bool is_looked_at;
-    bool is_ours; /* a service token of a login, to be revoked */
+    bool is_ours;    /* a service token of a login, to be revoked */
+    bool is_refused; /* the server did not accept it */
     bool is_renewable;
     bool renewal_failed;
     int64_t longest_ms; /* the longest life that a renewal or login gave */
@@ -74,7 +75,7 @@ enum step {
 
 static bool is_usable_locked(const struct vault_login *login, int64_t now) REQUIRES(login->lock)
 {
-    if (!login->token.data)
+    if (!login->token.data || login->is_refused)
         return false;
     if (login->method == METHOD_TOKEN)
         return login->is_looked_at; /* whether it has ended is for the server to say */
@@ -378,6 +379,7 @@ static int do_log_in(struct work *work, struct error *err)
         secret_move(&login->token, &token);
         login->number++;
         login->is_ours = !facts.is_batch;
+        login->is_refused = false;
         login->renewal_failed = false;
         login->longest_ms = 0;
         note_facts_locked(login, &facts, clock_monotonic_ms());
@@ -510,11 +512,7 @@ bool vault_login_refused(struct key_login *base, uint64_t number)
     mutex_lock(&login->lock);
     if (number == login->number) {
         has_another = login->method != METHOD_TOKEN;
-        if (has_another) {
-            secret_release(&login->token);
-            login->is_ours = false;
-            login->number++;
-        }
+        login->is_refused = has_another;
     }
     mutex_unlock(&login->lock);
     return has_another;

@@ -23,9 +23,9 @@
 #include "keys/key_provider.h"
 
 /* A token to use now, which is the number-th; what is due is done first. */
-int vault_login_token(struct key_login *login, struct secret *ret, uint64_t *ret_number,
+int vault_login_token(struct key_login *base, struct secret *ret, uint64_t *ret_number,
                       struct error *err);
 
 /* The server did not accept the token of that number. True if vault_login_token() may have
  * another one. */
-bool vault_login_refused(struct key_login *login, uint64_t number);
+bool vault_login_refused(struct key_login *base, uint64_t number);
