@@ -133,12 +133,13 @@ def test_approle_outlives_the_life_of_its_tokens(place, kind):
 
 def test_approle_that_is_refused_says_what_to_check(place):
     login = place.approle()
-    for change in ({"ROLE_ID": "no-such-role"},
-                   {"SECRET_ID_FILE": place.secret_file("no-such-secret")},
-                   {"AUTH_PATH": "elsewhere"}):
+    for change, words in (({"ROLE_ID": "no-such-role"}, "check "),
+                          ({"SECRET_ID_FILE": place.secret_file("no-such-secret")},
+                           "secret ID, which may have expired"),
+                          ({"AUTH_PATH": "elsewhere"}, "'vault auth list'")):
         said = place.probe(**{**login, **change})("verify")
-        assert said.startswith("EACCES: the login at 'auth/"), said
-        assert "check role ID and secret ID" in said
+        assert said.startswith(f"EACCES: {place.kms.address} refuses the login at 'auth/"), said
+        assert words in said
         assert "no-such-secret" not in said
 
 
@@ -158,6 +159,14 @@ def test_approle_at_another_path(place):
     login = place.approle(path="teams/storage")
     assert place.probe(**login)("verify").startswith("EACCES: ")
     assert place.probe(**login, AUTH_PATH="teams/storage/")("verify").startswith("OK ")
+
+
+def test_a_login_over_tls_that_is_not_trusted_is_not_called_refused(build_folder, vault, tmp_path):
+    probe = Probe(build_folder, tmp_path, "vault",
+                  settings(vault, "one", "", ROLE_ID="r",
+                           SECRET_ID_FILE=token_file(tmp_path, "s")))
+    said = probe("verify")
+    assert said.startswith("EACCES: no trusted connection to ") and "ca-cert set" in said
 
 
 def test_approle_with_limited_tokens_is_refused(place):
@@ -180,7 +189,7 @@ def test_approle_in_a_namespace(build_folder, openbao, tmp_path):
     assert probe("verify").startswith("OK ")
     assert probe("wrap", "a") == "OK version 1"
     assert probe("unwrap", "a") == "OK 1"
-    assert probe("verify", NAMESPACE="").startswith("EACCES: the login at ")
+    assert probe("verify", NAMESPACE="").startswith(f"EACCES: {kms.address} refuses the login")
     said = probe("verify", NAMESPACE="nobody")
     assert said.startswith(("ENOENT: ", "EACCES: ")) and "nobody" in said
 
@@ -318,7 +327,7 @@ def test_kubernetes_that_is_refused_or_has_no_token_says_so(kubernetes):
     kubernetes.fake.answers["POST auth/kubernetes/login"] = [
         (403, {"errors": ["service account name not authorized"]})]
     said = kubernetes("verify")
-    assert said.startswith("EACCES: the login at 'auth/kubernetes/login' is refused")
+    assert said.startswith(f"EACCES: {kubernetes.fake.address} refuses the login at")
     assert "service account name not authorized" in said and "signature" not in said
     kubernetes.jwt.unlink()
     said = kubernetes("verify")
@@ -345,7 +354,7 @@ def test_many_at_once_log_in_once_or_fail_together(kubernetes):
         assert len(kubernetes.fake.asked("auth/kubernetes/login")) == 1
     kubernetes.fake.answers["POST auth/kubernetes/login"] = [(403, {"errors": ["no"]})]
     with Session(kubernetes) as session:
-        assert session("herd").startswith("0 of 16 the login at 'auth/kubernetes/login' is refused")
+        assert session("herd").startswith(f"0 of 16 {kubernetes.fake.address} refuses the login")
         # The next one tries anew.
         kubernetes.fake.answers["POST auth/kubernetes/login"] = [auth(lease_duration=1)]
         for _ in range(20):

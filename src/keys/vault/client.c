@@ -183,6 +183,8 @@ static int attempt_call(void *arg, struct address_attempt *attempt, struct error
                                              .kms_namespace = call->kms_namespace };
     struct http_response *response = call->response;
 
+    if (call->ret_address)
+        *call->ret_address = attempt->address;
     int r = send_following(asking, attempt, err);
     if (r < 0)
         return r;

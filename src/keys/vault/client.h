@@ -46,6 +46,7 @@ struct vault_call {
     struct bytes body;
     bool accepts_batch;             /* a 400 that tells of each item is an answer */
     struct http_response *response; /* out */
+    const char **ret_address;       /* out: the one that was asked last; NULL: no interest */
 };
 
 /* Asks the addresses in turn until one answers. */

@@ -248,7 +248,8 @@ static int read_jwt(const struct vault_login *login, struct buf *ret, struct err
 
     if (r < 0)
         return error_prefix(err, r == -ENOENT || r == -EFBIG ? -EACCES : r,
-                            "the token of the Kubernetes service account cannot be read");
+                            "there is no token of a Kubernetes service account; run cofferd in a "
+                            "pod that has one, or name its file with --kubernetes-token-path");
     while (ret->len > 0 && strchr(" \r\n\t", ret->data[ret->len - 1]))
         ret->len--;
     return 0;
@@ -270,25 +271,46 @@ static int make_login_body(const struct vault_login *login, struct buf *ret, str
     return r < 0 ? error_set(err, -EACCES, "the credentials are not text: set them anew") : 0;
 }
 
-/* What the server does not like of a login is in words that differ between versions. */
-static int login_refused(const struct vault_login *login, const struct http_response *response,
-                         int r, struct error *err)
+/* What to look at, by the words of the server, which differ between versions. */
+static const char *login_advice(const struct vault_login *login, const char *shown)
+{
+    static const struct {
+        const char *words;
+        const char *advice;
+    } known[] = {
+        { "role or secret id", "check role ID and secret ID, which may have expired or been used "
+                               "up" },
+        { "secret id", "check the secret ID, which may have expired or been used up" },
+        { "role id", "check the role ID" },
+        { "permission denied", "see with 'vault auth list' that the auth method is at this path" },
+        { "missing client token", "see with 'vault auth list' that the auth method is at this "
+                                  "path" },
+        { "no handler", "see with 'vault auth list' that the auth method is at this path" },
+    };
+
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (strcasestr(shown, known[i].words))
+            return known[i].advice;
+    return login->method == METHOD_APPROLE
+               ? "check role ID and secret ID"
+               : "check the role, and the service account that it is bound to";
+}
+
+static int login_refused(const struct vault_login *login, const char *address,
+                         const struct http_response *response, int r, struct error *err)
 {
     char shown[VAULT_TEXT_SIZE];
 
     vault_read_errors(buf_bytes(&response->body), shown);
-    bool is_refusal = r == -EACCES || response->status == 400 || response->status == 403 ||
+    bool is_refusal = response->status == 400 || response->status == 403 ||
+                      (response->status == 500 && r == -EACCES) ||
                       (response->status == 404 && !strstr(shown, "namespace"));
-    if (r == -EAGAIN || !is_refusal)
+    if (!is_refusal)
         return r;
-    return error_set(err, -EACCES,
-                     "the login at 'auth/%s/login'%s%s is refused (%s): check %s, and that the "
-                     "auth method is enabled at that path and namespace",
+    return error_set(err, -EACCES, "%s refuses the login at 'auth/%s/login'%s%s (%s): %s", address,
                      login->auth_path, login->kms_namespace[0] ? ", namespace " : "",
                      login->kms_namespace, shown[0] ? shown : "no reason given",
-                     login->method == METHOD_APPROLE
-                         ? "role ID and secret ID (it may have expired or been used up)"
-                         : "the role, and the service account that it is bound to");
+                     login_advice(login, shown));
 }
 
 static int log_in(struct vault_login *login, struct vault_token_facts *ret,
@@ -298,14 +320,22 @@ static int log_in(struct vault_login *login, struct vault_token_facts *ret,
     CLEANUP(buf_wipe) struct buf body = BUF_INIT;
     struct error first = { .code = 0 };
     char path[VAULT_PATH_SIZE];
+    const char *address = "";
     int r = make_login_body(login, &body, err);
 
     if (r < 0)
         return r;
     (void)snprintf(path, sizeof(path), "auth/%s/login", login->auth_path);
-    r = ask(login, NULL, "POST", path, buf_bytes(&body), &response, &first);
+    const struct vault_call call = { .method = "POST",
+                                     .path = path,
+                                     .key_name = "",
+                                     .kms_namespace = login->kms_namespace,
+                                     .body = buf_bytes(&body),
+                                     .response = &response,
+                                     .ret_address = &address };
+    r = vault_client_ask(&login->client, &call, &first);
     if (r < 0)
-        r = login_refused(login, &response, r, &first);
+        r = login_refused(login, address, &response, r, &first);
     if (r < 0)
         return error_set(err, r, "%s", first.text);
     r = vault_read_auth(buf_bytes(&response.body), ret, ret_token, err);
