@@ -216,7 +216,7 @@ def test_an_approle_passes(vault_probe):
 def test_a_secret_id_that_is_wrong_is_named(vault_probe):
     wrong = role_settings(vault_probe, "00000000-1111-2222-3333-444444444444")
     step = assert_fails(check(vault_probe, **wrong), "login", "login", "refuses the login",
-                        "role ID and secret ID", "coffer security kms set")
+                        "secret ID, which may have expired", "coffer security kms set")
     assert "00000000-1111" not in step.text + step.action
 
 
