@@ -12,6 +12,7 @@
 #include "crypto/random.h"
 #include "crypto/secret.h"
 #include "keys/key_provider.h"
+#include "keys/kms_check.h"
 #include "tests/support/kms_settings.h"
 
 static const char *type;
@@ -328,6 +329,62 @@ static void a_server_that_is_away_is_eagain_and_named(void **state)
     assert_non_null(strstr(err.text, kms_setting("DEAD_ADDRESS")));
 }
 
+/* What a check of two addresses, of which the first is dead, must and must not find. */
+struct found {
+    unsigned failed_at_dead;
+    unsigned failed_elsewhere;
+    bool unwraps;
+};
+
+static void take_step(void *arg, const struct kms_check_step *step)
+{
+    struct found *found = arg;
+    bool is_failed = step->result == KMS_CHECK_FAILED;
+    bool is_dead = strcmp(step->address, kms_setting("DEAD_ADDRESS")) == 0;
+
+    assert_true(step->text[0] != '\0');
+    assert_true((step->action[0] != '\0') == (is_failed || step->result == KMS_CHECK_WARNING));
+    assert_true((step->class != KMS_CHECK_NONE) == is_failed);
+    found->failed_at_dead += is_failed && is_dead;
+    found->failed_elsewhere += is_failed && !is_dead;
+    found->unwraps |= step->result == KMS_CHECK_OK && strcmp(step->name, "decrypt") == 0;
+}
+
+static void a_check_goes_through_each_address_and_leaves_the_provider_usable(void **state)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
+    CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
+    struct found found = { .unwraps = false };
+    struct kms_check check = { .report = take_step, .arg = &found };
+    struct wrapped_key wrapped;
+    struct error err = { 0 };
+    (void)state;
+
+    configure(&config);
+    (void)snprintf(config.addresses, sizeof(config.addresses), "%s,%s", kms_setting("DEAD_ADDRESS"),
+                   kms_setting("ADDRESS"));
+    assert_ok(key_provider_open(&config, &provider, &err), &err);
+    assert_ok(key_provider_check(provider, &check, &err), &err);
+    assert_int_equal(found.failed_at_dead, 1);
+    assert_int_equal(found.failed_elsewhere, 0);
+    assert_true(found.unwraps);
+    wrap(provider, &wrapped);
+    assert_unwraps(provider, &wrapped);
+}
+
+static void where_there_is_no_server_there_is_nothing_to_check(void **state)
+{
+    struct found found = { .unwraps = false };
+    struct kms_check check = { .report = take_step, .arg = &found };
+    struct error err = { 0 };
+
+    if (strcmp(type, "local") != 0)
+        skip();
+    assert_int_equal(key_provider_check(*state, &check, &err), -EOPNOTSUPP);
+    assert_int_equal(err.code, -EOPNOTSUPP);
+}
+
 #define WITH_PROVIDER(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 /* The last SERVER_TESTS need a server. */
@@ -342,14 +399,16 @@ static const struct CMUnitTest tests[] = {
     WITH_PROVIDER(a_blob_of_another_kind_of_server_is_refused),
     WITH_PROVIDER(rewrapping_gives_a_new_blob_of_the_same_key),
     WITH_PROVIDER(verify_describes_the_key),
+    WITH_PROVIDER(where_there_is_no_server_there_is_nothing_to_check),
     WITH_PROVIDER(the_addresses_of_a_blob_are_never_contacted),
     WITH_PROVIDER(a_key_wrapped_by_another_master_key_is_unwrapped_with_that_one),
     WITH_PROVIDER(names_in_a_blob_that_are_no_names_are_refused),
     cmocka_unit_test(a_missing_key_is_enoent_and_is_not_created),
     cmocka_unit_test(a_dead_address_is_passed_over),
     cmocka_unit_test(a_server_that_is_away_is_eagain_and_named),
+    cmocka_unit_test(a_check_goes_through_each_address_and_leaves_the_provider_usable),
 };
-#define SERVER_TESTS 5u
+#define SERVER_TESTS 6u
 
 int main(int argc, char **argv)
 {

@@ -245,7 +245,8 @@ class Life:
         self.instance.wait_status("data", "mounted", limit_s=120)
 
     def be_listed(self):
-        for words in (("fs",), ("fs", "-f", "json"), ("security", "kms"), ("status",), ("alerts",),
+        for words in (("fs",), ("fs", "-f", "json"), ("security", "kms"),
+                      ("security", "kms", "check"), ("status",), ("alerts",),
                       ("events", "--num-results", "0"), ("audit", "-v", "--num-results", "0"),
                       ("audit", "verify")):
             self.instance.run(*words)
