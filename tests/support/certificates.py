@@ -12,8 +12,10 @@ def _openssl(*arguments):
 
 
 class Authority:
-    def __init__(self, folder, name="ca"):
+    def __init__(self, folder, name="ca", server_names=()):
+        """server_names: what servers are called, besides the loopback."""
         self.folder = pathlib.Path(folder)
+        self.server_names = server_names
         self.folder.mkdir(parents=True, exist_ok=True)
         self.cert = self.folder / f"{name}.pem"
         self.key = self.folder / f"{name}.key"
@@ -40,7 +42,8 @@ class Authority:
         return cert, key
 
     def server(self, name="server"):
-        return self.issue(name, SERVER_EXTENSIONS)
+        names = "".join(f",DNS:{dns}" for dns in self.server_names)
+        return self.issue(name, SERVER_EXTENSIONS.replace("\n", names + "\n", 1))
 
     def client(self, name):
         return self.issue(name, CLIENT_EXTENSIONS)

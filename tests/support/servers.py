@@ -14,17 +14,19 @@ mode="raft"). What cannot run here raises Unavailable, which tests turn into a s
 
 Programs that no Debian package has are installed once into $COFFER_TEST_CACHE, or build/cache.
 """
+import contextlib
 import json
 import os
 import pathlib
 import shutil
 import signal
 import socket
+import sqlite3
+import ssl
 import subprocess
 import time
 import urllib.error
 import urllib.request
-import ssl
 
 from certificates import Authority
 from kmip_admin import KmipAdmin
@@ -138,6 +140,8 @@ class PykmipServer(Server):
         self.authority = Authority(self.folder / "certificates")
         self.address = f"127.0.0.1:{self.port}"
         self.ca_cert = self.authority.cert
+        self.client_cas = None
+        self.checks_use = True
         self._configure()
 
     def _configure(self):
@@ -153,16 +157,45 @@ class PykmipServer(Server):
             f"port={self.port}\n"
             f"certificate_path={both}\n"
             f"key_path={both}\n"
-            f"ca_path={self.ca_cert}\n"
+            f"ca_path={self.client_cas or self.ca_cert}\n"
             "auth_suite=TLS1.2\n"
             f"policy_path={self.folder / 'policy'}\n"
-            "enable_tls_client_auth=True\n"
+            f"enable_tls_client_auth={self.checks_use}\n"
             "logging_level=INFO\n"
             f"database_path={self.folder / 'kmip.db'}\n")
 
     def command(self):
         return [self.PROGRAM, "-f", str(self.folder / "server.conf"),
                 "-l", str(self.folder / "server.log")]
+
+    def at(self, port, authority):
+        """Moved there, with a certificate of that authority; before it is started."""
+        self.port, self.authority, self.ca_cert = port, authority, authority.cert
+        self.address = f"127.0.0.1:{port}"
+        self._configure()
+        return self
+
+    def admits(self, cert):
+        """From the next start on, also a client with this certificate, whoever issued it and for
+        whatever use."""
+        self.client_cas = self.folder / "admitted.pem"
+        self.client_cas.write_text(self.ca_cert.read_text() + cert.read_text())
+        self.checks_use = False
+        self._configure()
+
+    def rename_key(self, uid, new_uid):
+        """While it is stopped. It numbers its keys; other servers have longer identifiers. It makes
+        no keys afterwards."""
+        path = self.folder / "kmip.db"
+        with contextlib.closing(sqlite3.connect(path)) as old:
+            script = [line for line in old.iterdump() if "sqlite_sequence" not in line]
+        path.unlink()
+        with contextlib.closing(sqlite3.connect(path)) as new:
+            new.executescript("\n".join(script).replace("uid INTEGER", "uid TEXT")
+                              .replace(" AUTOINCREMENT", ""))
+            for table in ("managed_objects", "crypto_objects", "keys", "symmetric_keys"):
+                new.execute(f"UPDATE {table} SET uid = ? WHERE uid = ?", (new_uid, uid))
+            new.commit()
 
     def client(self, name="alice"):
         """The certificate and key of the owner of keys `name`."""
@@ -188,6 +221,12 @@ class VaultApi(Server):
         self.authority = Authority(self.folder / "certificates") if tls else None
         self.ca_cert = self.authority.cert if tls else None
         self.address = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+
+    def at(self, port, authority):
+        """Moved there, with a certificate of that authority; before it is started."""
+        self.port, self.authority, self.ca_cert = port, authority, authority.cert
+        self.address = f"https://127.0.0.1:{port}"
+        return self
 
     def api(self, method, path, body=None, token=None, namespace=None):
         """The JSON answer, {} if there is none; VaultError for what is not 2xx."""
