@@ -88,6 +88,19 @@ static void print_token(const json_t *token)
               *obstacle ? ": " : "", obstacle);
 }
 
+static const char *path_or(const char *path, const char *usual)
+{
+    return *path ? path : usual;
+}
+
+/* "" for what needs none. */
+static const char *usual_auth_path(const json_t *kms)
+{
+    const char *method = client_text(kms, "auth_method");
+
+    return strcmp(method, "approle") == 0 || strcmp(method, "kubernetes") == 0 ? method : "";
+}
+
 static void print_kms(const json_t *kms)
 {
     bool is_vault = strcmp(client_text(kms, "type"), "vault") == 0;
@@ -107,10 +120,10 @@ static void print_kms(const json_t *kms)
     print_line(is_vault ? "Key name" : "Key UID", client_text(kms, "key"));
     print_line("Auth method", auth_method_name(client_text(kms, "auth_method")));
     print_line("Role", client_text(kms, "role"));
-    print_line("Auth path", client_text(kms, "auth_path"));
+    print_line("Auth path", path_or(client_text(kms, "auth_path"), usual_auth_path(kms)));
     print_line("Namespace", client_text(kms, "namespace"));
     if (is_vault)
-        print_line("Transit path", client_text(kms, "transit_path"));
+        print_line("Transit path", path_or(client_text(kms, "transit_path"), "transit"));
     print_token(json_object_get(kms, "token"));
     print_key_version(kms);
     print_line("Key state", client_text(kms, "key_state"));

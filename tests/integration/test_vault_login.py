@@ -361,6 +361,45 @@ def test_many_at_once_log_in_once_or_fail_together(kubernetes):
             assert session("herd") == "16 of 16"
 
 
+def test_a_login_goes_on_to_where_a_standby_sends_it_and_asks_again_what_may_pass(kubernetes):
+    with FakeVault({"POST auth/kubernetes/login": [(503, {"errors": ["no leader"]}), auth()]}) \
+            as active:
+        location = f"{active.address}/v1/auth/kubernetes/login"
+        kubernetes.fake.answers["POST auth/kubernetes/login"] = [
+            (429, {"errors": ["rate limit quota exceeded"]}, {"Retry-After": "1"}),
+            (307, "", {"Location": location})]
+        assert kubernetes("wrap", "a") == "OK version 1"
+        assert [body["role"] for _, _, _, body in active.asked("auth/kubernetes/login")] == \
+            ["coffer", "coffer"]
+
+
+def test_a_login_at_a_sealed_vault_says_that(kubernetes):
+    kubernetes.fake.answers["POST auth/kubernetes/login"] = [(503, {"errors": ["Vault is sealed"]})]
+    said = kubernetes("verify")
+    assert said == f"EAGAIN: {kubernetes.fake.address} is sealed: unseal it"
+    assert len(kubernetes.fake.asked("auth/kubernetes/login")) == 1
+
+
+def test_a_login_is_sent_nowhere_else(kubernetes):
+    with FakeVault({}) as other:
+        kubernetes.fake.answers["POST auth/kubernetes/login"] = [
+            (307, "", {"Location": f"{other.address}/v1/auth/other/login"})]
+        assert kubernetes("verify").startswith("EPROTO: ")
+        kubernetes.fake.answers["POST auth/kubernetes/login"] = [
+            (302, "", {"Location": f"{other.address}/v1/auth/kubernetes/login"})]
+        assert kubernetes("verify").startswith("EPROTO: ")
+        assert other.requests == []
+
+
+def test_what_vault_1_1_leaves_out_of_a_login_is_no_fault(kubernetes):
+    kubernetes.fake.answers["POST auth/kubernetes/login"] = [
+        (200, {"auth": {"client_token": "s.old", "lease_duration": 60, "renewable": True}})]
+    with Session(kubernetes) as session:
+        assert session("wrap", "a") == "OK version 1"
+        assert session("login") == "OK known, ends, kept, life 60,"
+    assert len(kubernetes.fake.asked("auth/token/revoke-self")) == 1
+
+
 @pytest.mark.parametrize("answer", [
     (200, "{}"), (200, {"auth": None}), (200, {"auth": {}}),
     (200, {"auth": {"client_token": "s.x", "lease_duration": -1}}),
