@@ -43,7 +43,9 @@ static void peek_wrapped(struct filesystem *fs)
     if (registry_get_ring(fs->control->registry, &fs->record.uuid, &encoded, NULL) < 0 ||
         key_ring_peek(buf_bytes(&encoded), &ring, NULL) < 0 || !rings_newest(&ring))
         return;
+    mutex_lock(&fs->lock);
     fs->wrapped = *rings_newest(&ring);
+    mutex_unlock(&fs->lock);
 }
 
 static int load_one(const struct fs_record *record, void *arg)

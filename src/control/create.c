@@ -590,12 +590,14 @@ static int adopt_held(struct filesystem *fs, struct error *err)
 
     if (r < 0)
         return r;
+    mutex_lock(&fs->lock); /* who lists filesystems reads it */
     /* It keeps its owner's name, so that commits of yet another owner would still be seen. */
     record->owner = opened.superblock.owner;
     record->created_ns = opened.superblock.created_ns;
     recognise_places(fs->control, record);
     if (rings_newest(&opened.ring))
         fs->wrapped = *rings_newest(&opened.ring);
+    mutex_unlock(&fs->lock);
     r = filesystem_audit(fs, AUDIT_ADOPT, 0, NULL, err);
     return r < 0 ? r : registry_put(fs->control->registry, record, buf_bytes(&opened.encoded), err);
 }
