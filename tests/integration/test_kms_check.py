@@ -3,6 +3,7 @@ do, and tells the class by its exit code. Those of Vault are in test_kms_check_v
 import json
 import socket
 import ssl
+import time
 
 import pytest
 
@@ -10,13 +11,14 @@ import servers
 from fake_vault import FakeVault
 from faulty_peers import blackhole, dated, from_now, old_protocol, tls_server
 from instance import Instance
-from kmip_admin import BYTES, DECRYPT, ENCRYPT, ENUMERATION, STRUCTURE, TEXT, find, item
+from kmip_admin import (BYTES, DATE_TIME, DECRYPT, ENCRYPT, ENUMERATION, INTEGER, STRUCTURE, TEXT,
+                        attribute, find, item)
 from kmip_proxy import KmipProxy, operation, refusal, response, versions
 from kms_steps import KMIP_STEPS, assert_fails, check, not_ok
 from test_key_providers import (  # noqa: F401 (fixtures)
     Probe, kmip_probe, openbao, pykmip, settings, token_file)
 
-KMIP_QUERY, KMIP_ENCRYPT, KMIP_DECRYPT = 0x18, 0x1F, 0x20
+KMIP_GET_ATTRIBUTES, KMIP_QUERY, KMIP_ENCRYPT, KMIP_DECRYPT = 0x0B, 0x18, 0x1F, 0x20
 # ------------------------------------------------------------------ all is well
 
 
@@ -265,6 +267,30 @@ def test_a_usage_mask_that_is_wrong_is_told_in_words(kmip_probe, pykmip, usage, 
     uid = pykmip.admin().create(usage=usage)
     steps = check(kmip_probe, KEY=uid)
     assert_fails(steps, "key-usage", "unusable", shown, f"lacks {lacks}")
+
+
+def test_a_kmip_key_whose_use_ends_by_its_dates_is_a_warning(kmip_probe, pykmip):
+    day = 86400
+
+    def state(**dates):
+        listed = [attribute("State", ENUMERATION, 2),
+                  attribute("Cryptographic Usage Mask", INTEGER, ENCRYPT | DECRYPT),
+                  *(attribute(name.replace("_", " "), DATE_TIME, int(time.time() + days * day))
+                    for name, days in dates.items())]
+        answer = response(item(0x5C, ENUMERATION, KMIP_GET_ATTRIBUTES), item(0x7F, ENUMERATION, 0),
+                          item(0x7C, STRUCTURE, [item(0x94, TEXT, kmip_probe.uid), *listed]))
+        with KmipProxy(pykmip, lambda message: answer if operation(message) == KMIP_GET_ATTRIBUTES
+                       else None) as proxy:
+            steps = check(kmip_probe, ADDRESS=proxy.address)
+        assert steps[None] is None and steps["decrypt"].result == "ok"
+        return steps["key-state"]
+
+    assert state().text == "active"
+    step = state(Deactivation_Date=400.5)
+    assert step.result == "ok" and "another 400 days" in step.text
+    step = state(Deactivation_Date=400.5, Protect_Stop_Date=20.5)
+    assert step.result == "warning" and "its use ends in 20 days" in step.text
+    assert "--new-key-uid" in step.action
 
 
 def test_a_short_kmip_key_is_a_warning(kmip_probe, pykmip):

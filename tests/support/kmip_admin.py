@@ -4,7 +4,7 @@ import socket
 import ssl
 import struct
 
-STRUCTURE, INTEGER, ENUMERATION, TEXT, BYTES = 1, 2, 5, 7, 8
+STRUCTURE, INTEGER, ENUMERATION, TEXT, BYTES, DATE_TIME = 1, 2, 5, 7, 8, 9
 ENCRYPT, DECRYPT = 4, 8
 
 
@@ -15,6 +15,8 @@ def item(tag, kind, value):
         body = value.encode()
     elif kind == BYTES:
         body = value
+    elif kind == DATE_TIME:
+        body = struct.pack(">q", value)
     else:
         body = struct.pack(">i", value)
     padding = b"\0" * (-len(body) % 8)

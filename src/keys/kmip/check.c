@@ -10,6 +10,7 @@
 
 #define LOGIN_LIMIT_MS 5000
 #define KMIP_QUERY_MAX 512u
+#define KEY_ENDS_SOON_S (90 * (int64_t)86400) /* moving to another key takes a while */
 #define MASK_TEXT_SIZE 200u
 
 /* All that is known of one address. */
@@ -231,6 +232,24 @@ static bool check_key_type(void *arg)
     return kms_check_ok(check, name, "AES-%u", key->length);
 }
 
+/* Of a key that is active: whether it stays so. */
+static bool report_end(struct kms_check *check, const char *name, int64_t ends_s)
+{
+    char span[KMS_CHECK_TIME_SIZE], date[KMS_CHECK_TIME_SIZE];
+    int64_t left_s = ends_s - clock_wall_ns() / 1000000000;
+
+    if (ends_s == 0)
+        return kms_check_ok(check, name, "active");
+    kms_check_span(left_s > 0 ? left_s : 0, span);
+    kms_check_date(ends_s, date);
+    if (left_s > KEY_ENDS_SOON_S)
+        return kms_check_ok(check, name, "active for another %s, until %s", span, date);
+    kms_check_advise(check, "have its Deactivation Date and Protect Stop Date moved on the server, "
+                            "or rewrap with another key before: 'coffer security kms rewrap "
+                            "--new-key-uid <uid>'");
+    return kms_check_warn(check, name, "active, but its use ends in %s, at %s", span, date);
+}
+
 static bool check_key_state(void *arg)
 {
     static const char name[] = "key-state";
@@ -242,7 +261,7 @@ static bool check_key_state(void *arg)
     case KMIP_STATE_UNKNOWN:
         return kms_check_ok(check, name, "the server does not say; the trial will tell");
     case KMIP_ACTIVE:
-        return kms_check_ok(check, name, "active");
+        return report_end(check, name, checking->attributes.ends_s);
     case KMIP_PRE_ACTIVE:
         kms_check_advise(check, "activate it on the server (Activate, or its activation date)");
         break;

@@ -16,10 +16,12 @@ enum tag {
     TAG_CRYPTOGRAPHIC_LENGTH = 0x42002a,
     TAG_CRYPTOGRAPHIC_PARAMETERS = 0x42002b,
     TAG_CRYPTOGRAPHIC_USAGE_MASK = 0x42002c,
+    TAG_DEACTIVATION_DATE = 0x42002f,
     TAG_IV_COUNTER_NONCE = 0x42003d,
     TAG_OBJECT_TYPE = 0x420057,
     TAG_OPERATION = 0x42005c,
     TAG_PADDING_METHOD = 0x42005f,
+    TAG_PROTECT_STOP_DATE = 0x420068,
     TAG_PROTOCOL_VERSION = 0x420069,
     TAG_PROTOCOL_VERSION_MAJOR = 0x42006a,
     TAG_PROTOCOL_VERSION_MINOR = 0x42006b,
@@ -243,10 +245,22 @@ int kmip_read_query(struct bytes payload, struct kmip_server *ret)
     return r;
 }
 
+/* The earlier of the two dates that end a key's use. */
+static void take_date(struct kmip_attributes *attributes, uint32_t tag, uint64_t date)
+{
+    if ((tag != TAG_DEACTIVATION_DATE && tag != TAG_PROTECT_STOP_DATE) || date == 0 ||
+        date > INT64_MAX)
+        return;
+    if (attributes->ends_s == 0 || (int64_t)date < attributes->ends_s)
+        attributes->ends_s = (int64_t)date;
+}
+
 /* A value of a type that the attribute does not have is passed over, like an unknown one. */
 static void take_attribute(struct kmip_attributes *attributes, uint32_t tag,
                            const struct ttlv_item *value)
 {
+    if (value->type == TTLV_DATE_TIME)
+        take_date(attributes, tag, ttlv_u64(value));
     if (value->type != TTLV_INTEGER && value->type != TTLV_ENUMERATION)
         return;
     uint32_t number = ttlv_u32(value);
@@ -282,6 +296,8 @@ static int take_named_attribute(struct kmip_attributes *attributes, struct bytes
         { "Cryptographic Length", TAG_CRYPTOGRAPHIC_LENGTH },
         { "Cryptographic Usage Mask", TAG_CRYPTOGRAPHIC_USAGE_MASK },
         { "State", TAG_STATE },
+        { "Deactivation Date", TAG_DEACTIVATION_DATE },
+        { "Protect Stop Date", TAG_PROTECT_STOP_DATE },
     };
     struct reader reader = reader_init(items);
     struct ttlv_item name, value;

@@ -117,6 +117,7 @@ struct kmip_attributes {
     uint32_t length; /* bits */
     uint32_t usage_mask;
     enum kmip_state state;
+    int64_t ends_s; /* when it is deactivated, or may not encrypt any more, since 1970 */
 };
 
 /* Both forms: Attribute structures (1.x) and one Attributes structure (2.x). */
