@@ -155,7 +155,11 @@ static int list_log(struct cli *cli, const char *url, const struct column *colum
         r = pass_options(cli, path, err);
     if (r == 0)
         r = get_all(cli, path, limit, &rows, err);
-    return r < 0 ? r : table_print(stdout, columns, rows, &cli->list, err);
+    if (r == 0)
+        r = table_print(stdout, columns, rows, &cli->list, err);
+    if (r == 0 && cli->list.format == TABLE_VIEW && json_array_size(rows) == 0)
+        cli_print(stderr, "There is nothing of that kind yet.\n");
+    return r;
 }
 
 int cmd_events(struct cli *cli, struct error *err)
@@ -197,9 +201,9 @@ static void print_verdict(const json_t *answer, const char *kept)
         cli_print(stdout, "%s\n", client_text(json_array_get(report, i), "text"));
     if (!json_is_true(json_object_get(answer, "intact")))
         return;
-    cli_print(stdout, "The audit log is whole and unaltered, with %lld entries%s.\n",
-              (long long)json_integer_value(json_object_get(answer, "entries")),
-              kept ? ", and holds what was kept" : "");
+    long long entries = (long long)json_integer_value(json_object_get(answer, "entries"));
+    cli_print(stdout, "The audit log is whole and unaltered, with %lld entr%s%s.\n", entries,
+              entries == 1 ? "y" : "ies", kept ? ", and holds what was kept" : "");
     if (number > 0)
         cli_print(stdout,
                   "Newest entry: %lld:%s\n"

@@ -136,6 +136,9 @@ def test_an_entry_is_durable_before_the_operation_is_reported(instance):
 
 
 def test_lists_of_logs_have_the_options_of_lists(instance):
+    empty = instance.run("audit")
+    assert (empty.stdout, empty.stderr) == ("", "There is nothing of that kind yet.\n")
+    assert "with 0 entries" in verify(instance).stdout
     for name in ("a", "b", "c"):
         instance.add(name, allow_no_kms=True)
     instance.run("fs", "remove", "b")
@@ -230,6 +233,8 @@ def test_a_kms_that_goes_away_raises_an_alert_that_a_new_set_clears(instance, tm
         assert (set_entry["operation"], set_entry["kms_type"], set_entry["kms_key"]) == \
             ("kms-set", "kmip", uid)
         assert created["kms_key"] == uid and created["kms_addresses"] == kms.address
+        instance.run("security", "kms", "check")
+        assert operations(instance)[-1] == ("unwrap", "", "ok")
         kms.stop()
         assert instance.run("fs", "add", "second", check=False).returncode == 1
         assert "kms-unreachable" in [row["type"] for row in rows(instance, "alerts")]
