@@ -8,6 +8,8 @@ import subprocess
 import pytest
 
 import servers
+from certificates import Authority
+from fake_kubernetes import FakeKubernetes
 from fake_vault import FakeVault
 from instance import ApiError, Instance
 from servers import wait_until
@@ -321,6 +323,51 @@ def test_kubernetes_reads_the_token_anew_for_each_login(kubernetes):
     tokens = [headers["X-Vault-Token"]
               for _, _, headers, _ in kubernetes.fake.asked("transit/decrypt/one")]
     assert tokens == ["s.first", "s.second"]
+
+
+@pytest.fixture
+def cluster(build_folder, openbao, tmp_path):
+    """A real OpenBao that asks a fake of Kubernetes whose a token is; a pod of the service account
+    "coffer"."""
+    with FakeKubernetes() as fake:
+        place = Place(build_folder, tmp_path, openbao)
+        openbao.coffer_token(place.key)  # writes the policy
+        openbao.enable_auth("kubernetes", "clusters/one")
+        openbao.api("POST", "auth/clusters/one/config", {
+            "kubernetes_host": fake.address, "token_reviewer_jwt": fake.token("reviewer"),
+            "disable_local_ca_jwt": True,
+            "kubernetes_ca_cert": Authority(tmp_path / "ca").cert.read_text()})
+        openbao.api("POST", "auth/clusters/one/role/storage", {
+            "bound_service_account_names": ["coffer"],
+            "bound_service_account_namespaces": ["storage"],
+            "token_policies": [place.policy], "token_ttl": "1h"})
+        place.fake, place.jwt = fake, tmp_path / "jwt"
+        place.jwt.write_text(fake.token("coffer", "storage"))
+        yield place
+
+
+def test_kubernetes_logs_in_to_a_real_openbao(cluster):
+    login = {"KUBERNETES_ROLE": "storage", "KUBERNETES_TOKEN": cluster.jwt,
+             "AUTH_PATH": "clusters/one"}
+    before = cluster.tokens()
+    with Session(cluster.probe(**login)) as session:
+        assert session("verify").startswith("OK ")
+        assert session("wrap", "a") == "OK version 1"
+        assert session("login") == "OK known, ends, kept, life 3600,"
+        assert cluster.tokens() == before + 1
+    assert cluster.tokens() == before
+    # Kubernetes replaced the token.
+    cluster.fake.withdraw(cluster.jwt.read_text())
+    said = cluster.probe(**login)("verify")
+    assert said.startswith(f"EACCES: {cluster.kms.address} refuses the login at "
+                           "'auth/clusters/one/login'") and "service account" in said
+    cluster.jwt.write_text(cluster.fake.token("coffer", "storage"))
+    assert cluster.probe(**login)("unwrap", "a") == "OK 1"
+    for change in ({"KUBERNETES_ROLE": "nobody"}, {"AUTH_PATH": "clusters/two"}):
+        assert " refuses the login at " in cluster.probe(**{**login, **change})("verify")
+    cluster.jwt.write_text(cluster.fake.token("coffer", "elsewhere"))
+    said = cluster.probe(**login)("verify")
+    assert said.startswith("EACCES: ") and "namespace not authorized" in said
 
 
 def test_kubernetes_that_is_refused_or_has_no_token_says_so(kubernetes):

@@ -278,22 +278,21 @@ static const char *login_advice(const struct vault_login *login, const char *sho
         const char *words;
         const char *advice;
     } known[] = {
-        { "role or secret id", "check role ID and secret ID, which may have expired or been used "
-                               "up" },
+        { "role or secret id",
+          "check role ID and secret ID, which may have expired or been used up" },
         { "secret id", "check the secret ID, which may have expired or been used up" },
         { "role id", "check the role ID" },
-        { "permission denied", "see with 'vault auth list' that the auth method is at this path" },
-        { "missing client token", "see with 'vault auth list' that the auth method is at this "
-                                  "path" },
-        { "no handler", "see with 'vault auth list' that the auth method is at this path" },
+        { "", "see with 'vault auth list' that the auth method is at this path, and check role ID "
+              "and secret ID" },
     };
+    size_t i = 0;
 
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-        if (strcasestr(shown, known[i].words))
-            return known[i].advice;
-    return login->method == METHOD_APPROLE
-               ? "check role ID and secret ID"
-               : "check the role, and the service account that it is bound to";
+    if (login->method == METHOD_KUBERNETES)
+        return "check the role, the service account that it is bound to and its token, and see "
+               "with 'vault auth list' that the auth method is at this path";
+    while (!strcasestr(shown, known[i].words))
+        i++;
+    return known[i].advice;
 }
 
 static int login_refused(const struct vault_login *login, const char *address,
