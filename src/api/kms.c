@@ -108,6 +108,39 @@ static int get_texts(const json_t *body, struct key_provider_config *ret, struct
     return 0;
 }
 
+static bool is_given(const json_t *body, const char *name)
+{
+    const json_t *member = json_object_get(body, name);
+
+    return member && !json_is_null(member) && !json_is_false(member) &&
+           !(json_is_string(member) && json_string_length(member) == 0);
+}
+
+/* What belongs to the other type is a mistake, not something to be forgotten silently. */
+static int check_members(const json_t *body, const char *type, struct error *err)
+{
+    static const char *const of_vault[] = { "token",         "role_id",
+                                            "secret_id",     "kubernetes_role",
+                                            "auth_path",     "kubernetes_token_path",
+                                            "namespace",     "transit_path",
+                                            "insecure_http", "no_token_renewal" };
+    static const char *const of_kmip[] = { "client_cert", "client_key" };
+    bool is_vault = strcmp(type, "vault") == 0;
+    const char *const *others = is_vault ? of_kmip : of_vault;
+    size_t count =
+        is_vault ? sizeof(of_kmip) / sizeof(of_kmip[0]) : sizeof(of_vault) / sizeof(of_vault[0]);
+
+    for (size_t i = 0; i < count; i++)
+        if (is_given(body, others[i]))
+            return error_set(err, -EINVAL, "\"%s\" is not for a KMS of type %s; leave it out",
+                             others[i], type);
+    if (is_vault && is_given(body, "ca_cert"))
+        return error_set(err, -EINVAL,
+                         "the CA of a vault is set for the whole instance (PUT /api/v1/ca-cert, "
+                         "coffer security ca-cert set), not with the KMS");
+    return 0;
+}
+
 static int get_config(const json_t *body, struct key_provider_config *ret, struct error *err)
 {
     int r = get_texts(body, ret, err);
@@ -115,13 +148,11 @@ static int get_config(const json_t *body, struct key_provider_config *ret, struc
     if (r == 0 && strcmp(ret->type, "vault") != 0 && strcmp(ret->type, "kmip") != 0)
         r = error_set(err, -EINVAL, "the type of a KMS is vault or kmip, not '%s'", ret->type);
     if (r == 0)
+        r = check_members(body, ret->type, err);
+    if (r == 0)
         r = get_pem(body, "client_cert", &ret->client_cert_pem, err);
     if (r == 0)
         r = get_pem(body, "ca_cert", &ret->ca_cert_pem, err);
-    if (r == 0 && ret->ca_cert_pem.len > 0 && strcmp(ret->type, "vault") == 0)
-        r = error_set(err, -EINVAL,
-                      "the CA of a vault is set for the whole instance (PUT /api/v1/ca-cert, "
-                      "coffer security ca-cert set), not with the KMS");
     if (r == 0)
         r = json_get_secret(body, "client_key", JSON_OPTIONAL, &ret->client_key_pem, err);
     if (r == 0)

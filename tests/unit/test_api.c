@@ -211,6 +211,7 @@ static void requests_are_answered_with_status_and_sentence(void **state)
     } cases[] = {
         { "GET", "/api/v1/status", "", 200, "\"configured\":false" },
         { "GET", "/api/v1/kms", "", 200, "{\"configured\":false}" },
+        { "GET", "/api/v1/ca-cert", "", 200, "{\"configured\":false}" },
         { "GET", "/api/v1/filesystems", "", 200, "[]" },
         { "GET", "/metrics", "", 200, "coffer_filesystems{state=\"mounted\"} 0\n" },
         { "GET", "/metrics", "", 200, "Content-Type: text/plain; version=0.0.4" },
@@ -239,6 +240,17 @@ static void requests_are_answered_with_status_and_sentence(void **state)
         { "POST", "/api/v1/filesystems", "{\"name\":\"a\",\"capacity\":1}", 400, "1 GiB" },
         { "POST", "/api/v1/filesystems", "{\"name\":\"a\"}", 409, "--allow-no-kms" },
         { "PUT", "/api/v1/kms", "{\"type\":\"x\",\"address\":\"a\",\"key\":\"k\"}", 400, "vault" },
+        { "PUT", "/api/v1/kms",
+          "{\"type\":\"kmip\",\"address\":\"a:1\",\"key\":\"k\",\"role_id\":\"r\"}", 400,
+          "\\\"role_id\\\" is not for a KMS of type kmip" },
+        { "PUT", "/api/v1/kms",
+          "{\"type\":\"vault\",\"address\":\"https://a\",\"key\":\"k\",\"client_key\":\"c\"}", 400,
+          "\\\"client_key\\\" is not for a KMS of type vault" },
+        { "PUT", "/api/v1/kms",
+          "{\"type\":\"vault\",\"address\":\"https://a\",\"key\":\"k\",\"role_id\":\"r\"}", 400,
+          "needed both" },
+        { "PUT", "/api/v1/ca-cert", "{}", 400, "\\\"cert\\\" is missing" },
+        { "PUT", "/api/v1/ca-cert", "{\"cert\":\"x\"}", 400, "no certificate in PEM form" },
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
