@@ -171,14 +171,17 @@ int api_put_kms(const struct api_request *request, struct api_reply *ret, struct
     CLEANUP(key_provider_config_release)
     struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
     struct kms_status status = { .is_configured = false };
+    size_t rewrapped = 0;
     int r = get_config(request->body, &config, err);
 
     if (r == 0)
         r = control_kms_complete(request->context->control, &config, err);
     if (r == 0)
-        r = control_kms_set(request->context->control, &config, &status, err);
+        r = control_kms_set(request->context->control, &config, &status, &rewrapped, err);
     if (r < 0)
         return r;
     ret->body = status_json(&status);
+    if (ret->body)
+        (void)json_object_set_new(ret->body, "rewrapped", json_integer((json_int_t)rewrapped));
     return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
 }

@@ -319,5 +319,10 @@ int cmd_kms_set(struct cli *cli, struct error *err)
     cli_print(stdout, "The KMS is configured: %s %s, key %s. A trial wrap and unwrap succeeded.\n",
               kms_options_is_vault(&options) ? "Vault" : "KMIP server", options.address,
               options.key);
+    long long rewrapped = (long long)json_integer_value(json_object_get(kms, "rewrapped"));
+    if (rewrapped > 0)
+        cli_print(stdout, "The key%s of %lld filesystem%s %s wrapped anew by it.\n",
+                  rewrapped == 1 ? "" : "s", rewrapped, rewrapped == 1 ? "" : "s",
+                  rewrapped == 1 ? "was" : "were");
     return 0;
 }

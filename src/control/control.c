@@ -45,6 +45,9 @@ static void peek_wrapped(struct filesystem *fs)
         return;
     mutex_lock(&fs->lock);
     fs->wrapped = *rings_newest(&ring);
+    for (uint32_t i = 0; i < ring.count; i++)
+        if (ring.generations[i].has_previous)
+            fs->proof_due_ms = clock_monotonic_ms() + FILESYSTEM_PROOF_AFTER_MS;
     mutex_unlock(&fs->lock);
 }
 
@@ -111,6 +114,19 @@ static void finish_kms_change(struct control *control)
         log_warning("%s", err.text);
 }
 
+/* A key server that does not answer ends it, until the next look. */
+static int prove_due(struct filesystem *fs, void *arg, struct error *err)
+{
+    (void)arg;
+    (void)err;
+    mutex_lock(&fs->lock);
+    bool is_due = fs->proof_due_ms != 0 && fs->proof_due_ms <= clock_monotonic_ms();
+    mutex_unlock(&fs->lock);
+    if (!is_due || atomic_load(&fs->control->is_shutting_down))
+        return 0;
+    return filesystem_prove(fs) == -EAGAIN ? -EAGAIN : 0;
+}
+
 /* Not later than the login has something to do. */
 static int64_t next_look_ms(const struct kms_status *status)
 {
@@ -143,6 +159,7 @@ static void *monitor_main(void *arg)
         struct kms_status status;
         mutex_unlock(&control->lock);
         finish_kms_change(control);
+        (void)control_each(control, prove_due, control, NULL);
         kms_refresh(control->kms);
         kms_status(control->kms, &status);
         report_kms(control, &status, &was_well);

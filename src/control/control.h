@@ -145,7 +145,7 @@ int control_kms_check(struct control *control, kms_check_report_fn *report, void
  * again, or undone by setting the former. After any other nothing has changed, and the sentence
  * lists the filesystems in the way. */
 int control_kms_set(struct control *control, const struct key_provider_config *config,
-                    struct kms_status *ret, struct error *err);
+                    struct kms_status *ret, size_t *ret_rewrapped, struct error *err);
 
 /* What became of the key of one filesystem. */
 enum rewrap_result {

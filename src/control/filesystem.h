@@ -49,9 +49,10 @@ struct filesystem {
     struct wrapped_key wrapped;      /* of its newest generation, to show */
     bool is_busy;                    /* an operation without a keeper is at work */
     bool are_rings_held;
-    bool has_keeper;    /* a thread brings it up and watches it */
-    bool may_reconnect; /* a worker of an earlier cofferd may be there */
-    bool is_first_try;  /* somebody waits for the start; a failure stops it */
+    int64_t proof_due_ms; /* when what wrapped last is to be proved; 0: it is */
+    bool has_keeper;      /* a thread brings it up and watches it */
+    bool may_reconnect;   /* a worker of an earlier cofferd may be there */
+    bool is_first_try;    /* somebody waits for the start; a failure stops it */
     bool stop_wanted;
     bool retry_now;
     bool take_over;
@@ -161,6 +162,11 @@ int filesystem_socket_path(const struct filesystem *filesystem, char ret[static 
  * key server is in the way. */
 int filesystem_unlock(struct filesystem *filesystem, bool may_repair, struct key_set *ret,
                       bool *ret_is_kms, struct error *err);
+
+/* unlock.c: unwraps the keys once more, when some time has passed since they were wrapped anew;
+ * then what wrapped them before is dropped. A failure is an event, and tried again later. */
+#define FILESYSTEM_PROOF_AFTER_MS (3600 * 1000)
+int filesystem_prove(struct filesystem *filesystem);
 
 /* fs_audit.c: an entry of the audit log, before what it tells takes effect. text may be NULL. */
 int filesystem_audit(struct filesystem *filesystem, enum audit_operation operation, int result,

@@ -262,12 +262,11 @@ static int retry_waiting(struct filesystem *filesystem, void *arg, struct error 
 }
 
 static int set_locked(struct control *control, const struct key_provider_config *config,
-                      struct error *err) REQUIRES(control->kms_changing)
+                      size_t *ret_moved, struct error *err) REQUIRES(control->kms_changing)
 {
     struct error why = { .code = 0 };
     struct kms_status status;
-    size_t moved = 0;
-    int r = set_verified(control, config, &moved, &why);
+    int r = set_verified(control, config, ret_moved, &why);
 
     if (r < 0) {
         audit_refused(control, config, r, &why);
@@ -278,15 +277,16 @@ static int set_locked(struct control *control, const struct key_provider_config 
     kms_status(control->kms, &status);
     events_add(&control->events, LOG_LEVEL_INFO, "kms-set", "",
                "the KMS is now %s at %s, key %s; the keys of %zu filesystems were wrapped anew",
-               status.type, status.addresses, status.key_name, moved);
+               status.type, status.addresses, status.key_name, *ret_moved);
     return control_each(control, retry_waiting, NULL, err);
 }
 
 int control_kms_set(struct control *control, const struct key_provider_config *config,
-                    struct kms_status *ret, struct error *err)
+                    struct kms_status *ret, size_t *ret_rewrapped, struct error *err)
 {
+    *ret_rewrapped = 0;
     mutex_lock(&control->kms_changing);
-    int r = set_locked(control, config, err);
+    int r = set_locked(control, config, ret_rewrapped, err);
     mutex_unlock(&control->kms_changing);
     if (r == 0)
         kms_status(control->kms, ret);
@@ -297,12 +297,13 @@ int kms_set_finish_locked(struct control *control, struct error *err)
 {
     CLEANUP(key_provider_config_release)
     struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
+    size_t moved = 0;
     int r = kms_staged(control->kms, &config, NULL);
 
     if (r == -ENOENT)
         return 0;
     if (r == 0)
-        r = set_locked(control, &config, err);
+        r = set_locked(control, &config, &moved, err);
     return r < 0
                ? error_prefix(err, r, "a change of the KMS to %s is not finished", config.addresses)
                : 0;

@@ -67,7 +67,8 @@ static void collect(struct control *control, const struct uuid *uuid, struct unw
 }
 
 /* All of a chunk in as few questions as the server allows. If that fails for one, each is asked
- * for by itself; a server that is away is asked once. */
+ * for by itself; a server that is away is asked once, unless there is another that may open what
+ * wrapped before. */
 static void unwrap_ahead(struct run *run, const struct item *items, size_t count,
                          struct unwrapped *ret)
 {
@@ -76,7 +77,7 @@ static void unwrap_ahead(struct run *run, const struct item *items, size_t count
     for (size_t i = 0; i < count; i++)
         collect(run->control, &items[i].record.uuid, ret);
     int r = kms_unwrap(run->control->kms, NULL, ret->wrapped, ret->count, ret->plains, &err);
-    if (r == -EAGAIN)
+    if (r == -EAGAIN && !kms_is_staged(run->control->kms))
         run->stopped = err;
 }
 
@@ -359,6 +360,9 @@ static int write_store(struct run *run, struct item *item)
         return 0;
     int r =
         rings_finish_write(run->control, &item->record, item->is_new, &item->opened, &item->err);
+    mutex_lock(&item->fs->lock);
+    item->fs->proof_due_ms = clock_monotonic_ms() + FILESYSTEM_PROOF_AFTER_MS;
+    mutex_unlock(&item->fs->lock);
     return r < 0 ? r
                  : filesystem_learn(item->fs, &item->record, rings_newest(&item->opened.ring),
                                     &item->err);

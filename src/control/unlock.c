@@ -1,10 +1,13 @@
-/* unlock.c - the keys of a filesystem that is to be started. */
+/* unlock.c - the keys of a filesystem that is to be started, and the proof of what wraps them: a
+ * start, or an hour, after a rewrap it is unwrapped once more, and only then what wrapped before is
+ * dropped. A key server may fail over to a replica that is behind. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "control/filesystem.h"
 #include "control/rings.h"
 
@@ -56,19 +59,24 @@ static void tidy(struct filesystem *fs, const struct fs_record *record, struct r
                    "wrapped before: bring the KMS to its latest state, or rewrap");
         return;
     }
-    if (!has_previous(&opened->ring) || kms_is_staged(control->kms))
+    if (kms_is_staged(control->kms))
         return;
-    if (drop_previous(fs, record, opened, &err) < 0)
+    if (has_previous(&opened->ring) && drop_previous(fs, record, opened, &err) < 0) {
         events_add(&control->events, LOG_LEVEL_WARNING, "ring-not-tidied", record->name, "%s",
                    err.text);
+        return;
+    }
+    mutex_lock(&fs->lock);
+    fs->proof_due_ms = 0;
+    mutex_unlock(&fs->lock);
 }
 
-static int unlock_held(struct filesystem *filesystem, bool may_repair, struct key_set *ret,
-                       bool *ret_is_kms, struct error *err)
+/* ret may be NULL. */
+static int unlock_held(struct filesystem *filesystem, bool may_repair, const char *purpose,
+                       struct key_set *ret, bool *ret_is_kms, struct error *err)
 {
     CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
     CLEANUP(free_ptr) struct fs_record *record = malloc(sizeof(*record));
-    const char *purpose = may_repair ? "to start it" : "to check it";
     struct rings_options options = { .may_repair = may_repair };
     struct error why = { .code = 0 };
 
@@ -86,7 +94,7 @@ static int unlock_held(struct filesystem *filesystem, bool may_repair, struct ke
         return error_set(err, r, "%s", why.text);
     if (audited < 0)
         return audited;
-    if ((r = key_set_copy(ret, &opened.keys)) < 0)
+    if (ret && (r = key_set_copy(ret, &opened.keys)) < 0)
         return error_set(err, r, "out of secret memory");
     if (may_repair)
         tidy(filesystem, record, &opened);
@@ -97,7 +105,31 @@ int filesystem_unlock(struct filesystem *filesystem, bool may_repair, struct key
                       bool *ret_is_kms, struct error *err)
 {
     filesystem_hold_rings(filesystem);
-    int r = unlock_held(filesystem, may_repair, ret, ret_is_kms, err);
+    int r = unlock_held(filesystem, may_repair, may_repair ? "to start it" : "to check it", ret,
+                        ret_is_kms, err);
     filesystem_let_rings(filesystem);
+    return r;
+}
+
+int filesystem_prove(struct filesystem *filesystem)
+{
+    struct error err = { .code = 0 };
+    bool is_kms = false;
+    int r = 0;
+
+    filesystem_hold_rings(filesystem);
+    mutex_lock(&filesystem->lock);
+    bool is_due = filesystem->proof_due_ms != 0 && filesystem->record.phase == FS_PHASE_READY;
+    filesystem->proof_due_ms = is_due ? clock_monotonic_ms() + FILESYSTEM_PROOF_AFTER_MS : 0;
+    mutex_unlock(&filesystem->lock);
+    if (is_due)
+        r = unlock_held(filesystem, true, "to prove what wraps it", NULL, &is_kms, &err);
+    filesystem_let_rings(filesystem);
+    if (r < 0)
+        events_add(&filesystem->control->events, LOG_LEVEL_WARNING, "wrapping-not-proved",
+                   filesystem->record.name,
+                   "what wraps its key since the last rewrap could not be proved, and what wrapped "
+                   "it before is kept: %s",
+                   err.text);
     return r;
 }

@@ -4,7 +4,6 @@ cofferd killed in the middle."""
 import os
 import shutil
 import signal
-import subprocess
 import threading
 import time
 
@@ -191,7 +190,7 @@ def test_from_vault_to_kmip_and_back(instance, vault, pykmip, tmp_path):
     set_vault(instance, vault, key)
     instance.add("data")
     mount_and_write(instance, tmp_path)
-    instance.set_kmip(pykmip, uid)
+    assert instance.set_kmip(pykmip, uid)["rewrapped"] == 1
     assert wrapped(instance) == ("kmip", uid, 0)
     assert_opens(instance, tmp_path, "data")
     set_vault(instance, vault, key)
@@ -237,6 +236,38 @@ def test_unset_without_filesystems(instance, openbao):
     assert again.returncode == 1 and "no KMS is configured" in again.stderr
 
 
+def on_a_terminal(instance, answer, *words):
+    """What it printed, and its exit code."""
+    pid, fd = os.forkpty()
+    if pid == 0:
+        os.execve(instance.programs / "coffer", ["coffer", *words], instance.environment)
+    os.write(fd, answer)
+    text = b""
+    try:
+        while chunk := os.read(fd, 1000):
+            text += chunk
+    except OSError:
+        pass
+    os.close(fd)
+    return text.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_on_a_terminal_it_asks_and_takes_no_for_an_answer(instance, openbao):
+    key = new_key(openbao)
+    set_vault(instance, openbao, key)
+    instance.add("data")
+    text, code = on_a_terminal(instance, b"n\n", "security", "kms", "unset", "--allow-downgrade")
+    assert code == 1 and "local keys" in text and "nothing was changed" in text
+    openbao.rotate_key(key)
+    text, code = on_a_terminal(instance, b"n\n", "security", "kms", "rewrap")
+    assert code == 1 and "nothing was changed" in text
+    assert wrapped(instance) == ("vault", key, 1)
+    text, code = on_a_terminal(instance, b"y\n", "security", "kms", "rewrap")
+    assert code == 0 and wrapped(instance) == ("vault", key, 2)
+    text, code = on_a_terminal(instance, b"", "security", "kms", "unset", "--allow-downgrade", "-f")
+    assert code == 0 and wrapped(instance)[0] == "local"
+
+
 # The same server, elsewhere or restored; or another key of the same name
 
 
@@ -260,6 +291,42 @@ def restored(tmp_path):
     server = servers.PykmipServer(tmp_path / "two")
     shutil.copy(tmp_path / "backup.db", server.folder / "kmip.db")
     return server
+
+
+def test_a_vault_restored_from_a_backup_that_is_older_than_the_last_rewrap(instance, tmp_path):
+    with run_server(lambda: servers.VaultCoreServer(tmp_path / "one")) as first:
+        first.enable_transit()
+        key = new_key(first)
+        set_vault(instance, first, key)
+        for name in ("data", "started"):
+            instance.add(name)
+            mount_and_write(instance, tmp_path, name)
+        token = first.coffer_token(key)
+        first.stop()
+        shutil.copytree(tmp_path / "one", tmp_path / "two", ignore=shutil.ignore_patterns("*.log"))
+        first.start()
+        first.rotate_key(key)
+        assert results(rewrap(instance)) == {"data": "rewrapped", "started": "rewrapped"}
+        instance.run("fs", "umount", "started")
+    with servers.VaultCoreServer(tmp_path / "two") as second:
+        # What wrapped before the rewrap opens it, at another address too.
+        set_vault(instance, second, key, token=token)
+        assert wrapped(instance) == ("vault", key, 1)
+        assert_opens(instance, tmp_path, "data", "started")
+
+
+def test_a_replica_beside_the_first(instance, pykmip, tmp_path):
+    uid = pykmip.admin().create()
+    instance.set_kmip(pykmip, uid)
+    instance.add("data")
+    mount_and_write(instance, tmp_path)
+    replica = servers.PykmipServer(tmp_path / "replica")
+    shutil.copy(pykmip.folder / "kmip.db", replica.folder / "kmip.db")
+    with replica:
+        assert instance.set_kmip(replica, uid)["rewrapped"] == 0
+        assert_opens(instance, tmp_path, "data")
+        instance.set_kmip(pykmip, uid)
+        assert_opens(instance, tmp_path, "data")
 
 
 def test_a_key_that_was_made_anew_under_its_name_never_wraps_what_it_does_not_open(

@@ -52,12 +52,13 @@ static int set(struct servers *servers, const struct fake_transit *server, struc
     CLEANUP(key_provider_config_release)
     struct key_provider_config config = { .type = "vault", .key_name = FAKE_KEY };
     struct kms_status status;
+    size_t rewrapped;
 
     (void)snprintf(config.addresses, sizeof(config.addresses), "%s", fake_transit_url(server));
     assert_int_equal(secret_assign(&config.token, (struct bytes){ .data = (const uint8_t *)token,
                                                                   .len = strlen(token) }),
                      0);
-    return control_kms_set(servers->fixture->control, &config, &status, err);
+    return control_kms_set(servers->fixture->control, &config, &status, &rewrapped, err);
 }
 
 static void must_set(struct servers *servers, const struct fake_transit *server)
@@ -122,7 +123,7 @@ static void all_wrapped(struct servers *servers, const char *type, uint32_t vers
     }
 }
 
-static void no_event(struct fixture *fixture, const char *type)
+static size_t count_events(struct fixture *fixture, const char *type)
 {
     struct events_query query = { .journal = { .limit = 1, .type = type },
                                   .level = LOG_LEVEL_INFO };
@@ -131,7 +132,17 @@ static void no_event(struct fixture *fixture, const char *type)
 
     assert_int_equal(events_list(control_events(fixture->control), &query, &events, &count, NULL),
                      0);
-    assert_int_equal(count, 0);
+    return count;
+}
+
+static void wait_event(struct fixture *fixture, const char *type)
+{
+    int64_t until = clock_monotonic_ms() + PATIENCE_MS;
+
+    while (count_events(fixture, type) == 0) {
+        assert_true(clock_monotonic_ms() < until);
+        clock_sleep_ms(10);
+    }
 }
 
 static void no_alert(struct servers *servers, const char *type)
@@ -174,6 +185,65 @@ static void a_rotated_key_wraps_all_keys_anew_and_a_start_proves_them(void **sta
     for (size_t i = 0; i < report.count; i++)
         assert_int_equal(report.rows[i].result, REWRAP_UNCHANGED);
     assert_int_equal(report.needed_count, 1); /* the starts have dropped what was before */
+}
+
+static bool has_previous(struct servers *servers, const char *name)
+{
+    struct fs_view view = view_of(servers->fixture, name);
+    CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+
+    assert_int_equal(
+        registry_get_ring(servers->fixture->control->registry, &view.uuid, &encoded, NULL), 0);
+    assert_int_equal(key_ring_peek(buf_bytes(&encoded), &ring, NULL), 0);
+    return ring.generations[0].has_previous;
+}
+
+/* As if an hour had passed. */
+static void let_proof_be_due(struct servers *servers, const char *name)
+{
+    CLEANUP(filesystem_unrefp)
+    struct filesystem *fs = filesystem_find(servers->fixture->control, name, NULL);
+
+    mutex_lock(&fs->lock);
+    assert_true(fs->proof_due_ms > clock_monotonic_ms());
+    fs->proof_due_ms = 1;
+    mutex_unlock(&fs->lock);
+    control_look_at_kms(servers->fixture->control);
+}
+
+static void what_wrapped_before_goes_when_an_hour_later_the_new_wrapping_is_proved(void **state)
+{
+    struct servers *servers = *state;
+    int64_t until = clock_monotonic_ms() + PATIENCE_MS;
+
+    must_set(servers, servers->a);
+    add_all(servers);
+    must_start(servers->fixture, "one"); /* it goes on running */
+    fake_transit_rotate(servers->a);
+    must_rewrap(servers);
+    assert_true(has_previous(servers, "one"));
+    reopen_control(servers->fixture);
+    let_proof_be_due(servers, "one");
+    while (has_previous(servers, "one")) {
+        assert_true(clock_monotonic_ms() < until);
+        clock_sleep_ms(10);
+    }
+    assert_true(has_previous(servers, "two"));
+}
+
+static void what_wrapped_before_stays_while_the_new_wrapping_cannot_be_proved(void **state)
+{
+    struct servers *servers = *state;
+
+    must_set(servers, servers->a);
+    add_all(servers);
+    fake_transit_rotate(servers->a);
+    must_rewrap(servers);
+    fake_transit_seal_after(servers->a, 0);
+    let_proof_be_due(servers, "one");
+    wait_event(servers->fixture, "wrapping-not-proved");
+    assert_true(has_previous(servers, "one"));
 }
 
 static void a_dry_run_changes_nothing(void **state)
@@ -273,7 +343,7 @@ static void the_wrapping_before_opens_while_the_last_one_does_not(void **state)
     all_wrapped(servers, "vault", 1);
     fake_transit_seal_after(servers->b, 0);
     all_open(servers);
-    no_event(servers->fixture, "key-lost");
+    assert_int_equal(count_events(servers->fixture, "key-lost"), 0);
 }
 
 static void plain_unset_is_refused_while_the_server_is_needed(void **state)
@@ -542,6 +612,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SERVERS_TEST(a_rotated_key_wraps_all_keys_anew_and_a_start_proves_them),
+        SERVERS_TEST(what_wrapped_before_goes_when_an_hour_later_the_new_wrapping_is_proved),
+        SERVERS_TEST(what_wrapped_before_stays_while_the_new_wrapping_cannot_be_proved),
         SERVERS_TEST(a_dry_run_changes_nothing),
         SERVERS_TEST(what_the_server_cannot_unwrap_again_does_not_replace_anything),
         SERVERS_TEST(a_key_made_anew_is_not_used_over_what_it_does_not_open),
