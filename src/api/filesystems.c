@@ -100,11 +100,38 @@ static int reply_done(struct api_reply *ret, struct error *err)
     return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
 }
 
+static json_t *shred_key_json(const struct shred_key *one)
+{
+    return json_pack("{s:s,s:s,s:I,s:s,s:s,s:I,s:s}", "type", one->key.type, "key", one->key.key,
+                     "version", (json_int_t)one->key.version, "namespace", one->key.kms_namespace,
+                     "mount_path", one->key.mount_path, "users", (json_int_t)one->users,
+                     "user_names", one->names);
+}
+
+static int shred(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    CLEANUP(shred_report_release) struct shred_report report = { .count = 0 };
+    int r = control_shred(request->context->control, request->name, &report, err);
+    json_t *keys = r < 0 ? NULL : json_array();
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < report.count; i++)
+        (void)json_array_append_new(keys, shred_key_json(&report.keys[i]));
+    ret->body = json_pack("{s:o}", "remaining_keys", keys);
+    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+}
+
 int api_remove_filesystem(const struct api_request *request, struct api_reply *ret,
                           struct error *err)
 {
-    int r = control_remove(request->context->control, request->name, err);
+    bool is_shred = false;
+    int r = json_get_bool(request->body, "shred", JSON_OPTIONAL, &is_shred, err);
 
+    if (r == 0 && is_shred)
+        return shred(request, ret, err);
+    if (r == 0)
+        r = control_remove(request->context->control, request->name, err);
     return r < 0 ? r : reply_done(ret, err);
 }
 

@@ -63,6 +63,42 @@ int fd_write_all(int fd, struct bytes data)
     return 0;
 }
 
+/* Not what has another name elsewhere: whoever may write in the folder might have put it there. */
+static int overwrite_fd(int fd)
+{
+    static const uint8_t zeros[4096];
+    struct stat st;
+
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
+        return 0;
+    for (off_t left = st.st_size; left > 0;) {
+        size_t len = left < (off_t)sizeof(zeros) ? (size_t)left : sizeof(zeros);
+        int r = fd_write_all(fd, (struct bytes){ .data = zeros, .len = len });
+        if (r < 0)
+            return r;
+        left -= (off_t)len;
+    }
+    return fsync(fd) < 0 ? -errno : 0;
+}
+
+int file_shred(const char *path, struct error *err)
+{
+    CLEANUP(close_fd) int fd = open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    char folder[PATH_MAX];
+    int r = fd < 0 ? -errno : overwrite_fd(fd);
+
+    if (r == -ENOENT)
+        return 0;
+    if ((r == 0 || r == -ELOOP || r == -ENXIO) && (r = unlink(path)) < 0)
+        r = -errno;
+    if (r < 0)
+        return error_set(err, r, "cannot destroy %s: %s", path, strerrordesc_np(-r));
+    (void)snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(path, '/') - path), path);
+    return folder_sync(folder, err);
+}
+
 int folder_sync(const char *path, struct error *err)
 {
     CLEANUP(close_fd) int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -18,6 +18,10 @@ int file_read(const char *path, size_t max, struct buf *ret, struct error *err);
 /* Temporary file in the same folder, fsync, rename, fsync of the folder. */
 int file_replace(const char *path, struct bytes data, mode_t mode, struct error *err);
 
+/* Overwrites what it holds where it lies, makes that durable, and removes it. 0 if there is none. A
+ * disk or filesystem that writes elsewhere (flash, copy on write) may keep the old bytes. */
+int file_shred(const char *path, struct error *err);
+
 /* All of it, however many calls that takes. */
 int fd_write_all(int fd, struct bytes data);
 

@@ -132,8 +132,39 @@ int cmd_fs_add(struct cli *cli, struct error *err)
     return 0;
 }
 
+/* What a shredding cannot reach. */
+static void print_remaining(const char *name, const json_t *keys)
+{
+    cli_print(stdout,
+              "The keys of filesystem %s were destroyed in the registry and in the store, then its "
+              "data.\n",
+              name);
+    for (size_t i = 0; i < json_array_size(keys); i++) {
+        const json_t *key = json_array_get(keys, i);
+        long long version = (long long)json_integer_value(json_object_get(key, "version"));
+        long long users = (long long)json_integer_value(json_object_get(key, "users"));
+        const char *kms_namespace = client_text(key, "namespace");
+        cli_print(stdout, "In the KMS remains what wrapped them: %s key %s",
+                  client_text(key, "type"), client_text(key, "key"));
+        if (version > 0)
+            cli_print(stdout, ", version %lld", version);
+        if (*kms_namespace != '\0')
+            cli_print(stdout, ", namespace %s", kms_namespace);
+        if (users > 0)
+            cli_print(stdout, "; it also wraps the keys of %s", client_text(key, "user_names"));
+        (void)puts("; other instances may use it too.");
+    }
+    (void)puts(json_array_size(keys) > 0
+                   ? "With it, a copy of the wrapped keys that was made elsewhere still opens a "
+                     "copy of the data:\na backup of the store, or of the state folder."
+                   : "A copy that was made elsewhere, of the store and of the state folder, still "
+                     "opens.");
+}
+
 int cmd_fs_remove(struct cli *cli, struct error *err)
 {
+    CLEANUP(json_freep) json_t *answer = NULL;
+    bool is_shred = arguments_has(&cli->arguments, "shred");
     char path[CLIENT_PATH_SIZE];
     char question[256];
     const char *name = cli_word(cli, 0);
@@ -142,12 +173,21 @@ int cmd_fs_remove(struct cli *cli, struct error *err)
     if (r < 0)
         return r;
     (void)snprintf(question, sizeof(question),
-                   "Remove filesystem %s with all its data? Nothing brings it back.", name);
+                   is_shred ? "Destroy the keys of filesystem %s, and remove it with all its data? "
+                              "Nothing brings it back."
+                            : "Remove filesystem %s with all its data? Nothing brings it back.",
+                   name);
     if (!arguments_has(&cli->arguments, "force") && !cli_confirm(question))
         return error_set(err, -ECANCELED, "nothing was removed; answer y to remove %s", name);
     struct client_request request = { .method = "DELETE", .path = path };
-    r = client_call(&cli->instance, &request, NULL, err);
-    if (r == 0)
+    if (is_shred)
+        request.body = json_pack("{s:b}", "shred", 1);
+    r = client_call(&cli->instance, &request, &answer, err);
+    if (r == 0 && is_shred && cli->json)
+        return cli_print_json(answer, err);
+    if (r == 0 && is_shred)
+        print_remaining(name, json_object_get(answer, "remaining_keys"));
+    else if (r == 0)
         cli_print(stdout, "Filesystem %s was removed, with its data and its key.\n", name);
     return r;
 }

@@ -121,6 +121,7 @@ static const struct argument_spec fs_umount_arguments[] = {
 };
 
 static const struct option_spec fs_remove_options[] = {
+    { 0, "shred", NULL, "destroy every copy of its keys first, and say what remains in the KMS" },
     { 'f', "force", NULL, "do not ask" },
     END_OF_OPTIONS,
 };
@@ -164,7 +165,7 @@ static const struct option_spec events_options[] = {
 static const struct option_spec audit_options[] = {
     LOG_OPTIONS,
     { 0, "operation", "operation",
-      "only these: create, unwrap, rewrap, remove, adopt, kms-set ..." },
+      "only these: create, unwrap, rewrap, remove, shred, adopt, kms-set ..." },
     END_OF_OPTIONS,
 };
 

@@ -59,7 +59,7 @@ static const char *operation_name(enum audit_operation operation)
         [AUDIT_ADOPT] = "adopt",         [AUDIT_REPAIR] = "repair",
         [AUDIT_EXPORT] = "export",       [AUDIT_IMPORT] = "import",
         [AUDIT_KMS_SET] = "kms-set",     [AUDIT_BROKEN] = "log-damaged",
-        [AUDIT_KMS_UNSET] = "kms-unset",
+        [AUDIT_KMS_UNSET] = "kms-unset", [AUDIT_SHRED] = "shred",
     };
 
     return names[operation];

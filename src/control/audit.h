@@ -27,6 +27,7 @@ enum audit_operation {
     AUDIT_UNWRAP, /* a key was unwrapped, for a start or a check; without a filesystem: all */
     AUDIT_REWRAP, /* a key was wrapped anew */
     AUDIT_REMOVE, /* a filesystem and its wrapped keys were deleted */
+    AUDIT_SHRED,  /* the same, and every copy of its wrapped keys was destroyed first */
     AUDIT_ADOPT,  /* a filesystem was brought back */
     AUDIT_REPAIR, /* a key ring or superblock was put back from its other place */
     AUDIT_EXPORT,

@@ -74,7 +74,7 @@ static int resume_one(struct filesystem *fs, void *arg, struct error *err)
 
     (void)err;
     peek_wrapped(fs);
-    if (fs->record.phase == FS_PHASE_REMOVING) {
+    if (fs_record_is_going(&fs->record)) {
         if (control_remove(control, fs->record.name, &own) < 0)
             events_add(&control->events, LOG_LEVEL_ERROR, "remove-not-finished", fs->record.name,
                        "%s", own.text);

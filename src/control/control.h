@@ -40,6 +40,8 @@ enum control_step {
     STEP_ADD_READY,       /* the record says that it is ready; the store's ring is one behind */
     STEP_REMOVE_MARKED,   /* the record says that it is being removed */
     STEP_REMOVE_DELETED,  /* its data is gone */
+    STEP_SHRED_REGISTRY,  /* its rings in the registry are destroyed, not yet ... */
+    STEP_SHRED_STORE,     /* ... what the store has of keys; now nothing opens it any more */
     STEP_RING_REGISTRY,   /* a ring is repaired in the registry, not yet ... */
     STEP_RING_STORE,      /* ... in the store */
     STEP_RING_WRITTEN,    /* a changed ring is in the registry, not yet in the store */
@@ -112,6 +114,38 @@ int control_adopt(struct control *control, const char *name, const char *meta_ur
 /* Deletes its data and keys; only of a stopped one. */
 int control_remove(struct control *control, const char *name, struct error *err);
 
+/* A key of a key server, as far as it tells one from another. */
+struct rewrap_key {
+    char type[16];
+    char kms_namespace[WRAPPED_NAME_SIZE];
+    char mount_path[WRAPPED_NAME_SIZE];
+    char key[WRAPPED_NAME_SIZE];
+    uint32_t version; /* 0: there are none */
+};
+
+#define SHRED_NAMES_SIZE 300u
+
+/* One that wrapped keys of a filesystem that was shredded, and stays in the key server. */
+struct shred_key {
+    struct rewrap_key key;
+    size_t users;                 /* other filesystems of this instance whose keys it wraps ... */
+    char names[SHRED_NAMES_SIZE]; /* ... and their names, separated by commas; perhaps cut */
+};
+
+struct shred_report {
+    struct shred_key *keys; /* sorted by key; none if a shredding was only finished */
+    size_t count;
+};
+
+void shred_report_release(struct shred_report *report);
+
+/* Like control_remove(), but first destroys every copy of its wrapped keys that this instance has,
+ * so that its data cannot be opened any more, whoever may use the key server. Asks no key server,
+ * and can be repeated after any failure; the next start of cofferd finishes what a crash
+ * interrupted. */
+int control_shred(struct control *control, const char *name, struct shred_report *ret,
+                  struct error *err);
+
 /* Returns when the worker is up with its keys, or with what is in the way; one that was not
  * started before is then stopped again. */
 int control_start(struct control *control, const char *name, bool take_over, struct fs_view *ret,
@@ -155,12 +189,6 @@ enum rewrap_result {
     REWRAP_FAILED,    /* it is wrapped as it was, or as text says */
 };
 
-struct rewrap_key {
-    char type[16];
-    char key[WRAPPED_NAME_SIZE];
-    uint32_t version; /* 0: there are none */
-};
-
 struct rewrap_row {
     char name[FS_NAME_MAX + 1];
     struct rewrap_key from;
@@ -174,7 +202,7 @@ struct rewrap_report {
     size_t count;
     size_t failed;
     struct rewrap_key *needed; /* what wraps or wrapped keys, as far as this instance knows */
-    size_t needed_count;
+    size_t needed_count;       /* sorted by key */
 };
 
 void rewrap_report_release(struct rewrap_report *report);

@@ -1,4 +1,4 @@
-/* create.c - how a filesystem comes into being and how it goes.
+/* create.c - how a filesystem comes into being.
  *
  * Adding, each step durable before the next:
  *   1 draw the key, have it wrapped, have it unwrapped again and compare     nothing is stored
@@ -9,13 +9,9 @@
  *   6 the name and chunk keys, which the format drew, into the ring; record (ready)
  * A failure undoes all of it. A crash after 2 leaves a filesystem that a start completes from 3
  * on, each step of which may be done twice, or that can be removed.
- *
- * Removing: record (removing), then the data, then the record. A crash after the first leaves one
- * that the next start of cofferd goes on removing.
  */
 #include <dirent.h>
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,17 +30,6 @@
 
 #define FIRST_GENERATION 1u
 
-static int fs_folder(const struct control *control, const struct uuid *uuid, const char *part,
-                     char ret[static PATH_MAX], struct error *err)
-{
-    char text[UUID_TEXT_SIZE];
-
-    uuid_format(uuid, text);
-    if (snprintf(ret, PATH_MAX, "%s/filesystems/%s%s", control->state_dir, text, part) >= PATH_MAX)
-        return error_set(err, -ENAMETOOLONG, "the state folder's path is too long");
-    return 0;
-}
-
 static int set_url(char *to, const char *given, const char *scheme, const char *what,
                    struct error *err)
 {
@@ -62,7 +47,7 @@ static int default_url(const struct control *control, const struct uuid *uuid, c
                        const char *part, char *to, struct error *err)
 {
     char folder[PATH_MAX];
-    int r = fs_folder(control, uuid, part, folder, err);
+    int r = filesystem_folder(control, uuid, part, folder, err);
 
     if (r < 0)
         return r;
@@ -165,15 +150,10 @@ static int new_ring(struct control *control, struct key_provider *provider,
     return r < 0 ? r : control_step(control, STEP_ADD_KEY_PROVED);
 }
 
-static const char *url_folder(const char *url)
-{
-    return strchr(url, ':') + 1;
-}
-
 /* Makes the folder and gives it to whom the worker becomes. */
 static int make_folder(const struct control *control, const char *url, struct error *err)
 {
-    const char *folder = url_folder(url);
+    const char *folder = filesystem_url_folder(url);
 
     if (geteuid() == 0)
         return sandbox_give_folder(folder, control->worker_uid, control->worker_gid, err);
@@ -189,7 +169,7 @@ static int is_not_dot(const struct dirent *entry)
  * filesystem must not take it along. */
 static int check_place(const char *url, struct error *err)
 {
-    const char *folder = url_folder(url);
+    const char *folder = filesystem_url_folder(url);
     struct dirent **entries = NULL;
     int count = scandir(folder, &entries, is_not_dot, NULL);
 
@@ -304,117 +284,6 @@ int filesystem_complete(struct filesystem *filesystem, bool *ret_is_kms, struct 
     return r;
 }
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    return remove(path) < 0 && errno != ENOENT ? -errno : 0;
-}
-
-static int remove_tree(const char *path, struct error *err)
-{
-    int r = nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-
-    if (r == -1)
-        r = -errno;
-    return r < 0 && r != -ENOENT
-               ? error_set(err, r, "cannot remove %s: %s", path, strerrordesc_np(-r))
-               : 0;
-}
-
-#define SEGMENTS_PREFIX "segments/"
-
-static int remove_object(const char *name, uint64_t size, void *arg)
-{
-    struct object_store *store = arg;
-
-    (void)size;
-    return object_store_remove(store, name, NULL);
-}
-
-/* Somebody's own folder: what we put there, and no more. */
-static int empty_store(const struct fs_record *record, struct error *err)
-{
-    CLEANUP(object_store_closep) struct object_store *store = NULL;
-    const char *folder = url_folder(record->store_url);
-    char segments[PATH_MAX];
-    struct stat st;
-
-    if (stat(folder, &st) < 0 && errno == ENOENT)
-        return 0;
-    int r = object_store_open(record->store_url, &store, err);
-    if (r == 0)
-        r = object_store_remove(store, SUPERBLOCK_OBJECT, err);
-    if (r == 0)
-        r = object_store_list(store, SEGMENTS_PREFIX, remove_object, store, err);
-    /* So that the place can be used again; what else may be in it is somebody's. */
-    if (r == 0 && snprintf(segments, PATH_MAX, "%s/" SEGMENTS_PREFIX, folder) < PATH_MAX)
-        (void)rmdir(segments);
-    return r < 0 ? r : object_store_remove(store, KEY_RING_OBJECT, err);
-}
-
-static int empty_meta(const struct fs_record *record, struct error *err)
-{
-    static const char *const files[] = { "metadata.mdb", "metadata.mdb-lock" };
-    const char *folder = url_folder(record->meta_url);
-    char path[PATH_MAX];
-
-    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
-        if (snprintf(path, sizeof(path), "%s/%s", folder, files[i]) >= (int)sizeof(path))
-            return error_set(err, -ENAMETOOLONG, "path too long: %s", folder);
-        if (unlink(path) < 0 && errno != ENOENT)
-            return error_set(err, -errno, "cannot remove %s: %s", path, strerrordesc_np(errno));
-    }
-    return 0;
-}
-
-static int delete_data(struct control *control, const struct fs_record *record, struct error *err)
-{
-    char folder[PATH_MAX];
-    char text[UUID_TEXT_SIZE];
-    int r = 0;
-
-    uuid_format(&record->uuid, text);
-    if (!record->has_own_store)
-        r = empty_store(record, err);
-    if (r == 0 && !record->has_own_meta)
-        r = empty_meta(record, err);
-    if (r == 0)
-        r = fs_folder(control, &record->uuid, "", folder, err);
-    if (r == 0)
-        r = remove_tree(folder, err);
-    return r < 0 ? r : kms_remove_local_key(control->kms, text, err);
-}
-
-static int delete_held(struct filesystem *filesystem, struct error *err)
-{
-    struct control *control = filesystem->control;
-
-    mutex_lock(&filesystem->lock);
-    filesystem->record.phase = FS_PHASE_REMOVING;
-    mutex_unlock(&filesystem->lock);
-    filesystem_end_orphan(filesystem);
-    int r = filesystem_save(filesystem, err);
-    if (r == 0)
-        r = control_step(control, STEP_REMOVE_MARKED);
-    if (r == 0)
-        r = filesystem_audit(filesystem, AUDIT_REMOVE, 0, NULL, err);
-    if (r == 0)
-        r = delete_data(control, &filesystem->record, err);
-    if (r == 0)
-        r = control_step(control, STEP_REMOVE_DELETED);
-    return r < 0 ? r : registry_remove(control->registry, &filesystem->record.uuid, err);
-}
-
-int filesystem_delete(struct filesystem *filesystem, struct error *err)
-{
-    filesystem_hold_rings(filesystem);
-    int r = delete_held(filesystem, err);
-    filesystem_let_rings(filesystem);
-    return r;
-}
-
 /* After a failure; a crash that a test asked for leaves all as it is. */
 static void undo_adding(struct filesystem *fs, bool is_recorded, int r)
 {
@@ -511,30 +380,6 @@ int control_add(struct control *control, const struct fs_add *add, struct fs_vie
     }
     filesystem_unref(fs);
     return r;
-}
-
-int control_remove(struct control *control, const char *name, struct error *err)
-{
-    CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, name, err);
-
-    if (!fs)
-        return -ENOENT;
-    int r = filesystem_acquire(fs, "is being removed", err);
-    if (r < 0)
-        return r;
-    mutex_lock(&fs->lock);
-    filesystem_move_locked(fs, FS_REMOVING, "is being removed");
-    mutex_unlock(&fs->lock);
-    struct error why = { .code = 0 };
-    r = filesystem_delete(fs, &why);
-    filesystem_release(fs, r < 0 ? "its removal was not finished; remove it again" : "");
-    if (r < 0) {
-        filesystem_audit_failure(fs, AUDIT_REMOVE, r, &why);
-        return error_set(err, r, "%s", why.text);
-    }
-    filesystem_unlist(fs);
-    events_add(&control->events, LOG_LEVEL_INFO, "removed", name, "the filesystem was removed");
-    return 0;
 }
 
 static int adopt_record(const char *name, const char *meta_url, const char *store_url,

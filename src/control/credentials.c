@@ -252,3 +252,11 @@ int local_key_remove(const char *state_dir, const char *uuid_text, struct error 
         return error_set(err, -errno, "cannot remove %s: %s", path, strerrordesc_np(errno));
     return 0;
 }
+
+int local_key_shred(const char *state_dir, const char *uuid_text, struct error *err)
+{
+    char path[PATH_MAX];
+    int r = local_key_path(state_dir, uuid_text, path, err);
+
+    return r < 0 ? r : file_shred(path, err);
+}

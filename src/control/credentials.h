@@ -41,3 +41,4 @@ int local_key_load(const char *state_dir, const char *uuid_text, struct secret *
 int local_key_make(const char *state_dir, const char *uuid_text, struct secret *ret,
                    struct error *err);
 int local_key_remove(const char *state_dir, const char *uuid_text, struct error *err);
+int local_key_shred(const char *state_dir, const char *uuid_text, struct error *err);

@@ -22,6 +22,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "base/thread.h"
 #include "control/audit.h"
@@ -183,9 +184,21 @@ int filesystem_audit_unwrap(struct filesystem *filesystem, int r, const char *pu
  * moved it to FS_STARTING. */
 int filesystem_keep(struct filesystem *filesystem, struct error *err);
 
-/* create.c: what a crash left of an addition or a removal. */
+/* create.c: what a crash left of an addition. */
 int filesystem_complete(struct filesystem *filesystem, bool *ret_is_kms, struct error *err);
+
+/* remove.c: its data and keys, and its entry. Of one whose keys are to be shredded, these first. */
 int filesystem_delete(struct filesystem *filesystem, struct error *err);
+
+/* Where it lies if no place was given; part: "", "/store" or "/meta". */
+int filesystem_folder(const struct control *control, const struct uuid *uuid, const char *part,
+                      char ret[static PATH_MAX], struct error *err);
+
+/* The path in the URL of a store or of metadata. */
+static inline const char *filesystem_url_folder(const char *url)
+{
+    return strchr(url, ':') + 1;
+}
 
 /* keeper.c: a worker that has its keys. */
 struct filesystem_spawn {

@@ -6,7 +6,7 @@
 #include "base/wire.h"
 
 #define RECORD_MAGIC 0x52534643u /* "CFSR" */
-#define RECORD_VERSION 1u
+#define RECORD_VERSION 2u        /* 1 is read too: it knows no shredding */
 
 enum record_flags {
     FLAG_OWN_STORE = 1 << 0,
@@ -93,7 +93,8 @@ int fs_record_decode(struct bytes encoded, struct fs_record *ret, struct error *
 
     if (reader_u32(&reader) != RECORD_MAGIC)
         return error_set(err, -EBADMSG, "a record of the registry is not one of a filesystem");
-    if (reader_u16(&reader) != RECORD_VERSION)
+    uint16_t version = reader_u16(&reader);
+    if (version == 0 || version > RECORD_VERSION)
         return error_set(err, -EPROTONOSUPPORT,
                          "a record of the registry was written by a later version of coffer");
     uint8_t phase = reader_u8(&reader);
@@ -108,7 +109,8 @@ int fs_record_decode(struct bytes encoded, struct fs_record *ret, struct error *
     reader_text(&reader, record.mountpoint, sizeof(record.mountpoint));
     record.mount_flags = reader_u32(&reader);
     decode_checks(&reader, &record);
-    if (phase < FS_PHASE_CREATING || phase > FS_PHASE_REMOVING ||
+    if (phase < FS_PHASE_CREATING ||
+        phase > (version == 1 ? FS_PHASE_REMOVING : FS_PHASE_SHREDDING) ||
         fs_name_check(record.name, NULL) < 0)
         reader_fail(&reader);
     if (reader_done(&reader) < 0)

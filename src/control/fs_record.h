@@ -26,7 +26,8 @@
 enum fs_phase {
     FS_PHASE_CREATING = 1, /* its ring is in the registry; perhaps no more of it exists */
     FS_PHASE_READY = 2,
-    FS_PHASE_REMOVING = 3, /* its data is being deleted; it never comes back */
+    FS_PHASE_REMOVING = 3,  /* its data is being deleted; it never comes back */
+    FS_PHASE_SHREDDING = 4, /* likewise, and its wrapped keys are destroyed before */
 };
 
 struct fs_record {
@@ -46,6 +47,11 @@ struct fs_record {
     uint32_t check_count;                /* of each generation, as first seen; they never change */
     struct key_check checks[KEY_GENERATIONS_MAX];
 };
+
+static inline bool fs_record_is_going(const struct fs_record *record)
+{
+    return record->phase == FS_PHASE_REMOVING || record->phase == FS_PHASE_SHREDDING;
+}
 
 /* 0 if name is 1 to FS_NAME_MAX characters of [A-Za-z0-9._-], does not begin with a dash and is
  * not "." or ".."; else -EINVAL and a sentence. */

@@ -70,6 +70,7 @@ int kms_provider(struct kms *kms, struct key_provider **ret, struct error *err);
 /* The provider that wraps the key of one filesystem without a key server. */
 int kms_local_provider(struct kms *kms, const char *uuid_text, bool make, struct key_provider **ret,
                        struct error *err);
+int kms_shred_local_key(struct kms *kms, const char *uuid_text, struct error *err);
 int kms_remove_local_key(struct kms *kms, const char *uuid_text, struct error *err);
 
 /* Unwraps, in one batch for each kind, with the configured server and the local keys; failing that

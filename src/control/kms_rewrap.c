@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "control/key_list.h"
 #include "control/rewrap.h"
 #include "control/rings.h"
 
@@ -22,67 +23,26 @@ void rewrap_report_release(struct rewrap_report *report)
 
 /* ------------------------------------------------------------------ what must stay */
 
-static bool is_listed(const struct rewrap_report *report, const struct rewrap_key *key)
-{
-    for (size_t i = 0; i < report->needed_count; i++)
-        if (report->needed[i].version == key->version &&
-            strcmp(report->needed[i].type, key->type) == 0 &&
-            strcmp(report->needed[i].key, key->key) == 0)
-            return true;
-    return false;
-}
-
-static int need(struct rewrap_report *report, const struct wrapped_key *wrapped, struct error *err)
-{
-    struct rewrap_key key = { .version = wrapped->key_version };
-
-    memcpy(key.type, wrapped->provider, sizeof(key.type));
-    memcpy(key.key, wrapped->key_name, sizeof(key.key));
-    if (strcmp(key.type, "local") == 0 || is_listed(report, &key))
-        return 0;
-    struct rewrap_key *grown =
-        reallocarray(report->needed, report->needed_count + 1, sizeof(*grown));
-    if (!grown)
-        return error_set(err, -ENOMEM, "out of memory");
-    report->needed = grown;
-    grown[report->needed_count++] = key;
-    return 0;
-}
-
 static int need_of(struct filesystem *filesystem, void *arg, struct error *err)
 {
     CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
     CLEANUP(buf_release) struct buf encoded = BUF_INIT;
     struct registry *registry = filesystem->control->registry;
-    int r = 0;
 
     if (registry_get_ring(registry, &filesystem->record.uuid, &encoded, NULL) < 0 ||
         key_ring_peek(buf_bytes(&encoded), &ring, NULL) < 0)
         return 0;
-    for (uint32_t i = 0; r == 0 && i < ring.count; i++) {
-        const struct key_generation *generation = &ring.generations[i];
-        r = need(arg, &generation->current.key, err);
-        if (r == 0 && generation->has_previous)
-            r = need(arg, &generation->previous.key, err);
-    }
-    return r;
-}
-
-static int compare_needed(const void *a, const void *b)
-{
-    const struct rewrap_key *x = a;
-    const struct rewrap_key *y = b;
-    int r = strcmp(x->key, y->key);
-
-    return r != 0 ? r : (x->version > y->version) - (x->version < y->version);
+    return key_list_add_ring(arg, &ring, err);
 }
 
 static int list_needed(struct control *control, struct rewrap_report *report, struct error *err)
 {
-    int r = control_each(control, need_of, report, err);
+    CLEANUP(key_list_release) struct key_list list = { .count = 0 };
+    int r = control_each(control, need_of, &list, err);
 
-    if (report->needed_count > 1)
-        qsort(report->needed, report->needed_count, sizeof(*report->needed), compare_needed);
+    key_list_sort(&list);
+    report->needed_count = list.count;
+    report->needed = TAKE(list.keys);
     return r;
 }
 
@@ -128,6 +88,8 @@ static int open_target(struct key_provider_config *config, const struct rewrap_o
     if (r < 0)
         return r;
     memcpy(ret->key.type, config->type, sizeof(ret->key.type));
+    memcpy(ret->key.kms_namespace, config->kms_namespace, sizeof(ret->key.kms_namespace));
+    memcpy(ret->key.mount_path, config->mount_path, sizeof(ret->key.mount_path));
     memcpy(ret->key.key, config->key_name, sizeof(ret->key.key));
     ret->key.version = ret_seen->latest_version;
     return 0;

@@ -25,7 +25,7 @@ static int begin_start_locked(struct filesystem *fs, bool take_over, bool *ret_i
     if (fs->is_busy)
         return error_set(err, -EBUSY, "filesystem %s %s; try again later", fs->record.name,
                          fs->status_text);
-    if (fs->record.phase == FS_PHASE_REMOVING)
+    if (fs_record_is_going(&fs->record))
         return error_set(err, -EBUSY, "filesystem %s is partly removed; remove it again",
                          fs->record.name);
     fs->take_over |= take_over && !is_up(fs);

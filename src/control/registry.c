@@ -363,16 +363,55 @@ int registry_keep_ring(struct registry *registry, const struct uuid *uuid, char 
     return r < 0 ? error_prefix(err, r, "cannot keep a key ring aside") : 0;
 }
 
+static int change_remove_rings(struct meta_txn *txn, void *arg, struct error *err)
+{
+    int r = remove_prefix(txn, key_of("ring/", arg), err);
+
+    return r < 0 ? r : remove_prefix(txn, key_of("kept/", arg), err);
+}
+
+int registry_remove_rings(struct registry *registry, const struct uuid *uuid, struct error *err)
+{
+    struct uuid copy = *uuid;
+    int r = run_change(registry, change_remove_rings, &copy, err);
+
+    return r < 0 ? error_prefix(err, r, "cannot remove key rings from the registry") : 0;
+}
+
+struct kept_visit {
+    registry_ring_fn *visit;
+    void *arg;
+};
+
+static int visit_kept(struct bytes key, struct bytes value, void *arg)
+{
+    const struct kept_visit *kept = arg;
+
+    (void)key;
+    return kept->visit(value, kept->arg);
+}
+
+int registry_each_kept(struct registry *registry, const struct uuid *uuid, registry_ring_fn *visit,
+                       void *arg, struct error *err)
+{
+    struct kept_visit kept = { .visit = visit, .arg = arg };
+    struct key first = key_of("kept/", uuid);
+    struct key end = key_behind(first);
+    struct meta_txn *txn = NULL;
+    int r = meta_begin(registry->engine, META_READ, &txn, err);
+
+    if (r < 0)
+        return r;
+    r = meta_scan(txn, key_bytes(&first), key_bytes(&end), visit_kept, &kept, err);
+    meta_abort(txn);
+    return r;
+}
+
 static int change_remove(struct meta_txn *txn, void *arg, struct error *err)
 {
-    static const char *const kinds[] = { "ring/", "kept/", "fs/" };
+    int r = change_remove_rings(txn, arg, err);
 
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        int r = remove_prefix(txn, key_of(kinds[i], arg), err);
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    return r < 0 ? r : remove_prefix(txn, key_of("fs/", arg), err);
 }
 
 int registry_remove(struct registry *registry, const struct uuid *uuid, struct error *err)

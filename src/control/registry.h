@@ -62,6 +62,14 @@ int registry_get_ring(struct registry *registry, const struct uuid *uuid, struct
 int registry_keep_ring(struct registry *registry, const struct uuid *uuid, char place,
                        struct bytes ring, struct error *err);
 
+/* Removes its ring, and what was kept aside, but not its record. Each kept one is visited before
+ * by registry_each_kept(). */
+int registry_remove_rings(struct registry *registry, const struct uuid *uuid, struct error *err);
+
+typedef int registry_ring_fn(struct bytes ring, void *arg);
+int registry_each_kept(struct registry *registry, const struct uuid *uuid, registry_ring_fn *visit,
+                       void *arg, struct error *err);
+
 /* Forgets the filesystem, its ring and what was kept aside. */
 int registry_remove(struct registry *registry, const struct uuid *uuid, struct error *err);
 

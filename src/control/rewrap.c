@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "control/key_list.h"
 #include "control/rings.h"
 
 /* Filesystems at a time: their keys are in secret memory meanwhile. */
@@ -34,13 +35,6 @@ struct run {
     struct rewrap_report *report;
     struct error stopped; /* code < 0: the server is away or refuses; no more is tried */
 };
-
-static void describe(const struct wrapped_key *wrapped, struct rewrap_key *ret)
-{
-    memcpy(ret->type, wrapped->provider, sizeof(ret->type));
-    memcpy(ret->key, wrapped->key_name, sizeof(ret->key));
-    ret->version = wrapped->key_version;
-}
 
 /* A server that is away is not asked again for each that is left. */
 static void fail(struct run *run, struct item *item, int r)
@@ -98,7 +92,7 @@ static int open_item(struct run *run, struct item *item, const struct unwrapped 
     if (!item->made)
         return error_set(&item->err, -ENOMEM, "out of memory");
     if (rings_newest(&item->opened.ring))
-        describe(rings_newest(&item->opened.ring), &item->row->from);
+        key_list_describe(rings_newest(&item->opened.ring), &item->row->from);
     item->is_kms = true;
     return rings_unwrap_all(control, &item->opened.ring, &options, item->plains,
                             &item->opened.used_previous, &item->err);
@@ -390,7 +384,7 @@ static void begin_item(struct run *run, struct filesystem *fs, struct item *ret)
     mutex_unlock(&fs->lock);
     ret->is_new = ret->record.phase == FS_PHASE_CREATING;
     ret->has_no_ring =
-        ret->record.phase == FS_PHASE_REMOVING ||
+        fs_record_is_going(&ret->record) ||
         registry_get_ring(run->control->registry, &ret->record.uuid, &encoded, NULL) == -ENOENT;
     if (ret->has_no_ring)
         return;
@@ -409,7 +403,7 @@ static void end_item(struct run *run, struct item *item)
     } else if (item->row && item->row->result == REWRAP_PLANNED) {
         item->row->to = run->target->key;
     } else if (item->row && rings_newest(&item->opened.ring)) {
-        describe(rings_newest(&item->opened.ring), &item->row->to);
+        key_list_describe(rings_newest(&item->opened.ring), &item->row->to);
     }
     for (uint32_t i = 0; i < KEY_GENERATIONS_MAX; i++)
         secret_release(&item->plains[i]);

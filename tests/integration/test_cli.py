@@ -285,6 +285,21 @@ def test_fs_remove_asks_only_on_a_terminal(fake, tmp_path):
         assert fake.requests.pop()[:2] == ("DELETE", "/api/v1/filesystems/a")
 
 
+def test_fs_remove_shred_says_what_remains(fake, tmp_path):
+    key = {"type": "vault", "key": "k", "version": 3, "namespace": "", "mount_path": "transit",
+           "users": 2, "user_names": "b, c"}
+    fake.answers["DELETE /api/v1/filesystems/a"] = (200, {"remaining_keys": [key]})
+    result = coffer("fs", "remove", "--shred", "a", state=tmp_path)
+    assert fake.requests.pop()[2] == {"shred": True}
+    lines = result.stdout.splitlines()
+    assert lines[1] == ("In the KMS remains what wrapped them: vault key k, version 3; it also wraps "
+                        "the keys of b, c; other instances may use it too.")
+    assert lines[2].startswith("With it, a copy of the wrapped keys that was made elsewhere still")
+    fake.answers["DELETE /api/v1/filesystems/a"] = (200, {"remaining_keys": []})
+    result = coffer("fs", "remove", "--shred", "a", state=tmp_path)
+    assert "A copy that was made elsewhere" in result.stdout and "KMS" not in result.stdout
+
+
 def test_fs_remove_on_a_terminal_takes_no_for_an_answer(fake, tmp_path):
     pid, fd = os.forkpty()
     if pid == 0:

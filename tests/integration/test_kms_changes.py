@@ -385,3 +385,36 @@ def kill_during(instance, act, after_s):
     instance.stop(signal.SIGKILL)
     thread.join()
     instance.start()
+
+
+# Crypto-shred
+
+
+def test_a_shredded_filesystem_stays_shut_although_the_kms_has_the_key(
+        instance, openbao, tmp_path):
+    key = new_key(openbao)
+    set_vault(instance, openbao, key)
+    instance.add("data")
+    instance.add("other")
+    mount_and_write(instance, tmp_path)
+    assert instance.run("fs", "remove", "data", "--shred", check=False).returncode == 1  # mounted
+    instance.run("fs", "umount", "data")
+    view = instance.view("data")
+    places = [view[place].split(":", 1)[1] for place in ("store", "meta")]
+    for place in places:
+        shutil.copytree(place, tmp_path / ("copy-" + os.path.basename(place)))
+    os.remove(tmp_path / "copy-store" / "keyring")  # what a copy that left it out would have
+
+    text = instance.run("fs", "remove", "data", "--shred").stdout
+    assert "The keys of filesystem data were destroyed in the registry and in the store" in text
+    assert f"vault key {key}, version 1; it also wraps the keys of other; other instances" in text
+    assert not any(os.path.exists(place) for place in places)
+    refused = instance.run("fs", "adopt", f"lmdb:{tmp_path}/copy-meta",
+                           f"dir:{tmp_path}/copy-store", "--name", "back", check=False)
+    assert refused.returncode == 1 and "holds no key ring" in refused.stderr
+    audit = instance.run("audit", "--num-results", "0", "-o", "operation,filesystem,result",
+                         "--format", "csv", "--no-header").stdout
+    assert "shred,data,ok" in audit.splitlines()
+    assert "event=keys-shredded" in instance.events()
+    mount_and_write(instance, tmp_path, "other")
+    assert_opens(instance, tmp_path, "other")

@@ -96,6 +96,30 @@ static void a_record_survives_encoding_and_no_altered_length_is_read(void **stat
     free(record);
 }
 
+/* It has no shredding: such a phase in it is damage. */
+static void a_record_of_version_1_is_read(void **state)
+{
+    struct fs_record *record = calloc(2, sizeof(*record));
+    uint8_t bytes[FS_RECORD_MAX];
+    size_t len = 0;
+
+    (void)state;
+    (void)snprintf(record->name, sizeof(record->name), "data");
+    record->phase = FS_PHASE_REMOVING;
+    assert_int_equal(fs_record_encode(record, bytes, &len, NULL), 0);
+    struct bytes encoded = { .data = bytes, .len = len };
+    bytes[4] = 1; /* the version */
+    assert_int_equal(fs_record_decode(encoded, &record[1], NULL), 0);
+    assert_memory_equal(&record[0], &record[1], sizeof(*record));
+    bytes[6] = FS_PHASE_SHREDDING;
+    assert_int_equal(fs_record_decode(encoded, &record[1], NULL), -EBADMSG);
+    bytes[4] = 2;
+    assert_int_equal(fs_record_decode(encoded, &record[1], NULL), 0);
+    bytes[4] = 3;
+    assert_int_equal(fs_record_decode(encoded, &record[1], NULL), -EPROTONOSUPPORT);
+    free(record);
+}
+
 static void states_move_as_the_table_says(void **state)
 {
     static const char *const allowed[FS_STATE_COUNT] = {
@@ -279,6 +303,43 @@ static void nothing_is_done_to_keys_while_the_audit_log_cannot_be_written(void *
     must_add(fixture, "data");
 }
 
+static void a_shredding_that_a_crash_interrupted_is_finished(void **state)
+{
+    static const enum control_step steps[] = { STEP_REMOVE_MARKED, STEP_SHRED_REGISTRY,
+                                               STEP_SHRED_STORE, STEP_REMOVE_DELETED };
+    struct fixture *fixture = *state;
+
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        CLEANUP(shred_report_release) struct shred_report report = { .count = 0 };
+        struct fs_view view;
+        must_add(fixture, "data");
+        fixture->crash_at = steps[i];
+        assert_int_equal(control_shred(fixture->control, "data", &report, NULL), CONTROL_CRASHED);
+        fixture->crash_at = STEP_COUNT;
+        assert_int_equal(control_start(fixture->control, "data", false, &view, NULL), -EBUSY);
+        reopen_control(fixture);
+        assert_int_equal(control_get(fixture->control, "data", &view, NULL), -ENOENT);
+        assert_event(fixture, "keys-shredded");
+    }
+}
+
+/* A removal that was plain may still become a shredding; a shredding stays one. */
+static void an_interrupted_removal_is_repeated_as_a_shredding_and_the_other_way_round(void **state)
+{
+    struct fixture *fixture = *state;
+    CLEANUP(shred_report_release) struct shred_report report = { .count = 0 };
+
+    must_add(fixture, "one");
+    fixture->crash_at = STEP_REMOVE_MARKED;
+    assert_int_equal(control_remove(fixture->control, "one", NULL), CONTROL_CRASHED);
+    fixture->crash_at = STEP_SHRED_STORE;
+    assert_int_equal(control_shred(fixture->control, "one", &report, NULL), CONTROL_CRASHED);
+    fixture->crash_at = STEP_SHRED_REGISTRY;
+    assert_int_equal(control_remove(fixture->control, "one", NULL), CONTROL_CRASHED);
+    fixture->crash_at = STEP_COUNT;
+    assert_int_equal(control_remove(fixture->control, "one", NULL), 0);
+}
+
 static void a_place_that_was_given_is_empty_after_a_removal_and_can_be_given_again(void **state)
 {
     struct fixture *fixture = *state;
@@ -440,6 +501,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_of_filesystems_are_checked),
         cmocka_unit_test(a_record_survives_encoding_and_no_altered_length_is_read),
+        cmocka_unit_test(a_record_of_version_1_is_read),
         cmocka_unit_test(states_move_as_the_table_says),
         STATE_TEST(a_filesystem_without_a_kms_is_refused_unless_that_is_accepted),
         STATE_TEST(a_name_is_taken_once),
@@ -450,6 +512,9 @@ int main(void)
         STATE_TEST(a_removal_that_a_crash_interrupted_is_finished),
         STATE_TEST(what_is_done_to_keys_is_in_the_audit_log_before_it_takes_effect),
         STATE_TEST(nothing_is_done_to_keys_while_the_audit_log_cannot_be_written),
+
+        STATE_TEST(a_shredding_that_a_crash_interrupted_is_finished),
+        STATE_TEST(an_interrupted_removal_is_repeated_as_a_shredding_and_the_other_way_round),
         STATE_TEST(a_place_that_was_given_is_empty_after_a_removal_and_can_be_given_again),
         STATE_TEST(a_started_filesystem_is_not_removed),
         STATE_TEST(a_worker_outlives_the_control_plane_and_is_found_again),

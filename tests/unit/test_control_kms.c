@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "control/rings.h"
+#include "store/object_store.h"
 #include "tests/support/control_case.h"
 #include "tests/support/fake_transit.h"
 
@@ -244,6 +245,59 @@ static void what_wrapped_before_stays_while_the_new_wrapping_cannot_be_proved(vo
     let_proof_be_due(servers, "one");
     wait_event(servers->fixture, "wrapping-not-proved");
     assert_true(has_previous(servers, "one"));
+}
+
+static void must_have_ring(struct servers *servers, const char *name, struct buf *ret)
+{
+    struct fs_view view = view_of(servers->fixture, name);
+    struct error err = { .code = 0 };
+
+    must(registry_get_ring(servers->fixture->control->registry, &view.uuid, ret, &err), &err);
+}
+
+static void a_shredding_destroys_the_wrapped_keys_first_and_tells_what_remains(void **state)
+{
+    struct servers *servers = *state;
+    struct control *control = servers->fixture->control;
+    CLEANUP(shred_report_release) struct shred_report report = { .count = 0 };
+    CLEANUP(buf_release) struct buf ring = BUF_INIT;
+    CLEANUP(object_store_closep) struct object_store *store = NULL;
+    struct error err = { .code = 0 };
+
+    must_set(servers, servers->a);
+    add_all(servers);
+    must_have_ring(servers, "one", &ring); /* version 1 */
+    fake_transit_rotate(servers->a);
+    must_rewrap(servers);
+    must_start(servers->fixture, "two"); /* version 2 only, from now on */
+    must_stop(servers->fixture, "two");
+    must_start(servers->fixture, "one");
+    must_stop(servers->fixture, "one");
+    struct fs_view view = view_of(servers->fixture, "one");
+    must(registry_keep_ring(control->registry, &view.uuid, 's', buf_bytes(&ring), &err), &err);
+
+    fake_transit_seal_after(servers->a, 0); /* it is not asked */
+    servers->fixture->crash_at = STEP_SHRED_STORE;
+    assert_int_equal(control_shred(control, "one", &report, NULL), CONTROL_CRASHED);
+    assert_int_equal(registry_get_ring(control->registry, &view.uuid, &ring, NULL), -ENOENT);
+    must(object_store_open(view.store_url, &store, &err), &err);
+    assert_int_equal(object_store_get(store, KEY_RING_OBJECT, KEY_RING_MAX, &ring, NULL), -ENOENT);
+    assert_int_equal(object_store_get(store, SUPERBLOCK_OBJECT, SUPERBLOCK_MAX, &ring, NULL),
+                     -ENOENT);
+    servers->fixture->crash_at = STEP_COUNT;
+    must(control_shred(control, "one", &report, &err), &err);
+    assert_int_equal(report.count, 0); /* nothing was left that would tell */
+    assert_int_equal(control_get(control, "one", &view, NULL), -ENOENT);
+
+    must(control_shred(control, "two", &report, &err), &err);
+    assert_int_equal(report.count, 1);
+    assert_int_equal(report.keys[0].key.version, 2);
+    assert_string_equal(report.keys[0].names, "three");
+    shred_report_release(&report);
+    must(control_shred(control, "three", &report, &err), &err);
+    assert_int_equal(report.count, 2); /* what wrapped it before the rewrap, too */
+    assert_int_equal(report.keys[0].key.version, 1);
+    assert_int_equal(report.keys[0].users + report.keys[1].users, 0);
 }
 
 static void a_dry_run_changes_nothing(void **state)
@@ -614,6 +668,7 @@ int main(void)
         SERVERS_TEST(a_rotated_key_wraps_all_keys_anew_and_a_start_proves_them),
         SERVERS_TEST(what_wrapped_before_goes_when_an_hour_later_the_new_wrapping_is_proved),
         SERVERS_TEST(what_wrapped_before_stays_while_the_new_wrapping_cannot_be_proved),
+        SERVERS_TEST(a_shredding_destroys_the_wrapped_keys_first_and_tells_what_remains),
         SERVERS_TEST(a_dry_run_changes_nothing),
         SERVERS_TEST(what_the_server_cannot_unwrap_again_does_not_replace_anything),
         SERVERS_TEST(a_key_made_anew_is_not_used_over_what_it_does_not_open),

@@ -1,0 +1,77 @@
+#include "control/key_list.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+void key_list_release(struct key_list *list)
+{
+    free(list->keys);
+    *list = (struct key_list){ .count = 0 };
+}
+
+static int compare(const void *a, const void *b)
+{
+    const struct rewrap_key *x = a;
+    const struct rewrap_key *y = b;
+    int r = strcmp(x->key, y->key);
+
+    if (r == 0)
+        r = (x->version > y->version) - (x->version < y->version);
+    if (r == 0)
+        r = strcmp(x->type, y->type);
+    if (r == 0)
+        r = strcmp(x->kms_namespace, y->kms_namespace);
+    return r != 0 ? r : strcmp(x->mount_path, y->mount_path);
+}
+
+bool key_list_has(const struct key_list *list, const struct rewrap_key *key)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (compare(&list->keys[i], key) == 0)
+            return true;
+    return false;
+}
+
+void key_list_describe(const struct wrapped_key *wrapped, struct rewrap_key *ret)
+{
+    memcpy(ret->type, wrapped->provider, sizeof(ret->type));
+    memcpy(ret->kms_namespace, wrapped->kms_namespace, sizeof(ret->kms_namespace));
+    memcpy(ret->mount_path, wrapped->mount_path, sizeof(ret->mount_path));
+    memcpy(ret->key, wrapped->key_name, sizeof(ret->key));
+    ret->version = wrapped->key_version;
+}
+
+static int add(struct key_list *list, const struct wrapped_key *wrapped, struct error *err)
+{
+    struct rewrap_key key;
+
+    key_list_describe(wrapped, &key);
+    if (strcmp(key.type, "local") == 0 || key_list_has(list, &key))
+        return 0;
+    struct rewrap_key *grown = reallocarray(list->keys, list->count + 1, sizeof(*grown));
+    if (!grown)
+        return error_set(err, -ENOMEM, "out of memory");
+    list->keys = grown;
+    grown[list->count++] = key;
+    return 0;
+}
+
+int key_list_add_ring(struct key_list *list, const struct key_ring *ring, struct error *err)
+{
+    int r = 0;
+
+    for (uint32_t i = 0; r == 0 && i < ring->count; i++) {
+        const struct key_generation *generation = &ring->generations[i];
+        r = add(list, &generation->current.key, err);
+        if (r == 0 && generation->has_previous)
+            r = add(list, &generation->previous.key, err);
+    }
+    return r;
+}
+
+void key_list_sort(struct key_list *list)
+{
+    if (list->count > 1)
+        qsort(list->keys, list->count, sizeof(*list->keys), compare);
+}

@@ -1,0 +1,25 @@
+/* key_list.h - the different keys of key servers that some rings name. Local keys are none.
+ *
+ * Errors     -ENOMEM.
+ * Ownership  the list owns its keys.
+ */
+#pragma once
+
+#include "control/control.h"
+#include "keyring/key_ring.h"
+
+struct key_list {
+    struct rewrap_key *keys;
+    size_t count;
+};
+
+void key_list_release(struct key_list *list);
+
+/* Of what wraps each generation, and of what did before. */
+int key_list_add_ring(struct key_list *list, const struct key_ring *ring, struct error *err);
+
+/* By name, then version. */
+void key_list_sort(struct key_list *list);
+bool key_list_has(const struct key_list *list, const struct rewrap_key *key);
+
+void key_list_describe(const struct wrapped_key *wrapped, struct rewrap_key *ret);
