@@ -78,7 +78,27 @@ def test_a_server_that_is_not_initialised_is_named(build_folder, tmp_path):
                      "vault operator init")
 
 
-def test_a_standby_is_told(build_folder, tmp_path):
+def test_a_leader_and_its_standby_both_pass_and_are_told_apart(build_folder, tmp_path):
+    with started(lambda: servers.OpenBaoServer(tmp_path / "one", mode="raft")) as leader, \
+            started(lambda: servers.OpenBaoStandby(tmp_path / "two", leader)) as standby:
+        leader.enable_transit()
+        leader.create_key("shared")
+        token = leader.coffer_token("shared")
+        probe = Probe(build_folder, tmp_path, "vault",
+                      settings(leader, "shared", "", TOKEN_FILE=token_file(tmp_path, token)))
+        for kms, words in ((leader, "active"), (standby, "a standby")):
+            def is_replicated(kms=kms):
+                try:
+                    return kms.api("GET", "transit/keys/shared", token=token)
+                except servers.VaultError:
+                    return False
+            servers.wait_until(is_replicated, "key, policy and token are on both nodes")
+            steps = check(probe, ADDRESS=kms.address)
+            assert not_ok(steps) == {} and words in steps["server"].text
+            assert steps["rewrap"].result == "ok"
+
+
+def test_a_standby_of_an_older_version_is_told(build_folder, tmp_path):
     steps = check_fake(build_folder, tmp_path, {HEALTH: fake_health(standby=True)})
     assert steps["server"].result == "ok" and "standby" in steps["server"].text
 

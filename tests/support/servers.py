@@ -367,6 +367,7 @@ class OpenBaoServer(VaultApi):
         if tls and mode == "dev":
             raise ValueError("dev mode has no certificate of ours: use raft")
         self.mode = mode
+        self.cluster_port = free_port()
         self.program = openbao_program()
         self.root_token = "root" if mode == "dev" else None
         self.unseal_key = None
@@ -393,8 +394,9 @@ class OpenBaoServer(VaultApi):
         path.write_text(
             f'storage "raft" {{\n path = "{data}"\n node_id = "one"\n}}\n'
             f'listener "tcp" {{\n address = "127.0.0.1:{self.port}"\n'
-            f' cluster_address = "127.0.0.1:{free_port()}"\n {tls}\n}}\n'
-            f'api_addr = "{self.address}"\ncluster_addr = "https://127.0.0.1:{free_port()}"\n'
+            f' cluster_address = "127.0.0.1:{self.cluster_port}"\n {tls}\n}}\n'
+            f'api_addr = "{self.address}"\n'
+            f'cluster_addr = "https://127.0.0.1:{self.cluster_port}"\n'
             'disable_mlock = true\n')
         return path
 
@@ -405,6 +407,32 @@ class OpenBaoServer(VaultApi):
                 self.root_token, self.unseal_key = answer["root_token"], answer["keys"][0]
             self.api("PUT", "sys/unseal", {"key": self.unseal_key})
         self.wait_active()
+
+
+class OpenBaoStandby(OpenBaoServer):
+    """A second node beside a leader, which is an OpenBaoServer with mode="raft"."""
+
+    def __init__(self, folder, leader):
+        super().__init__(folder, mode="raft")
+        self.leader = leader
+        self.root_token, self.unseal_key = leader.root_token, leader.unseal_key
+
+    def _configure(self):
+        path = super()._configure()
+        path.write_text(path.read_text().replace(
+            'node_id = "one"',
+            'node_id = "two"\n retry_join {\n'
+            f' leader_api_addr = "{self.leader.address}"\n }}'))
+        return path
+
+    def after_start(self):
+        def is_standby():
+            try:
+                self.api("PUT", "sys/unseal", {"key": self.unseal_key})
+                return self.api("GET", "sys/health?standbyok=true")["standby"]
+            except (VaultError, OSError):
+                return False  # it has not joined yet
+        wait_until(is_standby, f"{self.address} joining {self.leader.address}")
 
 
 def vaultcore_program():
