@@ -219,7 +219,7 @@ static const struct command commands[] = {
     },
     {
         .path = "security kms",
-        .summary = "Shows the KMS; its sub-command configures it",
+        .summary = "Shows the KMS; its sub-commands check and change it",
         .prints_json = true,
         .run = cmd_kms_show,
     },
@@ -229,8 +229,10 @@ static const struct command commands[] = {
         .summary = "Adds or updates the KMS, after checking that it works",
         .details =
             "The key must be there and the server must be reachable: coffer reads the key and "
-            "wraps\nand unwraps a trial value before it stores anything. A set that fails "
-            "changes nothing.\n\n"
+            "wraps\nand unwraps a trial value before it stores anything. Filesystems whose keys "
+            "it does not\nunwrap, but the KMS in use or a local key does, are wrapped anew by it. "
+            "It is refused, and\nchanges nothing, if one that opens today would not open "
+            "afterwards.\n\n"
             "A vault is logged in to with a token, with --role-id and a secret ID, or with "
             "--kubernetes-role.\nWithout an option that gives the token or the secret ID, and "
             "without -, it comes from\nCOFFER_KMS_TOKEN or COFFER_KMS_SECRET_ID, or is asked for "

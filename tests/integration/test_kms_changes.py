@@ -362,11 +362,19 @@ def test_cofferd_killed_in_the_middle_of_rewraps_and_moves(instance, openbao, py
         instance.add(name)
     mount_and_write(instance, tmp_path, names[0])
     mount_and_write(instance, tmp_path, names[-1])
-    for turn in range(6):
+    def rewrap_and_check():
+        assert rewrap(instance)["failed"] == 0
+
+    def downgrade():
+        if instance.api("GET", "/api/v1/kms")["configured"]:
+            instance.api("DELETE", "/api/v1/kms", {"allow_downgrade": True})
+
+    for turn in range(10):
         openbao.rotate_key(key)
-        act = [lambda: rewrap(instance), lambda: instance.set_kmip(pykmip, uid),
-               lambda: set_vault(instance, openbao, key)][turn % 3]
-        kill_during(instance, act, 0.01 + 0.03 * (turn % 4))
+        act = [rewrap_and_check, lambda: instance.set_kmip(pykmip, uid),
+               lambda: set_vault(instance, openbao, key), downgrade,
+               lambda: set_vault(instance, openbao, key)][turn % 5]
+        kill_during(instance, act, 0.02 + 0.03 * (turn % 4))
         assert_opens(instance, tmp_path, names[0], names[-1])
         act()
         assert_opens(instance, tmp_path, names[0], names[-1])
