@@ -127,7 +127,7 @@ static int prove_due(struct filesystem *fs, void *arg, struct error *err)
     return filesystem_prove(fs) == -EAGAIN ? -EAGAIN : 0;
 }
 
-/* Not later than the login has something to do. */
+/* Not later than the login has something to do, or ends. */
 static int64_t next_look_ms(const struct kms_status *status)
 {
     int64_t now = clock_monotonic_ms();
@@ -135,6 +135,8 @@ static int64_t next_look_ms(const struct kms_status *status)
 
     if (status->login.due_ms < until)
         until = status->login.due_ms;
+    if (status->login.has_end && status->login.ends_ms > now && status->login.ends_ms < until)
+        until = status->login.ends_ms;
     return until < now + MONITOR_LEAST_MS ? now + MONITOR_LEAST_MS : until;
 }
 

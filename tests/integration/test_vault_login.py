@@ -402,8 +402,11 @@ def test_many_at_once_log_in_once_or_fail_together(kubernetes):
     kubernetes.fake.answers["POST auth/kubernetes/login"] = [(403, {"errors": ["no"]})]
     with Session(kubernetes) as session:
         assert session("herd").startswith(f"0 of 16 {kubernetes.fake.address} refuses the login")
-        # The next one tries anew.
-        kubernetes.fake.answers["POST auth/kubernetes/login"] = [auth(lease_duration=1)]
+        # Nor is it asked again soon: Vault would lock the role out.
+        assert "it is asked again in " in session("verify")
+        assert len(kubernetes.fake.asked("auth/kubernetes/login")) == 2
+    kubernetes.fake.answers["POST auth/kubernetes/login"] = [auth(lease_duration=1)]
+    with Session(kubernetes) as session:
         for _ in range(20):
             assert session("herd") == "16 of 16"
 
@@ -578,3 +581,35 @@ def test_kms_check_logs_in_as_the_role(plain, instance):
               login["SECRET_ID_FILE"])
     text = instance.run("security", "kms", "check").stdout
     assert "the token is accepted" in text and "another one is got" in text
+
+
+def test_cofferd_raises_an_alert_when_a_role_no_longer_logs_in(plain, instance):
+    login = plain.approle(token_type="batch", token_ttl="8s")
+    secret = login["SECRET_ID_FILE"].read_text()
+    vault_set(instance, plain.kms, plain.key, "--role-id", login["ROLE_ID"], "-", input=secret)
+    instance.add("data")
+    plain.kms.api("POST", f"auth/approle/role/{plain.policy}/secret-id/destroy",
+                  {"secret_id": secret})
+
+    def alerts():
+        return {alert["type"]: alert["text"]
+                for alert in instance.api("GET", "/api/v1/status")["alerts"]}
+    wait_until(lambda: "kms-token-expiry" in alerts(), "the alert")
+    assert "invalid role or secret ID" in alerts()["kms-token-expiry"]
+    assert secret not in alerts()["kms-token-expiry"]
+    assert not instance.api("GET", "/api/v1/kms")["token"]["renewed"]
+    # Its last token is still used. No login is tried again so soon, or OpenBao would lock the role
+    # out, and refuse the new secret ID as well.
+    assert instance.api("POST", "/api/v1/filesystems/data/start")["status"] == "started"
+    wait_until(lambda: "kms-error" in alerts(), "the last token ends")
+    login = plain.approle(token_type="batch", token_ttl="1h")
+    vault_set(instance, plain.kms, plain.key, "--role-id", login["ROLE_ID"], "-",
+              input=login["SECRET_ID_FILE"].read_text())
+    assert alerts() == {}
+
+
+def test_a_login_goes_to_the_address_that_answers(place):
+    login = place.approle(token_type="batch")
+    scheme = place.kms.address.split(":")[0]
+    dead = f"{scheme}://127.0.0.1:{servers.free_port()}"
+    assert place.probe(**login, ADDRESS=f"{dead},{place.kms.address}")("verify").startswith("OK ")

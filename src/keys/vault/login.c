@@ -19,6 +19,9 @@
 
 #define SECOND_MS 1000
 #define LOOK_AGAIN_MS (300 * SECOND_MS)
+/* Vault locks a role out for 15 minutes when 5 logins within 15 minutes were refused. */
+#define ROLE_REST_MS (300 * SECOND_MS)
+#define REST_MS (30 * SECOND_MS)
 #define RETRY_MAX_MS (30 * SECOND_MS)
 #define LOGOUT_LIMIT_MS (3 * SECOND_MS)
 #define JWT_MAX 16384u
@@ -45,9 +48,10 @@ struct vault_login {
 
     struct mutex lock; /* guards all below; never held during a call to the server */
     pthread_cond_t changed;
-    bool is_busy;      /* somebody asks the server */
-    uint64_t attempts; /* ended ones */
-    struct error last; /* how the last one ended */
+    bool is_busy;           /* somebody asks the server */
+    int64_t rests_until_ms; /* a login was refused: none is tried before */
+    uint64_t attempts;      /* ended ones */
+    struct error last;      /* how the last one ended */
     struct secret token;
     uint64_t number; /* of the token */
     bool is_looked_at;
@@ -164,6 +168,15 @@ static void note_facts_locked(struct vault_login *login, const struct vault_toke
     else
         status->due_ms =
             now + at_least_a_second(left / 4 < LOOK_AGAIN_MS ? left / 4 : LOOK_AGAIN_MS);
+}
+
+/* What there is goes on being used, and this is tried again. */
+static void note_failure_locked(struct vault_login *login, const struct error *err)
+    REQUIRES(login->lock)
+{
+    login->status.is_kept = false;
+    login->status.due_ms = clock_monotonic_ms() + retry_ms(login);
+    say_locked(login, err->text);
 }
 
 /* ------------------------------------------------------------------ questions */
@@ -283,7 +296,7 @@ static const char *login_advice(const struct vault_login *login, const char *sho
         { "secret id", "check the secret ID, which may have expired or been used up" },
         { "role id", "check the role ID" },
         { "", "see with 'vault auth list' that the auth method is at this path, and check role ID "
-              "and secret ID" },
+              "and secret ID; Vault refuses a role for 15 minutes after 5 refused logins" },
     };
     size_t i = 0;
 
@@ -312,8 +325,26 @@ static int login_refused(const struct vault_login *login, const char *address,
                      login_advice(login, shown));
 }
 
+/* Best effort: the token ends by itself. */
+static void revoke_token(struct vault_login *login, const struct secret *token)
+{
+    CLEANUP(http_response_release) struct http_response response = HTTP_RESPONSE_INIT;
+    const struct vault_call call = {
+        .method = "POST",
+        .path = "auth/token/revoke-self",
+        .key_name = "",
+        .kms_namespace = login->kms_namespace,
+        .token = token,
+        .body = { .data = (const uint8_t *)"{}", .len = 2 },
+        .response = &response,
+    };
+
+    (void)vault_client_ask_once(&login->client, &call, LOGOUT_LIMIT_MS, NULL);
+}
+
+/* *ret_is_refused: the server has said no, and will say so again. */
 static int log_in(struct vault_login *login, struct vault_token_facts *ret,
-                  struct secret *ret_token, struct error *err)
+                  struct secret *ret_token, bool *ret_is_refused, struct error *err)
 {
     CLEANUP(http_response_release) struct http_response response = HTTP_RESPONSE_INIT;
     CLEANUP(buf_wipe) struct buf body = BUF_INIT;
@@ -335,27 +366,16 @@ static int log_in(struct vault_login *login, struct vault_token_facts *ret,
     r = vault_client_ask(&login->client, &call, &first);
     if (r < 0)
         r = login_refused(login, address, &response, r, &first);
+    *ret_is_refused = r == -EACCES && response.status != 0;
     if (r < 0)
         return error_set(err, r, "%s", first.text);
     r = vault_read_auth(buf_bytes(&response.body), ret, ret_token, err);
-    return r == 0 && ret->is_limited ? refuse_limited(login, err) : r;
-}
-
-/* Best effort: the token ends by itself. */
-static void revoke_token(struct vault_login *login, const struct secret *token)
-{
-    CLEANUP(http_response_release) struct http_response response = HTTP_RESPONSE_INIT;
-    const struct vault_call call = {
-        .method = "POST",
-        .path = "auth/token/revoke-self",
-        .key_name = "",
-        .kms_namespace = login->kms_namespace,
-        .token = token,
-        .body = { .data = (const uint8_t *)"{}", .len = 2 },
-        .response = &response,
-    };
-
-    (void)vault_client_ask_once(&login->client, &call, LOGOUT_LIMIT_MS, NULL);
+    if (r == 0 && ret->is_limited) {
+        *ret_is_refused = true;
+        revoke_token(login, ret_token);
+        r = refuse_limited(login, err);
+    }
+    return r;
 }
 
 /* ------------------------------------------------------------------ steps, done while is_busy */
@@ -392,6 +412,14 @@ static int do_look_up(struct work *work, struct error *err)
     return r == -EAGAIN && !was_looked_at ? error_set(err, r, "%s", first.text) : 0;
 }
 
+static void rest_locked(struct vault_login *login) REQUIRES(login->lock)
+{
+    int64_t rest = login->method == METHOD_APPROLE ? ROLE_REST_MS : REST_MS;
+
+    login->rests_until_ms = clock_monotonic_ms() + rest;
+    login->status.due_ms = login->rests_until_ms;
+}
+
 static int do_log_in(struct work *work, struct error *err)
 {
     struct vault_login *login = work->login;
@@ -399,7 +427,8 @@ static int do_log_in(struct work *work, struct error *err)
     CLEANUP(secret_release) struct secret given_up = SECRET_INIT;
     struct vault_token_facts facts = { .left_s = 0 };
     struct error first = { .code = 0 };
-    int r = log_in(login, &facts, &token, &first);
+    bool is_refused = false;
+    int r = log_in(login, &facts, &token, &is_refused, &first);
 
     mutex_lock(&login->lock);
     if (r == 0) {
@@ -414,8 +443,9 @@ static int do_log_in(struct work *work, struct error *err)
         note_facts_locked(login, &facts, clock_monotonic_ms());
         say_locked(login, "");
     } else {
-        say_locked(login, first.text);
-        login->status.due_ms = clock_monotonic_ms() + retry_ms(login);
+        note_failure_locked(login, &first);
+        if (is_refused)
+            rest_locked(login);
     }
     mutex_unlock(&login->lock);
     if (given_up.data)
@@ -431,19 +461,16 @@ static int do_renew(struct work *work, struct error *err)
     int r = renew(login, &work->token, &facts, &first);
 
     mutex_lock(&login->lock);
-    int64_t now = clock_monotonic_ms();
     if (r == 0) {
         facts.has_end |= login->status.has_end; /* 0 left: less than a second */
         /* Renewals that get shorter: its whole life is limited, and this is the end of it. */
         login->renewal_failed = facts.left_s * SECOND_MS < login->longest_ms / 10 * 9;
-        note_facts_locked(login, &facts, now);
+        note_facts_locked(login, &facts, clock_monotonic_ms());
         if (login->renewal_failed)
             say_locked(login, "the token reaches the end of the life that the server allows it");
     } else {
         login->renewal_failed = r != -EAGAIN;
-        login->status.due_ms = now + retry_ms(login);
-        judge_locked(login);
-        say_locked(login, first.text);
+        note_failure_locked(login, &first);
     }
     bool needs_another = login->renewal_failed && login->method != METHOD_TOKEN;
     bool needs_look = r < 0 && login->renewal_failed;
@@ -506,6 +533,11 @@ static int token_locked(struct vault_login *login, struct secret *ret, uint64_t 
     enum step step = due_locked(login, now);
     bool is_usable = is_usable_locked(login, now);
 
+    if (step == STEP_LOG_IN && now < login->rests_until_ms && !login->is_busy && !is_usable)
+        return error_set(err, login->last.code,
+                         "%s; it is asked again in %lld s, and at once after 'coffer security kms "
+                         "set'",
+                         login->last.text, (long long)(login->rests_until_ms - now) / 1000 + 1);
     if (step == STEP_NONE || (is_usable && login->is_busy))
         return copy_token_locked(login, ret, ret_number, err);
     if (login->is_busy) {

@@ -14,6 +14,9 @@
  * It is made by vault_login_new() (keys/providers.h), which says -EINVAL if the configuration lacks
  * something, or has too much.
  *
+ * A login that the server refuses is not tried again for minutes, because Vault locks out a role
+ * that is refused often.
+ *
  * Errors     the classes of key_provider.h. -EACCES also: the token has a limited number of uses.
  * Threads    any; whoever comes while one logs in waits for that result.
  */
