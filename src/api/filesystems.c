@@ -21,8 +21,8 @@ static json_t *view_json(const struct fs_view *view)
                      view->store_url, "meta", view->meta_url, "read_only", (int)view->is_read_only);
 }
 
-static int reply_view(const struct fs_view *view, unsigned status, struct api_reply *ret,
-                      struct error *err)
+int api_reply_view(const struct fs_view *view, unsigned status, struct api_reply *ret,
+                   struct error *err)
 {
     ret->status = status;
     ret->body = view_json(view);
@@ -65,7 +65,7 @@ int api_add_filesystem(const struct api_request *request, struct api_reply *ret,
         return r;
     add.capacity = (uint64_t)capacity;
     r = control_add(request->context->control, &add, &view, err);
-    return r < 0 ? r : reply_view(&view, 201, ret, err);
+    return r < 0 ? r : api_reply_view(&view, 201, ret, err);
 }
 
 int api_adopt_filesystem(const struct api_request *request, struct api_reply *ret,
@@ -83,7 +83,7 @@ int api_adopt_filesystem(const struct api_request *request, struct api_reply *re
         r = json_get_text(request->body, "store", JSON_REQUIRED, &store_url, err);
     if (r == 0)
         r = control_adopt(request->context->control, name, meta_url, store_url, &view, err);
-    return r < 0 ? r : reply_view(&view, 201, ret, err);
+    return r < 0 ? r : api_reply_view(&view, 201, ret, err);
 }
 
 int api_get_filesystem(const struct api_request *request, struct api_reply *ret, struct error *err)
@@ -91,7 +91,7 @@ int api_get_filesystem(const struct api_request *request, struct api_reply *ret,
     struct fs_view view = { .state = FS_STOPPED };
     int r = control_get(request->context->control, request->name, &view, err);
 
-    return r < 0 ? r : reply_view(&view, 200, ret, err);
+    return r < 0 ? r : api_reply_view(&view, 200, ret, err);
 }
 
 static int reply_done(struct api_reply *ret, struct error *err)
@@ -144,7 +144,7 @@ int api_start_filesystem(const struct api_request *request, struct api_reply *re
 
     if (r == 0)
         r = control_start(request->context->control, request->name, take_over, &view, err);
-    return r < 0 ? r : reply_view(&view, 200, ret, err);
+    return r < 0 ? r : api_reply_view(&view, 200, ret, err);
 }
 
 int api_stop_filesystem(const struct api_request *request, struct api_reply *ret, struct error *err)

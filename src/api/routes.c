@@ -22,6 +22,8 @@ const struct api_route api_routes[] = {
     { "POST", "/api/v1/filesystems/{name}/stop", api_stop_filesystem },
     { "POST", "/api/v1/filesystems/{name}/check", api_check_filesystem },
     { "POST", "/api/v1/filesystems/{name}/kms-rewrap", api_rewrap_filesystem },
+    { "POST", "/api/v1/filesystems/{name}/key/export", api_export_key },
+    { "POST", "/api/v1/filesystems/{name}/key/import", api_import_key },
     { "GET", "/metrics", api_get_metrics },
     { "GET", "/api/v1/alerts", api_list_alerts },
     { "GET", "/api/v1/alerts/types", api_list_alert_types },

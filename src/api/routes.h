@@ -82,6 +82,9 @@ api_handler_fn api_remove_filesystem;
 api_handler_fn api_start_filesystem;
 api_handler_fn api_stop_filesystem;
 api_handler_fn api_check_filesystem;
+/* key_copy.c */
+api_handler_fn api_export_key;
+api_handler_fn api_import_key;
 
 /* metrics.c */
 api_handler_fn api_get_metrics;
@@ -97,4 +100,6 @@ api_handler_fn api_list_audit;
 api_handler_fn api_verify_audit;
 
 json_t *api_kms_json(struct control *control);
+int api_reply_view(const struct fs_view *view, unsigned status, struct api_reply *ret,
+                   struct error *err);
 int api_alerts_json(struct control *control, json_t **ret, struct error *err);

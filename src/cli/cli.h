@@ -77,6 +77,9 @@ void cli_print(FILE *out, const char *format, ...) __attribute__((format(printf,
 int cli_print_json(const json_t *value, struct error *err);
 void cli_print_help(const struct command *command, FILE *out);
 
+/* "Its key is wrapped by ...", of a filesystem as the API describes it. */
+void cli_print_wrapped_by(const json_t *filesystem);
+
 /* Asks on the terminal whether to go on. True without asking if there is no terminal. */
 bool cli_confirm(const char *question);
 
@@ -94,6 +97,8 @@ int mount_helper_main(int argc, char **argv);
 /* The commands, by file. */
 int cmd_status(struct cli *cli, struct error *err);
 int cmd_help(struct cli *cli, struct error *err);
+int cmd_fs_key_export(struct cli *cli, struct error *err);
+int cmd_fs_key_import(struct cli *cli, struct error *err);
 int cmd_kms_show(struct cli *cli, struct error *err);
 int cmd_kms_set(struct cli *cli, struct error *err);
 int cmd_ca_cert_set(struct cli *cli, struct error *err);

@@ -95,17 +95,18 @@ static int fill_add(json_t *body, const struct cli *cli, struct error *err)
     return r;
 }
 
-static void print_wrapped_by(const json_t *row)
+void cli_print_wrapped_by(const json_t *filesystem)
 {
-    const json_t *version = json_object_get(row, "kms_key_version");
-    const char *type = client_text(row, "kms_type");
+    const json_t *version = json_object_get(filesystem, "kms_key_version");
+    const char *type = client_text(filesystem, "kms_type");
 
     if (strcmp(type, "local") == 0) {
         (void)puts("Its key is wrapped by a local key only: whoever reads the state folder can "
                    "read the filesystem.");
         return;
     }
-    cli_print(stdout, "Its key is wrapped by the %s key %s", type, client_text(row, "kms_key"));
+    cli_print(stdout, "Its key is wrapped by the %s key %s", type,
+              client_text(filesystem, "kms_key"));
     if (json_is_integer(version) && json_integer_value(version) > 0)
         cli_print(stdout, ", version %lld", (long long)json_integer_value(version));
     (void)puts(".");
@@ -128,7 +129,7 @@ int cmd_fs_add(struct cli *cli, struct error *err)
         return cli_print_json(row, err);
     cli_print(stdout, "Filesystem %s was added, uuid %s. ", cli_word(cli, 0),
               client_text(row, "uuid"));
-    print_wrapped_by(row);
+    cli_print_wrapped_by(row);
     return 0;
 }
 
@@ -214,7 +215,7 @@ int cmd_fs_adopt(struct cli *cli, struct error *err)
         return cli_print_json(row, err);
     cli_print(stdout, "Filesystem %s was adopted, uuid %s. ", client_text(row, "name"),
               client_text(row, "uuid"));
-    print_wrapped_by(row);
+    cli_print_wrapped_by(row);
     return 0;
 }
 

@@ -142,6 +142,24 @@ static const struct option_spec fs_adopt_options[] = {
     END_OF_OPTIONS,
 };
 
+static const struct option_spec fs_key_export_options[] = {
+    { 0, "recipient-cert", "pem", "the certificate, or several, whose private key opens the copy" },
+    { 0, "output-file", "file", "where the copy goes [standard output]" },
+    END_OF_OPTIONS,
+};
+
+static const struct argument_spec fs_key_import_arguments[] = {
+    { "name", "the filesystem", false },
+    { "file", "the copy, or -: standard input", false },
+    END_OF_ARGUMENTS,
+};
+
+static const struct option_spec fs_key_import_options[] = {
+    { 0, "recipient-key", "pem", "the private key of a certificate that it was made for" },
+    { 0, "allow-no-kms", NULL, "without a KMS, keep the key in a local file; not secure" },
+    END_OF_OPTIONS,
+};
+
 static const struct option_spec fs_check_options[] = {
     { 0, "read-data", NULL, "also read and verify every block of data" },
     END_OF_OPTIONS,
@@ -392,6 +410,34 @@ static const struct command commands[] = {
         .options = fs_check_options,
         .prints_json = true,
         .run = cmd_fs_check,
+    },
+    {
+        .path = "fs key",
+        .summary = "A recovery copy of a filesystem's keys, for when the KMS is lost for ever",
+    },
+    {
+        .path = "fs key export",
+        .summary = "Writes its keys, encrypted to a certificate whose private key is kept offline",
+        .details = "Off unless cofferd runs with --allow-key-export. Whoever has the copy and a "
+                   "private key of one\nof the certificates can open the filesystem for ever, "
+                   "whatever becomes of the KMS: keep them\napart, and neither on this host. Each "
+                   "copy is in the audit log.",
+        .arguments = fs_name_arguments,
+        .options = fs_key_export_options,
+        .run = cmd_fs_key_export,
+    },
+    {
+        .path = "fs key import",
+        .summary = "Opens a filesystem with a recovery copy, and has its keys wrapped anew",
+        .details = "The copy is opened here; its private key does not leave this command. The keys "
+                   "are compared\nwith what is known of the filesystem's, and wrapped by the KMS "
+                   "that is configured now, or by a\nlocal key with --allow-no-kms. If the private "
+                   "key is in a token, have something else open the\ncopy, and pipe what it gives: "
+                   "openssl cms -decrypt ... | coffer fs key import NAME -",
+        .arguments = fs_key_import_arguments,
+        .options = fs_key_import_options,
+        .prints_json = true,
+        .run = cmd_fs_key_import,
     },
     {
         .path = "fs kms-rewrap",

@@ -239,6 +239,7 @@ int control_open(const struct control_config *config, struct control **ret, stru
     control->lock = MUTEX_INIT;
     control->kms_changing = MUTEX_INIT;
     (void)pthread_cond_init(&control->changed, NULL);
+    control->allows_key_export = config->allows_key_export;
     control->on_step = config->on_step;
     control->step_arg = config->step_arg;
     control->state_dir = strdup(config->state_dir);

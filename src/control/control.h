@@ -59,6 +59,7 @@ struct control_config {
     const char *state_dir;      /* exists, mode 0700 */
     const char *registry_url;   /* NULL: LMDB in the state folder */
     const char *worker_program; /* absolute path of coffer-fsd */
+    bool allows_key_export;     /* control_key_export() is refused without it */
     control_step_fn *on_step;   /* NULL but in tests */
     void *step_arg;
 };
@@ -223,6 +224,17 @@ int control_kms_rewrap(struct control *control, const struct rewrap_options *opt
 /* Forgets the key server. Filesystems whose keys it wraps are in the way (-EBUSY), unless a
  * downgrade is allowed: then local keys wrap them from now on. */
 int control_kms_unset(struct control *control, bool allow_downgrade, struct error *err);
+
+/* A recovery copy of all keys of a filesystem, encrypted to the certificates (PEM), each of which
+ * is enough to open it; ret is CMS in PEM form. -EPERM: this instance does not allow it. */
+int control_key_export(struct control *control, const char *name, struct bytes certificates,
+                       struct buf *ret, struct error *err);
+
+/* What a recovery copy holds, decrypted: the keys, if they are those of the filesystem, are wrapped
+ * by the configured key server, or by a local key if that is allowed and no key server answers.
+ * After a failure the filesystem is as it was. */
+int control_key_import(struct control *control, const char *name, struct bytes keys,
+                       bool allow_no_kms, struct fs_view *ret, struct error *err);
 
 /* What a configuration that somebody gives needs of this instance, before it is set. */
 int control_kms_complete(struct control *control, struct key_provider_config *config,

@@ -85,6 +85,7 @@ struct control {
     pthread_t monitor;
     bool has_monitor;
     struct mutex kms_changing; /* one change of the key server or new key at a time; taken first */
+    bool allows_key_export;    /* never changes */
     control_step_fn *on_step;  /* tests; else NULL */
     void *step_arg;
 };

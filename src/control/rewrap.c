@@ -111,7 +111,7 @@ static bool is_as_wanted(const struct rewrap_target *target, const struct wrappe
 static bool must_wrap(const struct run *run, const struct item *item, uint32_t generation)
 {
     /* What the server no longer unwraps is wrapped anew even if it names the right version. */
-    return item->opened.used_previous ||
+    return run->target->known || item->opened.used_previous ||
            !is_as_wanted(run->target, &item->opened.ring.generations[generation].current.key);
 }
 
@@ -135,8 +135,8 @@ static bool can_rewrap_inside(const struct run *run, const struct item *item,
 {
     const struct rewrap_target *target = run->target;
 
-    return target->provider && !target->is_other_server && !item->opened.used_previous &&
-           key_provider_rewraps_inside(target->provider) &&
+    return target->provider && !target->known && !target->is_other_server &&
+           !item->opened.used_previous && key_provider_rewraps_inside(target->provider) &&
            strcmp(wrapped->provider, target->provider->ops->type) == 0;
 }
 
@@ -514,9 +514,9 @@ static int work_on(struct run *run, struct item *items, size_t count, struct err
         r = unwrapped_init(&made, err);
     if (r < 0)
         return r;
-    if (run->stopped.code == 0)
+    if (run->stopped.code == 0 && !run->target->known)
         unwrap_ahead(run, items, count, &ahead);
-    each(run, items, count, step_open, &ahead);
+    each(run, items, count, step_open, run->target->known ? run->target->known : &ahead);
     if (run->target->is_dry) {
         each(run, items, count, step_show, NULL);
         return 0;

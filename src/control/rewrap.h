@@ -18,9 +18,12 @@
 #include "control/filesystem.h"
 #include "keys/key_provider.h"
 
+struct unwrapped; /* control/rings.h */
+
 struct rewrap_target {
     struct key_provider *provider; /* NULL: the local key of each */
     struct rewrap_key key;         /* what it will be, with the newest version */
+    const struct unwrapped *known; /* what wraps now is not asked, this has what it would say */
     bool is_other_server;          /* equal names and versions there mean nothing */
     bool is_dry;
 };

@@ -32,6 +32,7 @@
 
 static const char usage[] =
     "Usage: cofferd [--state-dir DIR] [--socket PATH] [--user] [--foreground] [--debug]\n"
+    "               [--allow-key-export]\n"
     "\n"
     "Runs the control plane of coffer: it keeps the filesystems, their wrapped keys and the\n"
     "connection to the key server, and starts a worker for each started filesystem.\n"
@@ -44,6 +45,8 @@ static const char usage[] =
     "  --foreground      stay in the foreground; else, unless systemd started it, it goes into\n"
     "                    the background when it is ready, and logs to STATE/cofferd.log\n"
     "  --debug           log more\n"
+    "  --allow-key-export\n"
+    "                    'coffer fs key export' may write recovery copies of filesystem keys\n"
     "  --help, --version\n"
     "\n"
     "SIGTERM stops the control plane and leaves the filesystems running; the next cofferd\n"
@@ -55,6 +58,7 @@ struct options {
     bool is_user;
     bool is_foreground;
     bool is_debug;
+    bool allows_key_export;
 };
 
 enum option_code {
@@ -63,6 +67,7 @@ enum option_code {
     OPTION_USER,
     OPTION_FOREGROUND,
     OPTION_DEBUG,
+    OPTION_ALLOW_KEY_EXPORT,
     OPTION_HELP,
     OPTION_VERSION,
 };
@@ -76,6 +81,7 @@ static void parse_options(int argc, char **argv, struct options *ret)
         { "user", no_argument, NULL, OPTION_USER },
         { "foreground", no_argument, NULL, OPTION_FOREGROUND },
         { "debug", no_argument, NULL, OPTION_DEBUG },
+        { "allow-key-export", no_argument, NULL, OPTION_ALLOW_KEY_EXPORT },
         { "help", no_argument, NULL, OPTION_HELP },
         { "version", no_argument, NULL, OPTION_VERSION },
         { NULL, 0, NULL, 0 },
@@ -103,6 +109,9 @@ static void parse_options(int argc, char **argv, struct options *ret)
             break;
         case OPTION_DEBUG:
             ret->is_debug = true;
+            break;
+        case OPTION_ALLOW_KEY_EXPORT:
+            ret->allows_key_export = true;
             break;
         case OPTION_HELP:
             (void)fputs(usage, stdout);
@@ -242,7 +251,8 @@ static int daemon_open(struct daemon *daemon, const struct options *options, str
     if (access(worker, X_OK) < 0)
         (void)snprintf(worker, sizeof(worker), "%s/../libexec/coffer/coffer-fsd", folder);
     struct control_config config = { .state_dir = daemon->instance.state_dir,
-                                     .worker_program = worker };
+                                     .worker_program = worker,
+                                     .allows_key_export = options->allows_key_export };
     r = control_open(&config, &daemon->control, err);
     return r < 0 ? r : open_sockets(daemon, err);
 }

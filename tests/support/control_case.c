@@ -20,6 +20,7 @@ void open_control(struct fixture *fixture)
 {
     struct control_config config = { .state_dir = fixture->state_dir,
                                      .worker_program = FAKE_WORKER,
+                                     .allows_key_export = true,
                                      .on_step = on_step,
                                      .step_arg = fixture };
     struct error err = { .code = 0 };

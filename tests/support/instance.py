@@ -55,7 +55,7 @@ def is_mounted(folder):
 
 
 class Instance:
-    def __init__(self, build_folder, folder, **environment):
+    def __init__(self, build_folder, folder, options=(), **environment):
         self.programs = pathlib.Path(build_folder) / "src" / "programs"
         self.state = pathlib.Path(folder) / "state"
         self.socket = self.state / "cofferd.sock"
@@ -63,6 +63,7 @@ class Instance:
         self.environment = {**os.environ, **environment}
         self.environment["COFFER_STATE_DIR"] = str(self.state)
         self.environment.pop("COFFER_SOCKET", None)
+        self.options = options
         self.process = None
         self.mounts = []
 
@@ -71,7 +72,7 @@ class Instance:
     def start(self):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [self.programs / "cofferd", "--state-dir", self.state, "--foreground"],
+                [self.programs / "cofferd", "--state-dir", self.state, "--foreground", *self.options],
                 env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         wait_until(self._answers, "cofferd is ready")
 

@@ -1,0 +1,59 @@
+/* key_copy.c - /api/v1/filesystems/{name}/key/export and /import: the recovery copy of its keys. */
+#include <errno.h>
+#include <string.h>
+
+#include "api/routes.h"
+#include "base/cleanup.h"
+#include "base/encoding.h"
+#include "keyring/key_export.h"
+#include "net/json.h"
+
+int api_export_key(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    CLEANUP(buf_release) struct buf copy = BUF_INIT;
+    const char *pem = NULL;
+    int r = json_get_text(request->body, "recipient_cert", JSON_REQUIRED, &pem, err);
+
+    if (r < 0)
+        return r;
+    struct bytes certificates = { .data = (const uint8_t *)pem, .len = strlen(pem) };
+    r = control_key_export(request->context->control, request->name, certificates, &copy, err);
+    if (r < 0)
+        return r;
+    ret->body = json_pack("{s:s%}", "cms", (const char *)copy.data, copy.len);
+    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+}
+
+static int get_keys(const json_t *body, struct secret *ret, struct error *err)
+{
+    CLEANUP(secret_release) struct secret text = SECRET_INIT;
+    CLEANUP(secret_release) struct secret keys = SECRET_INIT;
+    size_t len = 0;
+    int r = json_get_secret(body, "keys", JSON_REQUIRED, &text, err);
+
+    if (r < 0)
+        return r;
+    if (secret_new(&keys, KEY_EXPORT_MAX) < 0)
+        return error_set(err, -ENOMEM, "out of secret memory");
+    r = base64_decode((const char *)text.data, text.len, keys.data, keys.len, &len);
+    if (r < 0)
+        return error_set(err, -EINVAL, "keys is not what a recovery copy holds, in base64");
+    secret_truncate(&keys, len);
+    secret_move(ret, &keys);
+    return 0;
+}
+
+int api_import_key(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    CLEANUP(secret_release) struct secret keys = SECRET_INIT;
+    struct fs_view view = { .state = FS_STOPPED };
+    bool allow_no_kms = false;
+    int r = get_keys(request->body, &keys, err);
+
+    if (r == 0)
+        r = json_get_bool(request->body, "allow_no_kms", JSON_OPTIONAL, &allow_no_kms, err);
+    if (r == 0)
+        r = control_key_import(request->context->control, request->name, secret_bytes(&keys),
+                               allow_no_kms, &view, err);
+    return r < 0 ? r : api_reply_view(&view, 200, ret, err);
+}
