@@ -193,9 +193,10 @@ static int open_wrapper(struct control *control, bool allow_no_kms, struct rewra
                      why.text);
 }
 
-static int import_wrapped(struct filesystem *fs, const struct fs_record *record,
-                          const struct key_export *copy, struct rewrap_target *target,
-                          struct error *err) REQUIRES(fs->control->kms_changing)
+static int import_wrapped(struct control *control, struct filesystem *fs,
+                          const struct fs_record *record, const struct key_export *copy,
+                          struct rewrap_target *target, struct error *err)
+    REQUIRES(control->kms_changing)
 {
     CLEANUP(rewrap_report_release) struct rewrap_report report = { .count = 0 };
     CLEANUP(known_release) struct unwrapped known = { .count = 0 };
@@ -207,11 +208,11 @@ static int import_wrapped(struct filesystem *fs, const struct fs_record *record,
             target->provider ? "to be wrapped by the KMS" : "to be wrapped by a local key", err);
     target->known = &known;
     if (r == 0)
-        r = rewrap_run(fs->control, target, &fs, 1, &report, err);
+        r = rewrap_run(control, target, &fs, 1, &report, err);
     target->known = NULL;
     if (r < 0)
         return r;
-    rewrap_tell(fs->control, &report);
+    rewrap_tell(control, &report);
     if (report.count == 1 && report.rows[0].result == REWRAP_DONE)
         return 0;
     return error_set(err, -EBADMSG,
@@ -220,8 +221,9 @@ static int import_wrapped(struct filesystem *fs, const struct fs_record *record,
                      report.count == 1 ? report.rows[0].text : "there is no key ring");
 }
 
-static int import_locked(struct filesystem *fs, const struct key_export *copy, bool allow_no_kms,
-                         struct error *err) REQUIRES(fs->control->kms_changing)
+static int import_locked(struct control *control, struct filesystem *fs,
+                         const struct key_export *copy, bool allow_no_kms, struct error *err)
+    REQUIRES(control->kms_changing)
 {
     CLEANUP(free_ptr) struct fs_record *record = NULL;
     struct rewrap_target target = { .is_other_server = true };
@@ -234,9 +236,9 @@ static int import_locked(struct filesystem *fs, const struct key_export *copy, b
     if (!uuid_equal(&record->uuid, &copy->uuid))
         return error_set(err, -EINVAL,
                          "the recovery copy is that of another filesystem, with the UUID %s", uuid);
-    r = open_wrapper(fs->control, allow_no_kms, &target, err);
+    r = open_wrapper(control, allow_no_kms, &target, err);
     if (r == 0)
-        r = import_wrapped(fs, record, copy, &target, err);
+        r = import_wrapped(control, fs, record, copy, &target, err);
     key_provider_close(target.provider);
     return r;
 }
@@ -264,7 +266,7 @@ int control_key_import(struct control *control, const char *name, struct bytes k
     int r = key_export_decode(keys, copy, &why);
     mutex_lock(&control->kms_changing);
     if (r == 0)
-        r = import_locked(fs, copy, allow_no_kms, &why);
+        r = import_locked(control, fs, copy, allow_no_kms, &why);
     mutex_unlock(&control->kms_changing);
     key_export_release(copy);
     if (r < 0) {
