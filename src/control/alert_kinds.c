@@ -36,9 +36,9 @@ static const struct alert_kind kinds[] = {
     {
         .type = "kms-token-expiry",
         .title = "The token of the KMS ends",
-        .cause = "It cannot be renewed, and its life comes to an end: from a quarter of its life "
-                 "on, at most 30 days before. On the last day it is critical.",
-        .action = "Give another one with 'coffer security kms set'",
+        .cause = "It cannot be renewed, or the login that would replace it is refused: from a "
+                 "quarter of its life on, at most 30 days before. On the last day it is critical.",
+        .action = "Give another token or secret ID with 'coffer security kms set'",
     },
     {
         .type = "kms-change-unfinished",

@@ -43,6 +43,7 @@ static int add(struct list *list, const char *type, const char *filesystem, stru
 
 #define DAY_S (24LL * 3600)
 #define DAY_MS (DAY_S * 1000)
+#define HOUR_MS (3600LL * 1000)
 #define CERTIFICATE_WARNING_S (30 * DAY_S)
 #define CERTIFICATE_CRITICAL_S (7 * DAY_S)
 
@@ -58,11 +59,13 @@ static int of_token(struct list *list, const struct kms_status *status, struct e
         return 0;
     if (left >= 2 * DAY_MS)
         (void)snprintf(when, sizeof(when), "ends in %lld days", (long long)(left / DAY_MS));
+    else if (left >= 2 * HOUR_MS)
+        (void)snprintf(when, sizeof(when), "ends in %lld hours", (long long)(left / HOUR_MS));
     else if (left > 0)
         (void)snprintf(when, sizeof(when), "ends in %lld minutes", (long long)(left / 60000));
     int r = add(list, "kms-token-expiry", "", err,
                 "the token of the KMS %s: %s; when it is gone no filesystem can be started. Give "
-                "another one with 'coffer security kms set'",
+                "another token or secret ID with 'coffer security kms set'",
                 when, login->obstacle);
     if (r == 0 && left < DAY_MS)
         list->alerts[list->count - 1].is_critical = true;
