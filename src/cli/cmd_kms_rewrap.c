@@ -31,28 +31,50 @@ static void print_failures(const json_t *rows)
     }
 }
 
-/* "coffer-key version 1, 2; other-key". They come sorted by key. */
-static void print_needed(const json_t *needed)
+static long long version_of(const json_t *needed, size_t i)
+{
+    return (long long)json_integer_value(json_object_get(json_array_get(needed, i), "version"));
+}
+
+static bool is_next_version(const json_t *needed, size_t i)
+{
+    const char *key = client_text(json_array_get(needed, i), "key");
+
+    return strcmp(client_text(json_array_get(needed, i - 1), "key"), key) == 0 &&
+           version_of(needed, i) == version_of(needed, i - 1) + 1;
+}
+
+/* "coffer-key version 1, 3 to 7; other-key". They come sorted by key and version. */
+static void print_keys(const json_t *needed)
 {
     const char *last = "";
 
-    if (json_array_size(needed) == 0)
-        return;
-    (void)fputs("Uploaded snapshots keep the wrapping that they were uploaded with. As far as this "
-                "instance\nknows, these must stay in the KMS:",
-                stdout);
-    for (size_t i = 0; i < json_array_size(needed); i++) {
-        const json_t *one = json_array_get(needed, i);
-        const char *key = client_text(one, "key");
-        long long version = (long long)json_integer_value(json_object_get(one, "version"));
+    for (size_t i = 0, n; i < json_array_size(needed); i += n) {
+        const char *key = client_text(json_array_get(needed, i), "key");
+        long long version = version_of(needed, i);
         bool is_same = strcmp(key, last) == 0;
+        n = 1;
+        while (version > 0 && i + n < json_array_size(needed) && is_next_version(needed, i + n))
+            n++;
         if (!is_same)
             cli_print(stdout, "%s %s", i ? ";" : "", key);
         if (version > 0)
             cli_print(stdout, "%s %lld", is_same ? "," : " version", version);
+        if (n > 1)
+            cli_print(stdout, "%s %lld", n > 2 ? " to" : ",", version + (long long)n - 1);
         last = key;
     }
-    (void)puts(". Other\ninstances, and copies that this one does not know, may need more.");
+}
+
+static void print_needed(const json_t *needed)
+{
+    if (json_array_size(needed) == 0)
+        return;
+    (void)fputs("Uploaded snapshots keep the wrapping that they were uploaded with, and so do "
+                "backups.\nAs far as this instance knows, these must stay in the KMS for them:",
+                stdout);
+    print_keys(needed);
+    (void)puts(".\nOther instances, and copies that this one does not know, may need more.");
 }
 
 static int print_report(const struct cli *cli, const json_t *report, struct error *err)

@@ -42,19 +42,24 @@ void key_list_describe(const struct wrapped_key *wrapped, struct rewrap_key *ret
     ret->version = wrapped->key_version;
 }
 
-static int add(struct key_list *list, const struct wrapped_key *wrapped, struct error *err)
+int key_list_add(struct key_list *list, const struct rewrap_key *key, struct error *err)
 {
-    struct rewrap_key key;
-
-    key_list_describe(wrapped, &key);
-    if (strcmp(key.type, "local") == 0 || key_list_has(list, &key))
+    if (key->type[0] == '\0' || strcmp(key->type, "local") == 0 || key_list_has(list, key))
         return 0;
     struct rewrap_key *grown = reallocarray(list->keys, list->count + 1, sizeof(*grown));
     if (!grown)
         return error_set(err, -ENOMEM, "out of memory");
     list->keys = grown;
-    grown[list->count++] = key;
+    grown[list->count++] = *key;
     return 0;
+}
+
+static int add(struct key_list *list, const struct wrapped_key *wrapped, struct error *err)
+{
+    struct rewrap_key key;
+
+    key_list_describe(wrapped, &key);
+    return key_list_add(list, &key, err);
 }
 
 int key_list_add_ring(struct key_list *list, const struct key_ring *ring, struct error *err)

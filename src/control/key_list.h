@@ -18,6 +18,9 @@ void key_list_release(struct key_list *list);
 /* Of what wraps each generation, and of what did before. */
 int key_list_add_ring(struct key_list *list, const struct key_ring *ring, struct error *err);
 
+/* One more, if it is a key server's and not there yet. */
+int key_list_add(struct key_list *list, const struct rewrap_key *key, struct error *err);
+
 /* By name, then version. */
 void key_list_sort(struct key_list *list);
 bool key_list_has(const struct key_list *list, const struct rewrap_key *key);

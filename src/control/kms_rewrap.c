@@ -23,6 +23,8 @@ void rewrap_report_release(struct rewrap_report *report)
 
 /* ------------------------------------------------------------------ what must stay */
 
+#define AUDIT_PAGE 256u
+
 static int need_of(struct filesystem *filesystem, void *arg, struct error *err)
 {
     CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
@@ -35,11 +37,52 @@ static int need_of(struct filesystem *filesystem, void *arg, struct error *err)
     return key_list_add_ring(arg, &ring, err);
 }
 
+static int add_logged(struct key_list *list, const struct audit_entry_key *logged,
+                      struct error *err)
+{
+    struct rewrap_key key = { .version = logged->version };
+
+    memcpy(key.type, logged->provider, sizeof(key.type));
+    memcpy(key.kms_namespace, logged->kms_namespace, sizeof(key.kms_namespace));
+    memcpy(key.mount_path, logged->mount_path, sizeof(key.mount_path));
+    memcpy(key.key, logged->key_name, sizeof(key.key));
+    return key_list_add(list, &key, err);
+}
+
+/* What wrapped a key of this instance at any time: a snapshot may have been uploaded then, or a
+ * backup made. */
+static int need_of_log(struct control *control, const char *operation, struct key_list *list,
+                       struct error *err)
+{
+    struct journal_query query = { .limit = AUDIT_PAGE, .type = operation };
+    size_t count = AUDIT_PAGE;
+    int r = 0;
+
+    while (r == 0 && count == AUDIT_PAGE) {
+        CLEANUP(free_ptr) struct audit_listed *listed = NULL;
+        r = audit_list(control->audit, &query, &listed, &count, err);
+        for (size_t i = 0; r == 0 && i < count; i++) {
+            const struct audit_entry *entry = &listed[i].entry;
+            if (strcmp(entry->result, "ok") != 0)
+                continue;
+            r = add_logged(list, &entry->key, err);
+            if (r == 0)
+                r = add_logged(list, &entry->old_key, err);
+        }
+        if (r == 0 && count > 0)
+            query.before = listed[0].entry.number;
+    }
+    return r;
+}
+
 static int list_needed(struct control *control, struct rewrap_report *report, struct error *err)
 {
+    static const char *const operations[] = { "create", "rewrap", "adopt" };
     CLEANUP(key_list_release) struct key_list list = { .count = 0 };
     int r = control_each(control, need_of, &list, err);
 
+    for (size_t i = 0; r == 0 && i < sizeof(operations) / sizeof(operations[0]); i++)
+        r = need_of_log(control, operations[i], &list, err);
     key_list_sort(&list);
     report->needed_count = list.count;
     report->needed = TAKE(list.keys);
@@ -139,7 +182,17 @@ static int rewrap_locked(struct control *control, const struct rewrap_options *o
     /* The new key is the configured one only when all are wrapped by it. */
     if (r == 0 && options->new_key_uid && !options->is_dry && ret->failed == 0)
         r = kms_replace(control->kms, &config, &seen, err);
-    return r < 0 ? r : list_needed(control, ret, err);
+    return r;
+}
+
+/* That the list cannot be made must not hide what was done. */
+static void list_or_warn(struct control *control, struct rewrap_report *report)
+{
+    struct error err = { .code = 0 };
+
+    if (list_needed(control, report, &err) < 0)
+        events_add(&control->events, LOG_LEVEL_WARNING, "needed-keys-unknown", "",
+                   "which keys must stay in the KMS cannot be told in full: %s", err.text);
 }
 
 int control_kms_rewrap(struct control *control, const struct rewrap_options *options,
@@ -149,11 +202,13 @@ int control_kms_rewrap(struct control *control, const struct rewrap_options *opt
     mutex_lock(&control->kms_changing);
     int r = rewrap_locked(control, options, ret, err);
     mutex_unlock(&control->kms_changing);
-    if (r < 0)
+    if (r < 0) {
         rewrap_report_release(ret);
-    else
-        kms_refresh(control->kms);
-    return r;
+        return r;
+    }
+    list_or_warn(control, ret);
+    kms_refresh(control->kms);
+    return 0;
 }
 
 /* ------------------------------------------------------------------ unset */

@@ -134,8 +134,12 @@ def test_the_command_line_shows_a_table_and_what_must_stay(instance, vault):
     assert heading.split() == ["NAME", "OLD", "KEY", "OLD", "VERSION", "NEW", "KEY", "NEW",
                                "VERSION", "RESULT"]
     assert row.split() == ["data", key, "1", key, "2", "rewrapped"]
-    assert f"must stay in the KMS: {key} version 1, 2." in " ".join(rest)
+    assert f"must stay in the KMS for them: {key} version 1, 2." in " ".join(rest)
     assert "snapshots keep the wrapping" in rest[0]
+    for _ in range(2):
+        vault.rotate_key(key)
+        done = instance.run("security", "kms", "rewrap", "-f")
+    assert f"must stay in the KMS for them: {key} version 1 to 4." in done.stdout
     one = instance.run("fs", "kms-rewrap", "data")
     assert "unchanged" in one.stdout
     refused = instance.run("security", "kms", "rewrap", "--new-key-uid", "7", check=False)

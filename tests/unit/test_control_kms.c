@@ -185,7 +185,7 @@ static void a_rotated_key_wraps_all_keys_anew_and_a_start_proves_them(void **sta
     assert_int_equal(rewrap(servers, &report, NULL), 0);
     for (size_t i = 0; i < report.count; i++)
         assert_int_equal(report.rows[i].result, REWRAP_UNCHANGED);
-    assert_int_equal(report.needed_count, 1); /* the starts have dropped what was before */
+    assert_int_equal(report.needed_count, 2); /* also what the starts have dropped */
 }
 
 static bool has_previous(struct servers *servers, const char *name)
@@ -552,6 +552,35 @@ static void an_interrupted_change_is_gone_on_with_by_the_next_cofferd(void **sta
     all_open(servers);
 }
 
+/* An addition that ended at the step; then its key is wrapped anew, and a start completes it. */
+static void rewrap_unfinished(struct servers *servers, enum control_step step)
+{
+    struct error err = { .code = 0 };
+
+    servers->fixture->crash_at = step;
+    assert_int_equal(add(servers->fixture, "new", &err), CONTROL_CRASHED);
+    servers->fixture->crash_at = STEP_COUNT;
+    reopen_control(servers->fixture);
+    fake_transit_rotate(servers->a);
+    must_rewrap(servers);
+    must_set(servers, servers->b);
+    must_start(servers->fixture, "new");
+    must_stop(servers->fixture, "new");
+    must_start(servers->fixture, "new");
+    must_stop(servers->fixture, "new");
+    must(control_remove(servers->fixture->control, "new", &err), &err);
+    must_set(servers, servers->a);
+}
+
+static void the_key_of_an_unfinished_addition_is_wrapped_anew_too(void **state)
+{
+    struct servers *servers = *state;
+
+    must_set(servers, servers->a);
+    for (enum control_step step = STEP_ADD_RECORDED; step <= STEP_ADD_READY; step++)
+        rewrap_unfinished(servers, step);
+}
+
 /* ------------------------------------------------------------------ servers that end */
 
 #define MANY 34u /* more than are wrapped at a time */
@@ -680,6 +709,7 @@ int main(void)
         SERVERS_TEST(an_interrupted_change_of_servers_can_be_undone),
         SERVERS_TEST(an_interrupted_change_is_gone_on_with_by_a_rewrap),
         SERVERS_TEST(an_interrupted_change_is_gone_on_with_by_the_next_cofferd),
+        SERVERS_TEST(the_key_of_an_unfinished_addition_is_wrapped_anew_too),
         SERVERS_TEST(a_change_of_servers_that_ends_half_done_says_so_and_can_be_repeated),
         SERVERS_TEST(a_rewrap_that_ends_half_done_is_gone_on_with),
         SERVERS_TEST(a_server_that_ends_at_any_request_leaves_all_open),
