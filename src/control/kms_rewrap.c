@@ -77,7 +77,7 @@ static int need_of_log(struct control *control, const char *operation, struct ke
 
 static int list_needed(struct control *control, struct rewrap_report *report, struct error *err)
 {
-    static const char *const operations[] = { "create", "rewrap", "adopt" };
+    static const char *const operations[] = { "create", "rewrap", "adopt", "import" };
     CLEANUP(key_list_release) struct key_list list = { .count = 0 };
     int r = control_each(control, need_of, &list, err);
 
