@@ -381,6 +381,8 @@ def test_the_search_finds_names_targets_and_what_processes_were_given(tmp_path):
             children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children")
             wait_until(children.read_text, "the shell has a child")
             child = int(children.read_text())
+            arguments = pathlib.Path(f"/proc/{child}/cmdline")
+            wait_until(lambda: b"sleep\0001000" in arguments.read_bytes(), "the child is sleep")
             watch.look()
         finally:
             process.kill()
