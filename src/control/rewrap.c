@@ -7,12 +7,15 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/parallel.h"
 #include "control/key_list.h"
 #include "control/rings.h"
 
 /* Filesystems at a time: their keys are in secret memory meanwhile. */
 #define CHUNK 32u
 #define UNWRAPPED_MAX (CHUNK * 4u)
+/* Each waits for two flushes of its disk, which flushes for all who wait. */
+#define STORES_AT_ONCE 16u
 
 /* One filesystem of a chunk. */
 struct item {
@@ -24,7 +27,8 @@ struct item {
     struct secret plains[KEY_GENERATIONS_MAX]; /* the key blob of each generation */
     struct wrapped_key *made;                  /* for each generation; no provider: it stays */
     struct rewrap_row *row;
-    bool is_kms; /* a failure is the key server's */
+    bool is_in_registry; /* the changed ring */
+    bool is_kms;         /* a failure is the key server's */
     int result;
     struct error err;
 };
@@ -348,18 +352,33 @@ static int write_registry(struct run *run, struct item *items, size_t count, str
     return n > 0 ? registry_put_rings(run->control->registry, rings, n, err) : 0;
 }
 
-static int write_store(struct run *run, struct item *item)
+/* That it is in the registry; it goes to the store together with those of others. */
+static int check_registry(struct run *run, struct item *item)
 {
     if (!is_to_be_written(item))
         return 0;
-    int r =
-        rings_finish_write(run->control, &item->record, item->is_new, &item->opened, &item->err);
+    int r = rings_check_registry(run->control, &item->record, &item->opened, &item->err);
+    item->is_in_registry = r == 0;
+    return r;
+}
+
+static void write_store(void *arg, size_t index)
+{
+    struct item *item = (struct item *)arg + index;
+
+    if (item->is_in_registry && !item->is_new)
+        item->result = rings_write_store(&item->record, &item->opened, &item->err);
+}
+
+/* What is in the registry opens, and is to be proved, whether or not the store has it, too. */
+static int end_write(struct item *item)
+{
     mutex_lock(&item->fs->lock);
     item->fs->proof_due_ms = clock_monotonic_ms() + FILESYSTEM_PROOF_AFTER_MS;
     mutex_unlock(&item->fs->lock);
-    return r < 0 ? r
-                 : filesystem_learn(item->fs, &item->record, rings_newest(&item->opened.ring),
-                                    &item->err);
+    return item->result < 0 ? item->result
+                            : filesystem_learn(item->fs, &item->record,
+                                               rings_newest(&item->opened.ring), &item->err);
 }
 
 static void show_planned(const struct run *run, struct item *item)
@@ -459,10 +478,10 @@ static int step_change(struct run *run, struct item *item, const struct unwrappe
     return change_item(item);
 }
 
-static int step_write(struct run *run, struct item *item, const struct unwrapped *unwrapped)
+static int step_check(struct run *run, struct item *item, const struct unwrapped *unwrapped)
 {
     (void)unwrapped;
-    return write_store(run, item);
+    return check_registry(run, item);
 }
 
 static int step_show(struct run *run, struct item *item, const struct unwrapped *unwrapped)
@@ -499,7 +518,11 @@ static int write_chunk(struct run *run, struct item *items, size_t count, struct
     each(run, items, count, step_change, NULL);
     r = write_registry(run, items, count, err);
     if (r == 0)
-        each(run, items, count, step_write, NULL);
+        each(run, items, count, step_check, NULL);
+    parallel_each(count, STORES_AT_ONCE, write_store, items);
+    for (size_t i = 0; i < count; i++)
+        if (items[i].is_in_registry)
+            items[i].result = end_write(&items[i]);
     run->stopped = stopped;
     return r;
 }

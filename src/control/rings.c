@@ -515,32 +515,31 @@ int rings_open_new(struct control *control, const struct fs_record *record,
     return r;
 }
 
-static int write_store(const struct fs_record *record, const struct buf *encoded, struct error *err)
+int rings_write_store(const struct fs_record *record, const struct rings_opened *opened,
+                      struct error *err)
 {
     CLEANUP(object_store_closep) struct object_store *store = NULL;
     CLEANUP(buf_release) struct buf back = BUF_INIT;
     int r = object_store_open(record->store_url, &store, err);
 
     if (r == 0)
-        r = object_store_replace(store, KEY_RING_OBJECT, buf_bytes(encoded), err);
+        r = object_store_replace(store, KEY_RING_OBJECT, buf_bytes(&opened->encoded), err);
     if (r == 0)
         r = object_store_get(store, KEY_RING_OBJECT, KEY_RING_MAX, &back, err);
-    if (r == 0 && !same_bytes(&back, encoded))
+    if (r == 0 && !same_bytes(&back, &opened->encoded))
         r = error_set(err, -EIO, "the store does not give back the key ring that it was given");
     return r;
 }
 
-int rings_finish_write(struct control *control, const struct fs_record *record, bool is_new,
-                       const struct rings_opened *opened, struct error *err)
+int rings_check_registry(struct control *control, const struct fs_record *record,
+                         const struct rings_opened *opened, struct error *err)
 {
     CLEANUP(buf_release) struct buf back = BUF_INIT;
     int r = registry_get_ring(control->registry, &record->uuid, &back, err);
 
     if (r == 0 && !same_bytes(&back, &opened->encoded))
         r = error_set(err, -EIO, "the registry does not give back the key ring that it was given");
-    if (r == 0)
-        r = control_step(control, STEP_RING_WRITTEN);
-    return r < 0 || is_new ? r : write_store(record, &opened->encoded, err);
+    return r < 0 ? r : control_step(control, STEP_RING_WRITTEN);
 }
 
 int rings_write(struct control *control, const struct fs_record *record, bool is_new,
@@ -550,5 +549,7 @@ int rings_write(struct control *control, const struct fs_record *record, bool is
 
     if (r == 0)
         r = registry_put_ring(control->registry, &record->uuid, buf_bytes(&opened->encoded), err);
-    return r < 0 ? r : rings_finish_write(control, record, is_new, opened, err);
+    if (r == 0)
+        r = rings_check_registry(control, record, opened, err);
+    return r < 0 || is_new ? r : rings_write_store(record, opened, err);
 }

@@ -72,9 +72,13 @@ int rings_unwrap_all(struct control *control, const struct key_ring *ring,
 int rings_write(struct control *control, const struct fs_record *record, bool is_new,
                 struct rings_opened *opened, struct error *err);
 
-/* The second half of it: opened->encoded, of key_ring_encode(), is in the registry already. */
-int rings_finish_write(struct control *control, const struct fs_record *record, bool is_new,
-                       const struct rings_opened *opened, struct error *err);
+/* Its two halves, for who wrote opened->encoded, of key_ring_encode(), into the registry together
+ * with others: reads that back; and writes it to the store, which needs no lock, so that it is done
+ * for several filesystems at a time. */
+int rings_check_registry(struct control *control, const struct fs_record *record,
+                         const struct rings_opened *opened, struct error *err);
+int rings_write_store(const struct fs_record *record, const struct rings_opened *opened,
+                      struct error *err);
 
 /* How the newest generation is wrapped at present. NULL: it has none. */
 const struct wrapped_key *rings_newest(const struct key_ring *ring);

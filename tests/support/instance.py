@@ -12,6 +12,7 @@ import http.client
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -176,6 +177,11 @@ class Instance:
             except OSError:
                 continue
         return None
+
+    def memory_mib(self, what="VmRSS"):
+        """Of cofferd; what: a name of proc_pid_status(5)."""
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as status:
+            return int(re.search(rf"{what}:\s*(\d+) kB", status.read()).group(1)) / 1024
 
     def events(self):
         """What cofferd logged, for what it does not tell otherwise yet."""

@@ -328,6 +328,16 @@ class VaultApi(Server):
             found += all(data[name] == value for name, value in wanted.items())
         return found
 
+    def live_leases(self, prefix=""):
+        """How many leases there are, in all folders below."""
+        try:
+            keys = self.api("LIST", f"sys/leases/lookup/{prefix}")["data"]["keys"]
+        except VaultError as error:
+            if error.status == 404:
+                return 0
+            raise
+        return sum(self.live_leases(prefix + key) if key.endswith("/") else 1 for key in keys)
+
     def revoke_token(self, token):
         self.api("POST", "auth/token/revoke", {"token": token})
 

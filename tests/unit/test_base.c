@@ -1,10 +1,12 @@
-/* Encodings, identifiers and bounded readers: round trips and refusals. */
+/* Encodings, identifiers and bounded readers: round trips and refusals; work on several threads. */
 #include "tests/support/cmocka_all.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "base/encoding.h"
+#include "base/parallel.h"
 #include "base/uuid.h"
 #include "base/wire.h"
 
@@ -124,6 +126,31 @@ static void writer_says_when_it_did_not_fit(void **state)
     assert_int_equal(writer.len, 0);
 }
 
+#define PARTS 1000u
+
+static void count_part(void *arg, size_t index)
+{
+    atomic_uint *counts = arg;
+
+    atomic_fetch_add(&counts[index], 1);
+}
+
+static void parallel_work_is_done_once_for_each(void **state)
+{
+    static const unsigned threads[] = { 0, 1, 2, 16, 1000 };
+    (void)state;
+
+    for (size_t i = 0; i < sizeof(threads) / sizeof(threads[0]); i++) {
+        atomic_uint counts[PARTS + 1] = { 0 };
+        parallel_each(PARTS, threads[i], count_part, counts);
+        for (size_t k = 0; k < PARTS; k++)
+            assert_int_equal(counts[k], 1);
+        assert_int_equal(counts[PARTS], 0);
+        parallel_each(0, threads[i], count_part, counts);
+        assert_int_equal(counts[0], 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -134,6 +161,7 @@ int main(void)
         cmocka_unit_test(reader_refuses_a_string_above_its_bound_or_with_nul),
         cmocka_unit_test(what_a_writer_wrote_a_reader_reads),
         cmocka_unit_test(writer_says_when_it_did_not_fit),
+        cmocka_unit_test(parallel_work_is_done_once_for_each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
