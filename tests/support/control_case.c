@@ -11,9 +11,14 @@
 
 static int on_step(enum control_step step, void *arg)
 {
-    const struct fixture *fixture = arg;
+    struct fixture *fixture = arg;
+    int left = atomic_load(&fixture->steps_left);
 
-    return step == fixture->crash_at ? CONTROL_CRASHED : 0;
+    if (step == fixture->crash_at || left == 0)
+        return CONTROL_CRASHED; /* and so do all that come after */
+    if (left > 0)
+        atomic_store(&fixture->steps_left, left - 1);
+    return 0;
 }
 
 void open_control(struct fixture *fixture)
@@ -48,6 +53,7 @@ int control_case_setup(void **state)
     (void)snprintf(fixture->state_dir, sizeof(fixture->state_dir), "/tmp/coffer-test-XXXXXX");
     assert_non_null(mkdtemp(fixture->state_dir));
     fixture->crash_at = STEP_COUNT;
+    atomic_store(&fixture->steps_left, -1);
     open_control(fixture);
     *state = fixture;
     return 0;

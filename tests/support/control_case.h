@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "control/filesystem.h"
 
 /* How long something that happens by itself may take. */
@@ -13,6 +15,7 @@ struct fixture {
     char state_dir[64];
     struct control *control;
     enum control_step crash_at; /* STEP_COUNT: nowhere */
+    atomic_int steps_left;      /* until it crashes, whatever the steps are; < 0: it does not */
 };
 
 /* cmocka's: *state is the struct fixture after. At the end the audit log must be whole. */

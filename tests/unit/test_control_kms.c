@@ -463,17 +463,18 @@ static void end(struct servers *servers, const struct change *change)
         assert_int_equal(control_kms_unset(servers->fixture->control, false, NULL), 0);
 }
 
-/* With cofferd ended at the step, everything opens, and the next command finishes. */
-static void crash_at(struct servers *servers, const struct change *change, enum control_step step)
+/* With cofferd ended at its n-th step, everything opens, and the next command finishes. True: there
+ * are not so many steps. */
+static bool crash_after(struct servers *servers, const struct change *change, int n)
 {
     struct error err = { .code = 0 };
 
     begin(servers, change);
-    servers->fixture->crash_at = step;
+    atomic_store(&servers->fixture->steps_left, n);
     int r = change->run(servers, &err);
-    servers->fixture->crash_at = STEP_COUNT;
+    atomic_store(&servers->fixture->steps_left, -1);
     if (r != CONTROL_CRASHED && r != 0)
-        fail_msg("%s at step %d: %s", change->name, (int)step, err.text);
+        fail_msg("%s at step %d: %s", change->name, n, err.text);
     reopen_control(servers->fixture);
     all_open(servers);
     if (strcmp(change->type, "local") != 0 || r != 0)
@@ -483,16 +484,17 @@ static void crash_at(struct servers *servers, const struct change *change, enum 
         assert_string_equal(view_of(servers->fixture, names[i]).kms_type, change->type);
     no_alert(servers, "kms-change-unfinished");
     end(servers, change);
+    return r == 0;
 }
 
 static void a_crash_at_any_step_leaves_all_open_and_the_next_command_finishes(void **state)
 {
-    static const enum control_step steps[] = { STEP_RING_WRITTEN, STEP_SET_STAGED,
-                                               STEP_RINGS_WRAPPED };
-
-    for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++)
-        for (size_t k = 0; k < sizeof(steps) / sizeof(steps[0]); k++)
-            crash_at(*state, &changes[i], steps[k]);
+    for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+        int n = 0;
+        while (!crash_after(*state, &changes[i], n))
+            n++;
+        assert_in_range(n, N_NAMES + 1, 20); /* one for each ring, and what is around them */
+    }
 }
 
 static void an_interrupted_change_of_servers_can_be_undone(void **state)
@@ -691,6 +693,32 @@ static void a_server_that_ends_at_any_request_leaves_all_open(void **state)
     }
 }
 
+/* Likewise while a filesystem is added: it is there, or nothing of it is. */
+static void a_server_that_ends_at_any_request_of_an_addition_leaves_nothing_behind(void **state)
+{
+    struct servers *servers = *state;
+    bool is_through = false;
+
+    must_set(servers, servers->a);
+    add_all(servers);
+    for (int n = 0; !is_through; n++) {
+        struct fs_view view;
+        assert_in_range(n, 0, 20);
+        fake_transit_seal_after(servers->a, n);
+        int r = add(servers->fixture, "new", NULL);
+        is_through = r == 0 && !fake_transit_is_sealed(servers->a);
+        fake_transit_seal_after(servers->a, -1);
+        if (r < 0) {
+            assert_int_equal(control_get(servers->fixture->control, "new", &view, NULL), -ENOENT);
+            must_add(servers->fixture, "new");
+        }
+        must_start(servers->fixture, "new");
+        must_stop(servers->fixture, "new");
+        assert_int_equal(control_remove(servers->fixture->control, "new", NULL), 0);
+    }
+    all_open(servers);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -713,6 +741,7 @@ int main(void)
         SERVERS_TEST(a_change_of_servers_that_ends_half_done_says_so_and_can_be_repeated),
         SERVERS_TEST(a_rewrap_that_ends_half_done_is_gone_on_with),
         SERVERS_TEST(a_server_that_ends_at_any_request_leaves_all_open),
+        SERVERS_TEST(a_server_that_ends_at_any_request_of_an_addition_leaves_nothing_behind),
     };
     struct error err = { .code = 0 };
 
