@@ -12,13 +12,14 @@ static json_t *view_json(const struct fs_view *view)
     char uuid[UUID_TEXT_SIZE];
 
     uuid_format(&view->uuid, uuid);
-    return json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:s,s:I,s:s,s:s,s:s,s:b}", "name",
-                     view->name, "uuid", uuid, "status", fs_state_name(view->state), "status_text",
-                     view->status_text, "capacity", (json_int_t)view->capacity, "used",
-                     (json_int_t)view->used, "free", (json_int_t)view->free, "kms_type",
-                     view->kms_type, "kms_key", view->kms_key, "kms_key_version",
-                     (json_int_t)view->kms_key_version, "mounted_at", view->mounted_at, "store",
-                     view->store_url, "meta", view->meta_url, "read_only", (int)view->is_read_only);
+    return json_pack(
+        "{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:s,s:I,s:s,s:s,s:s,s:b,s:s,s:b}", "name", view->name,
+        "uuid", uuid, "status", fs_state_name(view->state), "status_text", view->status_text,
+        "capacity", (json_int_t)view->capacity, "used", (json_int_t)view->used, "free",
+        (json_int_t)view->free, "kms_type", view->kms_type, "kms_key", view->kms_key,
+        "kms_key_version", (json_int_t)view->kms_key_version, "mounted_at", view->mounted_at,
+        "store", view->store_url, "meta", view->meta_url, "read_only", (int)view->is_read_only,
+        "kms_namespace", view->kms_namespace, "own_kms_key", (int)view->has_own_kms_key);
 }
 
 int api_reply_view(const struct fs_view *view, unsigned status, struct api_reply *ret,
@@ -61,6 +62,10 @@ int api_add_filesystem(const struct api_request *request, struct api_reply *ret,
         r = json_get_text(request->body, "meta", JSON_OPTIONAL, &add.meta_url, err);
     if (r == 0)
         r = json_get_bool(request->body, "allow_no_kms", JSON_OPTIONAL, &add.allow_no_kms, err);
+    if (r == 0)
+        r = json_get_text(request->body, "kms_key", JSON_OPTIONAL, &add.kms_key, err);
+    if (r == 0)
+        r = json_get_text(request->body, "kms_namespace", JSON_OPTIONAL, &add.kms_namespace, err);
     if (r < 0)
         return r;
     add.capacity = (uint64_t)capacity;
@@ -133,6 +138,29 @@ int api_remove_filesystem(const struct api_request *request, struct api_reply *r
     if (r == 0)
         r = control_remove(request->context->control, request->name, err);
     return r < 0 ? r : reply_done(ret, err);
+}
+
+int api_update_filesystem(const struct api_request *request, struct api_reply *ret,
+                          struct error *err)
+{
+    const char *key = NULL;
+    const char *kms_namespace = NULL;
+    bool use_cluster = false;
+    struct fs_view view = { .state = FS_STOPPED };
+    int r = json_get_text(request->body, "kms_key", JSON_OPTIONAL, &key, err);
+
+    if (r == 0)
+        r = json_get_text(request->body, "kms_namespace", JSON_OPTIONAL, &kms_namespace, err);
+    if (r == 0)
+        r = json_get_bool(request->body, "use_cluster_kms_key", JSON_OPTIONAL, &use_cluster, err);
+    if (r == 0 && use_cluster == (key != NULL))
+        r = error_set(err, -EINVAL,
+                      "give a key of its own (--kms-key-identifier), or say that the configured "
+                      "one wraps it (--use-cluster-kms-key-identifier)");
+    if (r == 0)
+        r = control_set_kms_key(request->context->control, request->name, key, kms_namespace, &view,
+                                err);
+    return r < 0 ? r : api_reply_view(&view, 200, ret, err);
 }
 
 int api_start_filesystem(const struct api_request *request, struct api_reply *ret,

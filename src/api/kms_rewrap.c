@@ -68,6 +68,8 @@ int api_rewrap_kms(const struct api_request *request, struct api_reply *ret, str
 
     if (r == 0)
         r = json_get_bool(request->body, "dry_run", JSON_OPTIONAL, &options.is_dry, err);
+    if (r == 0)
+        r = json_get_bool(request->body, "all", JSON_OPTIONAL, &options.with_own_keys, err);
     return r < 0 ? r : rewrap(request, &options, ret, err);
 }
 

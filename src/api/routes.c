@@ -17,6 +17,7 @@ const struct api_route api_routes[] = {
     { "POST", "/api/v1/filesystems", api_add_filesystem },
     { "POST", "/api/v1/filesystems/adopt", api_adopt_filesystem },
     { "GET", "/api/v1/filesystems/{name}", api_get_filesystem },
+    { "PATCH", "/api/v1/filesystems/{name}", api_update_filesystem },
     { "DELETE", "/api/v1/filesystems/{name}", api_remove_filesystem },
     { "POST", "/api/v1/filesystems/{name}/start", api_start_filesystem },
     { "POST", "/api/v1/filesystems/{name}/stop", api_stop_filesystem },

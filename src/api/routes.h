@@ -79,6 +79,7 @@ api_handler_fn api_add_filesystem;
 api_handler_fn api_adopt_filesystem;
 api_handler_fn api_get_filesystem;
 api_handler_fn api_remove_filesystem;
+api_handler_fn api_update_filesystem;
 api_handler_fn api_start_filesystem;
 api_handler_fn api_stop_filesystem;
 api_handler_fn api_check_filesystem;

@@ -97,6 +97,7 @@ int mount_helper_main(int argc, char **argv);
 /* The commands, by file. */
 int cmd_status(struct cli *cli, struct error *err);
 int cmd_help(struct cli *cli, struct error *err);
+int cmd_fs_update(struct cli *cli, struct error *err);
 int cmd_fs_key_export(struct cli *cli, struct error *err);
 int cmd_fs_key_import(struct cli *cli, struct error *err);
 int cmd_kms_show(struct cli *cli, struct error *err);

@@ -21,6 +21,8 @@ static const struct column columns[] = {
     { "free", "FREE", COLUMN_CAPACITY, .hidden = true },
     { "kms_type", "KMS", COLUMN_TEXT, .hidden = true },
     { "kms_key", "KMS KEY", COLUMN_TEXT },
+    { "kms_namespace", "KMS NAMESPACE", COLUMN_TEXT, .hidden = true },
+    { "own_kms_key", "OWN KEY", COLUMN_FLAG, .hidden = true },
     { "kms_key_version", "KEY VERSION", COLUMN_NUMBER, .zero_is = "-" },
     { "mounted_at", "MOUNTED AT", COLUMN_TEXT },
     { "store", "STORE", COLUMN_TEXT, .hidden = true },
@@ -80,6 +82,16 @@ static int put_capacity(json_t *body, const char *text, struct error *err)
     return 0;
 }
 
+static int put_kms_key(json_t *body, const struct cli *cli, struct error *err)
+{
+    const struct arguments *arguments = &cli->arguments;
+    int r = put_text(body, "kms_key", arguments_value(arguments, "kms-key-identifier"), err);
+
+    return r < 0
+               ? r
+               : put_text(body, "kms_namespace", arguments_value(arguments, "kms-namespace"), err);
+}
+
 static int fill_add(json_t *body, const struct cli *cli, struct error *err)
 {
     int r = put_text(body, "name", cli_word(cli, 0), err);
@@ -90,6 +102,8 @@ static int fill_add(json_t *body, const struct cli *cli, struct error *err)
         r = put_text(body, "store", arguments_value(&cli->arguments, "store"), err);
     if (r == 0)
         r = put_text(body, "meta", arguments_value(&cli->arguments, "meta"), err);
+    if (r == 0)
+        r = put_kms_key(body, cli, err);
     if (r == 0 && arguments_has(&cli->arguments, "allow-no-kms"))
         r = json_object_set_new(body, "allow_no_kms", json_true());
     return r;
@@ -129,6 +143,30 @@ int cmd_fs_add(struct cli *cli, struct error *err)
         return cli_print_json(row, err);
     cli_print(stdout, "Filesystem %s was added, uuid %s. ", cli_word(cli, 0),
               client_text(row, "uuid"));
+    cli_print_wrapped_by(row);
+    return 0;
+}
+
+int cmd_fs_update(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *body = json_object();
+    CLEANUP(json_freep) json_t *row = NULL;
+    char path[CLIENT_PATH_SIZE];
+    int r = client_filesystem_path(cli_word(cli, 0), "", path, err);
+
+    if (r == 0)
+        r = put_kms_key(body, cli, err);
+    if (r < 0)
+        return r;
+    if (arguments_has(&cli->arguments, "use-cluster-kms-key-identifier"))
+        (void)json_object_set_new(body, "use_cluster_kms_key", json_true());
+    struct client_request request = { .method = "PATCH", .path = path, .body = TAKE(body) };
+    r = client_call(&cli->instance, &request, &row, err);
+    if (r < 0)
+        return r;
+    if (cli->json)
+        return cli_print_json(row, err);
+    cli_print(stdout, "Filesystem %s was updated. ", cli_word(cli, 0));
     cli_print_wrapped_by(row);
     return 0;
 }

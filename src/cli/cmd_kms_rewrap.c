@@ -128,6 +128,8 @@ int cmd_kms_rewrap(struct cli *cli, struct error *err)
         !cli_confirm("Wrap the keys of all filesystems anew?"))
         return error_set(err, -ECANCELED, "nothing was changed; answer y to rewrap");
     json_t *body = json_pack("{s:b}", "dry_run", (int)is_dry);
+    if (arguments_has(arguments, "all"))
+        (void)json_object_set_new(body, "all", json_true());
     if (uid && json_object_set_new(body, "new_key_uid", json_string(uid)) < 0) {
         json_decref(body);
         return error_set(err, -EINVAL, "'%s' is not UTF-8 text; write it anew", uid);

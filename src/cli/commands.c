@@ -90,10 +90,23 @@ static const struct option_spec kms_unset_options[] = {
     END_OF_OPTIONS,
 };
 
+#define OWN_KEY_OPTIONS                                                                            \
+    { 0, "kms-key-identifier", "key", "a key of its own: Vault key name, or KMIP UID" },           \
+    {                                                                                              \
+        0, "kms-namespace", "namespace", "Vault namespace of that key [that of the KMS]"           \
+    }
+
 static const struct option_spec fs_add_options[] = {
     { 0, "store", "url", "where the data goes: dir:/path [below the state folder]" },
     { 0, "meta", "url", "where the metadata goes: lmdb:/path [below the state folder]" },
     { 0, "allow-no-kms", NULL, "without a KMS, keep the key in a local file; not secure" },
+    OWN_KEY_OPTIONS,
+    END_OF_OPTIONS,
+};
+
+static const struct option_spec fs_update_options[] = {
+    OWN_KEY_OPTIONS,
+    { 0, "use-cluster-kms-key-identifier", NULL, "the key of 'coffer security kms set' wraps it" },
     END_OF_OPTIONS,
 };
 
@@ -363,6 +376,17 @@ static const struct command commands[] = {
         .options = fs_add_options,
         .prints_json = true,
         .run = cmd_fs_add,
+    },
+    {
+        .path = "fs update",
+        .summary = "Has its keys wrapped by a key of its own in the KMS, or by the configured one",
+        .details = "The login of the KMS must be allowed to use that key. It works mounted and "
+                   "stopped. What wraps\nthe keys now must be there: they are unwrapped, wrapped "
+                   "anew, and compared, before anything is\nreplaced.",
+        .arguments = fs_name_arguments,
+        .options = fs_update_options,
+        .prints_json = true,
+        .run = cmd_fs_update,
     },
     {
         .path = "fs mount",

@@ -83,6 +83,8 @@ struct fs_view {
     char kms_type[16];
     char kms_key[WRAPPED_NAME_SIZE];
     uint32_t kms_key_version;
+    char kms_namespace[WRAPPED_NAME_SIZE];
+    bool has_own_kms_key;
     char mounted_at[FS_MOUNTPOINT_SIZE]; /* "" if it is not mounted */
     char store_url[FS_URL_SIZE];
     char meta_url[FS_URL_SIZE];
@@ -100,6 +102,8 @@ struct fs_add {
     const char *store_url; /* NULL: in the state folder */
     const char *meta_url;
     bool allow_no_kms;
+    const char *kms_key;       /* one of its own, in the configured key server; NULL: that one's */
+    const char *kms_namespace; /* where that key is; NULL: in the configured one */
 };
 
 /* Draws a key, has it wrapped, proves that it can be unwrapped, stores the ring in both places
@@ -213,6 +217,7 @@ struct rewrap_options {
     const char *new_key_uid; /* KMIP: the key that wraps from now on; NULL: the configured one */
     bool is_rotation;        /* it is for all: a KMIP server must be given a new key */
     bool is_dry;             /* nothing is changed */
+    bool with_own_keys;      /* those too that have a key of their own, each by that one */
 };
 
 /* Has the keys wrapped by the newest version of the configured key, or by the new one, each
@@ -220,6 +225,11 @@ struct rewrap_options {
  * done, the configuration stays, every filesystem opens as before, and another call goes on. */
 int control_kms_rewrap(struct control *control, const struct rewrap_options *options,
                        struct rewrap_report *ret, struct error *err);
+
+/* Has the keys of one wrapped by another key of the configured server from now on, or by the
+ * configured one (NULL), each verified before it counts. After a failure it is as it was. */
+int control_set_kms_key(struct control *control, const char *name, const char *key,
+                        const char *kms_namespace, struct fs_view *ret, struct error *err);
 
 /* Forgets the key server. Filesystems whose keys it wraps are in the way (-EBUSY), unless a
  * downgrade is allowed: then local keys wrap them from now on. */

@@ -71,6 +71,9 @@ static int new_record(const struct control *control, const struct fs_add *add,
                                .has_own_store = !add->store_url,
                                .has_own_meta = !add->meta_url };
     (void)snprintf(ret->name, sizeof(ret->name), "%s", add->name);
+    r = own_key_put(ret, add->kms_key, add->kms_namespace, err);
+    if (r < 0)
+        return r;
     random_uuid(&ret->uuid);
     registry_instance(control->registry, &ret->owner);
     r = add->store_url ? set_url(ret->store_url, add->store_url, "dir:", "store", err)
@@ -82,15 +85,15 @@ static int new_record(const struct control *control, const struct fs_add *add,
 }
 
 /* The key server, or, where the caller allows that there is none, a local key. */
-static int open_wrapper(struct control *control, const struct uuid *uuid, bool allow_no_kms,
+static int open_wrapper(struct control *control, const struct fs_record *record, bool allow_no_kms,
                         struct key_provider **ret, bool *ret_is_local, struct error *err)
 {
     char text[UUID_TEXT_SIZE];
-    int r = kms_provider(control->kms, ret, err);
+    int r = own_key_provider(control, record, ret, err);
 
-    *ret_is_local = r == -ENOKEY && allow_no_kms;
+    *ret_is_local = r == -ENOKEY && allow_no_kms && !fs_record_has_own_key(record);
     if (*ret_is_local) {
-        uuid_format(uuid, text);
+        uuid_format(&record->uuid, text);
         return kms_local_provider(control->kms, text, true, ret, err);
     }
     if (r == -ENOKEY)
@@ -308,7 +311,7 @@ static int add_recorded(struct filesystem *fs, bool allow_no_kms, struct rings_o
     struct control *control = fs->control;
     struct error first = { .code = 0 };
     bool is_local = false;
-    int r = open_wrapper(control, &fs->record.uuid, allow_no_kms, &provider, &is_local, err);
+    int r = open_wrapper(control, &fs->record, allow_no_kms, &provider, &is_local, err);
 
     if (r < 0)
         return r;

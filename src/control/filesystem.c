@@ -256,6 +256,8 @@ static void view_locked(const struct filesystem *filesystem, struct fs_view *ret
     memcpy(ret->meta_url, record->meta_url, sizeof(ret->meta_url));
     memcpy(ret->kms_type, filesystem->wrapped.provider, sizeof(ret->kms_type));
     memcpy(ret->kms_key, filesystem->wrapped.key_name, sizeof(ret->kms_key));
+    memcpy(ret->kms_namespace, filesystem->wrapped.kms_namespace, sizeof(ret->kms_namespace));
+    ret->has_own_kms_key = fs_record_has_own_key(&filesystem->record);
     if (filesystem->state == FS_MOUNTED)
         memcpy(ret->mounted_at, record->mountpoint, sizeof(ret->mounted_at));
 }

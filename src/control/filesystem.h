@@ -159,6 +159,13 @@ void filesystem_view(struct filesystem *filesystem, struct fs_view *ret);
 int filesystem_socket_path(const struct filesystem *filesystem, char ret[static PATH_MAX],
                            struct error *err);
 
+/* own_key.c: takes the names into a record, NULL for none. */
+int own_key_put(struct fs_record *record, const char *key, const char *kms_namespace,
+                struct error *err);
+/* The configured key server, with the key that is to wrap those of this filesystem. */
+int own_key_provider(struct control *control, const struct fs_record *record,
+                     struct key_provider **ret, struct error *err);
+
 /* unlock.c: unwraps all generations in one batch, finds the ring to believe, repairs the place
  * that lost, and learns new check values; the audit log knows it then. *ret_is_kms tells that the
  * key server is in the way. */

@@ -6,7 +6,7 @@
 #include "base/wire.h"
 
 #define RECORD_MAGIC 0x52534643u /* "CFSR" */
-#define RECORD_VERSION 2u        /* 1 is read too: it knows no shredding */
+#define RECORD_VERSION 3u        /* 1, without shredding, and 2, without own keys, are read too */
 
 enum record_flags {
     FLAG_OWN_STORE = 1 << 0,
@@ -62,6 +62,8 @@ int fs_record_encode(const struct fs_record *record, uint8_t *ret, size_t *ret_l
     writer_text(&writer, record->meta_url);
     writer_text(&writer, record->mountpoint);
     writer_u32(&writer, record->mount_flags);
+    writer_text(&writer, record->kms_key);
+    writer_text(&writer, record->kms_namespace);
     writer_u32(&writer, record->check_count);
     for (uint32_t i = 0; i < record->check_count; i++) {
         writer_u32(&writer, record->checks[i].generation);
@@ -108,6 +110,10 @@ int fs_record_decode(struct bytes encoded, struct fs_record *ret, struct error *
     reader_text(&reader, record.meta_url, sizeof(record.meta_url));
     reader_text(&reader, record.mountpoint, sizeof(record.mountpoint));
     record.mount_flags = reader_u32(&reader);
+    if (version >= 3) {
+        reader_text(&reader, record.kms_key, sizeof(record.kms_key));
+        reader_text(&reader, record.kms_namespace, sizeof(record.kms_namespace));
+    }
     decode_checks(&reader, &record);
     if (phase < FS_PHASE_CREATING ||
         phase > (version == 1 ? FS_PHASE_REMOVING : FS_PHASE_SHREDDING) ||

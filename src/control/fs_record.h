@@ -44,9 +44,16 @@ struct fs_record {
     bool is_wanted;                      /* started: comes back by itself */
     uint32_t mount_flags;                /* MS_... of its last mount, for the next one */
     char mountpoint[FS_MOUNTPOINT_SIZE]; /* where it is to be mounted when started; "" if not */
-    uint32_t check_count;                /* of each generation, as first seen; they never change */
+    char kms_key[WRAPPED_NAME_SIZE];     /* of its own, in the key server; "": the configured one */
+    char kms_namespace[WRAPPED_NAME_SIZE]; /* where that is; "": in the configured one */
+    uint32_t check_count; /* of each generation, as first seen; they never change */
     struct key_check checks[KEY_GENERATIONS_MAX];
 };
+
+static inline bool fs_record_has_own_key(const struct fs_record *record)
+{
+    return record->kms_key[0] != '\0';
+}
 
 static inline bool fs_record_is_going(const struct fs_record *record)
 {

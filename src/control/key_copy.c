@@ -172,12 +172,12 @@ static int know_all(struct filesystem *fs, const struct fs_record *record,
 }
 
 /* The configured key server; a local key if the caller allows that there is none that answers. */
-static int open_wrapper(struct control *control, bool allow_no_kms, struct rewrap_target *ret,
-                        struct error *err)
+static int open_wrapper(struct control *control, const struct fs_record *record, bool allow_no_kms,
+                        struct rewrap_target *ret, struct error *err)
 {
     struct key_description seen = { .algorithm = "" };
     struct error why = { .code = 0 };
-    int r = kms_provider(control->kms, &ret->provider, &why);
+    int r = own_key_provider(control, record, &ret->provider, &why);
 
     if (r == 0)
         r = key_provider_describe(ret->provider, &seen, &why);
@@ -236,7 +236,7 @@ static int import_locked(struct control *control, struct filesystem *fs,
     if (!uuid_equal(&record->uuid, &copy->uuid))
         return error_set(err, -EINVAL,
                          "the recovery copy is that of another filesystem, with the UUID %s", uuid);
-    r = open_wrapper(control, allow_no_kms, &target, err);
+    r = open_wrapper(control, record, allow_no_kms, &target, err);
     if (r == 0)
         r = import_wrapped(control, fs, record, copy, &target, err);
     key_provider_close(target.provider);

@@ -214,6 +214,24 @@ int kms_provider(struct kms *kms, struct key_provider **ret, struct error *err)
     return provider_of(kms, ret, &generation, err);
 }
 
+int kms_provider_with_key(struct kms *kms, const char *key, const char *kms_namespace,
+                          struct key_provider **ret, struct error *err)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
+    int r = kms_config(kms, &config, err);
+
+    if (r == 0 && kms_namespace[0] && !is_vault(&config))
+        r = error_set(err, -EINVAL, "only a vault has namespaces, and the KMS is %s", config.type);
+    if (r < 0)
+        return r;
+    if (key[0])
+        copy_text(config.key_name, sizeof(config.key_name), key);
+    if (kms_namespace[0])
+        copy_text(config.kms_namespace, sizeof(config.kms_namespace), kms_namespace);
+    return key_provider_open(&config, ret, err);
+}
+
 void kms_refresh(struct kms *kms)
 {
     CLEANUP(key_provider_closep) struct key_provider *provider = NULL;

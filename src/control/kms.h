@@ -67,6 +67,11 @@ int kms_set_ca_cert(struct kms *kms, struct bytes pem, struct error *err);
 
 int kms_provider(struct kms *kms, struct key_provider **ret, struct error *err);
 
+/* The same server and login, with another key that wraps. key "": the configured one; kms_namespace
+ * "": the configured one. */
+int kms_provider_with_key(struct kms *kms, const char *key, const char *kms_namespace,
+                          struct key_provider **ret, struct error *err);
+
 /* The provider that wraps the key of one filesystem without a key server. */
 int kms_local_provider(struct kms *kms, const char *uuid_text, bool make, struct key_provider **ret,
                        struct error *err);

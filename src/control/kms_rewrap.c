@@ -138,21 +138,72 @@ static int open_target(struct key_provider_config *config, const struct rewrap_o
     return 0;
 }
 
-static int run_on(struct control *control, const char *name, const struct rewrap_target *target,
-                  struct rewrap_report *ret, struct error *err)
+static int run_on_all(struct control *control, const struct rewrap_target *target,
+                      struct rewrap_report *ret, struct error *err)
 {
     struct filesystem **all = NULL;
     size_t count = 0;
-    int r;
+    int r = filesystem_take_all(control, &all, &count, err);
 
-    if (name) {
-        CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, name, err);
-        return fs ? rewrap_run(control, target, &fs, 1, ret, err) : -ENOENT;
-    }
-    r = filesystem_take_all(control, &all, &count, err);
     if (r < 0)
         return r;
     r = rewrap_run(control, target, all, count, ret, err);
+    filesystem_unref_all(all, count);
+    return r;
+}
+
+static bool has_own_key(struct filesystem *fs)
+{
+    mutex_lock(&fs->lock);
+    bool has_own = fs_record_has_own_key(&fs->record);
+    mutex_unlock(&fs->lock);
+    return has_own;
+}
+
+/* Those that have no key of their own, and then each that has, by that one, if it is wanted. */
+static int run_on_both(struct control *control, const struct rewrap_options *options,
+                       const struct rewrap_target *target, struct filesystem **all, size_t count,
+                       struct rewrap_report *ret, struct error *err) REQUIRES(control->kms_changing)
+{
+    CLEANUP(free_ptr) struct filesystem **shared = calloc(count + 1, sizeof(*shared));
+    size_t shared_count = 0;
+
+    if (!shared)
+        return error_set(err, -ENOMEM, "out of memory");
+    for (size_t i = 0; i < count; i++)
+        if (!has_own_key(all[i]))
+            shared[shared_count++] = all[i];
+    int r = rewrap_run(control, target, shared, shared_count, ret, err);
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        CLEANUP(rewrap_report_release) struct rewrap_report part = { .count = 0 };
+        if (!has_own_key(all[i]) || !options->with_own_keys)
+            continue;
+        r = own_key_rewrap(control, all[i], options->is_dry, &part, err);
+        if (r == 0)
+            r = rewrap_report_append(ret, &part, err);
+    }
+    return r;
+}
+
+static int run_on(struct control *control, const struct rewrap_options *options,
+                  const struct rewrap_target *target, struct rewrap_report *ret, struct error *err)
+    REQUIRES(control->kms_changing)
+{
+    struct filesystem **all = NULL;
+    size_t count = 0;
+
+    if (options->name) {
+        CLEANUP(filesystem_unrefp)
+        struct filesystem *fs = filesystem_find(control, options->name, err);
+        if (!fs)
+            return -ENOENT;
+        return has_own_key(fs) ? own_key_rewrap(control, fs, options->is_dry, ret, err)
+                               : rewrap_run(control, target, &fs, 1, ret, err);
+    }
+    int r = filesystem_take_all(control, &all, &count, err);
+    if (r < 0)
+        return r;
+    r = run_on_both(control, options, target, all, count, ret, err);
     filesystem_unref_all(all, count);
     return r;
 }
@@ -172,7 +223,7 @@ static int rewrap_locked(struct control *control, const struct rewrap_options *o
     if (r == 0)
         r = open_target(&config, options, &target, &seen, err);
     if (r == 0)
-        r = run_on(control, options->name, &target, ret, err);
+        r = run_on(control, options, &target, ret, err);
     key_provider_close(target.provider);
     if (r < 0)
         return r;
@@ -250,18 +301,32 @@ static int count_user(struct filesystem *filesystem, void *arg, struct error *er
     return 0;
 }
 
+/* There is no key server any more that could have it. */
+static int forget_own_key(struct filesystem *fs, void *arg, struct error *err)
+{
+    (void)arg;
+    if (!has_own_key(fs))
+        return 0;
+    mutex_lock(&fs->lock);
+    int r = own_key_put(&fs->record, NULL, NULL, err);
+    mutex_unlock(&fs->lock);
+    return r < 0 ? r : filesystem_save(fs, err);
+}
+
 static int downgrade(struct control *control, struct error *err)
 {
     CLEANUP(rewrap_report_release) struct rewrap_report report = { .count = 0 };
     struct rewrap_target target = { .provider = NULL };
     char list[400];
-    int r = run_on(control, NULL, &target, &report, err);
+    int r = run_on_all(control, &target, &report, err);
 
     if (r < 0)
         return r;
     rewrap_tell(control, &report);
     if (report.failed == 0)
-        return control_step(control, STEP_RINGS_WRAPPED);
+        r = control_each(control, forget_own_key, NULL, err);
+    if (report.failed == 0)
+        return r < 0 ? r : control_step(control, STEP_RINGS_WRAPPED);
     rewrap_list_failed(&report, list, sizeof(list));
     return error_set(err, -EBUSY,
                      "the KMS stays configured, because %zu of %zu filesystems need it: %s",

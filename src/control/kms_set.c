@@ -84,12 +84,21 @@ static int judge(struct trial *trial, struct filesystem *filesystem, const struc
     struct error old_err = { .code = 0 };
 
     bool used_previous = false;
+    mutex_lock(&filesystem->lock);
+    bool has_own = fs_record_has_own_key(&filesystem->record);
+    mutex_unlock(&filesystem->lock);
 
     /* By what wrapped it before the last time: it is wrapped anew. */
     if (!names_local_key(ring) &&
         try_ring(trial, ring, trial->server, &used_previous, &new_err) == 0)
-        return used_previous ? add_mover(trial, filesystem, err) : 0;
+        return used_previous && !has_own ? add_mover(trial, filesystem, err) : 0;
     int with_old = try_ring(trial, ring, NULL, &used_previous, &old_err);
+    if (with_old == 0 && has_own && !names_local_key(ring)) {
+        add_to_list(trial, name,
+                    "it has a key of its own, which the new KMS does not open: first 'coffer fs "
+                    "update' with --use-cluster-kms-key-identifier");
+        return 0;
+    }
     if (with_old == 0)
         return add_mover(trial, filesystem, err);
     if (is_lost(with_old))

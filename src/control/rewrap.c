@@ -598,6 +598,22 @@ int rewrap_run(struct control *control, const struct rewrap_target *target,
     return r;
 }
 
+int rewrap_report_append(struct rewrap_report *to, const struct rewrap_report *from,
+                         struct error *err)
+{
+    struct rewrap_row *rows = reallocarray(to->rows, to->count + from->count + 1, sizeof(*rows));
+
+    if (!rows)
+        return error_set(err, -ENOMEM, "out of memory");
+    to->rows = rows;
+    if (from->count > 0)
+        memcpy(rows + to->count, from->rows, from->count * sizeof(*rows));
+    to->count += from->count;
+    to->failed += from->failed;
+    qsort(rows, to->count, sizeof(*rows), compare_rows);
+    return 0;
+}
+
 void rewrap_list_failed(const struct rewrap_report *report, char *ret, size_t size)
 {
     size_t used = 0;

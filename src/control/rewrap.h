@@ -34,11 +34,19 @@ int rewrap_run(struct control *control, const struct rewrap_target *target,
                struct filesystem *const *filesystems, size_t count, struct rewrap_report *ret,
                struct error *err);
 
+/* Adds the rows of one report to another. */
+int rewrap_report_append(struct rewrap_report *to, const struct rewrap_report *from,
+                         struct error *err);
+
 /* "data (why), more (why)" of the rows that failed. */
 void rewrap_list_failed(const struct rewrap_report *report, char *ret, size_t size);
 
 /* An event for each row that says something. */
 void rewrap_tell(struct control *control, const struct rewrap_report *report);
+
+/* own_key.c: one that has a key of its own, by the newest version of that. */
+int own_key_rewrap(struct control *control, struct filesystem *fs, bool is_dry,
+                   struct rewrap_report *ret, struct error *err) REQUIRES(control->kms_changing);
 
 /* Goes on with a change of the key server that was interrupted; 0 if there is none. */
 int kms_set_finish_locked(struct control *control, struct error *err)

@@ -34,10 +34,8 @@ static void operations_release(struct operations *operations)
 static void take_method(struct operations *operations, const char *path, const char *line)
 {
     static const char *const methods[][2] = {
-        { "    get:", "GET" },
-        { "    put:", "PUT" },
-        { "    post:", "POST" },
-        { "    delete:", "DELETE" },
+        { "    get:", "GET" },       { "    put:", "PUT" },     { "    post:", "POST" },
+        { "    delete:", "DELETE" }, { "    patch:", "PATCH" },
     };
 
     for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
