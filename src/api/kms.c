@@ -181,7 +181,10 @@ int api_put_kms(const struct api_request *request, struct api_reply *ret, struct
     if (r < 0)
         return r;
     ret->body = status_json(&status);
-    if (ret->body)
+    if (ret->body) {
         (void)json_object_set_new(ret->body, "rewrapped", json_integer((json_int_t)rewrapped));
+        (void)json_object_set_new(ret->body, "warnings",
+                                  api_kms_warnings(request->context->control));
+    }
     return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
 }

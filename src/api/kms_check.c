@@ -1,4 +1,5 @@
-/* kms_check.c - /api/v1/kms/check: what the steps of a check of the key server found. */
+/* kms_check.c - /api/v1/kms/check: what the steps of a check of the key server found; and what is
+ * not well of one that was just set. */
 #include <errno.h>
 
 #include "api/routes.h"
@@ -27,6 +28,21 @@ static void take_step(void *arg, const struct kms_check_step *step)
                   "result", kms_check_result_name(step->result), "class",
                   kms_check_class_name(step->class), "text", step->text, "action", step->action);
     found->is_short |= json_array_append_new(found->steps, object) < 0;
+}
+
+static void take_warning(void *arg, const struct kms_check_step *step)
+{
+    if (step->result == KMS_CHECK_WARNING || step->result == KMS_CHECK_FAILED)
+        take_step(arg, step);
+}
+
+json_t *api_kms_warnings(struct control *control)
+{
+    struct error ignored = { .code = 0 }; /* the key server is set, whatever becomes of this */
+    struct found found = { .steps = json_array() };
+
+    (void)control_kms_check_server(control, take_warning, &found, &ignored);
+    return found.steps;
 }
 
 int api_check_kms(const struct api_request *request, struct api_reply *ret, struct error *err)

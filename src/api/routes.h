@@ -103,4 +103,6 @@ api_handler_fn api_verify_audit;
 json_t *api_kms_json(struct control *control);
 int api_reply_view(const struct fs_view *view, unsigned status, struct api_reply *ret,
                    struct error *err);
+/* The steps of a check of the key server that are not well, as /api/v1/kms/check shows them. */
+json_t *api_kms_warnings(struct control *control);
 int api_alerts_json(struct control *control, json_t **ret, struct error *err);

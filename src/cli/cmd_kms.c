@@ -290,6 +290,34 @@ static void hide_secret_arguments(struct cli *cli)
     }
 }
 
+/* What works, but should not stay so: a policy that allows too much, an address that does not
+ * answer. */
+static void print_warnings(const json_t *warnings)
+{
+    size_t i;
+    json_t *step;
+
+    json_array_foreach(warnings, i, step)
+    {
+        cli_print(stderr, "warning: %s: %s: %s\n      -> %s\n", client_text(step, "address"),
+                  client_text(step, "step"), client_text(step, "text"),
+                  client_text(step, "action"));
+    }
+}
+
+static void print_done(const struct kms_options *options, const json_t *kms)
+{
+    long long rewrapped = (long long)json_integer_value(json_object_get(kms, "rewrapped"));
+
+    cli_print(stdout, "The KMS is configured: %s %s, key %s. A trial wrap and unwrap succeeded.\n",
+              kms_options_is_vault(options) ? "Vault" : "KMIP server", options->address,
+              options->key);
+    if (rewrapped > 0)
+        cli_print(stdout, "The key%s of %lld filesystem%s %s wrapped anew by it.\n",
+                  rewrapped == 1 ? "" : "s", rewrapped, rewrapped == 1 ? "" : "s",
+                  rewrapped == 1 ? "was" : "were");
+}
+
 int cmd_kms_set(struct cli *cli, struct error *err)
 {
     CLEANUP(json_freep) json_t *body = json_object();
@@ -316,13 +344,7 @@ int cmd_kms_set(struct cli *cli, struct error *err)
         return r;
     if (cli->json)
         return cli_print_json(kms, err);
-    cli_print(stdout, "The KMS is configured: %s %s, key %s. A trial wrap and unwrap succeeded.\n",
-              kms_options_is_vault(&options) ? "Vault" : "KMIP server", options.address,
-              options.key);
-    long long rewrapped = (long long)json_integer_value(json_object_get(kms, "rewrapped"));
-    if (rewrapped > 0)
-        cli_print(stdout, "The key%s of %lld filesystem%s %s wrapped anew by it.\n",
-                  rewrapped == 1 ? "" : "s", rewrapped, rewrapped == 1 ? "" : "s",
-                  rewrapped == 1 ? "was" : "were");
+    print_done(&options, kms);
+    print_warnings(json_object_get(kms, "warnings"));
     return 0;
 }

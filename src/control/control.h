@@ -177,6 +177,9 @@ void control_kms_status(struct control *control, struct kms_status *ret);
  * nothing. */
 int control_kms_check(struct control *control, kms_check_report_fn *report, void *arg,
                       struct error *err);
+/* The same without the filesystems. */
+int control_kms_check_server(struct control *control, kms_check_report_fn *report, void *arg,
+                             struct error *err);
 
 /* Verifies the configuration live and that every filesystem's keys open with it, or do with the one
  * in use; those, and those of local keys, are wrapped anew; then it is used. A failure that says so

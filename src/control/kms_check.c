@@ -161,6 +161,16 @@ static int check_filesystems(struct checking *checking, struct error *err)
     return 0;
 }
 
+int control_kms_check_server(struct control *control, kms_check_report_fn *report, void *arg,
+                             struct error *err)
+{
+    CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
+    struct kms_check check = { .report = report, .arg = arg, .address = "" };
+
+    int r = kms_provider(control->kms, &provider, err);
+    return r < 0 ? r : key_provider_check(provider, &check, err);
+}
+
 int control_kms_check(struct control *control, kms_check_report_fn *report, void *arg,
                       struct error *err)
 {

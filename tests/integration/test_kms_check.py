@@ -344,7 +344,9 @@ def test_the_command_shows_each_step_for_each_address_and_what_to_do(build_folde
             [["ok", name] for name in KMIP_STEPS]
         assert done.stdout.splitlines()[14:16] == ["", "Filesystems"]
 
-        instance.set_kmip(pykmip, uid, address=f"{pykmip.address},{dead}")
+        warnings = instance.set_kmip(pykmip, uid, address=f"{pykmip.address},{dead}")["warnings"]
+        assert [(step["address"], step["step"], step["result"]) for step in warnings] == \
+            [(dead, "connect", "failed")]
         code, done = run_check(instance)
         assert code == 3 and done.stderr.startswith("error: the step 'connect' failed at " + dead)
         assert f"\n\n{dead}\n" in done.stdout and "->" in done.stdout

@@ -198,16 +198,25 @@ def test_a_token_that_nobody_renewed_in_time_is_a_warning(build_folder, tmp_path
     assert step.result == "warning" and "less than a quarter" in step.text
 
 
-def test_a_token_of_a_role_with_a_period_passes(vault_probe):
-    kms = vault_probe.kms
-    kms.coffer_token(vault_probe.key)  # its policy
+def token_of_role(probe, **role):
+    kms = probe.kms
+    kms.coffer_token(probe.key)  # its policy
     kms.api("POST", "auth/token/roles/coffer",
-            {"period": "768h", "allowed_policies": f"coffer-{vault_probe.key}"})
-    answer = kms.api("POST", "auth/token/create/coffer",
-                     {"policies": [f"coffer-{vault_probe.key}"]})
-    token = token_file(vault_probe.folder, answer["auth"]["client_token"])
-    steps = check(vault_probe, TOKEN_FILE=token)
+            {"period": "768h", "allowed_policies": f"coffer-{probe.key}", **role})
+    answer = kms.api("POST", "auth/token/create/coffer", {"policies": [f"coffer-{probe.key}"]})
+    return token_file(probe.folder, answer["auth"]["client_token"])
+
+
+def test_a_token_of_a_role_with_a_period_passes(vault_probe):
+    steps = check(vault_probe, TOKEN_FILE=token_of_role(vault_probe, orphan=True))
     assert not_ok(steps) == {} and "renewable" in steps["token"].text
+
+
+def test_a_token_that_ends_with_another_is_a_warning(vault_probe):
+    steps = check(vault_probe, TOKEN_FILE=token_of_role(vault_probe, orphan=False))
+    assert not_ok(steps) == {"token": "warning"}
+    assert "ends with the token of the login that made it" in steps["token"].text
+    assert "orphan=true" in steps["token"].action
 
 
 def test_a_root_token_is_a_warning(vault_probe):
@@ -360,7 +369,8 @@ def test_a_namespace_and_a_path_that_are_right_pass(build_folder, openbao, tmp_p
     text = "".join(f'path "engines/keys/{what}/inner" {{ capabilities = ["{right}"] }}\n'
                    for what, right in RULES.items())
     openbao.api("PUT", "sys/policies/acl/inner", {"policy": text}, namespace="crew")
-    answer = openbao.api("POST", "auth/token/create", {"policies": ["inner"], "period": "24h"},
+    answer = openbao.api("POST", "auth/token/create",
+                         {"policies": ["inner"], "period": "24h", "no_parent": True},
                          namespace="crew")
     probe = Probe(build_folder, tmp_path, "vault",
                   settings(openbao, "inner", "", NAMESPACE="crew", MOUNT_PATH="engines/keys",

@@ -202,7 +202,10 @@ def test_the_set_up_guide_works_step_by_step(make, shell, instance, folder, auth
         assert re.search('^token_policies +.*"weka"', made, re.M)
         token = re.search(r"^token +(\S+)$", made, re.M).group(1)
 
-        shell(f"coffer security kms set vault https://vault-dns:8200 weka-key --token {token}")
+        said = shell(f"coffer security kms set vault https://vault-dns:8200 weka-key --token {token} "
+                     "2>&1")
+        assert re.search("^warning: .*: permission-excess: .*create", said, re.M), said
+        assert re.search("^warning: .*: token: .*ends with the token of the login", said, re.M), said
         warned = shell("coffer security kms check")
         assert re.search("^ +warning +permission-excess .*create", warned, re.M), warned
         assert not re.search("^ +failed ", warned, re.M), warned

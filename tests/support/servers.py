@@ -286,7 +286,8 @@ class VaultApi(Server):
         text = "".join(f'path "{path}" {{ capabilities = {json.dumps(capabilities)} }}\n'
                        for path, capabilities in rules.items())
         self.api("PUT", f"sys/policies/acl/{policy}", {"policy": text})
-        answer = self.api("POST", "auth/token/create", {"policies": [policy], **parameters})
+        answer = self.api("POST", "auth/token/create",
+                          {"policies": [policy], "no_parent": True, **parameters})
         return answer["auth"]["client_token"]
 
     def coffer_token(self, key, path="transit", **parameters):

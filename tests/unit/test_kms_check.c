@@ -141,15 +141,16 @@ static void what_a_token_may_still_do_is_read_as_old_and_new_servers_say_it(void
                               "\"explicit_max_ttl\":0,\"policies\":[\"default\"]}}"),
                          &token, NULL),
         0);
-    assert_true(token.is_renewable && !token.is_root);
+    assert_true(token.is_renewable && !token.is_root && !token.has_parent);
     assert_int_equal(token.ttl_s, 2764790);
     assert_int_equal(token.ends_s, 0);
     assert_int_equal(
-        vault_read_token(text("{\"data\":{\"ttl\":50,\"creation_time\":1000,\"num_uses\":3,"
-                              "\"explicit_max_ttl\":60,\"policies\":[\"root\"]}}"),
-                         &token, NULL),
+        vault_read_token(
+            text("{\"data\":{\"ttl\":50,\"creation_time\":1000,\"num_uses\":3,\"orphan\":false,"
+                 "\"explicit_max_ttl\":60,\"policies\":[\"root\"]}}"),
+            &token, NULL),
         0);
-    assert_true(!token.is_renewable && token.is_root);
+    assert_true(!token.is_renewable && token.is_root && token.has_parent);
     assert_int_equal(token.uses, 3);
     assert_int_equal(token.ends_s, 1060);
     /* One that never ends has no time of it; another has 0 left in its last second. */

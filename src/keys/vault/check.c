@@ -200,6 +200,26 @@ static bool check_login(void *arg)
                           "long, is not known");
 }
 
+/* Its own life is well. But whoever's login made it may take it along. */
+static bool report_renewable(struct checking *checking, const char *span)
+{
+    struct kms_check *check = checking->check;
+
+    if (checking->token.has_parent) {
+        kms_check_advise(check, "set one without a parent ('vault token create -period=768h "
+                                "-orphan', or -role of a role with orphan=true), with 'coffer "
+                                "security kms set'");
+        return kms_check_warn(check, "token",
+                              "renewable, good for another %s, but it ends with the token of the "
+                              "login that made it",
+                              span);
+    }
+    return kms_check_ok(check, "token", "renewable, good for another %s%s", span,
+                        checking->of->config->leaves_renewal
+                            ? "; renewing it is left to you (--no-token-renewal)"
+                            : "");
+}
+
 static bool report_life(struct checking *checking)
 {
     struct kms_check *check = checking->check;
@@ -237,10 +257,7 @@ static bool report_life(struct checking *checking)
                               "(max_lease_ttl)",
                               span);
     }
-    return kms_check_ok(check, "token", "renewable, good for another %s%s", span,
-                        checking->of->config->leaves_renewal
-                            ? "; renewing it is left to you (--no-token-renewal)"
-                            : "");
+    return report_renewable(checking, span);
 }
 
 static bool check_token(void *arg)

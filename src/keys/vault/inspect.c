@@ -88,6 +88,7 @@ int vault_read_token(struct bytes body, struct vault_token *ret, struct error *e
     /* One without an end has no time of it; also in its last second it has 0 left. */
     token.has_end = token.ttl_s > 0 || json_is_string(json_object_get(data, "expire_time"));
     token.is_root = has_root_policy(data);
+    token.has_parent = json_is_false(json_object_get(data, "orphan"));
     bool has_end = created_s > 0 && longest_s > 0 && longest_s < INT64_MAX - created_s;
     token.ends_s = has_end ? created_s + longest_s : 0;
     *ret = token;

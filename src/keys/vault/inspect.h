@@ -33,6 +33,7 @@ struct vault_token {
     int64_t uses;           /* so many requests are left; 0: no limit; negative: none is left */
     bool is_renewable;
     bool is_root;
+    bool has_parent; /* with which it ends */
 };
 
 int vault_read_token(struct bytes body, struct vault_token *ret, struct error *err);
