@@ -10,10 +10,6 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "deep: takes long; ./run-tests runs it with --deep only")
-
-
 @pytest.fixture(scope="session")
 def build_folder():
     """Where the programs under test are: $COFFER_BUILD, or build/."""

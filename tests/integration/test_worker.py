@@ -390,6 +390,9 @@ def test_temporary_files_without_a_name(filesystem):
         assert error.errno == errno.EOPNOTSUPP
         pytest.skip("this libfuse has no O_TMPFILE")
     os.write(fd, b"content")
-    os.link(f"/proc/self/fd/{fd}", filesystem.mnt / "named", follow_symlinks=True)
+    # With a folder given Python calls linkat, which follows; its link() does not.
+    links = os.open("/proc/self/fd", os.O_RDONLY)
+    os.link(str(fd), filesystem.mnt / "named", src_dir_fd=links, follow_symlinks=True)
+    os.close(links)
     os.close(fd)
     assert (filesystem.mnt / "named").read_bytes() == b"content"

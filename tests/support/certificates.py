@@ -3,8 +3,12 @@ client certificates with exactly one CN."""
 import pathlib
 import subprocess
 
-SERVER_EXTENSIONS = "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth\n"
-CLIENT_EXTENSIONS = "extendedKeyUsage=clientAuth\n"
+# Python 3.13 is strict: it wants all of these (RFC 5280, 4.2.1).
+LEAF_EXTENSIONS = ("keyUsage=digitalSignature\nsubjectKeyIdentifier=hash\n"
+                   "authorityKeyIdentifier=keyid\n")
+SERVER_EXTENSIONS = ("subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth\n"
+                     + LEAF_EXTENSIONS)
+CLIENT_EXTENSIONS = "extendedKeyUsage=clientAuth\n" + LEAF_EXTENSIONS
 
 
 def _openssl(*arguments):
@@ -22,6 +26,7 @@ class Authority:
         if not self.cert.exists():
             _openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
                      "-nodes", "-days", "90", "-subj", f"/CN=coffer test {name}",
+                     "-addext", "keyUsage=critical,keyCertSign,cRLSign",
                      "-keyout", str(self.key), "-out", str(self.cert))
 
     def issue(self, name, extensions):
