@@ -43,6 +43,7 @@ def authority(folder):
 
 @pytest.fixture
 def host(folder, authority):
+    servers.install_programs()
     try:
         with private_host.private_host(folder, NAMES, authority.cert):
             yield

@@ -55,10 +55,10 @@ class OpenBao:
     def set(self, instance):
         self.server.enable_transit()
         self.server.create_key("master")
+        instance.api("PUT", "/api/v1/ca-cert", {"cert": self.server.ca_cert.read_text()})
         instance.api("PUT", "/api/v1/kms", {
             "type": "vault", "address": self.server.address, "key": "master",
-            "token": self.server.coffer_token("master"),
-            "ca_cert": self.server.ca_cert.read_text()})
+            "token": self.server.coffer_token("master")})
 
     def unwrap(self, wrapping):
         return unwrap_vault(self.server, wrapping)

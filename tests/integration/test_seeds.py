@@ -42,6 +42,7 @@ def authority(folder):
 @pytest.fixture
 def host(folder, authority):
     """This host is vault-dns and amer.smartkey.io, and trusts the authority alone."""
+    servers.install_programs()
     try:
         with private_host.private_host(folder, authority.server_names, authority.cert):
             yield

@@ -466,6 +466,14 @@ def vaultcore_program():
     return program
 
 
+def install_programs():
+    """While there is a network: inside a private one nothing can be installed. Whoever needs what
+    is missing then says so."""
+    for install in (openbao_program, vaultcore_program):
+        with contextlib.suppress(Unavailable):
+            install()
+
+
 class VaultCoreServer(VaultApi):
     """HashiCorp Vault 1.13's own core (tests/support/vaultcore); survives a restart."""
 
