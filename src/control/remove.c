@@ -83,7 +83,7 @@ static int empty_store(const struct fs_record *record, struct error *err)
 
 static int empty_meta(const struct fs_record *record, struct error *err)
 {
-    static const char *const files[] = { "metadata.mdb", "metadata.mdb-lock" };
+    static const char *const files[] = { "metadata.mdb", "metadata.mdb-lock", "metadata.mdb.copy" };
     const char *folder = filesystem_url_folder(record->meta_url);
     char path[PATH_MAX];
 

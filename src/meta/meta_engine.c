@@ -89,6 +89,11 @@ int meta_sync(struct meta_engine *engine, struct error *err)
     return engine->ops->sync(engine, err);
 }
 
+int meta_scrub(struct meta_engine *engine, struct error *err)
+{
+    return engine->ops->scrub(engine, err);
+}
+
 int meta_scan_stored(struct meta_engine *engine, struct bytes first, struct bytes end,
                      meta_visit_fn *visit, void *arg, struct error *err)
 {

@@ -130,6 +130,13 @@ struct meta_engine_ops {
     /* After 0, all that was committed before the call survives a crash of this host. */
     int (*sync)(struct meta_engine *engine, struct error *err);
 
+    /* Syncs, and then has what is stored written anew, so that nothing of what was removed or
+     * replaced before the call is left where the engine keeps it: in free pages, or between
+     * records. Takes as long as copying everything, and needs that much room. After a failure
+     * (-ENOSPC: no room) all is as it was, and the remains may still be there. A crash leaves the
+     * one or the other. -EBUSY: somebody reads and does not end; try again. */
+    int (*scrub)(struct meta_engine *engine, struct error *err);
+
     /* Visits what is stored, as it is stored: sealed, the group record included, and durable
      * only (call sync first). For check, and for finding altered records. */
     int (*scan_stored)(struct meta_engine *engine, struct bytes first, struct bytes end,
@@ -173,6 +180,7 @@ int meta_scan(struct meta_txn *txn, struct bytes first, struct bytes end, meta_v
 int meta_commit(struct meta_txn *txn, struct error *err);
 void meta_abort(struct meta_txn *txn); /* NULL is allowed */
 int meta_sync(struct meta_engine *engine, struct error *err);
+int meta_scrub(struct meta_engine *engine, struct error *err);
 int meta_scan_stored(struct meta_engine *engine, struct bytes first, struct bytes end,
                      meta_visit_fn *visit, void *arg, struct error *err);
 int meta_close(struct meta_engine *engine, struct error *err); /* NULL is allowed */

@@ -653,6 +653,85 @@ static void concurrent_transactions_are_atomic(void **state)
     assert_int_equal(pthread_join(reader, NULL), 0);
 }
 
+static void a_scrub_keeps_all_that_is_there(void **state)
+{
+    struct engine_case *c = *state;
+    char key[16];
+
+    for (unsigned i = 0; i < 5000; i++) {
+        (void)snprintf(key, sizeof(key), "k%05u", i);
+        put_one(c, key, key);
+    }
+    sync_now(c);
+    remove_one(c, "k00001");
+    put_one(c, "k00002", "changed");
+    assert_int_equal(meta_scrub(c->engine, NULL), 0);
+    assert_int_equal(meta_scrub(c->engine, NULL), 0);
+    put_one(c, "later", "too");
+    sync_now(c);
+    struct meta_txn *txn = begin(c, META_READ);
+    expect(txn, "k00001", NULL);
+    expect(txn, "k00002", "changed");
+    expect(txn, "later", "too");
+    for (unsigned i = 3; i < 5000; i++) {
+        (void)snprintf(key, sizeof(key), "k%05u", i);
+        expect(txn, key, key);
+    }
+    meta_abort(txn);
+    assert_false(c->owner.order_is_wrong);
+}
+
+static void a_scrub_fails_as_long_as_changes_cannot_be_stored(void **state)
+{
+    struct engine_case *c = *state;
+    struct error err = { 0 };
+
+    put_one(c, "a", "1");
+    atomic_store(&c->owner.fail_before, -EIO);
+    assert_int_equal(meta_scrub(c->engine, &err), -EIO);
+    assert_string_equal(err.text, "The test says so.");
+    expect_one(c, "a", "1");
+    atomic_store(&c->owner.fail_before, 0);
+    assert_int_equal(meta_scrub(c->engine, NULL), 0);
+    expect_one(c, "a", "1");
+}
+
+static void *scrubber(void *arg)
+{
+    struct bank *bank = arg;
+
+    while (!atomic_load(bank->stop)) {
+        struct error err = { 0 };
+        if (meta_scrub(bank->c->engine, &err) < 0) {
+            (void)fprintf(stderr, "%s\n", err.text);
+            fail();
+        }
+    }
+    return NULL;
+}
+
+static void transactions_go_on_through_scrubs(void **state)
+{
+    struct engine_case *c = *state;
+    atomic_bool stop = false;
+    struct bank banks[3];
+    pthread_t threads[3];
+
+    struct meta_txn *txn = begin(c, META_WRITE);
+    for (unsigned i = 0; i < ACCOUNTS; i++)
+        assert_int_equal(set_balance(txn, i, 1000), 0);
+    commit(txn);
+    for (unsigned i = 0; i < 3; i++)
+        banks[i] = (struct bank){ .c = c, .seed = i + 1, .stop = &stop };
+    assert_int_equal(pthread_create(&threads[0], NULL, mover, &banks[0]), 0);
+    assert_int_equal(pthread_create(&threads[1], NULL, auditor, &banks[1]), 0);
+    assert_int_equal(pthread_create(&threads[2], NULL, scrubber, &banks[2]), 0);
+    assert_int_equal(pthread_join(threads[0], NULL), 0);
+    atomic_store(&stop, true);
+    for (unsigned i = 1; i < 3; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+}
+
 #define EVERY(test)                                                                                \
     {                                                                                              \
 #test, test, meta_case_setup, meta_case_teardown, NULL                                     \
@@ -681,6 +760,9 @@ int main(int argc, char **argv)
         EVERY(an_optimistic_transaction_that_looked_at_much_is_run_again),
         EVERY(random_changes_agree_with_a_plain_table),
         EVERY(concurrent_transactions_are_atomic),
+        EVERY(a_scrub_keeps_all_that_is_there),
+        EVERY(a_scrub_fails_as_long_as_changes_cannot_be_stored),
+        EVERY(transactions_go_on_through_scrubs),
     };
     size_t count = sizeof(tests) / sizeof(tests[0]);
 

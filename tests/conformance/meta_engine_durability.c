@@ -2,7 +2,9 @@
  * disks, failed writes. */
 #include "tests/support/cmocka_all.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -11,9 +13,13 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/file_io.h"
 #include "meta/meta_engine.h"
 #include "tests/support/meta_case.h"
 
@@ -131,6 +137,164 @@ static void a_crash_at_any_step_leaves_whole_groups(void **state)
         crash_at(c, step);
 }
 
+/* A crash before or behind each call that makes something durable or changes a name: these take the
+ * place of the C library's. */
+static int crash_after; /* so many more moments; 0: never */
+
+static void moment(void)
+{
+    if (crash_after > 0 && --crash_after == 0)
+        _exit(9);
+}
+
+int fsync(int fd)
+{
+    moment();
+    int r = (int)syscall(SYS_fsync, fd);
+    moment();
+    return r;
+}
+
+int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+    moment();
+    int r = (int)syscall(SYS_renameat2, from_fd, from, to_fd, to, flags);
+    moment();
+    return r;
+}
+
+#define REMAINS_SIZE 900
+
+/* Sealed, as meta_case.c does it. */
+static void make_remains(char plain[static REMAINS_SIZE + 1], uint8_t sealed[static REMAINS_SIZE])
+{
+    for (size_t i = 0; i < REMAINS_SIZE; i++) {
+        plain[i] = (char)('a' + (i * 7 + i / 26) % 26);
+        sealed[i] = (uint8_t) ~(uint8_t)plain[i];
+    }
+    plain[REMAINS_SIZE] = '\0';
+}
+
+/* Whether any 64 bytes of it are in a file of the folder. */
+static bool folder_holds(const struct engine_case *c, const uint8_t *sealed)
+{
+    struct dirent **entries = NULL;
+    bool is_found = false;
+    int count = scandir(c->folder, &entries, NULL, NULL);
+
+    assert_true(count >= 0);
+    for (int i = 0; i < count; i++) {
+        CLEANUP(buf_release) struct buf data = BUF_INIT;
+        char path[512];
+        (void)snprintf(path, sizeof(path), "%s/%s", c->folder, entries[i]->d_name);
+        if (entries[i]->d_type == DT_REG) {
+            assert_int_equal(file_read(path, 256u << 20, &data, NULL), 0);
+            for (size_t at = 0; at + 64 <= REMAINS_SIZE && data.len > 0; at += 64)
+                is_found |= memmem(data.data, data.len, sealed + at, 64) != NULL;
+        }
+        free(entries[i]);
+    }
+    free(entries);
+    return is_found;
+}
+
+/* Something that is removed again, between others in the same pages. */
+static void leave_remains(struct engine_case *c, const char *plain)
+{
+    char key[16];
+
+    for (unsigned i = 0; i < 200; i++) {
+        (void)snprintf(key, sizeof(key), "r%03u", i);
+        put_one(c, key, i % 10 == 5 ? plain : key);
+        if (i % 50 == 0)
+            sync_now(c);
+    }
+    sync_now(c);
+    for (unsigned i = 5; i < 200; i += 10) {
+        (void)snprintf(key, sizeof(key), "r%03u", i);
+        if (i % 20 == 5)
+            remove_one(c, key);
+        else
+            put_one(c, key, key);
+    }
+    sync_now(c);
+}
+
+static void expect_no_more_than_the_rest(struct engine_case *c)
+{
+    struct meta_txn *txn = begin(c, META_READ);
+    char key[16];
+
+    for (unsigned i = 0; i < 200; i++) {
+        (void)snprintf(key, sizeof(key), "r%03u", i);
+        expect(txn, key, i % 20 == 5 ? NULL : key);
+    }
+    meta_abort(txn);
+}
+
+static void a_scrub_leaves_nothing_of_what_was_removed(void **state)
+{
+    struct engine_case *c = *state;
+    uint8_t sealed[REMAINS_SIZE];
+    char plain[REMAINS_SIZE + 1];
+
+    make_remains(plain, sealed);
+    leave_remains(c, plain);
+    assert_true(folder_holds(c, sealed)); /* or this test shows nothing */
+    assert_int_equal(meta_scrub(c->engine, NULL), 0);
+    assert_false(folder_holds(c, sealed));
+    expect_no_more_than_the_rest(c);
+    leave_remains(c, plain);
+    meta_case_reopen(c, &(struct meta_options){ 0 });
+    expect_no_more_than_the_rest(c);
+    assert_int_equal(meta_scrub(c->engine, NULL), 0);
+    assert_false(folder_holds(c, sealed));
+    expect_no_more_than_the_rest(c);
+}
+
+/* True if it came to the end before. */
+static bool scrub_crashes_at(struct engine_case *c, int at)
+{
+    int status = 0;
+
+    assert_int_equal(meta_close(c->engine, NULL), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        meta_case_open(c, &(struct meta_options){ 0 });
+        crash_after = at;
+        _exit(meta_scrub(c->engine, NULL) == 0 ? 7 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_true(WEXITSTATUS(status) == 9 || WEXITSTATUS(status) == 7);
+    meta_case_open(c, &(struct meta_options){ 0 });
+    return WEXITSTATUS(status) == 7;
+}
+
+static void a_crash_at_any_step_of_a_scrub_leaves_a_database_that_opens(void **state)
+{
+    struct engine_case *c = *state;
+    uint8_t sealed[REMAINS_SIZE];
+    char plain[REMAINS_SIZE + 1];
+    char path[128];
+    bool is_over = false;
+    int at = 1;
+
+    make_remains(plain, sealed);
+    (void)snprintf(path, sizeof(path), "%s/metadata.mdb.copy", c->folder);
+    for (; !is_over; at++) {
+        leave_remains(c, plain);
+        is_over = scrub_crashes_at(c, at);
+        expect_no_more_than_the_rest(c);
+        assert_int_equal(access(path, F_OK), -1);
+        assert_int_equal(meta_scrub(c->engine, NULL), 0);
+        assert_false(folder_holds(c, sealed));
+    }
+    assert_true(at >
+                8); /* the exchange, the folder, the overwriting, the folder; before and after */
+}
+
 /* On a small filesystem of its own: fills it up, and shows that nothing acknowledged is lost. */
 static unsigned fill(struct engine_case *c)
 {
@@ -193,6 +357,7 @@ static void a_full_disk_refuses_first_and_loses_nothing(void **state)
         meta_abort(txn);
         assert_int_equal(found, count);
         assert_true(count > 1000);
+        assert_int_equal(meta_scrub(c->engine, NULL), -ENOSPC); /* and all stays as it was */
         remove_half(c, count);
         assert_int_equal(c->owner.not_durable, 0);
         assert_true(fill(c) > 0);
@@ -288,6 +453,8 @@ int main(int argc, char **argv)
         EVERY(create_refuses_a_database_and_open_refuses_none),
         EVERY(a_read_only_engine_changes_nothing),
         EVERY(a_crash_at_any_step_leaves_whole_groups),
+        EVERY(a_scrub_leaves_nothing_of_what_was_removed),
+        EVERY(a_crash_at_any_step_of_a_scrub_leaves_a_database_that_opens),
         EVERY(a_full_disk_refuses_first_and_loses_nothing),
         EVERY(a_failed_write_is_kept_and_goes_out_when_it_can),
     };

@@ -181,7 +181,7 @@ int meta_case_setup(void **state)
 
 void meta_case_remove_files(struct engine_case *c)
 {
-    static const char *const names[] = { "metadata.mdb", "metadata.mdb-lock" };
+    static const char *const names[] = { "metadata.mdb", "metadata.mdb-lock", "metadata.mdb.copy" };
     char path[128];
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {

@@ -15,13 +15,17 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file_io.h"
 #include "base/thread.h"
+#include "meta/engines/lmdb_copy.h"
 #include "meta/engines/overlay.h"
 
 #define FILE_NAME "metadata.mdb"
+/* While it is written anew: first the copy, then what it has replaced. */
+#define COPY_NAME "metadata.mdb.copy"
 
 /* Address space, not storage. Where there is less, a smaller one is tried. */
 #define MAP_SIZE_MAX ((size_t)1 << 40)
@@ -37,10 +41,12 @@ struct lmdb_store {
     struct overlay_store base;
     char *folder;
     char *file;
+    char *copy;
     int fd; /* holds the flock; blocks are allocated through it */
     bool read_only;
     MDB_env *env; /* NULL after a reopen that failed */
     MDB_dbi dbi;
+    bool is_exchanged; /* file and copy, and that is not yet known to be durable */
 
     MDB_txn *apply; /* the committer's */
     MDB_cursor *apply_cursor;
@@ -469,16 +475,121 @@ static int store_open_locked(struct lmdb_store *store, bool must_be_empty, struc
     return 0;
 }
 
+/* What is durable under a name that is not may be gone after a crash: no change before that is
+ * known. */
+static int reopen_locked(struct lmdb_store *store, struct error *err) REQUIRES(store->room)
+{
+    if (store->env != NULL)
+        mdb_env_close(TAKE(store->env));
+    int r = store->is_exchanged ? folder_sync(store->folder, err) : 0;
+    if (r < 0)
+        return r;
+    store->is_exchanged = false;
+    return store_open_locked(store, false, err);
+}
+
 static int lmdb_reopen(struct overlay_store *base, struct error *err)
 {
     struct lmdb_store *store = (struct lmdb_store *)base;
 
     mutex_lock(&store->room);
-    if (store->env != NULL)
-        mdb_env_close(TAKE(store->env));
-    int r = store_open_locked(store, false, err);
+    int r = reopen_locked(store, err);
     mutex_unlock(&store->room);
     return r;
+}
+
+static int copy_failed(const struct lmdb_store *store, int r, struct error *err)
+{
+    return error_set(err, r, "The metadata in %s could not be written anew: %s.", store->folder,
+                     strerrordesc_np(-r));
+}
+
+static int lmdb_copy(struct overlay_store *base, struct error *err)
+{
+    struct lmdb_store *store = (struct lmdb_store *)base;
+
+    if (store->env == NULL)
+        return copy_failed(store, -EIO, err);
+    int r = file_shred(store->copy, err);
+    if (r < 0)
+        return r;
+    mutex_lock(&store->room);
+    uint64_t room = 2 * store->used_end + ROOM_STEP;
+    mutex_unlock(&store->room);
+    r = errno_of(lmdb_copy_records(store->env, store->dbi, store->copy, room));
+    return r < 0 ? copy_failed(store, r, err) : 0;
+}
+
+static uint64_t blocks_ahead(const struct lmdb_store *store) REQUIRES(store->room)
+{
+    return store->allocated_end > store->used_end ? store->allocated_end - store->used_end : 0;
+}
+
+/* What was promised room in the file has it in the copy. */
+static int allocate_ahead(int copy_fd, uint64_t ahead)
+{
+    struct stat st;
+
+    if (fstat(copy_fd, &st) < 0)
+        return -errno;
+    if (ahead == 0 || fallocate(copy_fd, FALLOC_FL_KEEP_SIZE, 0, st.st_size + (off_t)ahead) == 0)
+        return 0;
+    return errno == EOPNOTSUPP ? 0 : -errno;
+}
+
+/* Where the names cannot be exchanged, the old file's blocks are freed, and not overwritten. */
+static int exchange(const struct lmdb_store *store)
+{
+    if (renameat2(AT_FDCWD, store->copy, AT_FDCWD, store->file, RENAME_EXCHANGE) == 0)
+        return 0;
+    if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP)
+        return -errno;
+    return rename(store->copy, store->file) < 0 ? -errno : 0;
+}
+
+static int adopt_locked(struct lmdb_store *store, struct error *err) REQUIRES(store->room)
+{
+    CLEANUP(close_fd) int fd = open(store->copy, O_RDWR | O_CLOEXEC);
+
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return copy_failed(store, -errno, err);
+    uint64_t ahead = blocks_ahead(store);
+    int r = allocate_ahead(fd, ahead);
+    if (r < 0)
+        return copy_failed(store, r, err);
+    mdb_env_close(TAKE(store->env));
+    r = exchange(store);
+    if (r < 0) {
+        (void)copy_failed(store, r, err);
+        (void)reopen_locked(store, NULL); /* what fails is tried again */
+        return r;
+    }
+    store->is_exchanged = true;
+    int old = store->fd;
+    store->fd = fd;
+    fd = old;
+    r = reopen_locked(store, err);
+    store->allocated_end = r < 0 ? 0 : store->used_end + ahead;
+    return r;
+}
+
+static int lmdb_adopt_copy(struct overlay_store *base, bool *ret_is_open, struct error *err)
+{
+    struct lmdb_store *store = (struct lmdb_store *)base;
+
+    mutex_lock(&store->room);
+    int r = adopt_locked(store, err);
+    *ret_is_open = store->env != NULL;
+    mutex_unlock(&store->room);
+    return r;
+}
+
+/* As long as it is not known which file will be opened, both stay. */
+static int lmdb_drop_copy(struct overlay_store *base, struct error *err)
+{
+    struct lmdb_store *store = (struct lmdb_store *)base;
+
+    return store->env == NULL ? 0 : file_shred(store->copy, err);
 }
 
 static void lmdb_close(struct overlay_store *base)
@@ -491,6 +602,7 @@ static void lmdb_close(struct overlay_store *base)
     (void)pthread_mutex_destroy(&store->room.native);
     free(store->folder);
     free(store->file);
+    free(store->copy);
     free(store);
 }
 
@@ -511,11 +623,23 @@ static const struct overlay_store_ops lmdb_ops = {
     .apply_abort = lmdb_apply_abort,
     .reserve = lmdb_reserve,
     .reopen = lmdb_reopen,
+    .copy = lmdb_copy,
+    .adopt_copy = lmdb_adopt_copy,
+    .drop_copy = lmdb_drop_copy,
     .close = lmdb_close,
 };
 
 /* Shorter than LMDB's two first pages: a crash in the middle of a first opening left it. */
 #define UNFINISHED_MAX 8191
+
+/* Who waited for the lock may have got that of a file that another has taken the place of. */
+static bool is_named(const struct lmdb_store *store, const struct stat *opened)
+{
+    struct stat named;
+
+    return stat(store->file, &named) == 0 && named.st_dev == opened->st_dev &&
+           named.st_ino == opened->st_ino;
+}
 
 /* LMDB takes an empty file for a new one, and so do we. */
 static int file_open(struct lmdb_store *store, const struct meta_options *options,
@@ -535,6 +659,10 @@ static int file_open(struct lmdb_store *store, const struct meta_options *option
     if (fstat(store->fd, &stat) < 0)
         return error_set(err, -errno, "The metadata file %s could not be read: %s.", store->file,
                          strerrordesc_np(errno));
+    if (stat.st_nlink == 0 || !is_named(store, &stat))
+        return error_set(err, -EBUSY,
+                         "The metadata in %s was just written anew by another process; try again.",
+                         store->folder);
     if (options->create && stat.st_size <= UNFINISHED_MAX && ftruncate(store->fd, 0) < 0)
         return error_set(err, -errno, "The metadata file %s could not be emptied: %s.", store->file,
                          strerrordesc_np(errno));
@@ -555,12 +683,26 @@ static struct lmdb_store *store_new(const char *folder, const struct meta_option
     store->fd = -1;
     store->read_only = options->read_only;
     store->folder = strdup(folder);
-    if (store->folder == NULL || asprintf(&store->file, "%s/" FILE_NAME, folder) < 0) {
+    if (asprintf(&store->file, "%s/" FILE_NAME, folder) < 0)
         store->file = NULL;
+    if (asprintf(&store->copy, "%s/" COPY_NAME, folder) < 0)
+        store->copy = NULL;
+    if (!store->folder || !store->file || !store->copy) {
         lmdb_close(&store->base);
         return NULL;
     }
     return store;
+}
+
+/* A crash while it was written anew left a part of a copy, or what the copy had replaced. */
+static int drop_leftover(struct lmdb_store *store, struct error *err)
+{
+    struct stat st;
+
+    if (stat(store->copy, &st) < 0)
+        return 0;
+    int r = folder_sync(store->folder, err);
+    return r < 0 ? r : file_shred(store->copy, err);
 }
 
 static int store_open(struct lmdb_store *store, const struct meta_options *options,
@@ -574,6 +716,8 @@ static int store_open(struct lmdb_store *store, const struct meta_options *optio
     if (r == 0 && !store->read_only && allocate(store, store->used_end) < 0)
         store->allocated_end = store->used_end; /* it has been written, so blocks are there */
     mutex_unlock(&store->room);
+    if (r == 0 && !store->read_only)
+        r = drop_leftover(store, err);
     return r == 0 && options->create ? folder_sync(store->folder, err) : r;
 }
 

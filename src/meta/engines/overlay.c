@@ -721,6 +721,7 @@ static const struct meta_engine_ops overlay_ops = {
     .commit = overlay_commit,
     .abort = overlay_abort,
     .sync = overlay_sync,
+    .scrub = overlay_scrub,
     .scan_stored = overlay_scan_stored,
     .close = overlay_close,
 };

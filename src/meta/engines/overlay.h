@@ -5,7 +5,7 @@
  * written to it in one step. The store sees sealed values only.
  *
  * Errors     as meta_engine.h.
- * Threads    apply_* and reopen: the committer only. The rest: any.
+ * Threads    apply_*, reopen and *copy: the committer only. The rest: any.
  */
 #pragma once
 
@@ -70,6 +70,14 @@ struct overlay_store_ops {
     /* After a failed apply: forgets everything that may not be durable. No reader is begun, and
      * those that were ended have been freed. Optional. */
     int (*reopen)(struct overlay_store *store, struct error *err);
+
+    /* For scrub, which is done without these by a store that keeps no remains. copy writes all that
+     * is stored anew beside it, durable, with readers going on; nothing is applied meanwhile.
+     * adopt_copy, in a moment without readers as for reopen, exchanges the two; reopen is tried if
+     * the store is not open then. drop_copy then destroys the one that is not used. */
+    int (*copy)(struct overlay_store *store, struct error *err);
+    int (*adopt_copy)(struct overlay_store *store, bool *ret_is_open, struct error *err);
+    int (*drop_copy)(struct overlay_store *store, struct error *err);
 
     void (*close)(struct overlay_store *store);
 };

@@ -198,29 +198,40 @@ static int apply(struct overlay_engine *engine, uint64_t group, struct error *er
     return ops->apply_commit(engine->store, err);
 }
 
-/* Reads go on from frozen and from the store's old pages meanwhile, so the store is reopened only
- * in a moment in which nobody reads; without one, the next attempt does without. */
-static int reopen_store(struct overlay_engine *engine, struct error *err)
+bool overlay_drain_begin(struct overlay_engine *engine, int seconds)
 {
     struct timespec until;
     int r = 0;
 
-    if (engine->store->ops->reopen == NULL)
-        return 0;
     (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += 1;
-    mutex_lock(&engine->state);
+    until.tv_sec += seconds;
     engine->is_draining = true;
     while (engine->pinned > 0 && r == 0)
         r = pthread_cond_clockwait(&engine->work, &engine->state.native, CLOCK_MONOTONIC, &until);
-    if (engine->pinned == 0) {
-        overlay_pool_clear(engine);
-        r = engine->store->ops->reopen(engine->store, err);
-    } else {
-        r = 0;
-    }
+    if (engine->pinned > 0)
+        return false;
+    overlay_pool_clear(engine);
+    return true;
+}
+
+void overlay_drain_end(struct overlay_engine *engine)
+{
     engine->is_draining = false;
     (void)pthread_cond_broadcast(&engine->changed);
+}
+
+/* Reads go on from frozen and from the store's old pages meanwhile, so the store is reopened only
+ * in a moment in which nobody reads; without one, the next attempt does without. */
+static int reopen_store(struct overlay_engine *engine, struct error *err)
+{
+    int r = 0;
+
+    if (engine->store->ops->reopen == NULL)
+        return 0;
+    mutex_lock(&engine->state);
+    if (overlay_drain_begin(engine, 1))
+        r = engine->store->ops->reopen(engine->store, err);
+    overlay_drain_end(engine);
     mutex_unlock(&engine->state);
     return r;
 }
@@ -261,9 +272,8 @@ static void flush_failed(struct overlay_engine *engine, uint64_t group, const st
     mutex_unlock(&engine->state);
 }
 
-/* Brings the next group to the store. Only the committer changes frozen, so it may look at it
- * without the lock. */
-static void flush(struct overlay_engine *engine, bool reopen)
+/* Only the committer changes frozen, so it may look at it without the lock. */
+void overlay_flush(struct overlay_engine *engine, bool reopen)
 {
     const struct meta_hooks *hooks = &engine->hooks;
     struct error err = { 0 };
@@ -294,6 +304,8 @@ static int64_t next_flush_ms(const struct overlay_engine *engine) REQUIRES(engin
 {
     bool has_work = engine->frozen != NULL || engine->is_dirty;
 
+    if (engine->scrubs_done < engine->scrubs_wanted)
+        return 0;
     if (!has_work)
         return INT64_MAX;
     if (engine->is_stopping || engine->wanted > engine->durable)
@@ -315,8 +327,8 @@ static void wait_until_ms(struct overlay_engine *engine, int64_t ms) REQUIRES(en
     (void)pthread_cond_clockwait(&engine->work, &engine->state.native, CLOCK_MONOTONIC, &until);
 }
 
-/* Returns true if there is something to flush, false to end. */
-static bool wait_for_work(struct overlay_engine *engine, bool *ret_is_retry)
+/* Returns true if there is something to flush or to scrub, false to end. */
+static bool wait_for_work(struct overlay_engine *engine, bool *ret_is_retry, bool *ret_is_scrub)
 {
     mutex_lock(&engine->state);
     for (;;) {
@@ -325,6 +337,7 @@ static bool wait_for_work(struct overlay_engine *engine, bool *ret_is_retry)
             break;
         if (due <= clock_monotonic_ms()) {
             *ret_is_retry = engine->refused.code != 0;
+            *ret_is_scrub = engine->scrubs_done < engine->scrubs_wanted;
             mutex_unlock(&engine->state);
             return true;
         }
@@ -346,9 +359,13 @@ static void *committer_main(void *arg)
 {
     struct overlay_engine *engine = arg;
     bool is_retry;
+    bool is_scrub;
 
-    while (wait_for_work(engine, &is_retry)) {
-        flush(engine, is_retry);
+    while (wait_for_work(engine, &is_retry, &is_scrub)) {
+        if (is_scrub)
+            overlay_scrub_run(engine);
+        else
+            overlay_flush(engine, is_retry);
         if (must_give_up(engine))
             break;
     }

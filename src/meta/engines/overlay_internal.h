@@ -93,6 +93,10 @@ struct overlay_engine {
     int64_t retry_ms;     /* not before, unless wanted */
     struct error refused; /* code 0: changes are accepted */
 
+    uint64_t scrubs_wanted;
+    uint64_t scrubs_done;
+    struct error scrub_failed; /* the last one; code 0: it did not */
+
     unsigned pinned; /* transactions with a reader */
     struct overlay_txn *pool;
     unsigned pool_count;
@@ -115,3 +119,15 @@ int overlay_committer_stop(struct overlay_engine *engine, struct error *err);
 int overlay_wait_durable(struct overlay_engine *engine, uint64_t group, struct error *err)
     REQUIRES(engine->state);
 int overlay_sync(struct meta_engine *base, struct error *err);
+
+/* Brings the next group to the store, after opening that again if it is wanted. The committer. */
+void overlay_flush(struct overlay_engine *engine, bool reopen);
+
+/* Keeps new readers out for a while and waits until there is none; false: there still is. The
+ * committer calls end in any case. */
+bool overlay_drain_begin(struct overlay_engine *engine, int seconds) REQUIRES(engine->state);
+void overlay_drain_end(struct overlay_engine *engine) REQUIRES(engine->state);
+
+/* overlay_scrub.c: the committer's part, and everybody's. */
+void overlay_scrub_run(struct overlay_engine *engine);
+int overlay_scrub(struct meta_engine *base, struct error *err);
