@@ -42,6 +42,7 @@ enum control_step {
     STEP_REMOVE_DELETED,  /* its data is gone */
     STEP_SHRED_REGISTRY,  /* its rings in the registry are destroyed, not yet ... */
     STEP_SHRED_STORE,     /* ... what the store has of keys; now nothing opens it any more */
+    STEP_SHRED_SCRUBBED,  /* nor is anything left of them in the registry's file */
     STEP_RING_REGISTRY,   /* a ring is repaired in the registry, not yet ... */
     STEP_RING_STORE,      /* ... in the store */
     STEP_RING_WRITTEN,    /* a changed ring is in the registry, not yet in the store */
@@ -138,7 +139,7 @@ struct shred_key {
 };
 
 struct shred_report {
-    struct shred_key *keys; /* sorted by key; none if a shredding was only finished */
+    struct shred_key *keys; /* sorted by key */
     size_t count;
 };
 

@@ -4,6 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/wire.h"
+
+#define LIST_VERSION 1u
+#define LIST_MAX (2u * 2u * KEY_GENERATIONS_MAX * 16u)
+#define KEY_ENCODED_MAX (4u * 2u + 16u + 3u * WRAPPED_NAME_SIZE + 4u)
+
 void key_list_release(struct key_list *list)
 {
     free(list->keys);
@@ -79,4 +85,51 @@ void key_list_sort(struct key_list *list)
 {
     if (list->count > 1)
         qsort(list->keys, list->count, sizeof(*list->keys), compare);
+}
+
+int key_list_encode(const struct key_list *list, struct buf *ret, struct error *err)
+{
+    size_t room = 6 + list->count * KEY_ENCODED_MAX;
+    uint8_t *data = malloc(room);
+
+    if (!data)
+        return error_set(err, -ENOMEM, "out of memory");
+    struct writer writer = writer_init(data, room);
+    writer_u16(&writer, LIST_VERSION);
+    writer_u32(&writer, (uint32_t)list->count);
+    for (size_t i = 0; i < list->count; i++) {
+        writer_text(&writer, list->keys[i].type);
+        writer_text(&writer, list->keys[i].kms_namespace);
+        writer_text(&writer, list->keys[i].mount_path);
+        writer_text(&writer, list->keys[i].key);
+        writer_u32(&writer, list->keys[i].version);
+    }
+    buf_release(ret);
+    *ret = (struct buf){ .data = data, .len = writer.len };
+    return writer_done(&writer) < 0 ? error_set(err, -ENOSPC, "too many keys") : 0;
+}
+
+int key_list_decode(struct bytes encoded, struct key_list *list, struct error *err)
+{
+    struct reader reader = reader_init(encoded);
+    uint16_t version = reader_u16(&reader);
+    uint32_t count = reader_u32(&reader);
+    int r = 0;
+
+    if (!reader.failed && version != LIST_VERSION)
+        return error_set(err, -EPROTONOSUPPORT,
+                         "a list of keys was written by a later version of coffer; use that");
+    for (uint32_t i = 0; r == 0 && i < count && count <= LIST_MAX && !reader.failed; i++) {
+        struct rewrap_key key = { .version = 0 };
+        reader_text(&reader, key.type, sizeof(key.type));
+        reader_text(&reader, key.kms_namespace, sizeof(key.kms_namespace));
+        reader_text(&reader, key.mount_path, sizeof(key.mount_path));
+        reader_text(&reader, key.key, sizeof(key.key));
+        key.version = reader_u32(&reader);
+        if (!reader.failed)
+            r = key_list_add(list, &key, err);
+    }
+    if (r == 0 && reader_done(&reader) < 0)
+        r = error_set(err, -EBADMSG, "a list of keys is damaged");
+    return r;
 }

@@ -1,6 +1,7 @@
 /* key_list.h - the different keys of key servers that some rings name. Local keys are none.
+ * As bytes: docs/formats/registry.md.
  *
- * Errors     -ENOMEM.
+ * Errors     -ENOMEM; -EBADMSG: no such bytes; -EPROTONOSUPPORT: of a later version.
  * Ownership  the list owns its keys.
  */
 #pragma once
@@ -20,6 +21,11 @@ int key_list_add_ring(struct key_list *list, const struct key_ring *ring, struct
 
 /* One more, if it is a key server's and not there yet. */
 int key_list_add(struct key_list *list, const struct rewrap_key *key, struct error *err);
+
+int key_list_encode(const struct key_list *list, struct buf *ret, struct error *err);
+
+/* Adds what the bytes hold. */
+int key_list_decode(struct bytes encoded, struct key_list *list, struct error *err);
 
 /* By name, then version. */
 void key_list_sort(struct key_list *list);

@@ -304,6 +304,24 @@ int registry_get_ring(struct registry *registry, const struct uuid *uuid, struct
     return r;
 }
 
+int registry_get_shred(struct registry *registry, const struct uuid *uuid, struct buf *ret,
+                       struct error *err)
+{
+    struct key key = key_of("shred/", uuid);
+
+    return get_copy(registry, key_bytes(&key), ret, err);
+}
+
+int registry_scrub(struct registry *registry, struct error *err)
+{
+    int r = meta_scrub(registry->engine, err);
+
+    return r < 0 ? error_prefix(err, r,
+                                "the registry could not be written anew, and wrapped keys that "
+                                "were removed may still be in unused parts of its file")
+                 : 0;
+}
+
 struct rings_arg {
     const struct registry_ring *rings;
     size_t count;
@@ -338,28 +356,36 @@ int registry_put_ring(struct registry *registry, const struct uuid *uuid, struct
     return registry_put_rings(registry, &one, 1, err);
 }
 
-struct keep_arg {
+struct one_arg {
     struct key key;
-    struct bytes ring;
+    struct bytes value;
 };
 
-static int change_keep(struct meta_txn *txn, void *arg, struct error *err)
+static int change_one(struct meta_txn *txn, void *arg, struct error *err)
 {
-    const struct keep_arg *keep = arg;
+    const struct one_arg *one = arg;
 
-    return meta_put(txn, key_bytes(&keep->key), keep->ring, err);
+    return meta_put(txn, key_bytes(&one->key), one->value, err);
+}
+
+int registry_put_shred(struct registry *registry, const struct uuid *uuid, struct bytes keys,
+                       struct error *err)
+{
+    struct one_arg one = { .key = key_of("shred/", uuid), .value = keys };
+
+    return run_change(registry, change_one, &one, err);
 }
 
 int registry_keep_ring(struct registry *registry, const struct uuid *uuid, char place,
                        struct bytes ring, struct error *err)
 {
-    struct keep_arg keep = { .key = key_of("kept/", uuid), .ring = ring };
+    struct one_arg keep = { .key = key_of("kept/", uuid), .value = ring };
     struct writer writer = writer_init(keep.key.data + keep.key.len, 9);
 
     writer_u64be(&writer, (uint64_t)clock_wall_ns());
     writer_u8(&writer, (uint8_t)place);
     keep.key.len += writer.len;
-    int r = run_change(registry, change_keep, &keep, err);
+    int r = run_change(registry, change_one, &keep, err);
     return r < 0 ? error_prefix(err, r, "cannot keep a key ring aside") : 0;
 }
 
@@ -411,6 +437,8 @@ static int change_remove(struct meta_txn *txn, void *arg, struct error *err)
 {
     int r = change_remove_rings(txn, arg, err);
 
+    if (r == 0)
+        r = remove_prefix(txn, key_of("shred/", arg), err);
     return r < 0 ? r : remove_prefix(txn, key_of("fs/", arg), err);
 }
 

@@ -6,6 +6,7 @@
  *   "fs/" uuid                     struct fs_record
  *   "ring/" uuid                   the believed ring
  *   "kept/" uuid time place        a ring that lost, kept aside until somebody says otherwise
+ *   "shred/" uuid                  which keys wrapped those that are being shredded
  *   kind number                    entries that are numbered: "audit/", "event/"
  *   a name                         values of their own: "audit-head"
  *
@@ -70,7 +71,17 @@ typedef int registry_ring_fn(struct bytes ring, void *arg);
 int registry_each_kept(struct registry *registry, const struct uuid *uuid, registry_ring_fn *visit,
                        void *arg, struct error *err);
 
-/* Forgets the filesystem, its ring and what was kept aside. */
+/* What is to be told of one that is being shredded, when its rings are gone. -ENOENT: nothing. */
+int registry_put_shred(struct registry *registry, const struct uuid *uuid, struct bytes keys,
+                       struct error *err);
+int registry_get_shred(struct registry *registry, const struct uuid *uuid, struct buf *ret,
+                       struct error *err);
+
+/* Has the registry's file written anew, so that nothing of what was removed is left in it. After a
+ * failure the sentence says what may be. */
+int registry_scrub(struct registry *registry, struct error *err);
+
+/* Forgets the filesystem, its ring, what was kept aside, and what is to be told. */
 int registry_remove(struct registry *registry, const struct uuid *uuid, struct error *err);
 
 /* Numbered entries of one kind, such as "audit/", to be added in one step. */

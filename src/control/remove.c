@@ -1,7 +1,8 @@
 /* remove.c - how a filesystem goes.
  *
  *   1 record (removing, or shredding)      from here on it never comes back
- *   2 to shred: every wrapped key          from here on nobody can open it
+ *   2 to shred: every wrapped key, and     from here on nobody can open it
+ *     what is left of them in the registry
  *   3 its data
  *   4 its entry in the registry
  * A crash after 1 leaves one that the next start of cofferd goes on with; each step may be done
@@ -143,7 +144,7 @@ static int destroy_keys(struct filesystem *filesystem, struct shred_report *ret,
 }
 
 /* ret is NULL unless it is to be shredded. */
-static int delete_held(struct filesystem *filesystem, struct shred_report *ret, struct error *err)
+static int delete_marked(struct filesystem *filesystem, struct shred_report *ret, struct error *err)
 {
     struct control *control = filesystem->control;
     int r = mark(filesystem, ret ? FS_PHASE_SHREDDING : FS_PHASE_REMOVING, err);
@@ -153,14 +154,27 @@ static int delete_held(struct filesystem *filesystem, struct shred_report *ret, 
                 : filesystem_audit(filesystem, AUDIT_REMOVE, 0, NULL, err);
     if (r < 0)
         return r;
+    int scrubbed = ret ? registry_scrub(control->registry, NULL) : 0;
+    if (scrubbed == 0 && ret)
+        r = control_step(control, STEP_SHRED_SCRUBBED);
+    if (r < 0)
+        return r;
     r = delete_data(control, &filesystem->record, err);
+    if (r < 0)
+        return ret ? error_prefix(err, r, "its keys are destroyed, but its data is still there")
+                   : r;
+    /* On a full disk there is room now. */
+    return scrubbed < 0 ? registry_scrub(control->registry, err) : 0;
+}
+
+static int delete_held(struct filesystem *filesystem, struct shred_report *ret, struct error *err)
+{
+    struct control *control = filesystem->control;
+    int r = delete_marked(filesystem, ret, err);
+
     if (r == 0)
         r = control_step(control, STEP_REMOVE_DELETED);
-    if (r == 0)
-        return registry_remove(control->registry, &filesystem->record.uuid, err);
-    return ret && r != CONTROL_CRASHED
-               ? error_prefix(err, r, "its keys are destroyed, but its data is still there")
-               : r;
+    return r < 0 ? r : registry_remove(control->registry, &filesystem->record.uuid, err);
 }
 
 /* One whose shredding was begun is shredded, whatever is asked. */

@@ -90,6 +90,28 @@ static int report_keys(struct filesystem *fs, const struct key_list *list, struc
     return control_each(fs->control, count_user, &sharing, err);
 }
 
+/* What cannot be read is lost: the keys are to be destroyed all the same. */
+static int add_noted(struct filesystem *fs, struct key_list *list)
+{
+    CLEANUP(buf_release) struct buf noted = BUF_INIT;
+    int r = registry_get_shred(fs->control->registry, &fs->record.uuid, &noted, NULL);
+
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    r = key_list_decode(buf_bytes(&noted), list, NULL);
+    return r == -ENOMEM ? r : 0;
+}
+
+static int note(struct filesystem *fs, const struct key_list *list, struct error *err)
+{
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+    int r = list->count > 0 ? key_list_encode(list, &encoded, err) : 0;
+
+    if (r < 0 || list->count == 0)
+        return r;
+    return registry_put_shred(fs->control->registry, &fs->record.uuid, buf_bytes(&encoded), err);
+}
+
 int shred_list_keys(struct filesystem *filesystem, struct shred_report *ret, struct error *err)
 {
     CLEANUP(key_list_release) struct key_list list = { .count = 0 };
@@ -100,10 +122,13 @@ int shred_list_keys(struct filesystem *filesystem, struct shred_report *ret, str
     if (r == 0)
         r = registry_each_kept(filesystem->control->registry, &filesystem->record.uuid, add_ring,
                                &list, err);
+    if (r == 0)
+        r = add_noted(filesystem, &list);
     if (r < 0)
         return error_set(err, r, "cannot tell which keys wrap those of the filesystem");
     key_list_sort(&list);
-    return report_keys(filesystem, &list, ret, err);
+    r = note(filesystem, &list, err);
+    return r < 0 ? r : report_keys(filesystem, &list, ret, err);
 }
 
 void shred_describe(const struct shred_report *report, char *ret, size_t size)

@@ -11,7 +11,9 @@
 #include "control/filesystem.h"
 
 /* Which keys of key servers wrap its keys, by the rings in registry and store and by those that
- * were kept aside. One that cannot be read is passed over: it opens nothing either. */
+ * were kept aside. One that cannot be read is passed over: it opens nothing either. They are noted
+ * in the registry, and what was noted before belongs to them: whoever goes on after a crash has no
+ * rings any more. */
 int shred_list_keys(struct filesystem *filesystem, struct shred_report *ret, struct error *err);
 
 /* "vault key a, version 1; ..." */

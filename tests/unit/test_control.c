@@ -311,7 +311,8 @@ static void nothing_is_done_to_keys_while_the_audit_log_cannot_be_written(void *
 static void a_shredding_that_a_crash_interrupted_is_finished(void **state)
 {
     static const enum control_step steps[] = { STEP_REMOVE_MARKED, STEP_SHRED_REGISTRY,
-                                               STEP_SHRED_STORE, STEP_REMOVE_DELETED };
+                                               STEP_SHRED_STORE, STEP_SHRED_SCRUBBED,
+                                               STEP_REMOVE_DELETED };
     struct fixture *fixture = *state;
 
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {

@@ -11,139 +11,11 @@
 #include "base/clock.h"
 #include "control/rings.h"
 #include "store/object_store.h"
-#include "tests/support/control_case.h"
-#include "tests/support/fake_transit.h"
-
-struct servers {
-    struct fixture *fixture;
-    struct fake_transit *a;
-    struct fake_transit *b;
-};
-
-static int setup(void **state)
-{
-    struct servers *servers = calloc(1, sizeof(*servers));
-    void *fixture = NULL;
-
-    (void)control_case_setup(&fixture);
-    servers->fixture = fixture;
-    servers->a = fake_transit_start();
-    servers->b = fake_transit_start();
-    *state = servers;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct servers *servers = *state;
-    void *fixture = servers->fixture;
-
-    (void)control_case_teardown(&fixture);
-    fake_transit_stop(servers->a);
-    fake_transit_stop(servers->b);
-    free(servers);
-    return 0;
-}
-
-#define SERVERS_TEST(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
-
-static int set(struct servers *servers, const struct fake_transit *server, struct error *err)
-{
-    static const char token[] = "token";
-    CLEANUP(key_provider_config_release)
-    struct key_provider_config config = { .type = "vault", .key_name = FAKE_KEY };
-    struct kms_status status;
-    size_t rewrapped;
-
-    (void)snprintf(config.addresses, sizeof(config.addresses), "%s", fake_transit_url(server));
-    assert_int_equal(secret_assign(&config.token, (struct bytes){ .data = (const uint8_t *)token,
-                                                                  .len = strlen(token) }),
-                     0);
-    return control_kms_set(servers->fixture->control, &config, &status, &rewrapped, err);
-}
-
-static void must_set(struct servers *servers, const struct fake_transit *server)
-{
-    struct error err = { .code = 0 };
-
-    must(set(servers, server, &err), &err);
-}
-
-static int rewrap(struct servers *servers, struct rewrap_report *ret, struct error *err)
-{
-    struct rewrap_options options = { .is_rotation = true };
-
-    return control_kms_rewrap(servers->fixture->control, &options, ret, err);
-}
-
-/* 0 only if none failed. */
-static int rewrap_all(struct servers *servers, struct error *err)
-{
-    CLEANUP(rewrap_report_release) struct rewrap_report report = { .count = 0 };
-    int r = rewrap(servers, &report, err);
-
-    return r == 0 && report.failed > 0 ? error_set(err, -EIO, "%s", report.rows[0].text) : r;
-}
-
-static void must_rewrap(struct servers *servers)
-{
-    struct error err = { .code = 0 };
-
-    must(rewrap_all(servers, &err), &err);
-}
+#include "tests/support/kms_case.h"
 
 static int unset(struct servers *servers, struct error *err)
 {
     return control_kms_unset(servers->fixture->control, true, err);
-}
-
-static const char *const names[] = { "one", "two", "three" };
-#define N_NAMES (sizeof(names) / sizeof(names[0]))
-
-static void add_all(struct servers *servers)
-{
-    for (size_t i = 0; i < N_NAMES; i++)
-        must_add(servers->fixture, names[i]);
-}
-
-/* Each is started by what wraps its key now, and stopped again. */
-static void all_open(struct servers *servers)
-{
-    for (size_t i = 0; i < N_NAMES; i++) {
-        must_start(servers->fixture, names[i]);
-        must_stop(servers->fixture, names[i]);
-    }
-}
-
-static void all_wrapped(struct servers *servers, const char *type, uint32_t version)
-{
-    for (size_t i = 0; i < N_NAMES; i++) {
-        struct fs_view view = view_of(servers->fixture, names[i]);
-        assert_string_equal(view.kms_type, type);
-        assert_int_equal(view.kms_key_version, version);
-    }
-}
-
-static size_t count_events(struct fixture *fixture, const char *type)
-{
-    struct events_query query = { .journal = { .limit = 1, .type = type },
-                                  .level = LOG_LEVEL_INFO };
-    CLEANUP(free_ptr) struct event *events = NULL;
-    size_t count = 0;
-
-    assert_int_equal(events_list(control_events(fixture->control), &query, &events, &count, NULL),
-                     0);
-    return count;
-}
-
-static void wait_event(struct fixture *fixture, const char *type)
-{
-    int64_t until = clock_monotonic_ms() + PATIENCE_MS;
-
-    while (count_events(fixture, type) == 0) {
-        assert_true(clock_monotonic_ms() < until);
-        clock_sleep_ms(10);
-    }
 }
 
 static void no_alert(struct servers *servers, const char *type)
@@ -186,18 +58,6 @@ static void a_rotated_key_wraps_all_keys_anew_and_a_start_proves_them(void **sta
     for (size_t i = 0; i < report.count; i++)
         assert_int_equal(report.rows[i].result, REWRAP_UNCHANGED);
     assert_int_equal(report.needed_count, 2); /* also what the starts have dropped */
-}
-
-static bool has_previous(struct servers *servers, const char *name)
-{
-    struct fs_view view = view_of(servers->fixture, name);
-    CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
-    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
-
-    assert_int_equal(
-        registry_get_ring(servers->fixture->control->registry, &view.uuid, &encoded, NULL), 0);
-    assert_int_equal(key_ring_peek(buf_bytes(&encoded), &ring, NULL), 0);
-    return ring.generations[0].has_previous;
 }
 
 /* As if an hour had passed. */
@@ -245,59 +105,6 @@ static void what_wrapped_before_stays_while_the_new_wrapping_cannot_be_proved(vo
     let_proof_be_due(servers, "one");
     wait_event(servers->fixture, "wrapping-not-proved");
     assert_true(has_previous(servers, "one"));
-}
-
-static void must_have_ring(struct servers *servers, const char *name, struct buf *ret)
-{
-    struct fs_view view = view_of(servers->fixture, name);
-    struct error err = { .code = 0 };
-
-    must(registry_get_ring(servers->fixture->control->registry, &view.uuid, ret, &err), &err);
-}
-
-static void a_shredding_destroys_the_wrapped_keys_first_and_tells_what_remains(void **state)
-{
-    struct servers *servers = *state;
-    struct control *control = servers->fixture->control;
-    CLEANUP(shred_report_release) struct shred_report report = { .count = 0 };
-    CLEANUP(buf_release) struct buf ring = BUF_INIT;
-    CLEANUP(object_store_closep) struct object_store *store = NULL;
-    struct error err = { .code = 0 };
-
-    must_set(servers, servers->a);
-    add_all(servers);
-    must_have_ring(servers, "one", &ring); /* version 1 */
-    fake_transit_rotate(servers->a);
-    must_rewrap(servers);
-    must_start(servers->fixture, "two"); /* version 2 only, from now on */
-    must_stop(servers->fixture, "two");
-    must_start(servers->fixture, "one");
-    must_stop(servers->fixture, "one");
-    struct fs_view view = view_of(servers->fixture, "one");
-    must(registry_keep_ring(control->registry, &view.uuid, 's', buf_bytes(&ring), &err), &err);
-
-    fake_transit_seal_after(servers->a, 0); /* it is not asked */
-    servers->fixture->crash_at = STEP_SHRED_STORE;
-    assert_int_equal(control_shred(control, "one", &report, NULL), CONTROL_CRASHED);
-    assert_int_equal(registry_get_ring(control->registry, &view.uuid, &ring, NULL), -ENOENT);
-    must(object_store_open(view.store_url, &store, &err), &err);
-    assert_int_equal(object_store_get(store, KEY_RING_OBJECT, KEY_RING_MAX, &ring, NULL), -ENOENT);
-    assert_int_equal(object_store_get(store, SUPERBLOCK_OBJECT, SUPERBLOCK_MAX, &ring, NULL),
-                     -ENOENT);
-    servers->fixture->crash_at = STEP_COUNT;
-    must(control_shred(control, "one", &report, &err), &err);
-    assert_int_equal(report.count, 0); /* nothing was left that would tell */
-    assert_int_equal(control_get(control, "one", &view, NULL), -ENOENT);
-
-    must(control_shred(control, "two", &report, &err), &err);
-    assert_int_equal(report.count, 1);
-    assert_int_equal(report.keys[0].key.version, 2);
-    assert_string_equal(report.keys[0].names, "three");
-    shred_report_release(&report);
-    must(control_shred(control, "three", &report, &err), &err);
-    assert_int_equal(report.count, 2); /* what wrapped it before the rewrap, too */
-    assert_int_equal(report.keys[0].key.version, 1);
-    assert_int_equal(report.keys[0].users + report.keys[1].users, 0);
 }
 
 /* It may be the configured one, too: then a rotation of that is not for it. */
@@ -756,7 +563,6 @@ int main(void)
         SERVERS_TEST(a_rotated_key_wraps_all_keys_anew_and_a_start_proves_them),
         SERVERS_TEST(what_wrapped_before_goes_when_an_hour_later_the_new_wrapping_is_proved),
         SERVERS_TEST(what_wrapped_before_stays_while_the_new_wrapping_cannot_be_proved),
-        SERVERS_TEST(a_shredding_destroys_the_wrapped_keys_first_and_tells_what_remains),
         SERVERS_TEST(a_crash_while_a_filesystem_gets_a_key_of_its_own_leaves_one_that_opens),
         SERVERS_TEST(a_dry_run_changes_nothing),
         SERVERS_TEST(what_the_server_cannot_unwrap_again_does_not_replace_anything),
