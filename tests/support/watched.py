@@ -32,10 +32,12 @@ def _parent(process):
 
 
 class ProcessWatch:
-    """Looks at the processes whose program is in a folder, and at their children."""
+    """Looks at the processes that come from this one and whose program is in a folder, and at their
+    children. A worker whose cofferd has ended stays one of them."""
 
     def __init__(self, programs):
         self.programs = f"{programs}/"
+        self.descendants = set()  # of this process: a test beside it may use the same programs
         self.arguments = set()
         self.environments = set()
         self.files = set()  # that servers have open
@@ -56,14 +58,24 @@ class ProcessWatch:
 
     def look(self):
         processes = list(pathlib.Path("/proc").glob("[0-9]*"))
+        parents = {int(process.name): _parent(process) for process in processes}
+        self._learn_descendants(parents)
         own = {int(process.name) for process in processes
-               if _link(process / "exe").startswith(self.programs)}
+               if int(process.name) in self.descendants
+               and _link(process / "exe").startswith(self.programs)}
         for process in processes:
-            if int(process.name) in own or _parent(process) in own:
+            if int(process.name) in own or parents[int(process.name)] in own:
                 self.arguments.add(_read(process / "cmdline"))
                 self.environments.add(_read(process / "environ"))
             if int(process.name) in own and not _link(process / "exe").endswith("/coffer"):
                 self.files |= {_link(fd) for fd in process.glob("fd/*")}
+
+    def _learn_descendants(self, parents):
+        self.descendants &= parents.keys()  # the number of one that has ended may be given anew
+        known = {os.getpid(), *self.descendants}
+        while new := {pid for pid, parent in parents.items() if parent in known} - known:
+            known |= new
+        self.descendants = known
 
 
 class WatchedInstance(Instance):
