@@ -86,11 +86,11 @@ static int hook_seal(void *arg, struct bytes key, struct bytes plain, struct byt
 }
 
 static int hook_open(void *arg, struct bytes key, struct bytes stored, uint8_t *ret,
-                     size_t *ret_len, struct error *err)
+                     size_t *ret_len, uint64_t *ret_epoch, struct error *err)
 {
     const struct meta_hooks *seal = &((struct volume *)arg)->seal_hooks;
 
-    return seal->open(seal->seal_arg, key, stored, ret, ret_len, err);
+    return seal->open(seal->seal_arg, key, stored, ret, ret_len, ret_epoch, err);
 }
 
 static int hook_removed(void *arg, struct bytes key, struct bytes old, struct error *err)

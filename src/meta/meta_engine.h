@@ -55,8 +55,12 @@ typedef int meta_visit_fn(struct bytes key, struct bytes value, void *arg);
 /* What the engine asks of its owner. All are optional but seal and open, which an engine that
  * stores outside the process needs; an engine on which only scan_stored is called needs none. */
 struct meta_hooks {
-    /* Of the groups: fs/ gives these four. */
+    /* Of the groups: fs/ gives these five. */
     void *arg;
+
+    /* When the first change of a group is about to be made: the epoch in which all changes of the
+     * group are, which meta_txn tells. Epochs mean something to the owner only. */
+    uint64_t (*epoch)(void *arg);
 
     /* Before a group of transactions is closed: the last one of the group, in which the owner
      * puts what describes it (counters). Other write transactions wait meanwhile, so it must
@@ -82,7 +86,7 @@ struct meta_hooks {
     int (*seal)(void *seal_arg, struct bytes key, struct bytes plain, struct bytes old,
                 uint8_t *ret, size_t *ret_len, struct error *err);
     int (*open)(void *seal_arg, struct bytes key, struct bytes stored, uint8_t *ret,
-                size_t *ret_len, struct error *err);
+                size_t *ret_len, uint64_t *ret_epoch, struct error *err);
     int (*removed)(void *seal_arg, struct bytes key, struct bytes old, struct error *err);
 
     /* After the last record of the group, with index 0, 1, 2 until it returns -ENOENT: more
@@ -155,6 +159,9 @@ struct meta_engine {
 struct meta_txn {
     struct meta_engine *engine;
     enum meta_access access;
+    uint64_t epoch; /* in which its changes are, once it may make any */
+    uint64_t found; /* in which what get, view or scan found last was put; of what is stored as
+                     * open tells */
 };
 
 struct meta_options {

@@ -191,17 +191,17 @@ int sealer_open_record(struct sealer *sealer, struct bytes key, struct bytes sto
 }
 
 static int hook_open(void *arg, struct bytes key, struct bytes stored, uint8_t *ret,
-                     size_t *ret_len, struct error *err)
+                     size_t *ret_len, uint64_t *ret_epoch, struct error *err)
 {
     uint8_t kind = record_kind_of(key);
-    uint64_t epoch;
 
     if (kind == RECORD_SUPERBLOCK || kind == RECORD_INCARNATION) {
         memcpy(ret, stored.data, stored.len);
         *ret_len = stored.len;
+        *ret_epoch = 0;
         return 0;
     }
-    return sealer_open_record(arg, key, stored, &epoch, ret, ret_len, err);
+    return sealer_open_record(arg, key, stored, ret_epoch, ret, ret_len, err);
 }
 
 /* Draws a new run's id. Its record goes out with the group that first uses it. */

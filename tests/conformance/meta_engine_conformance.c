@@ -244,7 +244,57 @@ static void scan_stored_gives_what_is_stored_sealed(void **state)
     assert_int_equal(count, 4); /* a, b, ~closed, ~group */
     assert_int_equal(
         meta_scan_stored(c->engine, text("~group"), text("\xff"), list_one, &listing, NULL), 0);
-    assert_string_equal(listing.text, "~group=S\xce "); /* not '1' */
+    assert_string_equal(listing.text, "~group=S\xce\x01 "); /* not '1', epoch 1 */
+}
+
+/* By get, view and scan, all of which tell of it. */
+static void expect_found(struct engine_case *c, const char *key, uint64_t epoch)
+{
+    struct meta_txn *txn = begin(c, META_READ);
+    struct listing listing = { .stop_after = 1 };
+    struct spliced view;
+    struct bytes value;
+
+    assert_int_equal(meta_get(txn, text(key), &value, NULL), 0);
+    assert_int_equal(txn->found, epoch);
+    txn->found = 0;
+    assert_int_equal(meta_view(txn, text(key), &view, NULL), 0);
+    assert_int_equal(txn->found, epoch);
+    txn->found = 0;
+    assert_int_equal(meta_scan(txn, text(key), text("~"), list_one, &listing, NULL), 77);
+    assert_int_equal(txn->found, epoch);
+    meta_abort(txn);
+}
+
+static void a_record_tells_in_which_epoch_it_was_put_wherever_it_lies(void **state)
+{
+    struct engine_case *c = *state;
+
+    atomic_store(&c->owner.epoch, 5);
+    put_one(c, "a", "1");
+    expect_found(c, "a", 5);
+    sync_now(c);
+    expect_found(c, "a", 5);
+
+    atomic_store(&c->owner.epoch, 6); /* of the next group: it is asked once for each */
+    put_one(c, "b", "1");
+    atomic_store(&c->owner.epoch, 7);
+    put_one(c, "c", "1");
+    expect_found(c, "c", 6);
+    atomic_store(&c->owner.stall, true);
+    while (!atomic_load(&c->owner.stalled))
+        clock_sleep_ms(1);
+    struct meta_txn *txn = begin(c, META_WRITE);
+    assert_int_equal(txn->epoch, 7);
+    put(txn, "d", "1");
+    commit(txn);
+    expect_found(c, "a", 5); /* stored */
+    expect_found(c, "b", 6); /* frozen */
+    expect_found(c, "d", 7); /* active */
+    atomic_store(&c->owner.stall, false);
+    sync_now(c);
+    expect_found(c, "c", 6);
+    expect_found(c, "d", 7);
 }
 
 static void a_failed_group_is_kept_and_goes_out_when_it_can(void **state)
@@ -749,6 +799,7 @@ int main(int argc, char **argv)
         EVERY(hooks_are_called_once_for_each_group_and_record),
         EVERY(a_group_becomes_durable_without_a_sync),
         EVERY(scan_stored_gives_what_is_stored_sealed),
+        EVERY(a_record_tells_in_which_epoch_it_was_put_wherever_it_lies),
         EVERY(a_failed_group_is_kept_and_goes_out_when_it_can),
         EVERY(a_group_that_cannot_be_closed_is_tried_again),
         EVERY(a_refused_engine_accepts_changes_again_by_itself),

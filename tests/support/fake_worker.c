@@ -40,8 +40,9 @@ static int pass(void *arg, struct bytes key, struct bytes plain, struct bytes ol
 }
 
 static int pass_open(void *arg, struct bytes key, struct bytes stored, uint8_t *ret,
-                     size_t *ret_len, struct error *err)
+                     size_t *ret_len, uint64_t *ret_epoch, struct error *err)
 {
+    *ret_epoch = 0;
     return pass(arg, key, stored, (struct bytes){ .len = 0 }, ret, ret_len, err);
 }
 

@@ -20,6 +20,11 @@ static void exit_if(struct owner *owner, int step)
         _exit(9);
 }
 
+static uint64_t epoch(void *arg)
+{
+    return atomic_load(&((struct owner *)arg)->epoch);
+}
+
 static int close_group(void *arg, struct meta_txn *txn, struct error *err)
 {
     struct owner *owner = arg;
@@ -31,6 +36,7 @@ static int close_group(void *arg, struct meta_txn *txn, struct error *err)
         return error_set(err, fail, "The test says so.");
     mutex_lock(&owner->lock);
     owner->closed++;
+    owner->group_epoch = txn->epoch;
     int len = snprintf(value, sizeof(value), "%u", owner->closed);
     mutex_unlock(&owner->lock);
     return meta_put(txn, text("~closed"), (struct bytes){ (uint8_t *)value, (size_t)len }, err);
@@ -67,20 +73,22 @@ static int seal(void *arg, struct bytes key, struct bytes plain, struct bytes ol
     ret[0] = 'S';
     for (size_t i = 0; i < plain.len; i++)
         ret[i + 1] = (uint8_t)~plain.data[i];
-    *ret_len = plain.len + 1;
+    ret[plain.len + 1] = (uint8_t)owner->group_epoch;
+    *ret_len = plain.len + 2;
     return 0;
 }
 
 static int open_sealed(void *arg, struct bytes key, struct bytes stored, uint8_t *ret,
-                       size_t *ret_len, struct error *err)
+                       size_t *ret_len, uint64_t *ret_epoch, struct error *err)
 {
     (void)arg;
     (void)key;
-    if (stored.len == 0 || stored.data[0] != 'S')
+    if (stored.len < 2 || stored.data[0] != 'S')
         return error_set(err, -EBADMSG, "A record was altered.");
-    for (size_t i = 1; i < stored.len; i++)
-        ret[i - 1] = (uint8_t)~stored.data[i];
-    *ret_len = stored.len - 1;
+    *ret_len = stored.len - 2;
+    for (size_t i = 0; i < *ret_len; i++)
+        ret[i] = (uint8_t)~stored.data[i + 1];
+    *ret_epoch = stored.data[stored.len - 1];
     return 0;
 }
 
@@ -149,6 +157,7 @@ void meta_case_open(struct engine_case *c, const struct meta_options *options)
     struct error err = { 0 };
     struct meta_hooks hooks = {
         .arg = &c->owner,
+        .epoch = epoch,
         .close_group = close_group,
         .before_durable = before_durable,
         .durable = durable,
@@ -161,7 +170,7 @@ void meta_case_open(struct engine_case *c, const struct meta_options *options)
         .group_end = group_end,
     };
 
-    c->owner = (struct owner){ .lock = MUTEX_INIT };
+    c->owner = (struct owner){ .lock = MUTEX_INIT, .epoch = 1 };
     if (meta_engine_open(c->url, options, &hooks, &c->engine, &err) != 0)
         fail_msg("%s", err.text);
 }

@@ -1,6 +1,6 @@
 /* meta_case.h - one metadata engine in a folder of its own, with hooks that keep count of what an
- * engine asks and can be told to fail. Sealing here is an 'S' in front and every byte turned over,
- * so that a value that was not sealed, or not opened, shows. */
+ * engine asks and can be told to fail. Sealing here is an 'S' in front, every byte turned over, and
+ * the epoch behind, so that a value that was not sealed, or not opened, shows. */
 #pragma once
 
 #include <stdatomic.h>
@@ -22,6 +22,8 @@ struct owner {
     atomic_int exit_at; /* the process ends at this step */
     unsigned commits;
     uint8_t record[16];
+    atomic_uint_fast64_t epoch; /* of the next group */
+    uint64_t group_epoch;       /* of the one that is being written */
 };
 
 enum exit_step {

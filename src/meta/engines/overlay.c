@@ -105,6 +105,8 @@ static int txn_pin_locked(struct overlay_engine *engine, struct overlay_txn **re
     txn->is_writer = false;
     txn->reads_count = 0;
     txn->base.access = META_READ;
+    txn->base.epoch = 0;
+    txn->base.found = 0;
     engine->pinned++;
     *ret = txn;
     return 0;
@@ -179,6 +181,19 @@ static int refusal(const struct overlay_engine *engine, struct error *err)
     return engine->refused.code;
 }
 
+/* The transaction is the one that writes now. */
+static void note_writer(struct overlay_engine *engine, struct overlay_txn *txn)
+    REQUIRES(engine->writer)
+{
+    struct overlay_layer *active = txn->active;
+
+    if (atomic_load(&active->epoch) == 0 && engine->hooks.epoch != NULL)
+        atomic_store(&active->epoch, engine->hooks.epoch(engine->hooks.arg));
+    txn->base.epoch = atomic_load(&active->epoch);
+    txn->need_before = active->need;
+    txn->is_writer = true;
+}
+
 int overlay_txn_begin_locked(struct overlay_engine *engine, enum meta_access access,
                              struct overlay_txn **ret, struct error *err)
 {
@@ -190,8 +205,7 @@ int overlay_txn_begin_locked(struct overlay_engine *engine, enum meta_access acc
     if (r < 0)
         return r;
     txn->seq++;
-    txn->need_before = txn->active->need;
-    txn->is_writer = true;
+    note_writer(engine, txn);
     txn->base.access = access;
     *ret = txn;
     return 0;
@@ -289,6 +303,7 @@ static int open_stored(struct overlay_txn *txn, struct bytes key, struct bytes s
 
     if (hooks->open == NULL) {
         *ret = stored;
+        txn->base.found = 0;
         return 0;
     }
     if (stored.len > META_VALUE_MAX + META_SEAL_OVERHEAD_MAX)
@@ -297,7 +312,7 @@ static int open_stored(struct overlay_txn *txn, struct bytes key, struct bytes s
     size_t plain_len = 0;
     if (plain == NULL)
         return no_memory(err);
-    int r = hooks->open(hooks->seal_arg, key, stored, plain, &plain_len, err);
+    int r = hooks->open(hooks->seal_arg, key, stored, plain, &plain_len, &txn->base.found, err);
     if (r < 0)
         return r;
     *ret = (struct bytes){ .data = plain, .len = plain_len };
@@ -354,8 +369,7 @@ static int become_writer(struct overlay_txn *txn) THREAD_CHECK(no_thread_safety_
         mutex_unlock(&engine->writer);
         return -EAGAIN;
     }
-    txn->need_before = txn->active->need;
-    txn->is_writer = true;
+    note_writer(engine, txn);
     return 0;
 }
 
@@ -383,9 +397,13 @@ static int overlay_view(struct meta_txn *base, struct bytes key, struct spliced 
     const struct ordered_map_mark mark = ordered_map_mark(txn->active->map, key, txn->seq);
     if (note_read(txn, key, &mark) < 0)
         return no_memory(err);
+    struct overlay_layer *layer = txn->active;
     enum ordered_map_found found = ordered_map_read(&mark, ret);
-    if (found == ORDERED_MAP_ABSENT && txn->frozen != NULL)
-        found = ordered_map_get(txn->frozen->map, key, txn->seq, ret);
+    if (found == ORDERED_MAP_ABSENT && txn->frozen != NULL) {
+        layer = txn->frozen;
+        found = ordered_map_get(layer->map, key, txn->seq, ret);
+    }
+    txn->base.found = atomic_load(&layer->epoch);
     if (found != ORDERED_MAP_ABSENT)
         return found == ORDERED_MAP_VALUE ? 0 : -ENOENT;
 
@@ -565,8 +583,12 @@ static int merge_visit(struct merge *merge, struct bytes key, meta_visit_fn *vis
 
     if (upper != NULL && upper->removed)
         return 0;
-    if (upper != NULL)
+    if (upper != NULL) {
+        struct overlay_txn *txn = merge->txn;
         ordered_map_value(upper, &found);
+        txn->base.found =
+            atomic_load(upper == &merge->active ? &txn->active->epoch : &txn->frozen->epoch);
+    }
     int r = upper != NULL ? flatten(merge->txn, &found, &value, err)
                           : open_stored(merge->txn, key, merge->stored_value, &value, err);
     return r < 0 ? r : visit(key, value, arg);

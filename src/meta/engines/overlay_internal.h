@@ -33,6 +33,7 @@
 
 struct overlay_layer {
     atomic_uint refs;
+    atomic_uint_fast64_t epoch; /* of all changes in it; 0: not known yet */
     struct ordered_map *map;
     struct overlay_need need; /* under the writer lock; fixed when frozen */
 };
