@@ -1,5 +1,5 @@
 /* Operations on one inode by its number: attributes, references, targets of symbolic links. */
-#include "fs/volume_internal.h"
+#include "fs/snapshot_view.h"
 
 #include <errno.h>
 #include <string.h>
@@ -22,16 +22,18 @@ static int read_inode(struct volume_txn *txn, void *arg)
 
 static int view_inode(struct volume *volume, uint64_t ino, struct inode *ret)
 {
-    struct reading reading = { .ino = ino, .inode = ret };
+    struct reading reading = { .ino = inode_number(ino), .inode = ret };
 
-    return volume_view(volume, read_inode, &reading);
+    return volume_view_of(volume, ino, read_inode, &reading);
 }
 
 int volume_getattr(struct volume *volume, uint64_t ino, struct volume_attr *ret)
 {
     struct inode inode;
-    int r = view_inode(volume, ino, &inode);
 
+    if (is_snapshots_folder(ino))
+        return snapshots_attr(volume, ret);
+    int r = view_inode(volume, ino, &inode);
     if (r == 0)
         inode_attr(ino, &inode, ret);
     return r;
@@ -39,14 +41,17 @@ int volume_getattr(struct volume *volume, uint64_t ino, struct volume_attr *ret)
 
 void volume_reference(struct volume *volume, uint64_t ino)
 {
+    if (inode_slot(ino) != 0)
+        return; /* what a snapshot sees stays without */
     /* Without memory it stays uncounted: an unlinked file may then go while it is open. */
     (void)references_add(&volume->references, ino, 1);
 }
 
 void volume_forget(struct volume *volume, uint64_t ino, uint64_t references)
 {
+    if (inode_slot(ino) != 0)
+        return;
     enum references_left left = references_drop(&volume->references, ino, references);
-
     if (left == REFERENCES_LAST_ORPHAN && !volume->is_read_only)
         reap_later(volume, ino);
 }
@@ -166,6 +171,8 @@ int volume_setattr(struct volume *volume, uint64_t ino, const struct volume_attr
     enum meta_access access = which & VOLUME_SET_SIZE ? META_FREE : META_WRITE;
     int r = 0;
 
+    if (inode_slot(ino) != 0)
+        return -EROFS;
     if (needs_no_record(volume, &setting)) {
         *ret = setting.result;
         return 0;
@@ -225,7 +232,7 @@ int volume_touch_atime(struct volume *volume, uint64_t ino)
 {
     struct touch touch = { .ino = ino };
 
-    if (volume->is_read_only)
+    if (volume->is_read_only || inode_slot(ino) != 0)
         return 0;
     int r = volume_view(volume, look_at_atime, &touch);
     if (r < 0 || !touch.is_old)

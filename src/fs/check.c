@@ -10,11 +10,14 @@
 
 void check_fault(struct check *check, const char *format, ...)
 {
-    char text[600];
+    char text[640];
     va_list args;
+    int len = 0;
 
+    if (check->snapshot != 0)
+        len = snprintf(text, sizeof(text), "Snapshot %llu: ", (unsigned long long)check->snapshot);
     va_start(args, format);
-    (void)vsnprintf(text, sizeof(text), format, args);
+    (void)vsnprintf(text + len, sizeof(text) - (size_t)len, format, args);
     va_end(args);
     check->faults++;
     if (check->report != NULL)
@@ -38,12 +41,15 @@ struct inode_sum *check_inode(struct check *check, uint64_t ino)
 
 int check_scan(struct check *check, enum record_kind kind, meta_visit_fn *visit)
 {
+    struct volume_txn txn = { .volume = check->volume,
+                              .meta = check->txn,
+                              .snapshot = check->snapshot };
     struct record_key first;
     struct record_key end;
 
     kind_range(kind, &first, &end);
-    return meta_scan(check->txn, record_key_bytes(&first), record_key_bytes(&end), visit, check,
-                     check->err);
+    int r = txn_scan(&txn, &first, &end, visit, check);
+    return r < 0 && txn.err.code != 0 ? error_set(check->err, r, "%s", txn.err.text) : r;
 }
 
 static void check_superblocks(struct check *check)
@@ -98,6 +104,10 @@ static int begin(struct check *check, struct meta_txn **ret_view)
     segments_check_begin(check->volume->segments);
     check->expected_files = atomic_load(&check->volume->files);
     check->expected_stored = atomic_load(&check->volume->stored);
+    check->expected_held = atomic_load(&check->volume->held);
+    check->epoch = atomic_load(&check->volume->epoch);
+    check->changes = snapshot_set_changes(&check->volume->snapshots);
+    check->is_removing = snapshot_set_removing(&check->volume->snapshots) != 0;
     r = meta_begin(check->volume->engine, META_READ, ret_view, check->err);
     meta_abort(change);
     return r;
@@ -116,6 +126,7 @@ static int check_records(struct check *check)
     if (r == 0) {
         check_counts(check);
         check_counters(check);
+        r = check_history(check);
     }
     return r;
 }

@@ -6,13 +6,14 @@
 
 #include "base/cleanup.h"
 #include "fs/check_internal.h"
-#include "fs/chunk_scan.h"
+#include "fs/history.h"
 
 typedef unsigned long long ull;
 
 struct data_check {
     struct check *check;
     struct run_list blocks;
+    uint64_t held;
     uint8_t *room; /* CHUNK_SIZE, if data is read */
 };
 
@@ -75,30 +76,69 @@ static void read_run(struct data_check *data, uint64_t ino, uint32_t chunk,
         check_fault(data->check, "Data of inode %llu cannot be read: %s.", (ull)ino, why.text);
 }
 
-static int visit_chunk(uint64_t ino, uint32_t chunk, const struct extents *list, void *arg)
+/* What the record of a chunk says of its inode. */
+static bool check_extents(struct check *check, uint64_t ino, uint32_t chunk,
+                          const struct extents *list)
 {
-    struct data_check *data = arg;
-    struct check *check = data->check;
     struct inode_sum *inode = check_inode(check, ino);
 
     if (inode == NULL || !S_ISREG(inode->mode)) {
         check_fault(check, "Extents belong to inode %llu, which is not a regular file.", (ull)ino);
-        return 0;
+        return false;
     }
     inode->stored -= extents_bytes(list);
     if (list->count > 0)
         check_bounds(check, inode, chunk, list);
-    run_list_clear(&data->blocks);
-    int r = chunk_blocks(list, &data->blocks);
-    if (r < 0)
-        return error_set(check->err, r, "no memory to check extents");
-    for (size_t i = 0; i < data->blocks.count; i++) {
-        const struct block_run *run = &data->blocks.items[i];
+    return true;
+}
+
+static int check_blocks(uint64_t ino, uint32_t chunk, const struct run_list *blocks, void *arg)
+{
+    struct data_check *data = arg;
+    struct check *check = data->check;
+
+    for (size_t i = 0; i < blocks->count; i++) {
+        const struct block_run *run = &blocks->items[i];
         if (segments_check_run(check->volume->segments, run) < 0)
             check_fault(check, "Inode %llu names a segment that is not known.", (ull)ino);
         else if (check->read_data)
             read_run(data, ino, chunk, run);
     }
+    return 0;
+}
+
+static int visit_chunk(uint64_t ino, uint32_t chunk, const struct extents *list, void *arg)
+{
+    struct data_check *data = arg;
+
+    if (!check_extents(data->check, ino, chunk, list))
+        return 0;
+    run_list_clear(&data->blocks);
+    int r = chunk_blocks(list, &data->blocks);
+    if (r < 0)
+        return error_set(data->check->err, r, "no memory to check extents");
+    return check_blocks(ino, chunk, &data->blocks, data);
+}
+
+static int visit_saved(uint64_t ino, uint32_t chunk, const struct run_list *blocks, void *arg)
+{
+    struct data_check *data = arg;
+
+    data->held += run_list_sealed(blocks);
+    return check_blocks(ino, chunk, blocks, data);
+}
+
+static int scan_saved(struct data_check *data)
+{
+    struct check *check = data->check;
+    struct volume_txn txn = { .volume = check->volume, .meta = check->txn };
+
+    int r = history_scan_blocks(&txn, visit_saved, data);
+    if (r < 0)
+        return txn.err.code != 0 ? error_set(check->err, r, "%s", txn.err.text) : r;
+    if (data->held != check->expected_held)
+        check_fault(check, "Snapshots hold %llu bytes, and %llu are counted.", (ull)data->held,
+                    (ull)check->expected_held);
     return 0;
 }
 
@@ -122,12 +162,37 @@ int check_data(struct check *check)
     if (check->read_data && (data.room = malloc(CHUNK_SIZE)) == NULL)
         return error_set(check->err, -ENOMEM, "no memory to read data");
     int r = chunk_scan(check->txn, visit_chunk, &data, check->err);
+    if (r == 0)
+        r = scan_saved(&data);
     run_list_release(&data.blocks);
     free(data.room);
     if (r < 0)
         return r;
     check_sums(check);
     return segments_check_objects(check->volume->segments, report_object, check, check->err);
+}
+
+static int visit_past_chunk(struct bytes key, struct bytes value, void *arg)
+{
+    CLEANUP(extents_release) struct extents list = EXTENTS_INIT;
+    struct check *check = arg;
+    uint64_t ino;
+    uint32_t chunk;
+
+    if (record_key_inode(key, RECORD_EXTENTS, &ino, &chunk) < 0 || extents_decode(value, &list) < 0)
+        check_fault(check, "An EXTENTS record cannot be understood.");
+    else
+        (void)check_extents(check, ino, chunk, &list);
+    return 0;
+}
+
+int check_past_data(struct check *check)
+{
+    int r = check_scan(check, RECORD_EXTENTS, visit_past_chunk);
+
+    if (r == 0)
+        check_sums(check);
+    return r;
 }
 
 void check_counts(struct check *check)

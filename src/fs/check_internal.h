@@ -3,6 +3,7 @@
  *   check.c        order, and the metadata by itself (sealer_check())
  *   check_names.c  inodes, directory entries, attributes, orphans: counts and links
  *   check_data.c   extents against inodes; blocks and objects against the account
+ *   check_history.c  saved versions of records, and with the two above what snapshots see
  *
  * All see one moment: a read transaction that began while no change was under way. Reports are
  * sentences with numbers and ids, never names.
@@ -43,6 +44,11 @@ struct check {
     uint64_t stored; /* found, of all inodes */
     uint64_t expected_files;
     uint64_t expected_stored;
+    uint64_t expected_held;
+    uint64_t epoch;    /* which had not ended at that moment */
+    uint64_t changes;  /* of the snapshots, then */
+    bool is_removing;  /* one of them, then */
+    uint64_t snapshot; /* whose tree is looked at; 0: the live one */
 };
 
 void check_fault(struct check *check, const char *format, ...)
@@ -54,5 +60,9 @@ int check_scan(struct check *check, enum record_kind kind, meta_visit_fn *visit)
 int check_names(struct check *check);
 /* After check_names(). */
 int check_data(struct check *check);
+/* The same of check->snapshot; its blocks were looked at by check_data(). */
+int check_past_data(struct check *check);
+/* After the live tree: of the inodes nothing is left. */
+int check_history(struct check *check);
 /* After both. */
 void check_counts(struct check *check);

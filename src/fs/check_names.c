@@ -27,7 +27,7 @@ static int add_inode(struct check *check, uint64_t ino, const struct inode *inod
         .mode = inode->mode,
         .flags = inode->flags,
     };
-    check->stored += inode->stored;
+    check->stored += check->snapshot == 0 ? inode->stored : 0;
     return 0;
 }
 
@@ -158,7 +158,7 @@ static void check_links(struct check *check)
         else if (inode->nlink != inode->links)
             check_fault(check, "Inode %llu has %u names and a link count of %u.", (ull)inode->ino,
                         inode->links, inode->nlink);
-        if (has_rest != inode->is_orphan)
+        if (has_rest != inode->is_orphan && check->snapshot == 0)
             check_fault(check,
                         has_rest ? "Inode %llu has something to be removed, but is not in ORPHAN."
                                  : "Inode %llu is in ORPHAN, but has nothing to be removed.",
@@ -176,7 +176,7 @@ int check_names(struct check *check)
         r = check_scan(check, RECORD_DIRENT, visit_dirent);
     if (r == 0)
         r = check_scan(check, RECORD_XATTR, visit_xattr);
-    if (r == 0)
+    if (r == 0 && check->snapshot == 0)
         r = check_scan(check, RECORD_ORPHAN, visit_orphan);
     if (r == 0)
         check_links(check);

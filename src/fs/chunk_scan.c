@@ -2,6 +2,7 @@
 
 #include <errno.h>
 
+#include "fs/history.h"
 #include "fs/records.h"
 
 struct scan {
@@ -76,4 +77,33 @@ int chunk_blocks(const struct extents *list, struct run_list *ret)
             return r;
     }
     return 0;
+}
+
+struct blocks_scan {
+    blocks_visit_fn *visit;
+    void *arg;
+    struct run_list blocks;
+};
+
+static int visit_chunk(uint64_t ino, uint32_t chunk, const struct extents *list, void *arg)
+{
+    struct blocks_scan *scan = arg;
+
+    run_list_clear(&scan->blocks);
+    int r = chunk_blocks(list, &scan->blocks);
+    return r < 0 ? r : scan->visit(ino, chunk, &scan->blocks, scan->arg);
+}
+
+int blocks_scan(struct volume *volume, struct meta_txn *txn, blocks_visit_fn *visit, void *arg,
+                struct error *err)
+{
+    struct blocks_scan scan = { .visit = visit, .arg = arg };
+    struct volume_txn past = { .volume = volume, .meta = txn };
+
+    int r = chunk_scan(txn, visit_chunk, &scan, err);
+    run_list_release(&scan.blocks);
+    if (r != 0)
+        return r;
+    r = history_scan_blocks(&past, visit, arg);
+    return r < 0 && past.err.code != 0 ? error_set(err, r, "%s", past.err.text) : r;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "fs/snapshot.h"
 #include "fs/superblocks.h"
 #include "fs/volume_internal.h"
 
@@ -29,6 +30,24 @@ static int put_counters(struct volume *volume, struct meta_txn *txn, struct erro
     return counters_put(txn, &counters, err);
 }
 
+static int put_held(struct volume *volume, struct meta_txn *txn, struct error *err)
+{
+    uint8_t value[HELD_VALUE_LEN];
+    struct record_key key;
+    size_t len;
+
+    state_key(STATE_HELD, &key);
+    int r = held_encode(atomic_load(&volume->held), value, &len);
+    if (r < 0)
+        return error_set(err, r, "what snapshots hold cannot be stored");
+    return meta_put(txn, record_key_bytes(&key), (struct bytes){ .data = value, .len = len }, err);
+}
+
+static uint64_t hook_epoch(void *arg)
+{
+    return atomic_load(&((struct volume *)arg)->epoch);
+}
+
 static int hook_close_group(void *arg, struct meta_txn *txn, struct error *err)
 {
     struct volume *volume = arg;
@@ -39,7 +58,12 @@ static int hook_close_group(void *arg, struct meta_txn *txn, struct error *err)
         if (r == 0)
             atomic_store(&volume->counters_changed, false);
     }
-    return r;
+    if (r == 0 && atomic_load(&volume->held_changed)) {
+        r = put_held(volume, txn, err);
+        if (r == 0)
+            atomic_store(&volume->held_changed, false);
+    }
+    return r < 0 ? r : snapshots_close_group(volume, txn, err);
 }
 
 static int hook_before_durable(void *arg, uint64_t group, struct error *err)
@@ -47,6 +71,7 @@ static int hook_before_durable(void *arg, uint64_t group, struct error *err)
     struct volume *volume = arg;
 
     (void)group; /* all that was appended so far is more than the group needs */
+    sealer_set_epoch(volume->sealer, volume->group_epoch);
     return segments_sync(volume->segments, err);
 }
 
@@ -131,6 +156,7 @@ void commit_hooks(struct volume *volume, struct meta_hooks *hooks)
 {
     *hooks = (struct meta_hooks){
         .arg = volume,
+        .epoch = hook_epoch,
         .close_group = hook_close_group,
         .before_durable = hook_before_durable,
         .durable = hook_durable,

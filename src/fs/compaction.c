@@ -33,7 +33,6 @@ struct round {
     struct survivor *survivors;
     size_t count;
     size_t room;
-    struct run_list blocks; /* of one chunk */
     struct segment_copy *copies;
     size_t copied;
     struct error *err;
@@ -70,17 +69,13 @@ static int add_run(struct round *round, struct block_run run, const struct segme
     return r;
 }
 
-static int visit_chunk(uint64_t ino, uint32_t chunk, const struct extents *list, void *arg)
+static int visit_blocks(uint64_t ino, uint32_t chunk, const struct run_list *blocks, void *arg)
 {
-    struct round *round = arg;
     const struct segment_origin origin = { .ino = ino, .offset = (uint64_t)chunk * CHUNK_SIZE };
+    int r = 0;
 
-    run_list_clear(&round->blocks);
-    int r = chunk_blocks(list, &round->blocks);
-    if (r < 0)
-        return error_set(round->err, r, "no memory for a round of compaction");
-    for (size_t i = 0; i < round->blocks.count && r == 0; i++)
-        r = add_run(round, round->blocks.items[i], &origin);
+    for (size_t i = 0; i < blocks->count && r == 0; i++)
+        r = add_run(arg, blocks->items[i], &origin);
     return r;
 }
 
@@ -101,7 +96,7 @@ static int choose(struct round *round)
     meta_abort(change);
     if (r < 0 || victims == 0)
         return r;
-    r = chunk_scan(view, visit_chunk, round, round->err);
+    r = blocks_scan(volume, view, visit_blocks, round, round->err);
     return r < 0 ? r : (int)victims;
 }
 
@@ -220,7 +215,6 @@ static int compact(struct volume *volume, unsigned live_max_8, struct error *err
     mutex_unlock(&volume->maintenance);
     free(round.survivors);
     free(round.copies);
-    run_list_release(&round.blocks);
     return r;
 }
 
@@ -257,33 +251,22 @@ bool volume_make_room(struct volume *volume)
            (compact(volume, FULL_LIVE_MAX_8, NULL) > 0 && delete_dead(volume));
 }
 
-struct recount {
-    struct volume *volume;
-    struct run_list blocks;
-};
-
-static int recount_chunk(uint64_t ino, uint32_t chunk, const struct extents *list, void *arg)
+static int recount_blocks(uint64_t ino, uint32_t chunk, const struct run_list *blocks, void *arg)
 {
-    struct recount *recount = arg;
+    struct volume *volume = arg;
     const struct run_list none = RUN_LIST_INIT;
 
     (void)ino;
     (void)chunk;
-    run_list_clear(&recount->blocks);
-    int r = chunk_blocks(list, &recount->blocks);
-    if (r < 0)
-        return r;
-    segments_account(recount->volume->segments, &recount->blocks, &none);
-    segments_settled(recount->volume->segments);
+    segments_account(volume->segments, blocks, &none);
+    segments_settled(volume->segments);
     return 0;
 }
 
 static int recount_all(struct volume_txn *txn, void *arg)
 {
-    struct recount *recount = arg;
-
     segments_recount_begin(txn->volume->segments);
-    int r = chunk_scan(txn->meta, recount_chunk, recount, &txn->err);
+    int r = blocks_scan(txn->volume, txn->meta, recount_blocks, arg, &txn->err);
     if (r == 0)
         segments_recount_end(txn->volume->segments);
     return r;
@@ -291,12 +274,9 @@ static int recount_all(struct volume_txn *txn, void *arg)
 
 int volume_recount(struct volume *volume, struct error *err)
 {
-    struct recount recount = { .volume = volume };
-
     mutex_lock(&volume->maintenance);
-    int r = volume_change(volume, META_FREE, recount_all, &recount);
+    int r = volume_change(volume, META_FREE, recount_all, volume);
     mutex_unlock(&volume->maintenance);
-    run_list_release(&recount.blocks);
     return r < 0 ? error_set(err, r, "what is in use could not be counted: %s", strerrordesc_np(-r))
                  : 0;
 }

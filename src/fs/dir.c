@@ -4,6 +4,7 @@
  * its commit; of one that is looked up as volume_lookup() says. Whoever takes the name after that
  * finds the reference. */
 #include "fs/directory.h"
+#include "fs/snapshot_view.h"
 
 #include <errno.h>
 #include <string.h>
@@ -14,7 +15,8 @@
 
 struct lookup {
     struct name name;
-    uint64_t ino; /* of which a reference is held; 0: none yet */
+    uint64_t slot; /* of the snapshot, shifted */
+    uint64_t ino;  /* of which a reference is held; 0: none yet */
     struct volume_attr *ret;
 };
 
@@ -27,12 +29,12 @@ static int find_name(struct volume_txn *txn, void *arg)
 
     if (r == 0)
         r = entry_inode(txn, &entry, &inode);
-    if (r == 0)
+    if (r == 0 && lookup->slot == 0)
         r = references_add(&txn->volume->references, entry.ino, 1);
     if (r < 0)
         return r;
-    lookup->ino = entry.ino;
-    inode_attr(entry.ino, &inode, lookup->ret);
+    lookup->ino = lookup->slot == 0 ? entry.ino : 0;
+    inode_attr(lookup->slot | entry.ino, &inode, lookup->ret);
     return 0;
 }
 
@@ -41,13 +43,17 @@ static int find_name(struct volume_txn *txn, void *arg)
  * the other. */
 int volume_lookup(struct volume *volume, uint64_t parent, const char *name, struct volume_attr *ret)
 {
-    struct lookup lookup = { .ret = ret };
-    int r = name_init(volume, parent, name, &lookup.name);
+    struct lookup lookup = { .slot = inode_slot(parent), .ret = ret };
 
+    if (is_snapshots_folder(parent))
+        return snapshots_lookup(volume, name, ret);
+    int r = name_init(volume, inode_number(parent), name, &lookup.name);
     while (r == 0) {
         lookup.ino = 0;
         uint64_t reaps = atomic_load(&volume->reaps);
-        r = volume_view(volume, find_name, &lookup);
+        r = volume_view_of(volume, parent, find_name, &lookup);
+        if (r == -ENOENT && snapshots_name_is_taken(parent, name))
+            return snapshots_attr(volume, ret);
         if (r == 0 && atomic_load(&volume->reaps) == reaps)
             return 0;
         if (lookup.ino != 0)
@@ -145,7 +151,7 @@ int volume_mknod(struct volume *volume, uint64_t parent, const char *name, uint3
                  uint64_t rdev, const struct volume_owner *owner, struct volume_attr *ret)
 {
     struct creation creation = { .has_name = true };
-    int r = name_init(volume, parent, name, &creation.name);
+    int r = name_init_new(volume, parent, name, &creation.name);
 
     if (r < 0)
         return r;
@@ -165,7 +171,7 @@ int volume_symlink(struct volume *volume, uint64_t parent, const char *name, con
 {
     struct creation creation = { .has_name = true };
     size_t len = strnlen(target, VOLUME_SYMLINK_MAX + 1);
-    int r = name_init(volume, parent, name, &creation.name);
+    int r = name_init_new(volume, parent, name, &creation.name);
 
     if (r < 0)
         return r;
@@ -188,6 +194,8 @@ int volume_tmpfile(struct volume *volume, uint64_t parent, uint32_t mode,
 {
     struct creation creation = { .name = { .parent = parent } };
 
+    if (inode_slot(parent) != 0)
+        return -EROFS;
     creation.inode.mode = S_IFREG | (mode & PERMISSIONS);
     creation.inode.uid = owner->uid;
     creation.inode.gid = owner->gid;
@@ -246,8 +254,10 @@ int volume_link(struct volume *volume, uint64_t ino, uint64_t parent, const char
                 struct volume_attr *ret)
 {
     struct linking linking = { .ino = ino };
-    int r = name_init(volume, parent, name, &linking.name);
+    int r = name_init_new(volume, parent, name, &linking.name);
 
+    if (r == 0 && inode_slot(ino) != 0)
+        r = -EXDEV; /* a snapshot is another tree */
     if (r == 0)
         r = references_add(&volume->references, ino, 1);
     if (r < 0)
@@ -305,7 +315,7 @@ static int remove_name(struct volume_txn *txn, void *arg)
 static int run_removal(struct volume *volume, uint64_t parent, const char *name, bool is_rmdir)
 {
     struct removal removal = { .is_rmdir = is_rmdir };
-    int r = name_init(volume, parent, name, &removal.name);
+    int r = inode_slot(parent) != 0 ? -EROFS : name_init(volume, parent, name, &removal.name);
 
     if (r == 0)
         r = volume_change(volume, META_FREE, remove_name, &removal);

@@ -185,9 +185,9 @@ int volume_rename(struct volume *volume, uint64_t parent, const char *name, uint
 
     if (flags != 0 && flags != RENAME_NOREPLACE && flags != RENAME_EXCHANGE)
         return -EINVAL;
-    int r = name_init(volume, parent, name, &renaming.from);
+    int r = inode_slot(parent) != 0 ? -EROFS : name_init(volume, parent, name, &renaming.from);
     if (r == 0)
-        r = name_init(volume, new_parent, new_name, &renaming.to);
+        r = name_init_new(volume, new_parent, new_name, &renaming.to);
     if (r == 0)
         r = volume_change(volume, META_FREE, rename_name, &renaming);
     if (r == 0 && renaming.orphan != 0)

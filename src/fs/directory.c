@@ -1,4 +1,5 @@
 #include "fs/directory.h"
+#include "fs/snapshot_view.h"
 
 #include <errno.h>
 #include <string.h>
@@ -17,6 +18,15 @@ int name_init(struct volume *volume, uint64_t parent, const char *text, struct n
     ret->parent = parent;
     ret->text = text;
     return lookup_key(volume, LOOKUP_DIRENT, parent, text, ret->lookup);
+}
+
+int name_init_new(struct volume *volume, uint64_t parent, const char *text, struct name *ret)
+{
+    if (inode_slot(parent) != 0)
+        return -EROFS;
+    if (snapshots_name_is_taken(parent, text))
+        return -EEXIST;
+    return name_init(volume, parent, text, ret);
 }
 
 int name_get(struct volume_txn *txn, const struct name *name, struct dirent_record *ret)

@@ -17,6 +17,10 @@ struct name {
 /* -EINVAL: not a name that may stand in a directory; -ENAMETOOLONG. */
 int name_init(struct volume *volume, uint64_t parent, const char *text, struct name *ret);
 
+/* The same for one that is to be made: -EROFS in a snapshot, -EEXIST where it stands for something.
+ */
+int name_init_new(struct volume *volume, uint64_t parent, const char *text, struct name *ret);
+
 int name_get(struct volume_txn *txn, const struct name *name, struct dirent_record *ret);
 int name_put(struct volume_txn *txn, const struct name *name, uint64_t ino, uint32_t mode);
 int name_remove(struct volume_txn *txn, const struct name *name);

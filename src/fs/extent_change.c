@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
-#include "fs/volume_internal.h"
+#include "fs/history.h"
 
 int chunk_get_part(struct volume_txn *txn, uint64_t ino, uint32_t chunk, uint32_t offset,
                    uint32_t end, struct extents *ret)
@@ -52,12 +52,17 @@ void inode_add_stored(struct volume_txn *txn, struct inode *inode, int64_t bytes
     txn->stored += bytes;
 }
 
-int chunk_replace(struct volume_txn *txn, struct inode *inode, struct extents *list,
-                  uint32_t offset, uint32_t len, const struct extent *with, size_t count)
+int chunk_replace(struct volume_txn *txn, const struct record_key *key, struct inode *inode,
+                  struct extents *list, uint32_t offset, uint32_t len, const struct extent *with,
+                  size_t count)
 {
+    CLEANUP(run_list_release) struct run_list dropped = RUN_LIST_INIT;
     uint64_t before = extents_bytes(list);
-    int r = extents_replace(list, offset, len, with, count, &txn->freed);
+    int r =
+        extents_replace(list, offset, len, with, count, txn->has_history ? &dropped : &txn->freed);
 
+    if (r == 0)
+        r = history_drop_blocks(txn, key, &dropped);
     if (r < 0)
         return r;
     inode_add_stored(txn, inode, (int64_t)(extents_bytes(list) - before));
@@ -66,6 +71,17 @@ int chunk_replace(struct volume_txn *txn, struct inode *inode, struct extents *l
         r = run_list_add(&txn->made_live, &run);
     }
     return r;
+}
+
+static int drop_run(struct volume_txn *txn, const struct record_key *key,
+                    const struct block_run *run)
+{
+    CLEANUP(run_list_release) struct run_list dropped = RUN_LIST_INIT;
+
+    if (!txn->has_history)
+        return run_list_add(&txn->freed, run);
+    int r = run_list_add(&dropped, run);
+    return r < 0 ? r : history_drop_blocks(txn, key, &dropped);
 }
 
 int chunk_put_block(struct volume_txn *txn, uint64_t ino, uint32_t chunk, const struct extent *with)
@@ -83,7 +99,7 @@ int chunk_put_block(struct volume_txn *txn, uint64_t ino, uint32_t chunk, const 
         return r == -ENOENT ? r : txn_refused(txn, r, "an extents record", ino);
     const struct block_run before = extent_run(&exchange.replaced);
     const struct block_run now = extent_run(with);
-    r = run_list_add(&txn->freed, &before);
+    r = drop_run(txn, &key, &before);
     if (r == 0)
         r = run_list_add(&txn->made_live, &now);
     if (r == 0 && exchange.count.added.len > 0)
@@ -95,14 +111,16 @@ int chunk_cut(struct volume_txn *txn, uint64_t ino, struct inode *inode, uint32_
               uint32_t offset, uint32_t len)
 {
     CLEANUP(extents_release) struct extents list = EXTENTS_INIT;
+    struct record_key key;
 
+    extents_key(ino, chunk, &key);
     int r = chunk_get(txn, ino, chunk, &list);
     if (r < 0)
         return r;
     size_t found = extents_find(&list, offset);
     if (found >= list.count || list.items[found].offset >= offset + len)
         return 0;
-    r = chunk_replace(txn, inode, &list, offset, len, NULL, 0);
+    r = chunk_replace(txn, &key, inode, &list, offset, len, NULL, 0);
     return r < 0 ? r : chunk_put(txn, ino, chunk, &list);
 }
 
@@ -143,8 +161,7 @@ int chunks_find(struct volume_txn *txn, uint64_t ino, uint64_t first, uint64_t e
     if (first >= end || first > UINT32_MAX)
         return 0;
     chunk_range(ino, (uint32_t)first, &first_key, &end_key);
-    int r = meta_scan(txn->meta, record_key_bytes(&first_key), record_key_bytes(&end_key),
-                      visit_chunk, &visit, &txn->err);
+    int r = txn_scan(txn, &first_key, &end_key, visit_chunk, &visit);
     if (r < 0)
         return r;
     *ret_count = visit.count;

@@ -57,6 +57,78 @@ void run_list_release(struct run_list *list)
     *list = RUN_LIST_INIT;
 }
 
+int run_list_join(struct run_list *to, const struct run_list *more)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < more->count && r == 0; i++)
+        r = run_list_add(to, &more->items[i]);
+    return r;
+}
+
+uint64_t run_list_sealed(const struct run_list *list)
+{
+    uint64_t bytes = 0;
+
+    for (size_t i = 0; i < list->count; i++)
+        bytes += block_run_sealed(&list->items[i]);
+    return bytes;
+}
+
+static int compare_runs(const void *left, const void *right)
+{
+    const struct block_run *a = left;
+    const struct block_run *b = right;
+    int order = memcmp(a->segment.bytes, b->segment.bytes, sizeof(a->segment.bytes));
+
+    return order != 0 ? order : (a->address > b->address) - (a->address < b->address);
+}
+
+/* Whether one of the runs, which are sorted, covers the address of a block. */
+static bool covers(const struct run_list *sorted, const struct uuid *segment, uint32_t address)
+{
+    const struct block_run wanted = { .segment = *segment, .address = address };
+    size_t low = 0;
+    size_t high = sorted->count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (compare_runs(&sorted->items[middle], &wanted) <= 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == 0)
+        return false;
+    const struct block_run *run = &sorted->items[low - 1];
+    return uuid_equal(&run->segment, segment) && address < run->address + block_run_sealed(run);
+}
+
+int run_list_subtract(struct run_list *list, struct run_list *other)
+{
+    CLEANUP(run_list_release) struct run_list left = RUN_LIST_INIT;
+    int r = 0;
+
+    if (other->count == 0 || list->count == 0)
+        return 0;
+    qsort(other->items, other->count, sizeof(*other->items), compare_runs);
+    for (size_t i = 0; i < list->count; i++) {
+        struct block_run block = list->items[i];
+        block.count = 1;
+        for (uint32_t k = 0; k < list->items[i].count && r == 0; k++) {
+            if (!covers(other, &block.segment, block.address))
+                r = run_list_add(&left, &block);
+            block.address += block_stride(block.block_len);
+        }
+    }
+    if (r < 0)
+        return r;
+    const struct run_list before = *list;
+    *list = left;
+    left = before;
+    return 0;
+}
+
 static uint32_t extent_end(const struct extent *extent)
 {
     return extent->offset + extent->len;

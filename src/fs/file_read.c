@@ -40,6 +40,7 @@ int file_read_shown(struct volume *volume, const struct extents *list, uint32_t 
 }
 
 struct read_piece {
+    uint64_t place; /* the inode number with the snapshot's slot */
     uint64_t ino;
     uint64_t offset;
     uint32_t len;
@@ -104,7 +105,7 @@ static int look_up(struct volume_txn *txn, void *arg)
     int r = file_get(txn, piece->ino, &inode);
     if (r < 0)
         return r;
-    piece->atime_is_old = inode_atime_is_old(&inode, txn->now_ns);
+    piece->atime_is_old = txn->snapshot == 0 && inode_atime_is_old(&inode, txn->now_ns);
     if (piece->offset >= inode.size)
         return 0;
     piece->got = inode.size - piece->offset < piece->len ? (uint32_t)(inode.size - piece->offset)
@@ -145,7 +146,7 @@ static int read_piece(struct volume *volume, struct read_piece *piece)
     /* What was found may have been moved or given up since. A block that is really altered is so
      * the second time, too. */
     for (unsigned tries = 0; tries < FILE_STALE_MAX; tries++) {
-        r = volume_view(volume, look_up, piece);
+        r = volume_view_of(volume, piece->place, look_up, piece);
         if (r < 0 || piece->is_inline)
             return r;
         r = read_found(volume, piece, &err);
@@ -158,7 +159,9 @@ static int read_piece(struct volume *volume, struct read_piece *piece)
 int volume_read(struct volume *volume, uint64_t ino, uint64_t offset, size_t len, uint8_t *to,
                 size_t *ret_len)
 {
-    struct read_piece piece = { .ino = ino, .lists = { EXTENTS_INIT, EXTENTS_INIT } };
+    struct read_piece piece = { .place = ino,
+                                .ino = inode_number(ino),
+                                .lists = { EXTENTS_INIT, EXTENTS_INIT } };
     size_t done = 0;
     int r = 0;
 

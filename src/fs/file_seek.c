@@ -79,8 +79,7 @@ static int scan_records(struct volume_txn *txn, struct seek *seek)
     seek->txn = txn;
     seek->records = 0;
     chunk_range(seek->ino, (uint32_t)(seek->at / CHUNK_SIZE), &first, &end);
-    int r = meta_scan(txn->meta, record_key_bytes(&first), record_key_bytes(&end), visit_record,
-                      seek, &txn->err);
+    int r = txn_scan(txn, &first, &end, visit_record, seek);
     if (r < 0)
         return r;
     if (!seek->is_found && seek->records <= RECORDS_AT_ONCE) {
@@ -127,15 +126,17 @@ static int look(struct volume_txn *txn, void *arg)
 int volume_seek(struct volume *volume, uint64_t ino, uint64_t offset, int whence,
                 uint64_t *ret_offset)
 {
-    struct seek seek = {
-        .ino = ino, .whence = whence, .at = offset, .is_first = true, .list = EXTENTS_INIT
-    };
+    struct seek seek = { .ino = inode_number(ino),
+                         .whence = whence,
+                         .at = offset,
+                         .is_first = true,
+                         .list = EXTENTS_INIT };
     int r = 0;
 
     if (whence != SEEK_DATA && whence != SEEK_HOLE)
         return -EINVAL;
     while (r == 0 && !seek.is_found)
-        r = volume_view(volume, look, &seek);
+        r = volume_view_of(volume, ino, look, &seek);
     extents_release(&seek.list);
     if (r == 0)
         *ret_offset = seek.at;

@@ -97,8 +97,7 @@ static int find_overlap(struct volume_txn *txn, void *arg)
         return 0;
     }
     chunk_range(overlap->ino, (uint32_t)(overlap->start / CHUNK_SIZE), &first, &end);
-    r = meta_scan(txn->meta, record_key_bytes(&first), record_key_bytes(&end), visit_overlap,
-                  overlap, &txn->err);
+    r = txn_scan(txn, &first, &end, visit_overlap, overlap);
     return r < 0 ? r : 0;
 }
 
@@ -243,6 +242,8 @@ int volume_fallocate(struct volume *volume, uint64_t ino, int mode, uint64_t off
     bool keeps_size = (mode & FALLOC_FL_KEEP_SIZE) != 0;
     struct space_change change = { .ino = ino };
 
+    if (inode_slot(ino) != 0)
+        return -EROFS;
     if (what != 0 && what != FALLOC_FL_ZERO_RANGE && (what != FALLOC_FL_PUNCH_HOLE || !keeps_size))
         return -EOPNOTSUPP;
     if (len == 0)

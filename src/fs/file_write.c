@@ -136,7 +136,9 @@ static int put_piece_in_list(struct volume_txn *txn, struct file_write *write,
 {
     CLEANUP(extents_release) struct extents list = EXTENTS_INIT;
     struct extent with[APPEND_RUNS_MAX];
+    struct record_key key;
 
+    extents_key(write->ino, piece->chunk, &key);
     int r = chunk_get(txn, write->ino, piece->chunk, &list);
     if (r < 0)
         return r;
@@ -145,7 +147,7 @@ static int put_piece_in_list(struct volume_txn *txn, struct file_write *write,
     const struct appended *appended = is_whole ? &piece->whole : &piece->appended;
     uint32_t offset = is_whole ? piece->whole_offset : piece->offset;
     uint32_t len = appended_extents(appended, offset, with);
-    r = chunk_replace(txn, inode, &list, offset, len, with, appended->count);
+    r = chunk_replace(txn, &key, inode, &list, offset, len, with, appended->count);
     if (r == -EXFULL)
         return need_rewrite(write, piece, &list);
     return r < 0 ? r : chunk_put(txn, write->ino, piece->chunk, &list);
@@ -170,6 +172,7 @@ static int leave_inline(struct volume_txn *txn, struct file_write *write, struct
 {
     CLEANUP(extents_release) struct extents list = EXTENTS_INIT;
     struct extent with[APPEND_RUNS_MAX];
+    struct record_key key;
     uint32_t len = inode->body_len < write->offset ? inode->body_len : (uint32_t)write->offset;
     bool is_current = len == write->body_len && memcmp(inode->body, write->body, len) == 0;
 
@@ -182,8 +185,10 @@ static int leave_inline(struct volume_txn *txn, struct file_write *write, struct
     }
     if (len == 0)
         return 0;
-    int r = chunk_replace(txn, inode, &list, 0, appended_extents(&write->body_blocks, 0, with),
-                          with, write->body_blocks.count);
+    extents_key(write->ino, 0, &key);
+    int r =
+        chunk_replace(txn, &key, inode, &list, 0, appended_extents(&write->body_blocks, 0, with),
+                      with, write->body_blocks.count);
     return r < 0 ? r : chunk_put(txn, write->ino, 0, &list);
 }
 
@@ -373,7 +378,7 @@ int volume_write(struct volume *volume, uint64_t ino, uint64_t offset, struct by
 {
     struct file_write write = { .ino = ino, .offset = offset, .data = data };
 
-    if (volume->is_read_only)
+    if (volume->is_read_only || inode_slot(ino) != 0)
         return -EROFS;
     if (data.len == 0)
         return 0;

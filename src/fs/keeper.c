@@ -9,10 +9,11 @@
 
 #include "base/clock.h"
 #include "fs/commit.h"
-#include "fs/volume_internal.h"
+#include "fs/snapshot.h"
 
 #define PUBLISH_MS ((int64_t)60 * 1000)
 #define POLL_MS 1000
+#define COLLECT_MS 100 /* of removed snapshots, before the rest has its turn */
 #define RECOUNT_REST_MS ((int64_t)60 * 1000) /* after one that failed */
 
 struct keeper {
@@ -112,10 +113,23 @@ static void recount(struct volume *volume, struct keeper *keeper)
         keeper->recount_rests_until_ms = now_ms + RECOUNT_REST_MS;
 }
 
+static void collect(struct volume *volume)
+{
+    int64_t until_ms = clock_monotonic_ms() + COLLECT_MS;
+    bool has_more;
+
+    do
+        has_more = snapshots_collect(volume);
+    while (has_more && clock_monotonic_ms() < until_ms);
+    if (has_more)
+        keeper_wake(volume);
+}
+
 static void work(struct volume *volume, struct keeper *keeper)
 {
     reap_waiting(volume);
     recount(volume, keeper);
+    collect(volume);
     announce(volume);
     (void)segments_delete_dead(volume->segments); /* the superblock may need the room */
     publish(volume, keeper);

@@ -6,6 +6,7 @@
  * Two names of one directory have the same position with a chance of n^2 / 2^64: then one of them
  * may be left out where a call ends between them. */
 #include "fs/directory.h"
+#include "fs/snapshot_view.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -21,6 +22,7 @@
 
 struct listing {
     uint64_t ino;
+    uint64_t slot;     /* of the snapshot, shifted */
     uint64_t position; /* behind what was visited */
     bool with_attr;
     volume_dirent_fn *visit;
@@ -61,14 +63,14 @@ static int visit_dot(struct listing *listing, const struct inode *directory)
 {
     struct volume_attr attr;
 
-    inode_attr(listing->ino, directory, &attr);
+    inode_attr(listing->slot | listing->ino, directory, &attr);
     return visit(listing, ".", &attr, POSITION_DOT);
 }
 
 /* The parent of a directory that was removed may be gone, too. */
 static int visit_dot_dot(struct listing *listing, const struct inode *directory)
 {
-    struct volume_attr attr = { .ino = directory->parent, .mode = S_IFDIR };
+    struct volume_attr attr = { .ino = listing->slot | directory->parent, .mode = S_IFDIR };
     struct inode parent;
 
     if (listing->with_attr) {
@@ -76,7 +78,7 @@ static int visit_dot_dot(struct listing *listing, const struct inode *directory)
         if (r < 0 && r != -ENOENT)
             return r;
         if (r == 0)
-            inode_attr(directory->parent, &parent, &attr);
+            inode_attr(listing->slot | directory->parent, &parent, &attr);
     }
     return visit(listing, "..", &attr, POSITION_DOT_DOT);
 }
@@ -94,12 +96,13 @@ static int visit_entry(struct bytes key, struct bytes value, void *arg)
         r = dirent_decode(value, &entry);
     if (r != 0)
         return txn_refused(listing->txn, r, "an entry", listing->ino);
-    struct volume_attr attr = { .ino = entry.ino, .mode = (uint32_t)entry.type << 12 };
+    struct volume_attr attr = { .ino = listing->slot | entry.ino,
+                                .mode = (uint32_t)entry.type << 12 };
     if (listing->with_attr) {
         r = entry_inode(listing->txn, &entry, &inode);
         if (r < 0)
             return r;
-        inode_attr(entry.ino, &inode, &attr);
+        inode_attr(listing->slot | entry.ino, &inode, &attr);
     }
     return visit(listing, entry.name, &attr, position_of(lookup));
 }
@@ -111,8 +114,7 @@ static int visit_entries(struct listing *listing)
 
     inode_range(RECORD_DIRENT, listing->ino, &first, &end);
     first_key_behind(listing->ino, listing->position, &first);
-    return meta_scan(listing->txn->meta, record_key_bytes(&first), record_key_bytes(&end),
-                     visit_entry, listing, &listing->txn->err);
+    return txn_scan(listing->txn, &first, &end, visit_entry, listing);
 }
 
 static int list(struct volume_txn *txn, void *arg)
@@ -134,9 +136,14 @@ static int list(struct volume_txn *txn, void *arg)
 int volume_readdir(struct volume *volume, uint64_t ino, uint64_t position, bool with_attr,
                    volume_dirent_fn *visit_fn, void *arg)
 {
-    struct listing listing = {
-        .ino = ino, .position = position, .with_attr = with_attr, .visit = visit_fn, .arg = arg
-    };
+    struct listing listing = { .ino = inode_number(ino),
+                               .slot = inode_slot(ino),
+                               .position = position,
+                               .with_attr = with_attr,
+                               .visit = visit_fn,
+                               .arg = arg };
 
-    return volume_view(volume, list, &listing);
+    if (is_snapshots_folder(ino))
+        return snapshots_readdir(volume, position, with_attr, visit_fn, arg);
+    return volume_view_of(volume, ino, list, &listing);
 }

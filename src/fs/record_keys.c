@@ -94,6 +94,11 @@ void state_key(uint8_t number, struct record_key *ret)
     ret->len = writer.len;
 }
 
+void snapshot_key(uint64_t epoch, struct record_key *ret)
+{
+    number_key(RECORD_SNAPSHOT, epoch, ret);
+}
+
 void superblock_key(struct record_key *ret)
 {
     plain_key(RECORD_SUPERBLOCK, ret);
@@ -153,6 +158,17 @@ int record_key_inode(struct bytes key, enum record_kind kind, uint64_t *ret_ino,
     *ret_ino = ino;
     if (ret_chunk)
         *ret_chunk = chunk;
+    return 0;
+}
+
+int record_key_epoch(struct bytes key, uint64_t *ret_epoch)
+{
+    struct reader reader = begin_read(key, RECORD_SNAPSHOT);
+    uint64_t epoch = reader_u64be(&reader);
+
+    if (reader_done(&reader) < 0 || epoch == 0)
+        return -EBADMSG;
+    *ret_epoch = epoch;
     return 0;
 }
 

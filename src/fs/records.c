@@ -579,3 +579,93 @@ int counters_decode(struct bytes value, struct counters_record *ret)
     ret->stored = reader_u64(&reader);
     return reader_done(&reader) == 0 && is_counters(ret) ? 0 : -EBADMSG;
 }
+
+int held_encode(uint64_t held, uint8_t ret[static HELD_VALUE_LEN], size_t *ret_len)
+{
+    struct writer writer = begin_value(ret, HELD_VALUE_LEN);
+
+    writer_u64(&writer, held);
+    return written(&writer, ret_len);
+}
+
+int held_decode(struct bytes value, uint64_t *ret)
+{
+    struct reader reader;
+    int r = begin_read(value, &reader);
+
+    if (r < 0)
+        return r;
+    *ret = reader_u64(&reader);
+    return reader_done(&reader);
+}
+
+bool snapshot_name_is_possible(const char *name)
+{
+    size_t len = strnlen(name, NAME_MAX_LEN + 1);
+
+    if (len == 0 || len > NAME_MAX_LEN || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return false;
+    for (const char *c = name; *c != '\0'; c++)
+        if (*c == '/' || (unsigned char)*c < 0x20 || *c == 0x7f)
+            return false;
+    return true;
+}
+
+static bool is_snapshot(const struct snapshot_record *snapshot)
+{
+    return snapshot->slot > 0 && snapshot->slot < UINT16_MAX &&
+           (snapshot->state == SNAPSHOT_KEPT || snapshot->state == SNAPSHOT_REMOVING) &&
+           snapshot_name_is_possible(snapshot->name) &&
+           snapshot_name_is_possible(snapshot->access_point);
+}
+
+static void write_text(struct writer *writer, const char *text)
+{
+    size_t len = strlen(text);
+
+    writer_u8(writer, (uint8_t)len);
+    writer_bytes(writer, text, len);
+}
+
+/* A NUL inside would make it shorter than it is: refused. */
+static int read_text(struct reader *reader, char ret[static NAME_MAX_LEN + 1])
+{
+    size_t len = reader_u8(reader);
+
+    reader_copy(reader, ret, len);
+    ret[len] = '\0';
+    return strnlen(ret, len) == len ? 0 : -EBADMSG;
+}
+
+int snapshot_encode(const struct snapshot_record *snapshot, uint8_t ret[static SNAPSHOT_VALUE_MAX],
+                    size_t *ret_len)
+{
+    struct writer writer = begin_value(ret, SNAPSHOT_VALUE_MAX);
+
+    if (!is_snapshot(snapshot))
+        return -EINVAL;
+    writer_u8(&writer, (uint8_t)snapshot->state);
+    writer_u16(&writer, snapshot->slot);
+    writer_u64(&writer, (uint64_t)snapshot->created_ns);
+    write_text(&writer, snapshot->name);
+    write_text(&writer, snapshot->access_point);
+    return written(&writer, ret_len);
+}
+
+int snapshot_decode(struct bytes value, struct snapshot_record *ret)
+{
+    struct reader reader;
+    int r = begin_read(value, &reader);
+
+    if (r < 0)
+        return r;
+    ret->state = (enum snapshot_state)reader_u8(&reader);
+    ret->slot = reader_u16(&reader);
+    ret->created_ns = (int64_t)reader_u64(&reader);
+    r = read_text(&reader, ret->name);
+    if (r == 0)
+        r = read_text(&reader, ret->access_point);
+    if (r < 0 || reader_done(&reader) < 0)
+        return -EBADMSG;
+    return is_snapshot(ret) ? 0 : -EBADMSG;
+}

@@ -34,6 +34,7 @@ void orphan_key(uint64_t ino, struct record_key *ret);
 void usage_key(const struct uuid *segment, struct record_key *ret);
 void location_key(const struct uuid *segment, uint32_t first, struct record_key *ret);
 void state_key(uint8_t number, struct record_key *ret);
+void snapshot_key(uint64_t epoch, struct record_key *ret);
 void superblock_key(struct record_key *ret);
 
 /* The range of all keys of a kind, or of one inode (INODE, EXTENTS, XATTR, DIRENT: of the parent):
@@ -51,6 +52,7 @@ int record_key_inode(struct bytes key, enum record_kind kind, uint64_t *ret_ino,
                      uint32_t *ret_chunk);
 int record_key_lookup(struct bytes key, enum record_kind kind, uint64_t *ret_ino,
                       uint8_t ret_lookup[static LOOKUP_KEY_LEN]);
+int record_key_epoch(struct bytes key, uint64_t *ret_epoch); /* of SNAPSHOT */
 int record_key_segment(struct bytes key, enum record_kind kind, struct uuid *ret_segment,
                        uint32_t *ret_first);
 
@@ -172,9 +174,11 @@ int location_encode(const struct location_record *location, uint8_t ret[static L
                     size_t *ret_len);
 int location_decode(struct bytes value, struct location_record *ret);
 
-/* STATE 0: counters. STATE 1: an empty value; the usage counts must be made anew. */
+/* STATE 0: counters. STATE 1: an empty value; the usage counts must be made anew. STATE 2: what
+ * only snapshots hold. */
 #define STATE_COUNTERS 0u
 #define STATE_RECOUNT 1u
+#define STATE_HELD 2u
 
 struct counters_record {
     uint64_t next_ino;
@@ -186,3 +190,29 @@ struct counters_record {
 int counters_encode(const struct counters_record *counters, uint8_t ret[static COUNTERS_VALUE_LEN],
                     size_t *ret_len);
 int counters_decode(struct bytes value, struct counters_record *ret);
+
+/* Sealed bytes of blocks that no live file shows any more. */
+#define HELD_VALUE_LEN 9u
+int held_encode(uint64_t held, uint8_t ret[static HELD_VALUE_LEN], size_t *ret_len);
+int held_decode(struct bytes value, uint64_t *ret);
+
+enum snapshot_state {
+    SNAPSHOT_KEPT = 1,
+    SNAPSHOT_REMOVING = 2, /* nobody sees it any more; what was saved for it is being removed */
+};
+
+struct snapshot_record {
+    enum snapshot_state state;
+    uint16_t slot; /* in the upper 16 bits of its inode numbers; not 0 and not 65535 */
+    int64_t created_ns;
+    char name[NAME_MAX_LEN + 1];
+    char access_point[NAME_MAX_LEN + 1]; /* its folder in .snapshots */
+};
+
+/* Fit to be a name in a folder, and to be shown. */
+bool snapshot_name_is_possible(const char *name);
+
+#define SNAPSHOT_VALUE_MAX (16u + 2 * (NAME_MAX_LEN + 1))
+int snapshot_encode(const struct snapshot_record *snapshot, uint8_t ret[static SNAPSHOT_VALUE_MAX],
+                    size_t *ret_len);
+int snapshot_decode(struct bytes value, struct snapshot_record *ret);

@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "fs/commit.h"
+#include "fs/snapshot.h"
 #include "fs/superblocks.h"
 #include "fs/volume_internal.h"
 
@@ -29,12 +30,16 @@ static struct volume *volume_new(const struct volume_config *config)
     volume->event_arg = config->event_arg;
     volume->superblock_lock = MUTEX_INIT;
     volume->maintenance = MUTEX_INIT;
+    volume->snapshot_change = MUTEX_INIT;
+    snapshot_set_init(&volume->snapshots);
+    atomic_init(&volume->epoch, 1);
     atomic_init(&volume->capacity, config->capacity);
     volume->reaper.ending = MUTEX_INIT;
     volume->reaper.lock = MUTEX_INIT;
     references_init(&volume->references);
     if (key_set_copy(&volume->keys, config->keys) < 0) {
         references_release(&volume->references);
+        snapshots_release(volume);
         free(volume);
         return NULL;
     }
@@ -51,6 +56,7 @@ static int volume_free(struct volume *volume, struct error *err)
     hmac_free(volume->name_hmac);
     references_release(&volume->references);
     reaper_release(&volume->reaper);
+    snapshots_release(volume);
     superblock_release(&volume->superblock);
     key_set_release(&volume->keys);
     free(volume->keeper);
@@ -169,6 +175,8 @@ static int load_segments(struct volume *volume, struct error *err)
         r = meta_begin(volume->engine, META_READ, &txn, err);
     if (r == 0)
         r = load_counters(volume, txn, err);
+    if (r == 0)
+        r = snapshots_load(volume, txn, err);
     return r < 0 ? r : segments_load(volume->segments, txn, err);
 }
 

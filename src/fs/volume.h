@@ -6,10 +6,12 @@
  * volume_sync() answered for. Permissions are checked by the kernel, not here.
  *
  * Units      sizes, offsets: bytes. Times: nanoseconds since 1970. Inode numbers: below 2^48,
- *            never used again; VOLUME_ROOT is the root.
+ *            never used again; VOLUME_ROOT is the root. In a snapshot its slot is in the 16 bits
+ *            above: slot << 48 | VOLUME_ROOT is its root.
  * Errors     0 or the negative errno that the system call reports. -EIO: data or metadata was
  *            altered or cannot be read; the event callback has the particulars. -ENOSPC: the
- *            capacity is used up or the disk is full. -EROFS: the volume is read-only.
+ *            capacity is used up or the disk is full. -EROFS: the volume is read-only, or what is
+ *            to be changed is in a snapshot. -ESTALE: the snapshot is gone.
  * Ownership  inputs stay the caller's.
  * Threads    any number at once, except open and close.
  */
@@ -27,6 +29,8 @@
 #include "store/object_store.h"
 
 #define VOLUME_ROOT 1u
+/* The folder of all snapshots: ".snapshots" in the root directory, where it is not listed. */
+#define VOLUME_SNAPSHOTS (UINT64_C(0xffff000000000001))
 #define VOLUME_NAME_MAX 255u
 #define VOLUME_SYMLINK_MAX 4095u
 #define VOLUME_XATTR_MAX (48u * 1024u) /* the longest value of one extended attribute */
@@ -191,6 +195,29 @@ struct volume_statfs {
 
 int volume_statfs(struct volume *volume, struct volume_statfs *ret);
 void volume_set_capacity(struct volume *volume, uint64_t capacity);
+
+/* A snapshot shows, read-only, what the volume was at one moment. */
+struct volume_snapshot {
+    uint64_t epoch; /* which it closed: its number, ascending in time, never used again */
+    uint16_t slot;  /* the upper 16 bits of its inode numbers */
+    int64_t created_ns;
+    bool is_removing; /* not seen any more; its room comes back in the background */
+    char name[VOLUME_NAME_MAX + 1];
+    char access_point[VOLUME_NAME_MAX + 1]; /* its folder in .snapshots */
+};
+
+/* Holds everything that returned before the call, durable when it returns. -EEXIST: the name or
+ * the access point is in use. */
+int volume_snapshot_take(struct volume *volume, const char *name, const char *access_point,
+                         struct volume_snapshot *ret, struct error *err);
+/* The oldest first. Returns 0 to go on. */
+typedef int volume_snapshot_fn(const struct volume_snapshot *snapshot, void *arg);
+int volume_snapshot_list(struct volume *volume, volume_snapshot_fn *visit, void *arg);
+/* NULL: stays. */
+int volume_snapshot_update(struct volume *volume, const char *name, const char *new_name,
+                           const char *access_point, struct error *err);
+/* Durable when it returns. */
+int volume_snapshot_remove(struct volume *volume, const char *name, struct error *err);
 
 /* Compares everything with everything: each record opens, the set hash is right, links, sizes
  * and counts agree, every block that an extent names is there and opens (if read_data). report

@@ -21,6 +21,7 @@
 #include "fs/records.h"
 #include "fs/references.h"
 #include "fs/segments.h"
+#include "fs/snapshot_set.h"
 #include "fs/volume.h"
 #include "meta/sealer.h"
 
@@ -55,6 +56,13 @@ struct volume {
     struct reaper reaper;
     struct hmac *name_hmac; /* lookup keys */
     struct key_set keys;
+    struct snapshot_set snapshots;
+    struct mutex snapshot_change; /* one at a time, to the group's end; outside of transactions */
+    atomic_uint_fast64_t epoch;   /* of the next group of transactions */
+    uint64_t group_epoch;         /* the committer's: of the group that is being written */
+    uint64_t changed_snapshot;    /* its record is in the group that collects, and counts from the
+                                   * group's end on; under the engine's write transaction */
+    struct collector *collector;  /* the keeper's: how far the removal of a snapshot is */
     struct mutex superblock_lock;
     struct superblock superblock;      /* as last written */
     struct mutex maintenance;          /* compaction, recount and check: one at a time */
@@ -77,7 +85,9 @@ struct volume {
     atomic_uint_fast64_t next_ino;
     atomic_uint_fast64_t files;
     atomic_uint_fast64_t stored;
+    atomic_uint_fast64_t held; /* sealed bytes that only snapshots hold */
     atomic_bool counters_changed;
+    atomic_bool held_changed;
     atomic_uint_fast64_t reaps; /* attempts to end an inode */
 };
 
@@ -88,6 +98,9 @@ struct volume_txn {
     struct run_list freed;     /* and that they name no more */
     int64_t files;             /* inodes more */
     int64_t stored;            /* bytes more, as the inodes count them */
+    int64_t held;              /* sealed bytes more that only snapshots hold */
+    uint64_t snapshot;         /* what is read is what this one sees; 0: the live filesystem */
+    bool has_history;          /* there are snapshots */
     int64_t now_ns;            /* of this operation */
     struct error err;
 };
@@ -98,6 +111,20 @@ typedef int volume_txn_fn(struct volume_txn *txn, void *arg);
  * what volume.h promises: 0, what fn returned, -EIO for what was altered. */
 int volume_change(struct volume *volume, enum meta_access access, volume_txn_fn *fn, void *arg);
 int volume_view(struct volume *volume, volume_txn_fn *fn, void *arg);
+
+/* Inodes of snapshots have the number of a slot in the upper 16 bits; 0: of the live filesystem. */
+static inline uint64_t inode_number(uint64_t ino)
+{
+    return ino & INODE_NUMBER_MAX;
+}
+
+static inline uint64_t inode_slot(uint64_t ino)
+{
+    return ino & ~INODE_NUMBER_MAX;
+}
+
+/* As volume_view(), of the tree that ino is in. -ESTALE: that snapshot is gone. */
+int volume_view_of(struct volume *volume, uint64_t ino, volume_txn_fn *fn, void *arg);
 
 /* Reports an event if r says that something was altered (ino 0: none), and gives what volume.h
  * promises for it. Other codes are returned as they are. */
@@ -110,32 +137,63 @@ uint64_t volume_used(struct volume *volume);
 /* -ENOSPC if the capacity does not allow so many bytes and inodes more. Not in a transaction. */
 int volume_reserve(struct volume *volume, uint64_t bytes, uint64_t inodes);
 
-/* Records in a transaction. */
+/* history.c. history_save: before a record is changed or removed. The others read what
+ * txn->snapshot sees. */
+int history_save(struct volume_txn *txn, const struct record_key *key, bool is_removed);
+int history_get(struct volume_txn *txn, const struct record_key *key, struct bytes *ret);
+int history_scan(struct volume_txn *txn, const struct record_key *first,
+                 const struct record_key *end, meta_visit_fn *visit, void *arg);
+
+/* Records in a transaction. Everything that has a history is read and changed through these. */
 static inline int txn_get(struct volume_txn *txn, const struct record_key *key, struct bytes *ret)
 {
+    if (txn->snapshot != 0)
+        return history_get(txn, key, ret);
     return meta_get(txn->meta, record_key_bytes(key), ret, &txn->err);
 }
 
 static inline int txn_view(struct volume_txn *txn, const struct record_key *key,
                            struct spliced *ret)
 {
+    if (txn->snapshot != 0) {
+        struct bytes value;
+        int r = history_get(txn, key, &value);
+        if (r == 0)
+            *ret = spliced_of(value);
+        return r;
+    }
     return meta_view(txn->meta, record_key_bytes(key), ret, &txn->err);
 }
 
 static inline int txn_patch(struct volume_txn *txn, const struct record_key *key,
                             const struct splice *patch)
 {
-    return meta_patch(txn->meta, record_key_bytes(key), patch, &txn->err);
+    int r = txn->has_history ? history_save(txn, key, false) : 0;
+
+    return r < 0 ? r : meta_patch(txn->meta, record_key_bytes(key), patch, &txn->err);
 }
 
 static inline int txn_put(struct volume_txn *txn, const struct record_key *key, struct bytes value)
 {
-    return meta_put(txn->meta, record_key_bytes(key), value, &txn->err);
+    int r = txn->has_history ? history_save(txn, key, false) : 0;
+
+    return r < 0 ? r : meta_put(txn->meta, record_key_bytes(key), value, &txn->err);
 }
 
 static inline int txn_remove(struct volume_txn *txn, const struct record_key *key)
 {
-    return meta_remove(txn->meta, record_key_bytes(key), &txn->err);
+    int r = txn->has_history ? history_save(txn, key, true) : 0;
+
+    return r < 0 ? r : meta_remove(txn->meta, record_key_bytes(key), &txn->err);
+}
+
+static inline int txn_scan(struct volume_txn *txn, const struct record_key *first,
+                           const struct record_key *end, meta_visit_fn *visit, void *arg)
+{
+    if (txn->snapshot != 0)
+        return history_scan(txn, first, end, visit, arg);
+    return meta_scan(txn->meta, record_key_bytes(first), record_key_bytes(end), visit, arg,
+                     &txn->err);
 }
 
 /* A record of an inode that its decoder refused with r: puts that into words. Returns r. */
@@ -195,11 +253,12 @@ int chunk_get_part(struct volume_txn *txn, uint64_t ino, uint32_t chunk, uint32_
                    uint32_t end, struct extents *ret);
 /* An empty list removes the record. */
 int chunk_put(struct volume_txn *txn, uint64_t ino, uint32_t chunk, const struct extents *list);
-/* offset to offset + len of the chunk whose list it is now shows what with shows, which becomes
- * live; inode->stored and txn follow. Neither the list nor the inode is put. After -EXFULL
- * nothing was changed. */
-int chunk_replace(struct volume_txn *txn, struct inode *inode, struct extents *list,
-                  uint32_t offset, uint32_t len, const struct extent *with, size_t count);
+/* offset to offset + len of the chunk of which list is the record of key now shows what with shows,
+ * which becomes live; inode->stored and txn follow. Neither the list nor the inode is put. After
+ * -EXFULL nothing was changed. */
+int chunk_replace(struct volume_txn *txn, const struct record_key *key, struct inode *inode,
+                  struct extents *list, uint32_t offset, uint32_t len, const struct extent *with,
+                  size_t count);
 /* with, one whole block, in the place of another: as chunk_get, chunk_replace and chunk_put, but
  * little of the record is looked at and changed. -ENOENT: it is not as simple as that. */
 int chunk_put_block(struct volume_txn *txn, uint64_t ino, uint32_t chunk,

@@ -55,13 +55,18 @@ int volume_reserve(struct volume *volume, uint64_t bytes, uint64_t inodes)
 
 uint64_t volume_used(struct volume *volume)
 {
-    return atomic_load(&volume->stored) + atomic_load(&volume->files) * INODE_COST;
+    return atomic_load(&volume->stored) + atomic_load(&volume->held) +
+           atomic_load(&volume->files) * INODE_COST;
 }
 
 static void apply_counters(struct volume_txn *txn, int sign)
 {
     struct volume *volume = txn->volume;
 
+    if (txn->held != 0) {
+        atomic_fetch_add(&volume->held, (uint64_t)(sign * txn->held));
+        atomic_store(&volume->held_changed, true);
+    }
     if (txn->files == 0 && txn->stored == 0)
         return;
     atomic_fetch_add(&volume->files, (uint64_t)(sign * txn->files));
@@ -96,11 +101,15 @@ static int run_once(struct volume_txn *txn, enum meta_access access, volume_txn_
     run_list_clear(&txn->freed);
     txn->files = 0;
     txn->stored = 0;
+    txn->held = 0;
     txn->err = (struct error){ 0 };
     int r = meta_begin(txn->volume->engine, access, &txn->meta, &txn->err);
     if (r < 0)
         return r;
-    r = fn(txn, arg);
+    /* Taking one ends a group: an optimistic transaction that began before cannot become the
+     * writer after it. */
+    txn->has_history = access != META_READ && !snapshot_set_is_empty(&txn->volume->snapshots);
+    r = txn->has_history && access == META_OPTIMISTIC ? -EAGAIN : fn(txn, arg);
     if (r >= 0 && access != META_READ) {
         int committed = commit(txn);
         return committed < 0 ? committed : r;
@@ -110,9 +119,10 @@ static int run_once(struct volume_txn *txn, enum meta_access access, volume_txn_
     return r;
 }
 
-static int run(struct volume *volume, enum meta_access access, volume_txn_fn *fn, void *arg)
+static int run(struct volume *volume, enum meta_access access, uint64_t snapshot, volume_txn_fn *fn,
+               void *arg)
 {
-    struct volume_txn txn = { .volume = volume, .now_ns = clock_file_ns() };
+    struct volume_txn txn = { .volume = volume, .snapshot = snapshot, .now_ns = clock_file_ns() };
     int r;
 
     r = run_once(&txn, access, fn, arg);
@@ -126,10 +136,22 @@ static int run(struct volume *volume, enum meta_access access, volume_txn_fn *fn
 
 int volume_change(struct volume *volume, enum meta_access access, volume_txn_fn *fn, void *arg)
 {
-    return volume->is_read_only ? -EROFS : run(volume, access, fn, arg);
+    return volume->is_read_only ? -EROFS : run(volume, access, 0, fn, arg);
 }
 
 int volume_view(struct volume *volume, volume_txn_fn *fn, void *arg)
 {
-    return run(volume, META_READ, fn, arg);
+    return run(volume, META_READ, 0, fn, arg);
+}
+
+int volume_view_of(struct volume *volume, uint64_t ino, volume_txn_fn *fn, void *arg)
+{
+    uint64_t snapshot = 0;
+
+    if (inode_slot(ino) != 0) {
+        snapshot = snapshot_set_at_slot(&volume->snapshots, (unsigned)(ino >> 48));
+        if (snapshot == 0)
+            return -ESTALE;
+    }
+    return run(volume, META_READ, snapshot, fn, arg);
 }

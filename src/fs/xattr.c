@@ -1,6 +1,6 @@
 /* Extended attributes: one record each, found by the hash of its name. Which names and values are
  * allowed to whom is the kernel's business. */
-#include "fs/volume_internal.h"
+#include "fs/snapshot_view.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -60,7 +60,7 @@ int volume_setxattr(struct volume *volume, uint64_t ino, const char *name, struc
 {
     struct xattr_change change = { .ino = ino, .flags = flags };
     struct xattr_record xattr = { .value = value };
-    int r = find_key(volume, ino, name, &change.key);
+    int r = inode_slot(ino) != 0 ? -EROFS : find_key(volume, ino, name, &change.key);
 
     if (r < 0)
         return r;
@@ -85,7 +85,7 @@ int volume_setxattr(struct volume *volume, uint64_t ino, const char *name, struc
 int volume_removexattr(struct volume *volume, uint64_t ino, const char *name)
 {
     struct xattr_change change = { .ino = ino, .flags = XATTR_REPLACE };
-    int r = find_key(volume, ino, name, &change.key);
+    int r = inode_slot(ino) != 0 ? -EROFS : find_key(volume, ino, name, &change.key);
 
     return r < 0 ? r : volume_change(volume, META_FREE, change_xattr, &change);
 }
@@ -126,11 +126,13 @@ static int read_xattr(struct volume_txn *txn, void *arg)
 int volume_getxattr(struct volume *volume, uint64_t ino, const char *name, uint8_t *to, size_t size,
                     size_t *ret_len)
 {
-    struct xattr_reading reading = { .ino = ino, .name = name, .to = to, .size = size };
-    int r = find_key(volume, ino, name, &reading.key);
+    struct xattr_reading reading = {
+        .ino = inode_number(ino), .name = name, .to = to, .size = size
+    };
+    int r = is_snapshots_folder(ino) ? -ENODATA : find_key(volume, reading.ino, name, &reading.key);
 
     if (r == 0)
-        r = volume_view(volume, read_xattr, &reading);
+        r = volume_view_of(volume, ino, read_xattr, &reading);
     if (r == 0)
         *ret_len = reading.len;
     return r;
@@ -169,8 +171,7 @@ static int scan_xattrs(struct volume_txn *txn, uint64_t ino, meta_visit_fn *visi
     struct record_key end;
 
     inode_range(RECORD_XATTR, ino, &first, &end);
-    return meta_scan(txn->meta, record_key_bytes(&first), record_key_bytes(&end), visit, arg,
-                     &txn->err);
+    return txn_scan(txn, &first, &end, visit, arg);
 }
 
 static int list_xattrs(struct volume_txn *txn, void *arg)
@@ -184,8 +185,8 @@ static int list_xattrs(struct volume_txn *txn, void *arg)
 
 int volume_listxattr(struct volume *volume, uint64_t ino, char *to, size_t size, size_t *ret_len)
 {
-    struct xattr_list list = { .ino = ino, .to = to, .size = size };
-    int r = volume_view(volume, list_xattrs, &list);
+    struct xattr_list list = { .ino = inode_number(ino), .to = to, .size = size };
+    int r = is_snapshots_folder(ino) ? 0 : volume_view_of(volume, ino, list_xattrs, &list);
 
     if (r == 0)
         *ret_len = list.len;

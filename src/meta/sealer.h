@@ -11,7 +11,7 @@
  *
  * Errors     -EBADMSG: a stored record was altered, or belongs to a key that is not in the set;
  *            -EPROTONOSUPPORT: a later version of the format.
- * Threads    any, once sealer_load() has returned; sealer_set_epoch() in close_group only.
+ * Threads    any, once sealer_load() has returned; sealer_set_epoch() in before_durable only.
  */
 #pragma once
 
@@ -52,8 +52,7 @@ int sealer_load(struct sealer *sealer, struct meta_engine *engine, struct error 
 /* The last durable commit, of any writer. Each group adds one. */
 uint64_t sealer_commit_number(const struct sealer *sealer);
 
-/* The epoch that values are sealed with from now on: set in close_group, it holds for the group
- * that is being closed and all later ones. */
+/* The epoch that values are sealed with: that of the group that is about to be written. */
 uint64_t sealer_epoch(const struct sealer *sealer);
 void sealer_set_epoch(struct sealer *sealer, uint64_t epoch);
 

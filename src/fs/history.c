@@ -1,0 +1,447 @@
+#include "fs/history.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/wire.h"
+
+#define WRITTEN_LEN 8u
+
+bool history_has_kind(uint8_t kind)
+{
+    return kind == RECORD_INODE || kind == RECORD_DIRENT || kind == RECORD_EXTENTS ||
+           kind == RECORD_XATTR || kind == RECORD_QUOTA;
+}
+
+int version_decode(struct bytes value, uint64_t last, struct version *ret)
+{
+    struct reader reader = reader_init(value);
+    uint64_t written = reader_u64(&reader);
+
+    if (value.len < WRITTEN_LEN || written > last)
+        return -EBADMSG;
+    *ret = (struct version){ .value = { .data = value.data + WRITTEN_LEN,
+                                        .len = value.len - WRITTEN_LEN },
+                             .written = written,
+                             .last = last };
+    return 0;
+}
+
+/* A key that is longer than any is refused by its encoder, and no record has one. */
+static void history_key(const struct record_key *key, uint64_t last, struct record_key *ret)
+{
+    (void)history_key_encode(record_key_bytes(key), last, ret);
+}
+
+static int put_version(struct volume_txn *txn, const struct record_key *key,
+                       const struct spliced *value, uint64_t written, uint64_t last)
+{
+    CLEANUP(free_ptr) uint8_t *room = malloc(WRITTEN_LEN + spliced_room(value) + 1);
+    struct record_key history;
+    struct record_key index;
+
+    if (room == NULL)
+        return error_set(&txn->err, -ENOMEM, "no memory to save a record for a snapshot");
+    struct writer writer = writer_init(room, WRITTEN_LEN);
+    writer_u64(&writer, written);
+    spliced_flatten(value, room + WRITTEN_LEN);
+    history_key(key, last, &history);
+    int r = history_index_encode(record_key_bytes(key), last, HISTORY_SAVED, &index);
+    if (r == 0)
+        r = meta_put(txn->meta, record_key_bytes(&history),
+                     (struct bytes){ .data = room, .len = WRITTEN_LEN + value->len }, &txn->err);
+    if (r == 0)
+        r = meta_put(txn->meta, record_key_bytes(&index), (struct bytes){ 0 }, &txn->err);
+    return r;
+}
+
+/* So that what looks for changes finds it without looking at everything. */
+static int put_created(struct volume_txn *txn, const struct record_key *key)
+{
+    struct record_key index;
+
+    if (snapshot_set_kept_before(&txn->volume->snapshots, txn->meta->epoch) == 0)
+        return 0;
+    int r = history_index_encode(record_key_bytes(key), txn->meta->epoch, HISTORY_CREATED, &index);
+    return r < 0 ? r
+                 : meta_put(txn->meta, record_key_bytes(&index), (struct bytes){ 0 }, &txn->err);
+}
+
+/* What came and went in one epoch concerns no snapshot. */
+static int remove_created(struct volume_txn *txn, const struct record_key *key)
+{
+    struct record_key index;
+    struct spliced value;
+
+    int r = history_index_encode(record_key_bytes(key), txn->meta->epoch, HISTORY_CREATED, &index);
+    if (r == 0)
+        r = meta_view(txn->meta, record_key_bytes(&index), &value, &txn->err);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    return meta_remove(txn->meta, record_key_bytes(&index), &txn->err);
+}
+
+static bool must_save(const struct volume_txn *txn, uint64_t written)
+{
+    return written < txn->meta->epoch &&
+           snapshot_set_has_kept(&txn->volume->snapshots, written, txn->meta->epoch - 1);
+}
+
+int history_save(struct volume_txn *txn, const struct record_key *key, bool is_removed)
+{
+    struct spliced value;
+
+    if (!history_has_kind(record_kind_of(record_key_bytes(key))))
+        return 0;
+    int r = meta_view(txn->meta, record_key_bytes(key), &value, &txn->err);
+    if (r == -ENOENT)
+        return is_removed ? 0 : put_created(txn, key);
+    if (r < 0)
+        return r;
+    uint64_t written = txn->meta->found;
+    if (must_save(txn, written))
+        return put_version(txn, key, &value, written, txn->meta->epoch - 1);
+    return is_removed && written == txn->meta->epoch ? remove_created(txn, key) : 0;
+}
+
+struct search {
+    struct volume_txn *txn;
+    struct version *ret;
+    bool only_first;
+    bool is_found;
+};
+
+static int visit_version(struct bytes key, struct bytes value, void *arg)
+{
+    struct search *search = arg;
+    struct record_key live;
+    uint64_t last;
+
+    if (history_key_decode(key, &live, &last) < 0 || version_decode(value, last, search->ret) < 0)
+        return error_set(&search->txn->err, -EBADMSG, "a saved record cannot be understood");
+    search->is_found = true;
+    return search->only_first;
+}
+
+/* Of those with first <= e < end. */
+static int search(struct volume_txn *txn, const struct record_key *key, uint64_t first,
+                  uint64_t end, bool only_first, struct version *ret)
+{
+    struct search search = { .txn = txn, .ret = ret, .only_first = only_first };
+    struct record_key first_key;
+    struct record_key end_key;
+
+    if (first >= end)
+        return -ENOENT;
+    history_key(key, first, &first_key);
+    history_key(key, end, &end_key);
+    int r = meta_scan(txn->meta, record_key_bytes(&first_key), record_key_bytes(&end_key),
+                      visit_version, &search, &txn->err);
+    if (r < 0)
+        return r;
+    return search.is_found ? 0 : -ENOENT;
+}
+
+int history_find(struct volume_txn *txn, const struct record_key *key, uint64_t first,
+                 struct version *ret)
+{
+    return search(txn, key, first, UINT64_MAX, true, ret);
+}
+
+/* The newest saved version from before epoch that can share blocks with what was current in it.
+ * If the key was there when the newest kept snapshot in front of epoch was taken, its version of
+ * then was saved when it was replaced, so there is no need to look further back. */
+static int find_before(struct volume_txn *txn, const struct record_key *key, uint64_t epoch,
+                       struct version *ret)
+{
+    uint64_t kept = snapshot_set_kept_before(&txn->volume->snapshots, epoch);
+
+    return search(txn, key, kept, epoch, false, ret);
+}
+
+static int blocks_of(struct volume_txn *txn, struct bytes value, struct run_list *ret)
+{
+    CLEANUP(extents_release) struct extents list = EXTENTS_INIT;
+
+    int r = extents_decode(value, &list);
+    if (r < 0)
+        return error_set(&txn->err, r, "a saved list of extents cannot be understood");
+    return chunk_blocks(&list, ret);
+}
+
+static int subtract_version(struct volume_txn *txn, const struct version *version,
+                            struct run_list *from)
+{
+    CLEANUP(run_list_release) struct run_list blocks = RUN_LIST_INIT;
+
+    int r = blocks_of(txn, version->value, &blocks);
+    return r < 0 ? r : run_list_subtract(from, &blocks);
+}
+
+int history_drop_blocks(struct volume_txn *txn, const struct record_key *key,
+                        struct run_list *dropped)
+{
+    struct version before;
+    struct spliced value;
+
+    if (!txn->has_history || dropped->count == 0)
+        return run_list_join(&txn->freed, dropped);
+    uint64_t all = run_list_sealed(dropped);
+    int r = meta_view(txn->meta, record_key_bytes(key), &value, &txn->err);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    if (r == 0 && must_save(txn, txn->meta->found)) {
+        txn->held += (int64_t)all;
+        return 0;
+    }
+    r = find_before(txn, key, txn->meta->epoch, &before);
+    if (r == 0)
+        r = subtract_version(txn, &before, dropped);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    txn->held += (int64_t)(all - run_list_sealed(dropped));
+    return run_list_join(&txn->freed, dropped);
+}
+
+static int subtract_behind(struct volume_txn *txn, const struct record_key *key, uint64_t last,
+                           struct run_list *from)
+{
+    struct version behind;
+
+    int r = search(txn, key, last + 1, UINT64_MAX, true, &behind);
+    if (r == -ENOENT)
+        r = meta_get(txn->meta, record_key_bytes(key), &behind.value, &txn->err);
+    if (r == 0)
+        r = subtract_version(txn, &behind, from);
+    return r == -ENOENT ? 0 : r;
+}
+
+int history_own_blocks(struct volume_txn *txn, const struct record_key *key,
+                       const struct version *version, bool only_behind, struct run_list *ret)
+{
+    struct version before;
+
+    int r = blocks_of(txn, version->value, ret);
+    if (r == 0)
+        r = subtract_behind(txn, key, version->last, ret);
+    if (r < 0 || only_behind)
+        return r;
+    r = find_before(txn, key, version->written, &before);
+    if (r == 0)
+        r = subtract_version(txn, &before, ret);
+    return r == -ENOENT ? 0 : r;
+}
+
+static int give_up_blocks(struct volume_txn *txn, const struct record_key *key,
+                          const struct version *version)
+{
+    CLEANUP(run_list_release) struct run_list blocks = RUN_LIST_INIT;
+
+    int r = history_own_blocks(txn, key, version, false, &blocks);
+    if (r < 0)
+        return r;
+    txn->held -= (int64_t)run_list_sealed(&blocks);
+    return run_list_join(&txn->freed, &blocks);
+}
+
+int history_remove(struct volume_txn *txn, const struct record_key *key, uint64_t last)
+{
+    struct version version;
+    struct record_key history;
+    struct record_key index;
+
+    int r = search(txn, key, last, last + 1, true, &version);
+    if (r == 0 && record_kind_of(record_key_bytes(key)) == RECORD_EXTENTS)
+        r = give_up_blocks(txn, key, &version);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    history_key(key, last, &history);
+    (void)history_index_encode(record_key_bytes(key), last, HISTORY_SAVED, &index);
+    r = meta_remove(txn->meta, record_key_bytes(&history), &txn->err);
+    return r < 0 ? r : meta_remove(txn->meta, record_key_bytes(&index), &txn->err);
+}
+
+struct saved_scan {
+    struct volume_txn *txn;
+    blocks_visit_fn *visit;
+    void *arg;
+    struct run_list blocks;
+};
+
+static int visit_saved(struct bytes key, struct bytes value, void *arg)
+{
+    struct saved_scan *scan = arg;
+    struct version version;
+    struct record_key live;
+    uint64_t last;
+    uint64_t ino;
+    uint32_t chunk;
+
+    if (history_key_decode(key, &live, &last) < 0 || version_decode(value, last, &version) < 0 ||
+        record_key_inode(record_key_bytes(&live), RECORD_EXTENTS, &ino, &chunk) < 0)
+        return error_set(&scan->txn->err, -EBADMSG, "a saved list of extents cannot be understood");
+    run_list_clear(&scan->blocks);
+    int r = history_own_blocks(scan->txn, &live, &version, true, &scan->blocks);
+    return r < 0 ? r : scan->visit(ino, chunk, &scan->blocks, scan->arg);
+}
+
+int history_scan_blocks(struct volume_txn *txn, blocks_visit_fn *visit, void *arg)
+{
+    struct saved_scan scan = { .txn = txn, .visit = visit, .arg = arg };
+    struct record_key kind;
+    struct record_key end_kind;
+    struct record_key first;
+    struct record_key end;
+
+    if (snapshot_set_is_empty(&txn->volume->snapshots))
+        return 0;
+    kind_range(RECORD_EXTENTS, &kind, &end_kind);
+    history_key(&kind, 0, &first);
+    history_key(&end_kind, 0, &end);
+    int r = meta_scan(txn->meta, record_key_bytes(&first), record_key_bytes(&end), visit_saved,
+                      &scan, &txn->err);
+    run_list_release(&scan.blocks);
+    return r;
+}
+
+/* What a snapshot sees: two sources, each at its next record. */
+struct past_source {
+    struct record_key at; /* where to look on */
+    struct record_key end;
+    struct record_key key; /* of a live record, also from history */
+    struct bytes value;
+    uint64_t written;
+    bool is_read;
+    bool is_left;
+};
+
+struct past_scan {
+    struct volume_txn *txn;
+    struct past_source live;
+    struct past_source saved;
+};
+
+static void key_copy(struct bytes from, struct record_key *to)
+{
+    memcpy(to->data, from.data, from.len);
+    to->len = from.len;
+}
+
+static int take_first(struct bytes key, struct bytes value, void *arg)
+{
+    struct past_source *source = arg;
+
+    key_copy(key, &source->key);
+    source->value = value;
+    source->is_left = true;
+    return 1;
+}
+
+static int read_first(struct past_scan *scan, struct past_source *source)
+{
+    struct meta_txn *meta = scan->txn->meta;
+
+    source->is_left = false;
+    source->is_read = true;
+    int r = meta_scan(meta, record_key_bytes(&source->at), record_key_bytes(&source->end),
+                      take_first, source, &scan->txn->err);
+    source->written = meta->found;
+    return r < 0 ? r : 0;
+}
+
+static int read_live(struct past_scan *scan)
+{
+    struct past_source *live = &scan->live;
+
+    int r = live->is_read ? 0 : read_first(scan, live);
+    if (r == 0 && live->is_left) {
+        live->at = live->key;
+        live->at.data[live->at.len++] = 0; /* the least key behind it */
+    }
+    return r;
+}
+
+/* To the version that the snapshot sees of the next key that has one. */
+static int read_saved(struct past_scan *scan)
+{
+    struct past_source *saved = &scan->saved;
+    struct version version;
+    struct record_key key;
+    uint64_t last;
+
+    if (saved->is_read)
+        return 0;
+    do {
+        int r = read_first(scan, saved);
+        if (r < 0 || !saved->is_left)
+            return r;
+        if (history_key_decode(record_key_bytes(&saved->key), &key, &last) < 0 ||
+            version_decode(saved->value, last, &version) < 0)
+            return error_set(&scan->txn->err, -EBADMSG, "a saved record cannot be understood");
+        history_key(&key, last < scan->txn->snapshot ? scan->txn->snapshot : UINT64_MAX,
+                    &saved->at);
+    } while (last < scan->txn->snapshot);
+    saved->key = key;
+    saved->value = version.value;
+    saved->written = version.written;
+    return 0;
+}
+
+static int key_order(const struct record_key *a, const struct record_key *b)
+{
+    size_t common = a->len < b->len ? a->len : b->len;
+    int order = memcmp(a->data, b->data, common);
+
+    return order != 0 ? order : (a->len > b->len) - (a->len < b->len);
+}
+
+static int past_step(struct past_scan *scan, meta_visit_fn *visit, void *arg)
+{
+    struct past_source *live = &scan->live;
+    struct past_source *saved = &scan->saved;
+
+    int order = !saved->is_left ? -1 : !live->is_left ? 1 : key_order(&live->key, &saved->key);
+    struct past_source *seen = order < 0 ? live : saved; /* what was saved comes before */
+    live->is_read = order > 0;
+    saved->is_read = order < 0;
+    return seen->written <= scan->txn->snapshot
+               ? visit(record_key_bytes(&seen->key), seen->value, arg)
+               : 0;
+}
+
+int history_scan(struct volume_txn *txn, const struct record_key *first,
+                 const struct record_key *end, meta_visit_fn *visit, void *arg)
+{
+    struct past_scan scan = { .txn = txn, .live = { .at = *first, .end = *end } };
+    int r = 0;
+
+    history_key(first, 0, &scan.saved.at);
+    history_key(end, 0, &scan.saved.end);
+    while (r == 0) {
+        r = read_live(&scan);
+        if (r == 0)
+            r = read_saved(&scan);
+        if (r < 0 || (!scan.live.is_left && !scan.saved.is_left))
+            break;
+        r = past_step(&scan, visit, arg);
+    }
+    return r;
+}
+
+int history_get(struct volume_txn *txn, const struct record_key *key, struct bytes *ret)
+{
+    struct version version;
+
+    int r = history_find(txn, key, txn->snapshot, &version);
+    if (r == -ENOENT) {
+        r = meta_get(txn->meta, record_key_bytes(key), &version.value, &txn->err);
+        version.written = txn->meta->found;
+    }
+    if (r == 0 && version.written > txn->snapshot)
+        r = -ENOENT;
+    if (r == 0)
+        *ret = version.value;
+    return r;
+}

@@ -1,0 +1,49 @@
+/* history.h - older versions of records, for snapshots: saving them, finding what a snapshot sees,
+ * and which blocks they hold. docs/formats/metadata.md, "Epochs and history".
+ *
+ * A version of a record is what was current from the epoch w in which it was written to the epoch
+ * e in which it was current last. Those of one key follow one another in time, and a block that is
+ * dropped from a key never comes back to it: a block that two versions name is named by all that
+ * are stored in between. So what else names a block is decided by looking at neighbours, and each
+ * block counts once as in use, as long as any version names it.
+ *
+ * Errors     of the engine, with a sentence in txn->err.
+ * Threads    as the transaction.
+ */
+#pragma once
+
+#include "fs/chunk_scan.h"
+
+struct version {
+    struct bytes value;
+    uint64_t written; /* w */
+    uint64_t last;    /* e */
+};
+
+/* 0, or -EBADMSG. */
+int version_decode(struct bytes value, uint64_t last, struct version *ret);
+
+/* Whether records of this kind have a history. */
+bool history_has_kind(uint8_t kind);
+
+/* Blocks that a change of the EXTENTS record of key drops, before the record is changed: what is
+ * named by an older version goes on being counted, the rest is added to txn->freed. The list is
+ * changed. */
+int history_drop_blocks(struct volume_txn *txn, const struct record_key *key,
+                        struct run_list *dropped);
+
+/* The blocks of a version of an EXTENTS record that neither its neighbours name. What lies before
+ * is not looked at if only_behind. */
+int history_own_blocks(struct volume_txn *txn, const struct record_key *key,
+                       const struct version *version, bool only_behind, struct run_list *ret);
+
+/* Removes a saved version and, if it is one of an EXTENTS record, gives its blocks up. */
+int history_remove(struct volume_txn *txn, const struct record_key *key, uint64_t last);
+
+/* The saved version of key whose last epoch is the least not below first; -ENOENT. */
+int history_find(struct volume_txn *txn, const struct record_key *key, uint64_t first,
+                 struct version *ret);
+
+/* Every saved version of an EXTENTS record, with the blocks that no later version names: with
+ * those of the current records, each block once. */
+int history_scan_blocks(struct volume_txn *txn, blocks_visit_fn *visit, void *arg);

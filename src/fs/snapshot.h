@@ -1,0 +1,27 @@
+/* snapshot.h - what the rest of fs/ must do for snapshots; what they are for others is in volume.h.
+ *
+ *   taking    SNAPSHOT goes into a group ──► the group ends, and the epoch with it ──► durable
+ *   removing  kept ──► being removed, durable ──► versions nobody needs go, by the keeper ──► gone
+ *
+ * Each arrow is a transaction: after a crash it goes on from where it was.
+ *
+ * Threads    snapshots_load() at open; snapshots_close_group() as close_group of the engine's
+ * hooks; snapshots_collect() by the keeper.
+ */
+#pragma once
+
+#include "fs/volume_internal.h"
+
+int snapshots_load(struct volume *volume, struct meta_txn *txn, struct error *err);
+
+/* fn puts or removes the record of one snapshot, and says of which in volume->changed_snapshot.
+ * When it returns, all who write know, and it is durable. */
+int snapshot_change(struct volume *volume, enum meta_access access, volume_txn_fn *fn, void *arg,
+                    struct error *err);
+
+/* If the group holds the record of a snapshot, it counts from here on. */
+int snapshots_close_group(struct volume *volume, struct meta_txn *txn, struct error *err);
+
+/* Some of what is left of removed snapshots. True: there is more. */
+bool snapshots_collect(struct volume *volume);
+void snapshots_release(struct volume *volume);
