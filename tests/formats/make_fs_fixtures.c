@@ -1,6 +1,7 @@
-/* Writes segment-v1.bin and fs-records-v1.bin into the folder that it is given, and beginnings for
- * the fuzzers of both into folders of the second: segment_footer and fs_record. What is in the
- * repository is never written again: a later version of coffer must go on reading it. */
+/* Writes segment-v1.bin, fs-records-v1.bin and fs-snapshots-v1.bin into the folder that it is
+ * given, and beginnings for the fuzzers of both into folders of the second: segment_footer and
+ * fs_record. What is in the repository is never written again: a later version of coffer must go on
+ * reading it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -25,13 +26,16 @@ static int save_key_seed(const char *seeds, unsigned number, uint8_t kind, struc
     char name[64];
     struct writer writer = writer_init(room, sizeof(room));
 
-    writer_u8(&writer, kind == RECORD_USAGE || kind == RECORD_LOCATION ? 9 : 8);
+    writer_u8(&writer, kind == RECORD_SNAPSHOT                           ? 13
+                       : kind == RECORD_USAGE || kind == RECORD_LOCATION ? 9
+                                                                         : 8);
     writer_bytes(&writer, key.data, key.len);
     (void)snprintf(name, sizeof(name), "fs_record/key-%u", number);
     return writer_done(&writer) < 0 ? -1 : save(seeds, name, writer_written(&writer));
 }
 
-static int make_records(const char *folder, const char *seeds)
+static int make_records(const char *folder, const char *name, const char *seeds, unsigned first,
+                        unsigned end)
 {
     static uint8_t value[FS_SAMPLE_VALUE_MAX];
     struct buf file = BUF_INIT;
@@ -39,7 +43,7 @@ static int make_records(const char *folder, const char *seeds)
     struct fs_sample sample;
     int r = 0;
 
-    for (unsigned i = 0; i < FS_SAMPLES && r == 0; i++) {
+    for (unsigned i = first; i < end && r == 0; i++) {
         struct bytes plain = { .data = value };
         fs_sample(i, &sample);
         fs_sample_key(&sample, &key);
@@ -50,7 +54,7 @@ static int make_records(const char *folder, const char *seeds)
             r = save_key_seed(seeds, i, sample.kind, record_key_bytes(&key));
     }
     if (r == 0)
-        r = save(folder, "fs-records-v1.bin", buf_bytes(&file));
+        r = save(folder, name, buf_bytes(&file));
     buf_release(&file);
     return r;
 }
@@ -111,6 +115,9 @@ int main(int argc, char **argv)
 {
     if (argc != 3 || secret_heap_init(NULL) < 0)
         return 2;
-    int r = make_records(argv[1], argv[2]);
+    int r = make_records(argv[1], "fs-records-v1.bin", argv[2], 0, FS_SAMPLES_BEFORE_SNAPSHOTS);
+    if (r == 0)
+        r = make_records(argv[1], "fs-snapshots-v1.bin", argv[2], FS_SAMPLES_BEFORE_SNAPSHOTS,
+                         FS_SAMPLES);
     return (r == 0 ? make_segment(argv[1], argv[2]) : r) < 0;
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/history.h"
 #include "fs/records.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -110,6 +111,33 @@ static void counters(struct bytes value)
         expect(value, counters_encode(&found, room, &len), &len);
 }
 
+static void held(struct bytes value)
+{
+    uint64_t found;
+    size_t len = 0;
+
+    if (held_decode(value, &found) == 0)
+        expect(value, held_encode(found, room, &len), &len);
+}
+
+static void snapshot(struct bytes value)
+{
+    struct snapshot_record found;
+    size_t len = 0;
+
+    if (snapshot_decode(value, &found) == 0)
+        expect(value, snapshot_encode(&found, room, &len), &len);
+}
+
+static void version(struct bytes value)
+{
+    struct version found;
+
+    if (version_decode(value, 1000, &found) == 0 &&
+        (found.written > found.last || found.value.len + 8 != value.len))
+        abort();
+}
+
 static void expect_key(struct bytes key, const struct record_key *found)
 {
     if (found->len != key.len || memcmp(found->data, key.data, key.len) != 0)
@@ -153,11 +181,23 @@ static void key_of_segment(struct bytes key)
     }
 }
 
+static void key_of_snapshot(struct bytes key)
+{
+    struct record_key found;
+    uint64_t epoch;
+
+    if (record_key_epoch(key, &epoch) == 0) {
+        snapshot_key(epoch, &found);
+        expect_key(key, &found);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const kinds[])(
-        struct bytes value) = { inode, dirent,   extents,  xattr,        orphan,
-                                usage, location, counters, key_of_inode, key_of_segment };
+    static void (*const kinds[])(struct bytes value) = {
+        inode,    dirent,       extents,        xattr, orphan,   usage,   location,
+        counters, key_of_inode, key_of_segment, held,  snapshot, version, key_of_snapshot
+    };
 
     if (size > 0 && data[0] < sizeof(kinds) / sizeof(kinds[0]))
         kinds[data[0]]((struct bytes){ data + 1, size - 1 });

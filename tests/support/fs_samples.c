@@ -108,7 +108,7 @@ void fs_sample(unsigned number, struct fs_sample *ret)
     static const uint8_t kinds[FS_SAMPLES] = {
         RECORD_INODE,    RECORD_INODE, RECORD_INODE,  RECORD_INODE, RECORD_DIRENT,
         RECORD_EXTENTS,  RECORD_XATTR, RECORD_ORPHAN, RECORD_USAGE, RECORD_USAGE,
-        RECORD_LOCATION, RECORD_STATE, RECORD_STATE,
+        RECORD_LOCATION, RECORD_STATE, RECORD_STATE,  RECORD_STATE, RECORD_SNAPSHOT,
     };
     static const uint8_t xattr_value[] = { 0, 1, 2, 3, 0xff };
 
@@ -124,7 +124,16 @@ void fs_sample(unsigned number, struct fs_sample *ret)
     ret->xattr.value = (struct bytes){ xattr_value, sizeof(xattr_value) };
     some_usage(number == 8 ? 0 : 1, &ret->usage);
     ret->location = sample_location;
-    ret->number = (uint8_t)(number == 11 ? STATE_COUNTERS : STATE_RECOUNT);
+    ret->number = (uint8_t)(number == 11   ? STATE_COUNTERS
+                            : number == 12 ? STATE_RECOUNT
+                                           : STATE_HELD);
+    ret->held = 0x2122232425262728;
+    ret->epoch = 0x3132333435363738;
+    ret->snapshot = (struct snapshot_record){ .state = SNAPSHOT_REMOVING,
+                                              .slot = 0x4142,
+                                              .created_ns = 0x5152535455565758,
+                                              .name = "na\xc3\xafve",
+                                              .access_point = "@GMT-2026.11.27-18.00.00" };
     ret->counters = (struct counters_record){ .next_ino = INODE_NUMBER_MAX + 1,
                                               .files = 0x0102030405,
                                               .stored = 0x1112131415161718 };
@@ -158,6 +167,9 @@ void fs_sample_key(const struct fs_sample *sample, struct record_key *ret)
     case RECORD_LOCATION:
         location_key(&other_id, sample_location.identity.address, ret);
         break;
+    case RECORD_SNAPSHOT:
+        snapshot_key(sample->epoch, ret);
+        break;
     default:
         state_key(sample->number, ret);
     }
@@ -182,8 +194,12 @@ int fs_sample_encode(const struct fs_sample *sample, uint8_t *ret, size_t *ret_l
     case RECORD_LOCATION:
         return location_encode(&sample->location, ret, ret_len);
     case RECORD_STATE:
+        if (sample->number == STATE_HELD)
+            return held_encode(sample->held, ret, ret_len);
         return sample->number == STATE_COUNTERS ? counters_encode(&sample->counters, ret, ret_len)
                                                 : 0;
+    case RECORD_SNAPSHOT:
+        return snapshot_encode(&sample->snapshot, ret, ret_len);
     default:
         return -EINVAL;
     }

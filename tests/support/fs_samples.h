@@ -19,9 +19,14 @@ struct fs_sample {
     struct usage_record usage;
     struct location_record location;
     struct counters_record counters;
+    uint64_t held;
+    uint64_t epoch; /* in the key */
+    struct snapshot_record snapshot;
 };
 
-#define FS_SAMPLES 13u
+/* Those from the second number on came with snapshots, in a fixture of their own. */
+#define FS_SAMPLES 15u
+#define FS_SAMPLES_BEFORE_SNAPSHOTS 13u
 #define FS_SAMPLE_VALUE_MAX EXTENTS_VALUE_MAX
 
 void fs_sample(unsigned number, struct fs_sample *ret);

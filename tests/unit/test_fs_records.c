@@ -609,8 +609,27 @@ static void assert_state(struct bytes value, const struct fs_sample *sample)
         assert_int_equal(value.len, 0);
         return;
     }
+    if (sample->number == STATE_HELD) {
+        uint64_t held = 0;
+        assert_int_equal(held_decode(value, &held), 0);
+        assert_int_equal(held, sample->held);
+        return;
+    }
     assert_int_equal(counters_decode(value, &counters), 0);
     assert_memory_equal(&counters, &sample->counters, sizeof(counters));
+}
+
+static void assert_snapshot(struct bytes value, const struct snapshot_record *wanted)
+{
+    struct snapshot_record snapshot;
+
+    memset(&snapshot, 0, sizeof(snapshot));
+    assert_int_equal(snapshot_decode(value, &snapshot), 0);
+    assert_int_equal(snapshot.state, wanted->state);
+    assert_int_equal(snapshot.slot, wanted->slot);
+    assert_int_equal(snapshot.created_ns, wanted->created_ns);
+    assert_string_equal(snapshot.name, wanted->name);
+    assert_string_equal(snapshot.access_point, wanted->access_point);
 }
 
 static void assert_value(struct bytes value, const struct fs_sample *sample)
@@ -632,21 +651,23 @@ static void assert_value(struct bytes value, const struct fs_sample *sample)
     case RECORD_STATE:
         assert_state(value, sample);
         break;
+    case RECORD_SNAPSHOT:
+        assert_snapshot(value, &sample->snapshot);
+        break;
     default:
         assert_of_segment(value, sample);
     }
 }
 
-static void records_of_format_version_1_are_read_and_written(void **state)
+static void assert_fixture(const char *path, unsigned first, unsigned end)
 {
     struct buf file = BUF_INIT;
     uint8_t *again = malloc(FS_SAMPLE_VALUE_MAX);
-    (void)state;
 
     assert_non_null(again);
-    assert_int_equal(file_read(FORMATS_FOLDER "/fs-records-v1.bin", 65536, &file, NULL), 0);
+    assert_int_equal(file_read(path, 65536, &file, NULL), 0);
     struct bytes left = buf_bytes(&file);
-    for (unsigned i = 0; i < FS_SAMPLES; i++) {
+    for (unsigned i = first; i < end; i++) {
         struct fs_sample sample;
         struct record_key wanted_key;
         struct bytes key;
@@ -667,6 +688,55 @@ static void records_of_format_version_1_are_read_and_written(void **state)
     free(again);
 }
 
+static void records_of_format_version_1_are_read_and_written(void **state)
+{
+    (void)state;
+    assert_fixture(FORMATS_FOLDER "/fs-records-v1.bin", 0, FS_SAMPLES_BEFORE_SNAPSHOTS);
+    assert_fixture(FORMATS_FOLDER "/fs-snapshots-v1.bin", FS_SAMPLES_BEFORE_SNAPSHOTS, FS_SAMPLES);
+}
+
+static int decode_snapshot(struct bytes value)
+{
+    struct snapshot_record snapshot;
+
+    return snapshot_decode(value, &snapshot);
+}
+
+static void a_snapshot_comes_back_and_impossible_ones_are_refused(void **state)
+{
+    struct snapshot_record snapshot = { .state = SNAPSHOT_KEPT, .slot = 1 };
+    uint8_t value[SNAPSHOT_VALUE_MAX];
+    struct record_key key;
+    uint64_t epoch = 0;
+    size_t len;
+    (void)state;
+
+    memset(snapshot.name, 'n', NAME_MAX_LEN);
+    memset(snapshot.access_point, 'a', NAME_MAX_LEN);
+    assert_int_equal(snapshot_encode(&snapshot, value, &len), 0);
+    assert_snapshot((struct bytes){ value, len }, &snapshot);
+    assert_strict(decode_snapshot, value, len);
+    value[2] = 0; /* slot */
+    value[3] = 0;
+    assert_int_equal(decode_snapshot((struct bytes){ value, len }), -EBADMSG);
+
+    snapshot.slot = UINT16_MAX;
+    assert_int_equal(snapshot_encode(&snapshot, value, &len), -EINVAL);
+    snapshot.slot = 2;
+    memcpy(snapshot.name, "a/b", 4);
+    assert_int_equal(snapshot_encode(&snapshot, value, &len), -EINVAL);
+    memcpy(snapshot.name, "..", 3);
+    assert_int_equal(snapshot_encode(&snapshot, value, &len), -EINVAL);
+    snapshot.name[0] = '\0';
+    assert_int_equal(snapshot_encode(&snapshot, value, &len), -EINVAL);
+
+    snapshot_key(77, &key);
+    assert_int_equal(record_key_epoch(record_key_bytes(&key), &epoch), 0);
+    assert_int_equal(epoch, 77);
+    snapshot_key(0, &key);
+    assert_int_equal(record_key_epoch(record_key_bytes(&key), &epoch), -EBADMSG);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -684,6 +754,7 @@ int main(void)
         cmocka_unit_test(the_usage_of_a_segment_comes_back),
         cmocka_unit_test(a_location_comes_back),
         cmocka_unit_test(counters_come_back),
+        cmocka_unit_test(a_snapshot_comes_back_and_impossible_ones_are_refused),
         cmocka_unit_test(keys_are_as_documented_and_come_back),
         cmocka_unit_test(keys_of_segments_come_back),
         cmocka_unit_test(ranges_hold_exactly_what_they_name),
