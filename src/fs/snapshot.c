@@ -150,7 +150,7 @@ static int set_name(char to[static NAME_MAX_LEN + 1], const char *name, const ch
                          "%s must have 1 to 255 bytes without '/' and control characters, and must "
                          "not be '.' or '..'",
                          what);
-    (void)strcpy(to, name); /* its length was looked at */
+    memcpy(to, name, strlen(name) + 1);
     return 0;
 }
 
@@ -167,8 +167,8 @@ static void describe(const struct snapshot_entry *entry, struct volume_snapshot 
                                      .slot = entry->record.slot,
                                      .created_ns = entry->record.created_ns,
                                      .is_removing = entry->record.state == SNAPSHOT_REMOVING };
-    (void)strcpy(ret->name, entry->record.name); /* as long */
-    (void)strcpy(ret->access_point, entry->record.access_point);
+    memcpy(ret->name, entry->record.name, sizeof(ret->name));
+    memcpy(ret->access_point, entry->record.access_point, sizeof(ret->access_point));
 }
 
 int volume_snapshot_take(struct volume *volume, const char *name, const char *access_point,

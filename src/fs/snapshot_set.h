@@ -26,7 +26,7 @@ struct snapshot_set {
     struct snapshot_entry *items;
     size_t count;
     size_t room;
-    uint64_t *epochs;      /* by slot; 0: none is kept there */
+    uint64_t *epochs; /* by slot; 0: none is kept there */
     uint64_t changes;
     unsigned last_slot;    /* given out */
     atomic_size_t is_used; /* count, for who only wants to know whether there are any */
