@@ -23,11 +23,12 @@ static const char *result_name(enum rewrap_result result)
 
 static json_t *row_json(const struct rewrap_row *row)
 {
-    return json_pack("{s:s,s:s,s:s,s:I,s:s,s:s,s:I,s:s,s:s}", "name", row->name, "old_type",
+    return json_pack("{s:s,s:s,s:s,s:I,s:s,s:s,s:I,s:s,s:I,s:I,s:s}", "name", row->name, "old_type",
                      row->from.type, "old_key", row->from.key, "old_version",
                      (json_int_t)row->from.version, "new_type", row->to.type, "new_key",
                      row->to.key, "new_version", (json_int_t)row->to.version, "result",
-                     result_name(row->result), "text", row->text);
+                     result_name(row->result), "dropped", (json_int_t)row->dropped, "kept_dropped",
+                     (json_int_t)row->kept, "text", row->text);
 }
 
 static json_t *needed_json(const struct rewrap_key *key)
@@ -45,8 +46,9 @@ static json_t *report_json(const struct rewrap_report *report)
         (void)json_array_append_new(rows, row_json(&report->rows[i]));
     for (size_t i = 0; i < report->needed_count; i++)
         (void)json_array_append_new(needed, needed_json(&report->needed[i]));
-    return json_pack("{s:o,s:I,s:o}", "filesystems", rows, "failed", (json_int_t)report->failed,
-                     "needed", needed);
+    return json_pack("{s:o,s:I,s:o,s:I,s:s}", "filesystems", rows, "failed",
+                     (json_int_t)report->failed, "needed", needed, "left_alone",
+                     (json_int_t)report->left_alone, "remains", report->remains);
 }
 
 static int rewrap(const struct api_request *request, const struct rewrap_options *options,
@@ -70,15 +72,22 @@ int api_rewrap_kms(const struct api_request *request, struct api_reply *ret, str
         r = json_get_bool(request->body, "dry_run", JSON_OPTIONAL, &options.is_dry, err);
     if (r == 0)
         r = json_get_bool(request->body, "all", JSON_OPTIONAL, &options.with_own_keys, err);
+    if (r == 0)
+        r = json_get_bool(request->body, "drop_previous", JSON_OPTIONAL, &options.drop_previous,
+                          err);
     return r < 0 ? r : rewrap(request, &options, ret, err);
 }
 
 int api_rewrap_filesystem(const struct api_request *request, struct api_reply *ret,
                           struct error *err)
 {
-    const struct rewrap_options options = { .name = request->name };
+    struct rewrap_options options = { .name = request->name };
+    int r = json_get_bool(request->body, "dry_run", JSON_OPTIONAL, &options.is_dry, err);
 
-    return rewrap(request, &options, ret, err);
+    if (r == 0)
+        r = json_get_bool(request->body, "drop_previous", JSON_OPTIONAL, &options.drop_previous,
+                          err);
+    return r < 0 ? r : rewrap(request, &options, ret, err);
 }
 
 int api_delete_kms(const struct api_request *request, struct api_reply *ret, struct error *err)

@@ -64,14 +64,14 @@ int fd_write_all(int fd, struct bytes data)
 }
 
 /* Not what has another name elsewhere: whoever may write in the folder might have put it there. */
-static int overwrite_fd(int fd)
+static int overwrite_fd(int fd, nlink_t names)
 {
     static const uint8_t zeros[4096];
     struct stat st;
 
     if (fstat(fd, &st) < 0)
         return -errno;
-    if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
+    if (!S_ISREG(st.st_mode) || st.st_nlink != names)
         return 0;
     for (off_t left = st.st_size; left > 0;) {
         size_t len = left < (off_t)sizeof(zeros) ? (size_t)left : sizeof(zeros);
@@ -83,11 +83,16 @@ static int overwrite_fd(int fd)
     return fsync(fd) < 0 ? -errno : 0;
 }
 
+int fd_shred_unnamed(int fd)
+{
+    return overwrite_fd(fd, 0);
+}
+
 int file_shred(const char *path, struct error *err)
 {
     CLEANUP(close_fd) int fd = open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     char folder[PATH_MAX];
-    int r = fd < 0 ? -errno : overwrite_fd(fd);
+    int r = fd < 0 ? -errno : overwrite_fd(fd, 1);
 
     if (r == -ENOENT)
         return 0;

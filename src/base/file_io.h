@@ -22,6 +22,10 @@ int file_replace(const char *path, struct bytes data, mode_t mode, struct error 
  * disk or filesystem that writes elsewhere (flash, copy on write) may keep the old bytes. */
 int file_shred(const char *path, struct error *err);
 
+/* The same of a file that has no name any more, because another took its place; of one that has a
+ * name nothing is done. */
+int fd_shred_unnamed(int fd);
+
 /* All of it, however many calls that takes. */
 int fd_write_all(int fd, struct bytes data);
 

@@ -18,6 +18,8 @@ static const struct column columns[] = {
     { "new_key", "NEW KEY", COLUMN_TEXT },
     { "new_version", "NEW VERSION", COLUMN_NUMBER, .zero_is = "-" },
     { "result", "RESULT", COLUMN_STATUS },
+    { "dropped", "DROPPED", COLUMN_NUMBER, .hidden = true },
+    { "kept_dropped", "KEPT DROPPED", COLUMN_NUMBER, .hidden = true },
     { "text", "TEXT", COLUMN_TEXT, .hidden = true },
     { NULL, NULL, COLUMN_TEXT },
 };
@@ -77,6 +79,40 @@ static void print_needed(const json_t *needed)
     (void)puts(".\nOther instances, and copies that this one does not know, may need more.");
 }
 
+static long long sum_of(const json_t *rows, const char *name)
+{
+    long long sum = 0;
+
+    for (size_t i = 0; i < json_array_size(rows); i++)
+        sum += (long long)json_integer_value(json_object_get(json_array_get(rows, i), name));
+    return sum;
+}
+
+/* What became of what wrapped before, and what no command reaches. */
+static void print_dropped(const struct cli *cli, const json_t *report)
+{
+    const json_t *rows = json_object_get(report, "filesystems");
+    bool is_dry = arguments_has(&cli->arguments, "dry-run");
+    long long dropped = sum_of(rows, "dropped");
+    long long kept = sum_of(rows, "kept_dropped");
+    long long alone = (long long)json_integer_value(json_object_get(report, "left_alone"));
+
+    cli_print(stdout, "%s: %lld earlier wrapping%s, %lld key ring%s that had been kept aside.\n",
+              is_dry ? "To be destroyed, besides what the new wrappings replace" : "Destroyed",
+              dropped, dropped == 1 ? "" : "s", kept, kept == 1 ? "" : "s");
+    if (!is_dry && *client_text(report, "remains") == '\0')
+        (void)puts("The registry's file was written anew, without them.");
+    if (alone > 0)
+        cli_print(stdout,
+                  "%lld filesystem%s with a key of %s own in the KMS left alone; --all takes them "
+                  "too.\n",
+                  alone, alone == 1 ? "" : "s", alone == 1 ? "its" : "their");
+    (void)puts("Out of reach are copies that were made before: uploaded snapshots, backups of "
+               "stores and of the\nstate folder, and snapshots of disks. Who has one of these and "
+               "the former key has the keys in it\nfor good: then add a new filesystem, copy the "
+               "data into it, and remove the old one with --shred.");
+}
+
 static int print_report(const struct cli *cli, const json_t *report, struct error *err)
 {
     const json_t *rows = json_object_get(report, "filesystems");
@@ -92,6 +128,8 @@ static int print_report(const struct cli *cli, const json_t *report, struct erro
     if (r < 0)
         return r;
     print_failures(rows);
+    if (arguments_has(&cli->arguments, "drop-previous"))
+        print_dropped(cli, report);
     print_needed(json_object_get(report, "needed"));
     return 0;
 }
@@ -109,13 +147,29 @@ static int rewrap(const struct cli *cli, const char *path, json_t *body, struct 
     if (r < 0)
         return r;
     long long failed = (long long)json_integer_value(json_object_get(report, "failed"));
+    const char *remains = client_text(report, "remains");
     if (failed == 0)
-        return 0;
+        return *remains == '\0' ? 0 : error_set(err, -EIO, "%s; then run it again", remains);
+    if (arguments_has(&cli->arguments, "drop-previous"))
+        return error_set(err, -EIO,
+                         "of %lld filesystem%s the key stays as it was wrapped, or what wrapped it "
+                         "before stays; repair what is said above, and run it again: it goes on "
+                         "where it ended",
+                         failed, failed == 1 ? "" : "s");
     return error_set(
         err, -EIO,
         "the keys of %lld filesystem%s could not be rewrapped and stay wrapped as they "
         "were; repair what is said above, and run it again: it goes on where it ended",
         failed, failed == 1 ? "" : "s");
+}
+
+static const char drop_question[] =
+    "Wrap the keys anew, and destroy at once what wrapped them before?";
+
+static json_t *rewrap_body(const struct arguments *arguments)
+{
+    return json_pack("{s:b,s:b}", "dry_run", (int)arguments_has(arguments, "dry-run"),
+                     "drop_previous", (int)arguments_has(arguments, "drop-previous"));
 }
 
 int cmd_kms_rewrap(struct cli *cli, struct error *err)
@@ -125,9 +179,11 @@ int cmd_kms_rewrap(struct cli *cli, struct error *err)
     bool is_dry = arguments_has(arguments, "dry-run");
 
     if (!is_dry && !arguments_has(arguments, "force") &&
-        !cli_confirm("Wrap the keys of all filesystems anew?"))
+        !cli_confirm(arguments_has(arguments, "drop-previous") ? drop_question
+                                                               : "Wrap the keys of all filesystems "
+                                                                 "anew?"))
         return error_set(err, -ECANCELED, "nothing was changed; answer y to rewrap");
-    json_t *body = json_pack("{s:b}", "dry_run", (int)is_dry);
+    json_t *body = rewrap_body(arguments);
     if (arguments_has(arguments, "all"))
         (void)json_object_set_new(body, "all", json_true());
     if (uid && json_object_set_new(body, "new_key_uid", json_string(uid)) < 0) {
@@ -141,8 +197,13 @@ int cmd_fs_kms_rewrap(struct cli *cli, struct error *err)
 {
     char path[CLIENT_PATH_SIZE];
     int r = client_filesystem_path(cli_word(cli, 0), "/kms-rewrap", path, err);
+    bool is_drop = arguments_has(&cli->arguments, "drop-previous") &&
+                   !arguments_has(&cli->arguments, "dry-run") &&
+                   !arguments_has(&cli->arguments, "force");
 
-    return r < 0 ? r : rewrap(cli, path, json_object(), err);
+    if (r == 0 && is_drop && !cli_confirm(drop_question))
+        return error_set(err, -ECANCELED, "nothing was changed; answer y to rewrap");
+    return r < 0 ? r : rewrap(cli, path, rewrap_body(&cli->arguments), err);
 }
 
 static const char downgrade_warning[] =

@@ -76,11 +76,22 @@ static const struct argument_spec kms_set_arguments[] = {
     END_OF_ARGUMENTS,
 };
 
+#define DROP_PREVIOUS_OPTIONS                                                                      \
+    { 0, "drop-previous", NULL, "the former key is in wrong hands: destroy what it wrapped" },     \
+        { 0, "dry-run", NULL, "open every key and tell what would be done; change nothing" },      \
+    {                                                                                              \
+        'f', "force", NULL, "do not ask"                                                           \
+    }
+
 static const struct option_spec kms_rewrap_options[] = {
     { 0, "new-key-uid", "uid", "kmip: the key that wraps from now on (mandatory)" },
     { 0, "all", NULL, "also filesystems that have a key of their own in the KMS" },
-    { 0, "dry-run", NULL, "open every key and tell what would be done; change nothing" },
-    { 'f', "force", NULL, "do not ask" },
+    DROP_PREVIOUS_OPTIONS,
+    END_OF_OPTIONS,
+};
+
+static const struct option_spec fs_kms_rewrap_options[] = {
+    DROP_PREVIOUS_OPTIONS,
     END_OF_OPTIONS,
 };
 
@@ -300,7 +311,11 @@ static const struct command commands[] = {
             "by it.\n\n"
             "Each new wrapping is unwrapped and compared before it takes the place of the old one. "
             "What\nis interrupted goes on when the command is run again. Uploaded snapshots keep "
-            "their old\nwrapping: the old key, or the old version, must stay.",
+            "their old\nwrapping: the old key, or the old version, must stay.\n\n"
+            "With --drop-previous what wrapped before does not wait for a later proof: when the "
+            "new wrapping\nwas read back and unwrapped, it is destroyed in registry and store, "
+            "with all key rings that were\nkept aside. A filesystem whose new wrapping does not "
+            "open keeps what it has, and is named.",
         .options = kms_rewrap_options,
         .prints_json = true,
         .run = cmd_kms_rewrap,
@@ -467,6 +482,7 @@ static const struct command commands[] = {
         .path = "fs kms-rewrap",
         .summary = "Wraps the key of one filesystem with the newest version of the configured key",
         .arguments = fs_name_arguments,
+        .options = fs_kms_rewrap_options,
         .prints_json = true,
         .run = cmd_fs_kms_rewrap,
     },

@@ -60,6 +60,7 @@ static const char *operation_name(enum audit_operation operation)
         [AUDIT_EXPORT] = "export",       [AUDIT_IMPORT] = "import",
         [AUDIT_KMS_SET] = "kms-set",     [AUDIT_BROKEN] = "log-damaged",
         [AUDIT_KMS_UNSET] = "kms-unset", [AUDIT_SHRED] = "shred",
+        [AUDIT_DROP] = "drop-previous",
     };
 
     return names[operation];

@@ -46,6 +46,7 @@ enum control_step {
     STEP_RING_REGISTRY,   /* a ring is repaired in the registry, not yet ... */
     STEP_RING_STORE,      /* ... in the store */
     STEP_RING_WRITTEN,    /* a changed ring is in the registry, not yet in the store */
+    STEP_KEPT_DROPPED,    /* likewise, and the rings of it that were kept aside are gone */
     STEP_SET_STAGED,      /* the new key server is staged; no ring is wrapped by it yet */
     STEP_RINGS_WRAPPED,   /* all rings are wrapped as wanted; the configuration is the old one */
     STEP_COUNT,
@@ -203,7 +204,9 @@ struct rewrap_row {
     struct rewrap_key from;
     struct rewrap_key to;
     enum rewrap_result result;
-    char text[512]; /* why it failed; "" otherwise */
+    uint32_t dropped; /* earlier wrappings of its generations, or of a dry run: to be dropped ... */
+    uint32_t kept;    /* ... and rings that had been kept aside */
+    char text[512];   /* why it failed; "" otherwise */
 };
 
 struct rewrap_report {
@@ -212,6 +215,8 @@ struct rewrap_report {
     size_t failed;
     struct rewrap_key *needed; /* what wraps or wrapped keys, as far as this instance knows */
     size_t needed_count;       /* sorted by key */
+    size_t left_alone;         /* filesystems with a key of their own that were not asked for */
+    char remains[512];         /* why what was dropped may still be in the registry's file; or "" */
 };
 
 void rewrap_report_release(struct rewrap_report *report);
@@ -222,11 +227,13 @@ struct rewrap_options {
     bool is_rotation;        /* it is for all: a KMIP server must be given a new key */
     bool is_dry;             /* nothing is changed */
     bool with_own_keys;      /* those too that have a key of their own, each by that one */
+    bool drop_previous;      /* the former key is in wrong hands: what it wrapped is destroyed */
 };
 
 /* Has the keys wrapped by the newest version of the configured key, or by the new one, each
  * verified before it counts. 0 also if some failed, which the report says; then what is done stays
- * done, the configuration stays, every filesystem opens as before, and another call goes on. */
+ * done, the configuration stays, every filesystem opens as before, and another call goes on. What
+ * wrapped before is dropped only if what wraps now was read back from its place and unwrapped. */
 int control_kms_rewrap(struct control *control, const struct rewrap_options *options,
                        struct rewrap_report *ret, struct error *err);
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "control/drop_previous.h"
 #include "control/key_list.h"
 #include "control/rewrap.h"
 #include "control/rings.h"
@@ -176,8 +177,12 @@ static int run_on_both(struct control *control, const struct rewrap_options *opt
     int r = rewrap_run(control, target, shared, shared_count, ret, err);
     for (size_t i = 0; r == 0 && i < count; i++) {
         CLEANUP(rewrap_report_release) struct rewrap_report part = { .count = 0 };
-        if (!has_own_key(all[i]) || !options->with_own_keys)
+        if (!has_own_key(all[i]))
             continue;
+        if (!options->with_own_keys) {
+            ret->left_alone++;
+            continue;
+        }
         r = own_key_rewrap(control, all[i], options->is_dry, &part, err);
         if (r == 0)
             r = rewrap_report_append(ret, &part, err);
@@ -233,6 +238,8 @@ static int rewrap_locked(struct control *control, const struct rewrap_options *o
     /* The new key is the configured one only when all are wrapped by it. */
     if (r == 0 && options->new_key_uid && !options->is_dry && ret->failed == 0)
         r = kms_replace(control->kms, &config, &seen, err);
+    if (r == 0 && options->drop_previous)
+        r = drop_previous_run(control, options->is_dry, ret, err);
     return r;
 }
 

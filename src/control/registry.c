@@ -390,11 +390,16 @@ int registry_keep_ring(struct registry *registry, const struct uuid *uuid, char 
     return r < 0 ? error_prefix(err, r, "cannot keep a key ring aside") : 0;
 }
 
+static int change_remove_kept(struct meta_txn *txn, void *arg, struct error *err)
+{
+    return remove_prefix(txn, key_of("kept/", arg), err);
+}
+
 static int change_remove_rings(struct meta_txn *txn, void *arg, struct error *err)
 {
     int r = remove_prefix(txn, key_of("ring/", arg), err);
 
-    return r < 0 ? r : remove_prefix(txn, key_of("kept/", arg), err);
+    return r < 0 ? r : change_remove_kept(txn, arg, err);
 }
 
 int registry_remove_rings(struct registry *registry, const struct uuid *uuid, struct error *err)
@@ -403,6 +408,14 @@ int registry_remove_rings(struct registry *registry, const struct uuid *uuid, st
     int r = run_change(registry, change_remove_rings, &copy, err);
 
     return r < 0 ? error_prefix(err, r, "cannot remove key rings from the registry") : 0;
+}
+
+int registry_remove_kept(struct registry *registry, const struct uuid *uuid, struct error *err)
+{
+    struct uuid copy = *uuid;
+    int r = run_change(registry, change_remove_kept, &copy, err);
+
+    return r < 0 ? error_prefix(err, r, "cannot remove key rings that were kept aside") : 0;
 }
 
 struct kept_visit {

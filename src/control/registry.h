@@ -67,6 +67,9 @@ int registry_keep_ring(struct registry *registry, const struct uuid *uuid, char 
  * by registry_each_kept(). */
 int registry_remove_rings(struct registry *registry, const struct uuid *uuid, struct error *err);
 
+/* Removes what was kept aside only. */
+int registry_remove_kept(struct registry *registry, const struct uuid *uuid, struct error *err);
+
 typedef int registry_ring_fn(struct bytes ring, void *arg);
 int registry_each_kept(struct registry *registry, const struct uuid *uuid, registry_ring_fn *visit,
                        void *arg, struct error *err);

@@ -8,7 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "control/filesystem.h"
+#include "control/drop_previous.h"
 #include "control/rings.h"
 
 /* Of the own generations: the others are not unwrapped by a start. */
@@ -20,30 +20,15 @@ static bool has_previous(const struct key_ring *ring)
     return false;
 }
 
-static bool names_local_key(const struct key_ring *ring)
-{
-    for (uint32_t i = 0; i < ring->count; i++)
-        if (strcmp(ring->generations[i].current.key.provider, "local") == 0 ||
-            strcmp(ring->generations[i].previous.key.provider, "local") == 0)
-            return true;
-    return false;
-}
-
 /* What wrapped the keys before a rewrap is no longer needed: the server has unwrapped what it
  * wrapped last, some time later. */
-static int drop_previous(struct filesystem *fs, const struct fs_record *record,
-                         struct rings_opened *opened, struct error *err)
+static int drop_own_previous(struct filesystem *fs, const struct fs_record *record,
+                             struct rings_opened *opened, struct error *err)
 {
-    char uuid[UUID_TEXT_SIZE];
-
     for (uint32_t i = 0; i < opened->ring.count; i++)
         if (key_generation_is_own(&opened->ring, &opened->ring.generations[i]))
             key_generation_drop_previous(&opened->ring.generations[i]);
-    int r = rings_write(fs->control, record, false, opened, err);
-    if (r < 0 || names_local_key(&opened->ring))
-        return r;
-    uuid_format(&record->uuid, uuid);
-    return kms_remove_local_key(fs->control->kms, uuid, err);
+    return drop_previous_write(fs->control, record, false, opened, err);
 }
 
 /* The keys are open, and that is what counts: a failure to tidy up is told, and tried again at the
@@ -61,7 +46,7 @@ static void tidy(struct filesystem *fs, const struct fs_record *record, struct r
     }
     if (kms_is_staged(control->kms))
         return;
-    if (has_previous(&opened->ring) && drop_previous(fs, record, opened, &err) < 0) {
+    if (has_previous(&opened->ring) && drop_own_previous(fs, record, opened, &err) < 0) {
         events_add(&control->events, LOG_LEVEL_WARNING, "ring-not-tidied", record->name, "%s",
                    err.text);
         return;

@@ -112,7 +112,8 @@ def test_rewrap_after_a_rotation_of_the_key(instance, vault, tmp_path):
     assert report["failed"] == 0
     assert report["filesystems"][0] == {
         "name": "data", "old_type": "vault", "old_key": key, "old_version": 1,
-        "new_type": "vault", "new_key": key, "new_version": 2, "result": "rewrapped", "text": ""}
+        "new_type": "vault", "new_key": key, "new_version": 2, "result": "rewrapped",
+        "dropped": 0, "kept_dropped": 0, "text": ""}
     assert report["needed"] == [{"type": "vault", "key": key, "version": 1},
                                 {"type": "vault", "key": key, "version": 2}]
     assert (tmp_path / "data" / "file").read_text() == "content"
