@@ -27,14 +27,23 @@ struct http_client {
     int64_t connect_timeout_ms;
     int64_t total_timeout_ms;
     size_t max_body_len;
+    size_t transfer_buffer;
+    char *trust_advice; /* NULL: trust_advice_kms */
 };
+
+static const char trust_advice_kms[] = "coffer security ca-cert set --cert-file <pem>";
 
 /* What the callback fills. */
 struct body_sink {
+    CURL *easy;
     struct buf body;
     size_t room;
     size_t max;
     bool is_too_long;
+    bool is_begun;
+    uint8_t *into; /* NULL: all goes to body */
+    size_t into_size;
+    size_t into_len;
 };
 
 static void global_init(void)
@@ -59,6 +68,9 @@ int http_client_new(const struct http_options *options, struct http_client **ret
     client->total_timeout_ms =
         options->total_timeout_ms ? options->total_timeout_ms : TOTAL_TIMEOUT_MS;
     client->max_body_len = options->max_body_len ? options->max_body_len : MAX_BODY_LEN;
+    client->transfer_buffer = options->transfer_buffer;
+    if (options->trust_advice && !(client->trust_advice = strdup(options->trust_advice)))
+        return error_set(err, -ENOMEM, "not enough memory for an HTTP client");
     client->easy = curl_easy_init();
     if (!client->easy || buf_assign(&client->ca_cert_pem, options->ca_cert_pem) < 0)
         return error_set(err, -ENOMEM, "not enough memory for an HTTP client");
@@ -77,6 +89,7 @@ void http_client_free(struct http_client *client)
         return;
     curl_easy_cleanup(client->easy);
     free(client->unix_socket);
+    free(client->trust_advice);
     buf_release(&client->ca_cert_pem);
     free(client);
 }
@@ -105,11 +118,41 @@ static bool sink_reserve(struct body_sink *sink, size_t more)
     return true;
 }
 
+/* With the first bytes: where all go. */
+static void sink_begin(struct body_sink *sink)
+{
+    long status = 0;
+    curl_off_t expected = 0;
+
+    sink->is_begun = true;
+    (void)curl_easy_getinfo(sink->easy, CURLINFO_RESPONSE_CODE, &status);
+    (void)curl_easy_getinfo(sink->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &expected);
+    if (status < 200 || status > 299)
+        sink->into = NULL;
+    /* All at once, so that it is not copied as it grows; if that fails, it grows. */
+    if (!sink->into && expected > 0 && (uint64_t)expected <= sink->max)
+        (void)sink_reserve(sink, (size_t)expected);
+}
+
+static size_t sink_write_into(struct body_sink *sink, const char *data, size_t len)
+{
+    sink->is_too_long = len > sink->into_size - sink->into_len;
+    if (sink->is_too_long)
+        return 0;
+    memcpy(sink->into + sink->into_len, data, len);
+    sink->into_len += len;
+    return len;
+}
+
 static size_t sink_write(char *data, size_t size, size_t count, void *arg)
 {
     struct body_sink *sink = arg;
     size_t len = size * count; /* curl: size is 1 */
 
+    if (!sink->is_begun)
+        sink_begin(sink);
+    if (sink->into)
+        return sink_write_into(sink, data, len);
     sink->is_too_long = len > sink->max - sink->body.len;
     if (sink->is_too_long || !sink_reserve(sink, len))
         return 0;
@@ -170,10 +213,10 @@ static int add_header(struct curl_slist **headers, const struct http_header *hea
 static int make_headers(const struct http_request *request, struct curl_slist **ret,
                         struct error *err)
 {
-    int r = add_line(ret, "Accept: application/json");
+    int r = add_line(ret, request->is_raw ? "Accept:" : "Accept: application/json");
 
-    if (r == 0 && request->body.len)
-        r = add_line(ret, "Content-Type: application/json");
+    if (r == 0 && (request->is_raw || request->body.len))
+        r = add_line(ret, request->is_raw ? "Content-Type:" : "Content-Type: application/json");
     if (r == 0)
         r = add_line(ret, "Expect:"); /* no waiting for 100 Continue */
     if (r < 0)
@@ -197,7 +240,8 @@ static void origin_of(const struct http_client *client, const char *url, char *r
     (void)snprintf(ret, size, "%.*s", (int)len, url);
 }
 
-static int transport_error(CURLcode code, const char *origin, const char *detail, struct error *err)
+static int transport_error(const struct http_client *client, CURLcode code, const char *origin,
+                           const char *detail, struct error *err)
 {
     if (!detail[0])
         detail = curl_easy_strerror(code);
@@ -217,12 +261,17 @@ static int transport_error(CURLcode code, const char *origin, const char *detail
         return error_set(
             err, -EKEYREJECTED,
             "no trusted connection to %s: %s; check which CA signed its certificate, "
-            "and have that one trusted: coffer security ca-cert set --cert-file <pem>, "
-            "or, for the whole host, update-ca-certificates",
-            origin, detail);
+            "and have that one trusted: %s, or, for the whole host, update-ca-certificates",
+            origin, detail, client->trust_advice ? client->trust_advice : trust_advice_kms);
     case CURLE_URL_MALFORMAT:
     case CURLE_UNSUPPORTED_PROTOCOL:
         return error_set(err, -EINVAL, "'%s' is not a usable URL", origin);
+    case CURLE_PARTIAL_FILE:
+    case CURLE_GOT_NOTHING:
+    case CURLE_RECV_ERROR:
+    case CURLE_SEND_ERROR:
+    case CURLE_WEIRD_SERVER_REPLY:
+        return error_set(err, -ECONNREFUSED, "the connection to %s broke: %s", origin, detail);
     case CURLE_OUT_OF_MEMORY:
         return error_set(err, -ENOMEM, "not enough memory for a request to %s", origin);
     default:
@@ -290,6 +339,10 @@ static bool set_connection(struct http_client *client, const struct http_request
     SET(CURLOPT_TIMEOUT_MS, (long)timeout);
     if (client->unix_socket)
         SET(CURLOPT_UNIX_SOCKET_PATH, client->unix_socket);
+    if (client->transfer_buffer) {
+        SET(CURLOPT_BUFFERSIZE, (long)client->transfer_buffer);
+        SET(CURLOPT_UPLOAD_BUFFERSIZE, (long)client->transfer_buffer);
+    }
     return ok && set_trust(client);
 }
 
@@ -302,13 +355,29 @@ static bool set_content(struct http_client *client, const struct http_request *r
     SET(CURLOPT_HTTPHEADER, headers);
     SET(CURLOPT_WRITEFUNCTION, sink_write);
     SET(CURLOPT_WRITEDATA, sink);
-    if (request->body.len || strcmp(request->method, "POST") == 0) {
+    if (strcmp(request->method, "HEAD") == 0)
+        SET(CURLOPT_NOBODY, 1L);
+    if (request->body.len || strcmp(request->method, "POST") == 0 ||
+        strcmp(request->method, "PUT") == 0) {
         SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len);
         SET(CURLOPT_POSTFIELDS, request->body.len ? (const char *)request->body.data : "");
     }
     if (strcmp(request->method, "GET") != 0 || request->body.len)
         SET(CURLOPT_CUSTOMREQUEST, request->method);
     return ok;
+}
+
+static void read_fields(CURL *easy, const struct http_request *request)
+{
+    for (size_t i = 0; i < request->field_count; i++) {
+        struct http_field *field = &request->fields[i];
+        struct curl_header *found = NULL;
+
+        field->value[0] = '\0';
+        if (curl_easy_header(easy, field->name, 0, CURLH_HEADER, -1, &found) == CURLHE_OK &&
+            strlen(found->value) < sizeof(field->value))
+            memcpy(field->value, found->value, strlen(found->value) + 1);
+    }
 }
 
 static void read_answer(CURL *easy, struct http_response *ret)
@@ -330,7 +399,12 @@ int http_send(struct http_client *client, const struct http_request *request,
               struct http_response *ret, struct error *err)
 {
     CLEANUP(free_headers) struct curl_slist *headers = NULL;
-    CLEANUP(sink_release) struct body_sink sink = { .max = client->max_body_len };
+    CLEANUP(sink_release)
+    struct body_sink sink = { .easy = client->easy,
+                              .max = request->max_body_len ? request->max_body_len
+                                                           : client->max_body_len,
+                              .into = request->into,
+                              .into_size = request->into_size };
     char detail[CURL_ERROR_SIZE] = "";
     char origin[ORIGIN_SIZE];
 
@@ -347,14 +421,16 @@ int http_send(struct http_client *client, const struct http_request *request,
     (void)curl_easy_setopt(client->easy, CURLOPT_ERRORBUFFER, NULL);
     if (sink.is_too_long)
         return error_set(err, -EFBIG, "the answer of %s is longer than %zu bytes", origin,
-                         sink.max);
+                         sink.into ? sink.into_size : sink.max);
     if (code != CURLE_OK)
-        return transport_error(code, origin, detail, err);
+        return transport_error(client, code, origin, detail, err);
     if (!sink_reserve(&sink, 0))
         return error_set(err, -ENOMEM, "not enough memory for the answer of %s", origin);
 
     http_response_release(ret);
     read_answer(client->easy, ret);
+    read_fields(client->easy, request);
+    ret->into_len = sink.into_len;
     sink.body.data[sink.body.len] = '\0';
     buf_move(&ret->body, &sink.body);
     return 0;

@@ -18,6 +18,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -26,6 +27,7 @@
 #include "crypto/secret.h"
 
 #define HTTP_LOCATION_SIZE 1024u
+#define HTTP_FIELD_SIZE 256u
 
 struct http_options {
     const char *unix_socket;    /* path; NULL or "": TCP to the URL's host */
@@ -33,6 +35,8 @@ struct http_options {
     int64_t connect_timeout_ms; /* 0: 5,000 */
     int64_t total_timeout_ms;   /* of a request that names none; 0: 30,000 */
     size_t max_body_len;        /* of an answer; 0: 4 MiB */
+    size_t transfer_buffer;     /* for large bodies; 0: curl's own, 16 KiB */
+    const char *trust_advice;   /* how to have a certificate trusted; NULL: that of the KMS */
 };
 
 struct http_header {
@@ -41,18 +45,33 @@ struct http_header {
     const struct secret *secret; /* in its place; every copy is wiped */
 };
 
+/* A header of the answer that is asked for. */
+struct http_field {
+    const char *name;
+    char value[HTTP_FIELD_SIZE]; /* "": it was not there, or longer */
+};
+
 struct http_request {
-    const char *method; /* "GET", "POST", ... */
+    const char *method; /* "GET", "POST", "HEAD", ... */
     const char *url;    /* over a Unix socket "http://localhost/..." */
     const struct http_header *headers;
     size_t header_count;
-    struct bytes body;        /* sent if there are any bytes, as application/json */
+    struct bytes body;        /* sent if there are any bytes, or if the method is POST or PUT */
+    bool is_raw;              /* what is sent and asked for is not said to be JSON */
     int64_t total_timeout_ms; /* 0: the client's */
+    size_t max_body_len;      /* of the answer; 0: the client's */
+
+    struct http_field *fields; /* filled in */
+    size_t field_count;
+
+    uint8_t *into; /* the body of a 2xx answer goes there, not more than into_size; may be NULL */
+    size_t into_size;
 };
 
 struct http_response {
     int status;
     struct buf body;                   /* followed by a NUL that len does not count */
+    size_t into_len;                   /* what went into the request's own room */
     char location[HTTP_LOCATION_SIZE]; /* of a redirect, absolute; "" if none */
     int64_t retry_after_s;             /* 0 if the server did not say */
 };

@@ -35,6 +35,20 @@ bool object_name_is_valid(const char *name)
     }
 }
 
+bool object_prefix_is_possible(const char *prefix)
+{
+    char name[OBJECT_NAME_MAX + 2];
+    size_t len = strlen(prefix);
+
+    if (len == OBJECT_NAME_MAX)
+        return object_name_is_valid(prefix);
+    if (len > OBJECT_NAME_MAX)
+        return false;
+    memcpy(name, prefix, len);
+    memcpy(name + len, "x", 2);
+    return object_name_is_valid(name);
+}
+
 /* A return value and not an assert: names also come out of manifests that others wrote. */
 static int check_name(const char *name, struct error *err)
 {
@@ -106,8 +120,8 @@ void object_store_close(struct object_store *store)
         store->ops->close(store);
 }
 
-int object_store_get(struct object_store *store, const char *name, size_t max, struct buf *ret,
-                     struct error *err)
+static int get_by_reading(struct object_store *store, const char *name, size_t max, struct buf *ret,
+                          struct error *err)
 {
     CLEANUP(object_closep) struct object *object = NULL;
     uint64_t size = 0;
@@ -137,6 +151,15 @@ int object_store_get(struct object_store *store, const char *name, size_t max, s
             return error_set(err, -EFBIG, "object %s is larger than %zu bytes", name, max);
         room = max + 1;
     }
+}
+
+int object_store_get(struct object_store *store, const char *name, size_t max, struct buf *ret,
+                     struct error *err)
+{
+    if (store->ops->get == NULL)
+        return get_by_reading(store, name, max, ret, err);
+    int r = check_name(name, err);
+    return r < 0 ? r : store->ops->get(store, name, max, ret, err);
 }
 
 int object_read(struct object *object, uint64_t offset, size_t len, uint8_t *to, size_t *ret_len,

@@ -2,7 +2,7 @@
  * then read, and a few small objects that are replaced as a whole (superblock, key ring).
  *
  * Everything above this header sees a store only as a struct object_store. To add one, fill in
- * an object_store_ops and list it in store/registry.c. Layers (retry, trace, fault) have the
+ * an object_store_ops and list it in store/registry.c. Layers (retry, trace, fault, limit) have the
  * same shape and wrap another store. All pass tests/conformance/object_store_conformance.
  *
  * Names are paths of [a-z0-9._-] parts joined by '/', at most OBJECT_NAME_MAX bytes.
@@ -20,6 +20,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/buf.h"
@@ -50,7 +51,12 @@ struct object_store_ops {
     int (*replace)(struct object_store *store, const char *name, struct bytes data,
                    struct error *err);
 
-    /* Opens an object for reading. It can be read until closed, even if it is removed. */
+    /* A whole object of at most max bytes, else -EFBIG. NULL: by stat, open and read. */
+    int (*get)(struct object_store *store, const char *name, size_t max, struct buf *ret,
+               struct error *err);
+
+    /* Opens an object for reading. It can be read until closed, even if it is removed; a store
+     * that cannot keep a large one that was removed says -ENOENT then, never other bytes. */
     int (*open)(struct object_store *store, const char *name, struct object **ret,
                 struct error *err);
 
@@ -71,6 +77,10 @@ struct object_store_ops {
     int (*space)(struct object_store *store, struct object_store_space *ret, struct error *err);
 
     void (*close)(struct object_store *store);
+
+    /* Each sync of a writer stores all of the object again: who appends does well to seal it in the
+     * place of syncing it, and to begin another one. */
+    bool prefers_sealing;
 };
 
 struct object_ops {
@@ -90,7 +100,8 @@ struct object_writer_ops {
     int (*write)(struct object_writer *writer, uint64_t offset, struct bytes data,
                  struct error *err);
 
-    /* After 0, all that was written before the call, and the name, survive a crash. */
+    /* After 0, all that was written before the call, and the name, survive a crash. -EEXIST, where
+     * others use the store, too: somebody else made an object of that name meanwhile. */
     int (*sync)(struct object_writer *writer, struct error *err);
 
     /* sync, and nothing is ever written to it again. */
@@ -110,7 +121,8 @@ struct object_writer {
     const struct object_writer_ops *ops;
 };
 
-/* url: "dir:/absolute/path" or "memory:". The folder must exist. */
+/* url: "dir:/absolute/path" or "memory:". The folder must exist. A store whose credentials no URL
+ * may hold has a function of its own: s3_store.h. */
 int object_store_open(const char *url, struct object_store **ret, struct error *err);
 
 int object_store_put(struct object_store *store, const char *name, struct bytes data,
@@ -129,6 +141,12 @@ int object_store_create(struct object_store *store, const char *name, struct obj
 int object_store_space(struct object_store *store, struct object_store_space *ret,
                        struct error *err);
 void object_store_close(struct object_store *store); /* NULL is allowed */
+
+/* Whether who appends should seal in the place of syncing. */
+static inline bool object_store_prefers_sealing(const struct object_store *store)
+{
+    return store->ops->prefers_sealing;
+}
 
 /* A whole small object; -EFBIG if it is larger than max. */
 int object_store_get(struct object_store *store, const char *name, size_t max, struct buf *ret,

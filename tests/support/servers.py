@@ -1,4 +1,4 @@
-"""Real key servers on the loopback, each with its state in a folder of the test's own:
+"""Real key servers, and an object store, on the loopback, each with its state in a folder of the test's own:
 
     with PykmipServer(tmp_path) as kms:
         uid = kms.admin().create()
@@ -471,30 +471,39 @@ class OpenBaoStandby(OpenBaoServer):
 
 
 @_alone()
-def vaultcore_program():
-    """The path of vaultcore, built if it is not there yet or older than its source."""
-    source = pathlib.Path(__file__).resolve().parent / "vaultcore"
-    program = cache_folder() / "vaultcore"
-    newest = max((source / name).stat().st_mtime for name in ("main.go", "go.mod", "go.sum"))
+def go_program(name, package, sources=()):
+    """The path of a program built from the Go module tests/support/NAME, which pins all that it
+    consists of, if it is not there yet or older than that."""
+    source = pathlib.Path(__file__).resolve().parent / name
+    program = cache_folder() / name
+    newest = max((source / file).stat().st_mtime for file in ("go.mod", "go.sum", *sources))
     if program.exists() and program.stat().st_mtime >= newest:
         return program
     if not shutil.which("go"):
         raise Unavailable("Go is not installed (Debian: golang-go)")
     # Built beside and renamed: a build that is interrupted leaves nothing.
     done = subprocess.run(
-        ["go", "build", "-ldflags", "-s -w", "-o", str(program) + ".new", "."], cwd=source,
+        ["go", "build", "-ldflags", "-s -w", "-o", str(program) + ".new", package], cwd=source,
         env={**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"},
         capture_output=True, text=True)
     if done.returncode != 0:
-        raise Unavailable(f"vaultcore cannot be built: {done.stderr[-500:]}")
+        raise Unavailable(f"{name} cannot be built: {done.stderr[-500:]}")
     os.replace(str(program) + ".new", program)
     return program
+
+
+def vaultcore_program():
+    return go_program("vaultcore", ".", ["main.go"])
+
+
+def versitygw_program():
+    return go_program("versitygw", "github.com/versity/versitygw/cmd/versitygw")
 
 
 def install_programs():
     """While there is a network: inside a private one nothing can be installed. Whoever needs what
     is missing then says so."""
-    for install in (openbao_program, vaultcore_program):
+    for install in (openbao_program, vaultcore_program, versitygw_program):
         with contextlib.suppress(Unavailable):
             install()
 
@@ -519,3 +528,57 @@ class VaultCoreServer(VaultApi):
         initial = json.loads((self.folder / "init.json").read_text())
         self.root_token, self.unseal_key = initial["root_token"], initial["unseal_key"]
         self.wait_active()
+
+
+class VersitygwServer(Server):
+    """An S3 server that keeps objects as files of a folder; survives a restart."""
+
+    def __init__(self, folder, tls=False):
+        super().__init__(folder)
+        self.program = versitygw_program()
+        self.authority = Authority(self.folder / "certificates") if tls else None
+        self.ca_cert = self.authority.cert if tls else None
+        self.access_key_id = "root-of-the-tests"
+        self.secret_key = "secret-of-the-root-of-the-tests"
+        self.data = self.folder / "buckets"
+        self.data.mkdir()
+        self.make_bucket("coffer")
+
+    def make_bucket(self, name):
+        (self.data / name).mkdir()
+
+    def keys(self, bucket="coffer"):
+        """The names of all objects."""
+        top = self.data / bucket
+        return sorted(str(path.relative_to(top)) for path in top.rglob("*")
+                      if path.is_file() and ".sgwtmp" not in path.parts)
+
+    def environment(self):
+        return {**os.environ, "HOME": str(self.folder), "ROOT_ACCESS_KEY": self.access_key_id,
+                "ROOT_SECRET_KEY": self.secret_key}
+
+    def command(self):
+        tls = []
+        if self.authority:
+            cert, key = self.authority.server()
+            tls = ["--cert", str(cert), "--key", str(key)]
+        users = self.folder / "users"
+        users.mkdir(exist_ok=True)
+        return [str(self.program), "--port", f"127.0.0.1:{self.port}", "--quiet",
+                "--iam-dir", str(users), *tls, "posix", str(self.data)]
+
+    def add_user(self, name, secret):
+        """One that may do nothing, yet."""
+        scheme = "https" if self.authority else "http"
+        subprocess.run(
+            [str(self.program), "admin", "--access", self.access_key_id,
+             "--secret", self.secret_key, "--endpoint-url", f"{scheme}://127.0.0.1:{self.port}",
+             "--allow-insecure", "create-user", "--access", name, "--secret", secret,
+             "--role", "user"], check=True, capture_output=True, env=self.environment())
+
+    def test_variables(self):
+        """Where the conformance suite finds it."""
+        return {"COFFER_TEST_S3_HOSTNAME": "127.0.0.1", "COFFER_TEST_S3_PORT": str(self.port),
+                "COFFER_TEST_S3_BUCKET": "coffer",
+                "COFFER_TEST_S3_ACCESS_KEY_ID": self.access_key_id,
+                "COFFER_TEST_S3_SECRET_KEY": self.secret_key}

@@ -7,9 +7,11 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "crypto/random.h"
 #include "store/layers/fault.h"
 #include "store/layers/retry.h"
 #include "store/layers/trace.h"
+#include "store/s3_store.h"
 #include "tests/support/cmocka_all.h"
 
 typedef int wrap_fn(struct object_store *inner, struct object_store **ret);
@@ -54,9 +56,51 @@ static void wrap_in(const char *layer, size_t len, struct object_store **store)
     fail_msg("there is no layer '%s'", layer);
 }
 
+/* --- the case --- */
+
 bool store_case_has_folder(const struct store_case *c)
 {
     return strncmp(c->kind, "dir", 3) == 0;
+}
+
+bool store_case_is_s3(const struct store_case *c)
+{
+    return strncmp(c->kind, "s3", 2) == 0;
+}
+
+static const char *s3_variable(const char *name, char *ret, size_t size)
+{
+    char variable[64];
+
+    (void)snprintf(variable, sizeof(variable), "COFFER_TEST_S3_%s", name);
+    const char *value = getenv(variable);
+    if (value == NULL)
+        fail_msg("%s is not set", variable);
+    if (ret != NULL)
+        assert_true((size_t)snprintf(ret, size, "%s", value) < size);
+    return value;
+}
+
+static void open_s3(const struct store_case *c, struct object_store **ret)
+{
+    static bool has_secret_heap;
+    CLEANUP(s3_settings_release) struct s3_settings settings = S3_SETTINGS_INIT;
+    struct error err = { 0 };
+
+    if (!has_secret_heap && secret_heap_init(&err) < 0)
+        fail_msg("%s", err.text);
+    has_secret_heap = true;
+    s3_variable("HOSTNAME", settings.hostname, sizeof(settings.hostname));
+    s3_variable("BUCKET", settings.bucket, sizeof(settings.bucket));
+    s3_variable("ACCESS_KEY_ID", settings.access_key_id, sizeof(settings.access_key_id));
+    settings.port = (uint16_t)strtoul(s3_variable("PORT", NULL, 0), NULL, 10);
+    settings.is_plain_http = true;
+    settings.part_len = S3_PART_MIN;
+    assert_int_equal(secret_assign(&settings.secret_key, text(s3_variable("SECRET_KEY", NULL, 0))),
+                     0);
+    (void)snprintf(settings.prefix, sizeof(settings.prefix), "%s", c->folder);
+    if (s3_store_open(&settings, ret, &err) != 0)
+        fail_msg("%s", err.text);
 }
 
 struct object_store *store_case_open(const struct store_case *c)
@@ -67,7 +111,9 @@ struct object_store *store_case_open(const struct store_case *c)
     char url[128];
 
     (void)snprintf(url, sizeof(url), "%.*s:%s", (int)(layer - c->kind), c->kind, c->folder);
-    if (object_store_open(url, &store, &err) != 0)
+    if (store_case_is_s3(c))
+        open_s3(c, &store);
+    else if (object_store_open(url, &store, &err) != 0)
         fail_msg("%s", err.text);
     while (*layer == '+') {
         size_t len = strcspn(++layer, "+");
@@ -93,6 +139,13 @@ int store_case_setup(void **state)
     if (store_case_has_folder(c)) {
         (void)snprintf(c->folder, sizeof(c->folder), "/tmp/coffer-store-XXXXXX");
         assert_non_null(mkdtemp(c->folder));
+    }
+    if (store_case_is_s3(c)) { /* in a place of its own */
+        struct uuid id;
+        char id_text[UUID_TEXT_SIZE];
+        random_uuid(&id);
+        uuid_format(&id, id_text);
+        (void)snprintf(c->folder, sizeof(c->folder), "cases/%s", id_text);
     }
     c->store = store_case_open(c);
     *state = c;

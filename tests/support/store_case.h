@@ -1,8 +1,9 @@
 /* store_case.h - an object store that is tested: opened anew for each test, wrapped by the layers
  * that its kind names.
  *
- * A kind is "memory" or "dir", and then "+layer" for each layer around it, the innermost first:
- * "dir+fault". Any failure in here fails the test.
+ * A kind is "memory", "dir" or "s3", and then "+layer" for each layer around it, the innermost
+ * first: "dir+fault". Where the S3 server is, the variables COFFER_TEST_S3_HOSTNAME, _PORT, _BUCKET,
+ * _ACCESS_KEY_ID and _SECRET_KEY say. Any failure in here fails the test.
  */
 #pragma once
 
@@ -12,7 +13,7 @@
 
 struct store_case {
     const char *kind;
-    char folder[64]; /* empty, if the store has none */
+    char folder[64]; /* or a prefix in a bucket; empty, if the store has none */
     struct object_store *store;
 };
 
@@ -21,6 +22,7 @@ int store_case_setup(void **state);
 int store_case_teardown(void **state);
 
 bool store_case_has_folder(const struct store_case *c);
+bool store_case_is_s3(const struct store_case *c);
 
 /* A store of the same kind over the same folder, for the caller to close. */
 struct object_store *store_case_open(const struct store_case *c);

@@ -27,6 +27,7 @@ static const char *const op_names[STORE_OPS] = {
     [STORE_READ] = "read", [STORE_REMOVE] = "remove",   [STORE_LIST] = "list",
     [STORE_STAT] = "stat", [STORE_CREATE] = "create",   [STORE_WRITE] = "write",
     [STORE_SYNC] = "sync", [STORE_SEAL] = "seal",       [STORE_SPACE] = "space",
+    [STORE_GET] = "get",
 };
 
 const char *store_op_name(enum store_op op)
@@ -61,6 +62,8 @@ int store_call_perform(const struct store_call *call, struct error *err)
         return object_writer_seal(call->writer, err);
     case STORE_SPACE:
         return object_store_space(call->store, call->ret_space, err);
+    case STORE_GET:
+        return object_store_get(call->store, call->name, call->len, call->ret_buf, err);
     case STORE_OPS:
         break;
     }
@@ -92,6 +95,12 @@ static int layer_replace(struct object_store *store, const char *name, struct by
                          struct error *err)
 {
     return on_store(store, (struct store_call){ STORE_REPLACE, name, .data = data }, err);
+}
+
+static int layer_get(struct object_store *store, const char *name, size_t max, struct buf *ret,
+                     struct error *err)
+{
+    return on_store(store, (struct store_call){ STORE_GET, name, .len = max, .ret_buf = ret }, err);
 }
 
 static int layer_remove(struct object_store *store, const char *name, struct error *err)
@@ -237,20 +246,23 @@ static int layer_create(struct object_store *store, const char *name, struct obj
     return 0;
 }
 
-static const struct object_store_ops store_ops = {
-    .type = "layer",
-    .put = layer_put,
-    .replace = layer_replace,
-    .open = layer_open,
-    .remove = layer_remove,
-    .list = layer_list,
-    .stat = layer_stat,
-    .create = layer_create,
-    .space = layer_space,
-    .close = layer_close,
+#define STORE_OPS_OF_A_LAYER                                                                       \
+    .type = "layer", .put = layer_put, .replace = layer_replace, .open = layer_open,               \
+    .remove = layer_remove, .list = layer_list, .stat = layer_stat, .create = layer_create,        \
+    .space = layer_space, .close = layer_close
+
+/* Around a store with and without a get of its own, and one that prefers sealing. */
+static const struct object_store_ops store_ops[2][2] = {
+    { { STORE_OPS_OF_A_LAYER }, { STORE_OPS_OF_A_LAYER, .prefers_sealing = true } },
+    { { STORE_OPS_OF_A_LAYER, .get = layer_get },
+      { STORE_OPS_OF_A_LAYER, .get = layer_get, .prefers_sealing = true } },
 };
 
 void layer_init(struct layer *layer, const struct layer_kind *kind, struct object_store *inner)
 {
-    *layer = (struct layer){ .base = { &store_ops }, .kind = kind, .inner = inner };
+    *layer = (struct layer){
+        .base = { &store_ops[inner->ops->get != NULL][inner->ops->prefers_sealing] },
+        .kind = kind,
+        .inner = inner,
+    };
 }

@@ -23,6 +23,7 @@ enum store_op {
     STORE_SYNC,
     STORE_SEAL,
     STORE_SPACE,
+    STORE_GET, /* only where the store that is wrapped has it; else stat, open and read */
     STORE_OPS, /* how many there are */
 };
 
@@ -42,8 +43,9 @@ struct store_call {
     uint64_t offset;   /* read, write */
 
     uint8_t *to; /* read */
-    size_t len;
+    size_t len;  /* get: at most */
     size_t *ret_len;
+    struct buf *ret_buf; /* get */
 
     object_visit_fn *visit; /* list */
     void *arg;

@@ -37,18 +37,23 @@ static uint64_t next_jitter(struct retry_store *retry)
     return z ^ (z >> 31);
 }
 
-static void wait_before(struct retry_store *retry, unsigned next_try)
+int64_t retry_policy_pause(const struct retry_policy *policy, unsigned n, uint64_t spread)
 {
-    const struct retry_policy *policy = &retry->policy;
     int64_t ms = policy->first_ms;
 
-    for (unsigned i = 1; i < next_try && ms < policy->longest_ms; i++)
+    for (unsigned i = 1; i < n && ms < policy->longest_ms; i++)
         ms *= 2;
     if (ms > policy->longest_ms)
         ms = policy->longest_ms;
     int64_t half = ms / 2;
-    policy->sleep(policy->sleep_arg,
-                  ms - half + (int64_t)(next_jitter(retry) % ((uint64_t)half + 1)));
+    return ms - half + (int64_t)(spread % ((uint64_t)half + 1));
+}
+
+static void wait_before(struct retry_store *retry, unsigned next_try)
+{
+    const struct retry_policy *policy = &retry->policy;
+
+    policy->sleep(policy->sleep_arg, retry_policy_pause(policy, next_try, next_jitter(retry)));
 }
 
 /* Tells whether a listing has begun. */

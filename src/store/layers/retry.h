@@ -25,6 +25,8 @@ struct retry_policy {
 extern const struct retry_policy retry_policy_default;
 
 /* The n-th wait, from 1 on, is between half and all of first_ms * 2^(n-1), at most longest_ms:
- * that many clients of one server do not come back in step. */
+ * that many clients of one server do not come back in step. spread is a random number. */
+int64_t retry_policy_pause(const struct retry_policy *policy, unsigned n, uint64_t spread);
+
 int retry_store_new(struct object_store *inner, const struct retry_policy *policy,
                     struct object_store **ret_store);
