@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "crypto/random.h"
 #include "store/layers/fault.h"
+#include "store/layers/limit.h"
 #include "store/layers/retry.h"
 #include "store/layers/trace.h"
 #include "store/s3_store.h"
@@ -21,6 +22,13 @@ static int wrap_in_fault(struct object_store *inner, struct object_store **ret)
     struct fault_store *fault;
 
     return fault_store_new(inner, ret, &fault);
+}
+
+static int wrap_in_limit(struct object_store *inner, struct object_store **ret)
+{
+    const struct limit_rates rates = { .sent = 1u << 30, .received = 1u << 30, .removals = 100000 };
+
+    return limit_store_new(inner, &rates, NULL, ret);
 }
 
 static int wrap_in_retry(struct object_store *inner, struct object_store **ret)
@@ -40,6 +48,7 @@ static const struct {
     wrap_fn *wrap;
 } layers[] = {
     { "fault", wrap_in_fault },
+    { "limit", wrap_in_limit },
     { "retry", wrap_in_retry },
     { "trace", wrap_in_trace },
     { NULL, NULL },

@@ -1,5 +1,5 @@
-/* The layers around object stores: store/layers/fault.h, retry.h, trace.h. That they keep the
- * contract while nothing happens is tests/conformance/object_store_conformance.c. */
+/* The layers around object stores: store/layers/fault.h, limit.h, retry.h, trace.h. That they keep
+ * the contract while nothing happens is tests/conformance/object_store_conformance.c. */
 #include "tests/support/cmocka_all.h"
 
 #include <errno.h>
@@ -12,6 +12,7 @@
 #include "base/file_io.h"
 #include "store/layers/fault.h"
 #include "store/layers/fault_rules.h"
+#include "store/layers/limit.h"
 #include "store/layers/retry.h"
 #include "store/layers/trace.h"
 #include "store/stores/stores.h"
@@ -93,6 +94,7 @@ static int do_one(struct faulty *f, enum fault_op op, struct object *object,
         return object_writer_seal(writer, err);
     case FAULT_SPACE:
         return object_store_space(store, &space, err);
+    case FAULT_GET: /* a store in memory has none */
     case FAULT_READ_SHORT:
     case FAULT_READ_FLIP:
     case FAULT_WRITE_TORN:
@@ -112,6 +114,8 @@ static void each_operation_fails_with_its_code_and_does_nothing(void **state)
     struct object *object = store_case_open_object(&f->c, "a");
     for (unsigned op = 0; op < FAULT_READ_SHORT; op++) {
         char name[16];
+        if (op == FAULT_GET)
+            continue;
         (void)snprintf(name, sizeof(name), "w%u", op);
         struct object_writer *writer = store_case_create(&f->c, name);
         fault_arm(f->fault, (enum fault_op)op, "", 0, FAULT_ALWAYS, -EUCLEAN);
@@ -395,7 +399,7 @@ static void what_may_pass_is_asked_again_until_it_does(void **state)
         struct object *object;
         struct object_writer *writer;
         char name[16];
-        if (op == FAULT_SYNC || op == FAULT_SEAL || op == FAULT_LIST)
+        if (op == FAULT_SYNC || op == FAULT_SEAL || op == FAULT_LIST || op == FAULT_GET)
             continue;
         assert_int_equal(object_store_remove(f->c.store, "a", NULL), 0);
         object = store_case_open_object(&f->c, "b");
@@ -547,6 +551,76 @@ static void calls_errors_and_bytes_are_counted_for_each_operation(void **state)
     expect_counts(trace, STORE_SPACE, 0, 0, 0);
 }
 
+/* --- limit --- */
+
+/* A time that passes only while somebody sleeps. */
+struct slow_time {
+    int64_t now_ns;
+    int64_t slept_ns;
+};
+
+static int64_t slow_now(void *arg)
+{
+    return ((struct slow_time *)arg)->now_ns;
+}
+
+static void slow_sleep(void *arg, int64_t ns)
+{
+    struct slow_time *time = arg;
+
+    time->now_ns += ns;
+    time->slept_ns += ns;
+}
+
+static void each_waits_until_those_before_it_are_paid_for(void **state)
+{
+    struct faulty *f = *state;
+    struct slow_time time = { .now_ns = 5000 };
+    const struct limit_clock clock = { slow_now, slow_sleep, &time };
+    const struct limit_rates rates = { .sent = 10, .received = 5, .removals = 2 };
+
+    assert_int_equal(limit_store_new(f->c.store, &rates, &clock, &f->c.store), 0);
+    store_case_put(&f->c, "a", "0123456789"); /* a second */
+    assert_int_equal(time.slept_ns, 0);
+    assert_int_equal(object_store_replace(f->c.store, "b", text("01234"), NULL), 0);
+    assert_int_equal(time.slept_ns, 1000000000);
+    struct object_writer *writer = store_case_create(&f->c, "seg");
+    store_case_write(writer, 0, "x");
+    assert_int_equal(time.slept_ns, 1500000000);
+    object_writer_close(writer);
+    CLEANUP(object_closep) struct object *object = store_case_open_object(&f->c, "a");
+    uint8_t bytes[10];
+    size_t len;
+    time.slept_ns = 0;
+    assert_int_equal(object_read(object, 0, 10, bytes, &len, NULL), 0); /* receiving is apart */
+    assert_int_equal(time.slept_ns, 0);
+    assert_int_equal(object_read(object, 0, 1, bytes, &len, NULL), 0);
+    assert_int_equal(time.slept_ns, 2000000000);
+    time.slept_ns = 0;
+    assert_int_equal(object_store_remove(f->c.store, "b", NULL), 0);
+    assert_int_equal(object_store_remove(f->c.store, "b", NULL), 0);
+    assert_int_equal(time.slept_ns, 500000000);
+}
+
+static void nothing_is_saved_up_and_no_limit_is_none(void **state)
+{
+    struct faulty *f = *state;
+    struct slow_time time = { .now_ns = 0 };
+    const struct limit_clock clock = { slow_now, slow_sleep, &time };
+    const struct limit_rates rates = { .sent = 10 };
+
+    assert_int_equal(limit_store_new(f->c.store, &rates, &clock, &f->c.store), 0);
+    time.now_ns = 1000000000000;
+    store_case_put(&f->c, "a", "0123456789");
+    store_case_put(&f->c, "b", "0123456789");
+    assert_int_equal(time.slept_ns, 1000000000);
+    for (unsigned i = 0; i < 100; i++) {
+        store_case_expect(&f->c, "a", "0123456789");
+        assert_int_equal(object_store_remove(f->c.store, "c", NULL), 0);
+    }
+    assert_int_equal(time.slept_ns, 1000000000);
+}
+
 #define ON_FAULTY(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -569,6 +643,8 @@ int main(void)
         ON_FAULTY(a_sync_is_never_asked_again),
         ON_FAULTY(a_listing_is_asked_again_only_before_its_first_name),
         ON_FAULTY(calls_errors_and_bytes_are_counted_for_each_operation),
+        ON_FAULTY(each_waits_until_those_before_it_are_paid_for),
+        ON_FAULTY(nothing_is_saved_up_and_no_limit_is_none),
     };
 
     return cmocka_run_group_tests_name("store_layers", tests, NULL, NULL);

@@ -45,6 +45,7 @@ enum fault_op {
     FAULT_SYNC = STORE_SYNC,
     FAULT_SEAL = STORE_SEAL,
     FAULT_SPACE = STORE_SPACE,
+    FAULT_GET = STORE_GET, /* only of a store that has it; else stat, open and read */
 
     FAULT_READ_SHORT = STORE_OPS, /* a read succeeds with half of what there is */
     FAULT_READ_FLIP,              /* a read succeeds with a bit in the middle changed */

@@ -20,6 +20,13 @@ static uint64_t now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+static size_t bytes_of(const struct store_call *call)
+{
+    if (call->op == STORE_READ)
+        return *call->ret_len;
+    return call->op == STORE_GET ? call->ret_buf->len : call->data.len;
+}
+
 static void count(struct trace_store *trace, const struct store_call *call, int r, uint64_t took_ns)
 {
     struct trace_counts *counts = &trace->counts[call->op];
@@ -32,7 +39,7 @@ static void count(struct trace_store *trace, const struct store_call *call, int 
     if (r < 0)
         counts->errors++;
     else
-        counts->bytes += call->op == STORE_READ ? *call->ret_len : call->data.len;
+        counts->bytes += bytes_of(call);
     mutex_unlock(&trace->lock);
 }
 

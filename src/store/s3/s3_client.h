@@ -32,7 +32,7 @@ struct s3_call {
 };
 
 struct s3_answer {
-    int status; /* 2xx, 304, 404 of an object, 412 or 416; all others are errors */
+    int status; /* 2xx, 404 of an object, 412 or 416; all others are errors */
     struct http_response http;
     char etag[HTTP_FIELD_SIZE];
     char content_range[HTTP_FIELD_SIZE];
