@@ -88,10 +88,17 @@ static void store_get(struct job *job)
 
 /* --- libcurl --- */
 
-static size_t skip(char *data, size_t size, size_t count, void *arg)
+struct room {
+    uint8_t *data;
+    size_t len;
+};
+
+static size_t keep(char *data, size_t size, size_t count, void *arg)
 {
-    (void)data;
-    (void)arg;
+    struct room *room = arg;
+
+    memcpy(room->data + room->len, data, size * count);
+    room->len += size * count;
     return size * count;
 }
 
@@ -108,6 +115,7 @@ static CURL *curl_new(struct curl_slist **headers)
 static void curl_once(struct job *job, CURL *easy, struct curl_slist *headers)
 {
     const struct s3_settings *settings = &job->bench->settings;
+    struct room room = { .data = malloc(job->bench->size + 65536) };
     char url[512], user[512];
     long status = 0;
 
@@ -126,7 +134,8 @@ static void curl_once(struct job *job, CURL *easy, struct curl_slist *headers)
     (void)curl_easy_setopt(easy, CURLOPT_AWS_SIGV4, "aws:amz:us-east-1:s3");
     (void)curl_easy_setopt(easy, CURLOPT_USERPWD, user);
     (void)curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
-    (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, skip);
+    (void)curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, keep);
+    (void)curl_easy_setopt(easy, CURLOPT_WRITEDATA, &room);
     if (job->is_put) {
         (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)job->bench->size);
         (void)curl_easy_setopt(easy, CURLOPT_POSTFIELDS, job->bench->data);
@@ -139,6 +148,7 @@ static void curl_once(struct job *job, CURL *easy, struct curl_slist *headers)
                       status);
         exit(1);
     }
+    free(room.data);
 }
 
 /* --- rounds --- */

@@ -2,8 +2,8 @@
  * that its kind names.
  *
  * A kind is "memory", "dir" or "s3", and then "+layer" for each layer around it, the innermost
- * first: "dir+fault". Where the S3 server is, the variables COFFER_TEST_S3_HOSTNAME, _PORT, _BUCKET,
- * _ACCESS_KEY_ID and _SECRET_KEY say. Any failure in here fails the test.
+ * first: "dir+fault". Where the S3 server is, the variables COFFER_TEST_S3_HOSTNAME, _PORT,
+ * _BUCKET, _ACCESS_KEY_ID and _SECRET_KEY say. Any failure in here fails the test.
  */
 #pragma once
 
