@@ -12,30 +12,11 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-
-static void free_bio(BIO **bio)
-{
-    (void)BIO_free(*bio);
-}
-
-static void free_certificate(X509 **certificate)
-{
-    X509_free(*certificate);
-}
-
-/* One that is encrypted is not for us to open. */
-static int no_passphrase(char *to, int size, int is_writing, void *arg)
-{
-    (void)to;
-    (void)size;
-    (void)is_writing;
-    (void)arg;
-    return -1;
-}
+#include "crypto/pem.h"
 
 static int write_subject(const X509 *certificate, char *ret, size_t size)
 {
-    CLEANUP(free_bio) BIO *text = BIO_new(BIO_s_mem());
+    CLEANUP(pem_free_bio) BIO *text = BIO_new(BIO_s_mem());
 
     /* What is not ASCII is escaped. */
     if (!text ||
@@ -89,8 +70,8 @@ static int read_all(BIO *bio, struct ca_certificate *ret, size_t *ret_count, str
     size_t count = 0;
 
     for (;; count++) {
-        CLEANUP(free_certificate)
-        X509 *certificate = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL);
+        CLEANUP(pem_free_certificate)
+        X509 *certificate = PEM_read_bio_X509(bio, NULL, pem_no_passphrase, NULL);
         if (!certificate)
             break;
         if (count == CA_BUNDLE_MAX)
@@ -120,7 +101,7 @@ int ca_bundle_look(struct bytes pem, struct ca_certificate *ret, size_t *ret_cou
     if (pem.len > CA_BUNDLE_BYTES)
         return error_set(err, -EINVAL, "it is larger than %u KiB; give the CA's certificate alone",
                          CA_BUNDLE_BYTES / 1024);
-    CLEANUP(free_bio) BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
+    CLEANUP(pem_free_bio) BIO *bio = pem_reader(pem);
     if (!bio)
         return error_set(err, -ENOMEM, "not enough memory to read certificates");
     ERR_clear_error();

@@ -18,6 +18,7 @@
 #include <openssl/x509v3.h>
 
 #include "base/cleanup.h"
+#include "crypto/pem.h"
 #include "net/dial.h"
 
 /* GCM, ChaCha20, and for servers that have nothing better CBC with SHA-256 or SHA-384. */
@@ -36,68 +37,28 @@ static void free_context(SSL_CTX **context)
     SSL_CTX_free(*context);
 }
 
-static void free_bio(BIO **bio)
-{
-    (void)BIO_free(*bio);
-}
-
-static void free_key(EVP_PKEY **key)
-{
-    EVP_PKEY_free(*key);
-}
-
-static void free_certificate(X509 **certificate)
-{
-    X509_free(*certificate);
-}
-
-/* What OpenSSL says of the last failure, once; it keeps its errors for each thread. */
-static const char *openssl_reason(void)
-{
-    const char *reason = ERR_reason_error_string(ERR_peek_last_error());
-
-    ERR_clear_error();
-    return reason ? reason : "unknown reason";
-}
-
 /* ------------------------------------------------------------------ certificates and keys */
-
-/* A key that needs a passphrase is refused instead of asking on the terminal. */
-static int no_passphrase(char *to, int size, int is_writing, void *arg)
-{
-    (void)to;
-    (void)size;
-    (void)is_writing;
-    (void)arg;
-    return -1;
-}
-
-static BIO *pem_reader(struct bytes pem)
-{
-    return pem.len <= INT_MAX ? BIO_new_mem_buf(pem.len ? (const void *)pem.data : "", (int)pem.len)
-                              : NULL;
-}
 
 static int use_certificates(SSL_CTX *context, struct bytes pem, struct error *err)
 {
-    CLEANUP(free_bio) BIO *bio = pem_reader(pem);
-    CLEANUP(free_certificate)
-    X509 *own = bio ? PEM_read_bio_X509(bio, NULL, no_passphrase, NULL) : NULL;
+    CLEANUP(pem_free_bio) BIO *bio = pem_reader(pem);
+    CLEANUP(pem_free_certificate)
+    X509 *own = bio ? PEM_read_bio_X509(bio, NULL, pem_no_passphrase, NULL) : NULL;
 
     if (!own)
         return error_set(err, -EINVAL, "the client certificate is not a PEM certificate: %s",
-                         openssl_reason());
+                         pem_openssl_reason());
     if (SSL_CTX_use_certificate(context, own) != 1)
         return error_set(err, -EINVAL, "the client certificate cannot be used: %s",
-                         openssl_reason());
+                         pem_openssl_reason());
     for (;;) {
-        X509 *next = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL);
+        X509 *next = PEM_read_bio_X509(bio, NULL, pem_no_passphrase, NULL);
         if (!next)
             break;
         if (SSL_CTX_add0_chain_cert(context, next) != 1) {
             X509_free(next);
             return error_set(err, -EINVAL, "a certificate above the client's cannot be used: %s",
-                             openssl_reason());
+                             pem_openssl_reason());
         }
     }
     ERR_clear_error(); /* the end of the text counts as an error */
@@ -106,13 +67,13 @@ static int use_certificates(SSL_CTX *context, struct bytes pem, struct error *er
 
 static int use_key(SSL_CTX *context, const struct secret *pem, struct error *err)
 {
-    CLEANUP(free_bio) BIO *bio = pem_reader(secret_bytes(pem));
-    CLEANUP(free_key)
-    EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL) : NULL;
+    CLEANUP(pem_free_bio) BIO *bio = pem_reader(secret_bytes(pem));
+    CLEANUP(pem_free_key)
+    EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, pem_no_passphrase, NULL) : NULL;
 
     if (!key)
         return error_set(err, -EINVAL, "the client key is not an unencrypted PEM private key: %s",
-                         openssl_reason());
+                         pem_openssl_reason());
     if (SSL_CTX_use_PrivateKey(context, key) != 1 || SSL_CTX_check_private_key(context) != 1)
         return error_set(err, -EINVAL, "the client key does not belong to the client certificate");
     return 0;
@@ -125,22 +86,23 @@ static int trust(SSL_CTX *context, struct bytes pem, struct error *err)
                    ? 0
                    : error_set(err, -EINVAL, "cannot read the system's trusted certificates");
 
-    CLEANUP(free_bio) BIO *bio = pem_reader(pem);
+    CLEANUP(pem_free_bio) BIO *bio = pem_reader(pem);
     X509_STORE *store = SSL_CTX_get_cert_store(context);
     size_t count = 0;
     /* What was given is trusted, also a CA below a root, as net/http.h does it. */
     (void)X509_STORE_set_flags(store, X509_V_FLAG_PARTIAL_CHAIN);
     for (; bio; count++) {
-        CLEANUP(free_certificate)
-        X509 *certificate = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL);
+        CLEANUP(pem_free_certificate)
+        X509 *certificate = PEM_read_bio_X509(bio, NULL, pem_no_passphrase, NULL);
         if (!certificate)
             break;
         if (X509_STORE_add_cert(store, certificate) != 1)
-            return error_set(err, -EINVAL, "a CA certificate cannot be used: %s", openssl_reason());
+            return error_set(err, -EINVAL, "a CA certificate cannot be used: %s",
+                             pem_openssl_reason());
     }
     if (count == 0)
         return error_set(err, -EINVAL, "the CA certificate is not a PEM certificate: %s",
-                         openssl_reason());
+                         pem_openssl_reason());
     ERR_clear_error();
     return 0;
 }
@@ -151,7 +113,7 @@ static int make_context(const struct tls_target *target, SSL_CTX **ret, struct e
 
     if (!context || SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1 ||
         SSL_CTX_set_cipher_list(context, CIPHERS_TLS12) != 1)
-        return error_set(err, -ENOMEM, "cannot set up TLS: %s", openssl_reason());
+        return error_set(err, -ENOMEM, "cannot set up TLS: %s", pem_openssl_reason());
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
     /* Else what was received last stays in a buffer of OpenSSL as long as the connection lives. */
     (void)SSL_CTX_set_options(context, SSL_OP_CLEANSE_PLAINTEXT);
@@ -188,12 +150,12 @@ static int read_validity(const X509 *certificate, struct tls_validity *ret)
 
 int tls_certificate_validity(struct bytes cert_pem, struct tls_validity *ret, struct error *err)
 {
-    CLEANUP(free_bio) BIO *bio = pem_reader(cert_pem);
-    CLEANUP(free_certificate)
-    X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, no_passphrase, NULL) : NULL;
+    CLEANUP(pem_free_bio) BIO *bio = pem_reader(cert_pem);
+    CLEANUP(pem_free_certificate)
+    X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, pem_no_passphrase, NULL) : NULL;
 
     if (!certificate || read_validity(certificate, ret) < 0)
-        return error_set(err, -EINVAL, "not a PEM certificate: %s", openssl_reason());
+        return error_set(err, -EINVAL, "not a PEM certificate: %s", pem_openssl_reason());
     return 0;
 }
 
@@ -344,13 +306,13 @@ static int refused(const struct tls_connection *connection, struct error *err)
         return error_set(err, -EKEYREJECTED,
                          "%s does not accept the client certificate (%s): have its CA trusted "
                          "there, and give one that has not expired or been revoked",
-                         peer, openssl_reason());
+                         peer, pem_openssl_reason());
     if (is_about_version(reason))
         return error_set(err, -EKEYREJECTED,
                          "%s speaks no TLS that coffer accepts (%s): enable TLS 1.2 or 1.3 there, "
                          "and check the port",
-                         peer, openssl_reason());
-    return error_set(err, -EKEYREJECTED, "TLS with %s failed: %s", peer, openssl_reason());
+                         peer, pem_openssl_reason());
+    return error_set(err, -EKEYREJECTED, "TLS with %s failed: %s", peer, pem_openssl_reason());
 }
 
 /* Says what SSL_connect, SSL_read or SSL_write failed of. */
