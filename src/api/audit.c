@@ -45,13 +45,12 @@ static json_t *entry_json(const struct audit_listed *item)
     const struct audit_entry *entry = &item->entry;
     char time[API_TIME_SIZE];
     char uuid[UUID_TEXT_SIZE] = "";
-    char by[24] = "cofferd";
+    char by[AUDIT_WHO_SIZE];
 
     api_time_text(entry->time_ns, time);
     if (!uuid_is_zero(&entry->uuid))
         uuid_format(&entry->uuid, uuid);
-    if (entry->is_user)
-        (void)snprintf(by, sizeof(by), "uid %u", entry->uid);
+    audit_entry_who(entry, by);
     json_t *json =
         json_pack("{s:I,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:o,s:o}", "number", (json_int_t)entry->number,
                   "time", time, "by", by, "operation", entry->operation, "filesystem",

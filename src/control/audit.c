@@ -54,13 +54,23 @@ struct audit_key audit_key_of(const struct wrapped_key *wrapped)
 static const char *operation_name(enum audit_operation operation)
 {
     static const char *const names[AUDIT_OPERATION_COUNT] = {
-        [AUDIT_CREATE] = "create",       [AUDIT_UNWRAP] = "unwrap",
-        [AUDIT_REWRAP] = "rewrap",       [AUDIT_REMOVE] = "remove",
-        [AUDIT_ADOPT] = "adopt",         [AUDIT_REPAIR] = "repair",
-        [AUDIT_EXPORT] = "export",       [AUDIT_IMPORT] = "import",
-        [AUDIT_KMS_SET] = "kms-set",     [AUDIT_BROKEN] = "log-damaged",
-        [AUDIT_KMS_UNSET] = "kms-unset", [AUDIT_SHRED] = "shred",
+        [AUDIT_CREATE] = "create",
+        [AUDIT_UNWRAP] = "unwrap",
+        [AUDIT_REWRAP] = "rewrap",
+        [AUDIT_REMOVE] = "remove",
+        [AUDIT_ADOPT] = "adopt",
+        [AUDIT_REPAIR] = "repair",
+        [AUDIT_EXPORT] = "export",
+        [AUDIT_IMPORT] = "import",
+        [AUDIT_KMS_SET] = "kms-set",
+        [AUDIT_BROKEN] = "log-damaged",
+        [AUDIT_KMS_UNSET] = "kms-unset",
+        [AUDIT_SHRED] = "shred",
         [AUDIT_DROP] = "drop-previous",
+        [AUDIT_USER_ADD] = "user-add",
+        [AUDIT_USER_REMOVE] = "user-remove",
+        [AUDIT_USER_ROLE] = "user-role",
+        [AUDIT_USER_PASSWORD] = "user-password",
     };
 
     return names[operation];
@@ -98,6 +108,7 @@ static void fill_entry(const struct audit_note *note, const struct audit_head *b
                                  .is_user = acting_for.is_user,
                                  .uid = acting_for.is_user ? acting_for.uid : 0 };
     memcpy(ret->previous, before->hash, HASH_LEN);
+    memcpy(ret->user, acting_for.name, sizeof(ret->user));
     if (note->uuid)
         ret->uuid = *note->uuid;
     copy_text(ret->operation, sizeof(ret->operation), operation_name(note->operation));
@@ -112,11 +123,10 @@ static void fill_entry(const struct audit_note *note, const struct audit_head *b
 static void log_entry(const struct audit_entry *entry, const struct audit_head *head)
 {
     char hash[HEX_SIZE];
-    char who[24] = "cofferd";
+    char who[AUDIT_WHO_SIZE];
 
     hex_encode((struct bytes){ .data = head->hash, .len = HASH_LEN }, hash);
-    if (entry->is_user)
-        (void)snprintf(who, sizeof(who), "uid %" PRIu32, entry->uid);
+    audit_entry_who(entry, who);
     log_info("audit number=%" PRIu64 " operation=%s filesystem=%s result=%s by=\"%s\" hash=%s",
              entry->number, entry->operation, entry->filesystem, entry->result, who, hash);
 }

@@ -19,6 +19,7 @@
 #include "control/audit_entry.h"
 #include "control/journal.h"
 #include "control/registry.h"
+#include "control/user_record.h"
 
 struct audit;
 
@@ -35,7 +36,11 @@ enum audit_operation {
     AUDIT_IMPORT,
     AUDIT_KMS_SET,   /* the key server was configured */
     AUDIT_KMS_UNSET, /* its configuration was removed */
-    AUDIT_BROKEN,    /* the log itself was found damaged and goes on behind the damage */
+    AUDIT_USER_ADD,  /* somebody may log in ... */
+    AUDIT_USER_REMOVE,
+    AUDIT_USER_ROLE,     /* ... in another role */
+    AUDIT_USER_PASSWORD, /* ... with another password */
+    AUDIT_BROKEN,        /* the log itself was found damaged and goes on behind the damage */
     AUDIT_OPERATION_COUNT,
 };
 
@@ -70,7 +75,8 @@ int audit_add(struct audit *audit, const struct audit_note *notes, size_t count,
  * threads that work for it. A thread for which nobody set it is cofferd itself. */
 struct audit_actor {
     bool is_user;
-    uint32_t uid;
+    uint32_t uid;                 /* of whoever uses the socket of this host, or ... */
+    char name[USER_NAME_MAX + 1]; /* ... the name that he logged in with; "": he did not */
 };
 void audit_act_for(struct audit_actor actor);
 struct audit_actor audit_acting_for(void);

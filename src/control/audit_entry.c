@@ -9,7 +9,9 @@
 #include "base/wire.h"
 
 #define ENTRY_MAGIC 0x55414643u /* "CFAU" */
+/* Version 2 names who logged in. All other entries stay as an older coffer reads them. */
 #define ENTRY_VERSION 1u
+#define ENTRY_VERSION_USER 2u
 #define CHAIN_LABEL "coffer audit log"
 
 enum entry_flags {
@@ -40,14 +42,17 @@ int audit_entry_encode(const struct audit_entry *entry, uint8_t *ret, size_t *re
                        uint8_t ret_hash[static HASH_LEN], struct error *err)
 {
     struct writer writer = writer_init(ret, AUDIT_ENTRY_MAX);
+    bool has_name = entry->user[0] != '\0';
 
     writer_u32(&writer, ENTRY_MAGIC);
-    writer_u16(&writer, ENTRY_VERSION);
+    writer_u16(&writer, has_name ? ENTRY_VERSION_USER : ENTRY_VERSION);
     writer_u8(&writer, entry->is_user ? FLAG_USER : 0);
     writer_u64(&writer, entry->number);
     writer_u64(&writer, (uint64_t)entry->time_ns);
     writer_bytes(&writer, entry->previous, HASH_LEN);
     writer_u32(&writer, entry->uid);
+    if (has_name)
+        writer_text(&writer, entry->user);
     writer_text(&writer, entry->operation);
     writer_bytes(&writer, entry->uuid.bytes, UUID_LEN);
     writer_text(&writer, entry->filesystem);
@@ -72,7 +77,8 @@ int audit_entry_decode(struct bytes encoded, struct audit_entry *ret,
 
     if (reader_u32(&reader) != ENTRY_MAGIC)
         return error_set(err, -EBADMSG, "it is no entry of an audit log");
-    if (reader_u16(&reader) != ENTRY_VERSION)
+    uint16_t version = reader_u16(&reader);
+    if (version != ENTRY_VERSION && version != ENTRY_VERSION_USER)
         return error_set(err, -EPROTONOSUPPORT,
                          "it was written by a later version of coffer; use that");
     uint8_t flags = reader_u8(&reader);
@@ -80,6 +86,8 @@ int audit_entry_decode(struct bytes encoded, struct audit_entry *ret,
     entry.time_ns = (int64_t)reader_u64(&reader);
     reader_copy(&reader, entry.previous, HASH_LEN);
     entry.uid = reader_u32(&reader);
+    if (version == ENTRY_VERSION_USER)
+        reader_text(&reader, entry.user, sizeof(entry.user));
     reader_text(&reader, entry.operation, sizeof(entry.operation));
     reader_copy(&reader, entry.uuid.bytes, UUID_LEN);
     reader_text(&reader, entry.filesystem, sizeof(entry.filesystem));
@@ -88,13 +96,24 @@ int audit_entry_decode(struct bytes encoded, struct audit_entry *ret,
     reader_text(&reader, entry.result, sizeof(entry.result));
     reader_text(&reader, entry.text, sizeof(entry.text));
     reader_copy(&reader, ret_hash, HASH_LEN);
-    if (flags & ~FLAG_USER)
+    bool has_name = entry.user[0] != '\0';
+    if ((flags & ~FLAG_USER) || has_name != (version == ENTRY_VERSION_USER))
         reader_fail(&reader);
     if (reader_done(&reader) < 0)
         return error_set(err, -EBADMSG, "it is damaged");
     entry.is_user = flags & FLAG_USER;
     *ret = entry;
     return 0;
+}
+
+void audit_entry_who(const struct audit_entry *entry, char ret[static AUDIT_WHO_SIZE])
+{
+    if (!entry->is_user)
+        (void)snprintf(ret, AUDIT_WHO_SIZE, "cofferd");
+    else if (entry->user[0] != '\0')
+        (void)snprintf(ret, AUDIT_WHO_SIZE, "user %s", entry->user);
+    else
+        (void)snprintf(ret, AUDIT_WHO_SIZE, "uid %" PRIu32, entry->uid);
 }
 
 int audit_chain_begin(const struct uuid *instance, uint8_t ret[static HASH_LEN])

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/uuid.h"
 #include "control/fs_record.h"
+#include "control/user_record.h"
 #include "crypto/hash.h"
 #include "keyring/wrapped_key.h"
 
@@ -35,6 +36,7 @@ struct audit_entry {
     uint8_t previous[HASH_LEN];
     bool is_user; /* asked for by the user uid; else by cofferd itself */
     uint32_t uid;
+    char user[USER_NAME_MAX + 1]; /* the name that he logged in with; "": he is uid of this host */
     char operation[24];
     struct uuid uuid; /* of the filesystem; zero: none */
     char filesystem[FS_NAME_MAX + 1];
@@ -43,6 +45,10 @@ struct audit_entry {
     char result[24];                /* "ok", or the name of an errno */
     char text[512];
 };
+
+/* Who asked for it, as people read it: "user alice", "uid 0", "cofferd". */
+#define AUDIT_WHO_SIZE 48u
+void audit_entry_who(const struct audit_entry *entry, char ret[static AUDIT_WHO_SIZE]);
 
 /* ret has AUDIT_ENTRY_MAX bytes; ret_hash is what the next entry holds. */
 int audit_entry_encode(const struct audit_entry *entry, uint8_t *ret, size_t *ret_len,

@@ -198,7 +198,11 @@ static int open_logs(struct control *control, struct error *err)
 
     if (r == 0)
         r = alert_book_open(&control->events, control->registry, &control->alerts, err);
-    return r < 0 ? r : open_audit(control, err);
+    if (r == 0)
+        r = open_audit(control, err);
+    return r < 0 ? r
+                 : users_open(control->registry, control->audit, &control->events, &control->users,
+                              err);
 }
 
 static int open_parts(struct control *control, const struct control_config *config,
@@ -282,6 +286,7 @@ void control_close(struct control *control)
     while (control->filesystems)
         filesystem_unlist(control->filesystems);
     alert_book_close(control->alerts);
+    users_close(control->users);
     audit_close(control->audit);
     registry_close(control->registry);
     kms_close(control->kms);
@@ -299,4 +304,9 @@ struct events *control_events(struct control *control)
 struct audit *control_audit(struct control *control)
 {
     return control->audit;
+}
+
+struct users *control_users(struct control *control)
+{
+    return control->users;
 }

@@ -26,6 +26,7 @@
 #include "control/fs_record.h"
 #include "control/fs_state.h"
 #include "control/kms.h"
+#include "control/users.h"
 #include "keys/kms_check.h"
 
 struct control;
@@ -277,3 +278,4 @@ int control_mute_alert(struct control *control, const char *type, int64_t until_
 
 struct events *control_events(struct control *control);
 struct audit *control_audit(struct control *control);
+struct users *control_users(struct control *control);

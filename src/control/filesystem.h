@@ -75,6 +75,7 @@ struct control {
     struct audit *audit;
     struct events events;
     struct alert_book *alerts;
+    struct users *users;
     struct mutex lock;              /* guards all below */
     pthread_cond_t changed;         /* a keeper ended, or the control plane shuts down */
     struct filesystem *filesystems; /* any order */

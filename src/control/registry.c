@@ -59,7 +59,7 @@ static struct key key_behind(struct key prefix)
     return prefix;
 }
 
-/* The registry holds nothing secret: values go out and in as they are. */
+/* Nothing in the registry opens anything: values go out and in as they are. */
 static int pass_seal(void *arg, struct bytes key, struct bytes plain, struct bytes old,
                      uint8_t *ret, size_t *ret_len, struct error *err)
 {
@@ -418,33 +418,44 @@ int registry_remove_kept(struct registry *registry, const struct uuid *uuid, str
     return r < 0 ? error_prefix(err, r, "cannot remove key rings that were kept aside") : 0;
 }
 
-struct kept_visit {
-    registry_ring_fn *visit;
+struct value_visit {
+    registry_value_fn *visit;
     void *arg;
 };
 
-static int visit_kept(struct bytes key, struct bytes value, void *arg)
+static int visit_value(struct bytes key, struct bytes value, void *arg)
 {
-    const struct kept_visit *kept = arg;
+    const struct value_visit *visit = arg;
 
     (void)key;
-    return kept->visit(value, kept->arg);
+    return visit->visit(value, visit->arg);
 }
 
-int registry_each_kept(struct registry *registry, const struct uuid *uuid, registry_ring_fn *visit,
+static int each_behind(struct registry *registry, struct key first, registry_value_fn *visit,
                        void *arg, struct error *err)
 {
-    struct kept_visit kept = { .visit = visit, .arg = arg };
-    struct key first = key_of("kept/", uuid);
+    struct value_visit value = { .visit = visit, .arg = arg };
     struct key end = key_behind(first);
     struct meta_txn *txn = NULL;
     int r = meta_begin(registry->engine, META_READ, &txn, err);
 
     if (r < 0)
         return r;
-    r = meta_scan(txn, key_bytes(&first), key_bytes(&end), visit_kept, &kept, err);
+    r = meta_scan(txn, key_bytes(&first), key_bytes(&end), visit_value, &value, err);
     meta_abort(txn);
     return r;
+}
+
+int registry_each_kept(struct registry *registry, const struct uuid *uuid, registry_value_fn *visit,
+                       void *arg, struct error *err)
+{
+    return each_behind(registry, key_of("kept/", uuid), visit, arg, err);
+}
+
+int registry_each_value(struct registry *registry, const char *prefix, registry_value_fn *visit,
+                        void *arg, struct error *err)
+{
+    return each_behind(registry, key_of(prefix, NULL), visit, arg, err);
 }
 
 static int change_remove(struct meta_txn *txn, void *arg, struct error *err)

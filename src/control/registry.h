@@ -8,9 +8,9 @@
  *   "kept/" uuid time place        a ring that lost, kept aside until somebody says otherwise
  *   "shred/" uuid                  which keys wrapped those that are being shredded
  *   kind number                    entries that are numbered: "audit/", "event/"
- *   a name                         values of their own: "audit-head"
+ *   a name                         values of their own: "audit-head", "user/" name
  *
- * Nothing in it is secret: rings hold wrapped keys only.
+ * Nothing in it opens anything: rings hold wrapped keys, users hashes of passwords.
  *
  * Errors     negative errno and a sentence. -ENOENT: no such entry.
  * Ownership  a buf returned into is the caller's to release.
@@ -70,8 +70,8 @@ int registry_remove_rings(struct registry *registry, const struct uuid *uuid, st
 /* Removes what was kept aside only. */
 int registry_remove_kept(struct registry *registry, const struct uuid *uuid, struct error *err);
 
-typedef int registry_ring_fn(struct bytes ring, void *arg);
-int registry_each_kept(struct registry *registry, const struct uuid *uuid, registry_ring_fn *visit,
+typedef int registry_value_fn(struct bytes value, void *arg);
+int registry_each_kept(struct registry *registry, const struct uuid *uuid, registry_value_fn *visit,
                        void *arg, struct error *err);
 
 /* What is to be told of one that is being shredded, when its rings are gone. -ENOENT: nothing. */
@@ -108,6 +108,10 @@ int registry_sync(struct registry *registry, struct error *err);
 typedef int registry_entry_fn(uint64_t number, struct bytes value, void *arg);
 int registry_each_entry(struct registry *registry, const char *kind, uint64_t first, uint64_t end,
                         registry_entry_fn *visit, void *arg, struct error *err);
+
+/* Visits the values of their own whose names begin with prefix, by name. */
+int registry_each_value(struct registry *registry, const char *prefix, registry_value_fn *visit,
+                        void *arg, struct error *err);
 
 /* A value of its own. -ENOENT: there is none. An empty value removes it. */
 int registry_get_value(struct registry *registry, const char *name, struct buf *ret,

@@ -211,31 +211,45 @@ static void an_entry_survives_encoding_and_no_altered_length_is_read(void **stat
                      0);
     assert_memory_equal(&entries[0], &entries[1], sizeof(entries[0]));
     assert_memory_equal(hash[0], hash[1], HASH_LEN);
+    size_t unnamed_len = len;
+    (void)snprintf(entries[0].user, sizeof(entries[0].user), "alice");
+    assert_int_equal(audit_entry_encode(&entries[0], encoded, &len, hash[0], NULL), 0);
+    assert_int_equal(len, unnamed_len + 2 + strlen("alice"));
+    assert_int_equal(audit_entry_decode((struct bytes){ .data = encoded, .len = len }, &entries[1],
+                                        hash[1], NULL),
+                     0);
+    assert_memory_equal(&entries[0], &entries[1], sizeof(entries[0]));
     for (size_t cut = 0; cut < len; cut++)
         assert_true(audit_entry_decode((struct bytes){ .data = encoded, .len = cut }, &entries[1],
                                        hash[1], NULL) < 0);
 }
 
-/* Written by version 1, and to be read for ever. */
-static void entries_of_version_1_are_read_and_are_a_chain(void **state)
+/* Written by versions 1 and 2, and to be read for ever. */
+static void entries_of_all_versions_are_read_and_are_a_chain(void **state)
 {
     static const struct uuid instance = { { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
                                             16 } };
     static const char *const files[] = { FORMATS_FOLDER "/audit-entry-1-v1.bin",
-                                         FORMATS_FOLDER "/audit-entry-2-v1.bin" };
+                                         FORMATS_FOLDER "/audit-entry-2-v1.bin",
+                                         FORMATS_FOLDER "/audit-entry-3-v2.bin" };
     struct fixture *fixture = *state;
-    CLEANUP(free_ptr) struct audit_entry *entry = calloc(1, sizeof(*entry));
+    CLEANUP(free_ptr) struct audit_entry *entries = calloc(3, sizeof(*entries));
     struct audit_chain chain = { .number = 0 };
     uint8_t hash[HASH_LEN];
 
     assert_int_equal(audit_chain_begin(&instance, chain.hash), 0);
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 3; i++) {
         CLEANUP(buf_release) struct buf encoded = BUF_INIT;
         assert_int_equal(file_read(files[i], AUDIT_ENTRY_MAX, &encoded, NULL), 0);
         audit_chain_step(&chain, i + 1, buf_bytes(&encoded), on_fault, fixture);
-        assert_int_equal(audit_entry_decode(buf_bytes(&encoded), entry, hash, NULL), 0);
+        assert_int_equal(audit_entry_decode(buf_bytes(&encoded), &entries[i], hash, NULL), 0);
     }
     assert_int_equal(chain.faults, 0);
+    assert_true(entries[2].is_user);
+    assert_string_equal(entries[2].user, "alice");
+    assert_string_equal(entries[2].operation, "user-role");
+    const struct audit_entry *entry = &entries[1];
+    assert_string_equal(entry->user, "");
     assert_string_equal(entry->operation, "rewrap");
     assert_string_equal(entry->filesystem, "data");
     assert_string_equal(entry->key.key_name, "42");
@@ -519,7 +533,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_from_elsewhere_are_stored_clean),
         cmocka_unit_test(an_entry_survives_encoding_and_no_altered_length_is_read),
-        cmocka_unit_test_setup_teardown(entries_of_version_1_are_read_and_are_a_chain, set_up,
+        cmocka_unit_test_setup_teardown(entries_of_all_versions_are_read_and_are_a_chain, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(the_largest_entry_fits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_was_added_is_listed_in_order_with_who_and_what, set_up,
