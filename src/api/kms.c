@@ -166,6 +166,17 @@ static int get_config(const json_t *body, struct key_provider_config *ret, struc
     return r;
 }
 
+/* A user of this host can read his own files; over the network, one could have any file of the host
+ * sent to a server of his. */
+static int check_paths(const struct api_request *request, struct error *err)
+{
+    if (request->caller->is_local || !is_given(request->body, "kubernetes_token_path"))
+        return 0;
+    return error_set(err, -EPERM,
+                     "\"kubernetes_token_path\" names a file of cofferd's host; set it there "
+                     "(coffer security kms set)");
+}
+
 int api_put_kms(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
     CLEANUP(key_provider_config_release)
@@ -174,6 +185,8 @@ int api_put_kms(const struct api_request *request, struct api_reply *ret, struct
     size_t rewrapped = 0;
     int r = get_config(request->body, &config, err);
 
+    if (r == 0)
+        r = check_paths(request, err);
     if (r == 0)
         r = control_kms_complete(request->context->control, &config, err);
     if (r == 0)

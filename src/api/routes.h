@@ -1,5 +1,5 @@
 /* routes.h - the requests that the API answers: one table, which docs/api/openapi.yaml describes
- * and a test compares with it.
+ * and a test compares with it, and what each needs of its caller.
  *
  * A handler answers with a status and a JSON value, or a text, or returns a negative errno and a
  * sentence, which become an error reply.
@@ -9,18 +9,34 @@
 #include <jansson.h>
 #include <stddef.h>
 
+#include "api/caller.h"
+#include "api/throttle.h"
 #include "base/error.h"
 #include "control/control.h"
+
+struct tls_identity;
+
+/* The HTTPS server, as status shows it. */
+struct api_web {
+    char address[280]; /* "*:14000", "192.0.2.1:14000"; "": there is none */
+    const struct tls_identity *identity;
+    bool is_self_made; /* its certificate */
+    uint16_t port;
+};
 
 struct api_context {
     struct control *control;
     const char *state_dir;
     const char *socket;
     int64_t started_ns;
+    struct sessions *sessions;
+    struct throttle *logins;
+    struct api_web web;
 };
 
 struct api_request {
     const struct api_context *context;
+    const struct api_caller *caller;
     char name[256];     /* what stands for {name} in the path; "" if the route has none */
     const json_t *body; /* an object; empty if the request has none */
     /* What stands behind '?': query.h reads it. NULL: nothing does. */
@@ -33,6 +49,9 @@ struct api_reply {
     json_t *body;
     char *text; /* instead of a body; freed by whoever sends it */
     const char *text_type;
+    unsigned error_status;            /* of a failure; 0: as its errno says */
+    char session[SESSION_TOKEN_SIZE]; /* the browser shall keep this token ... */
+    bool ends_session;                /* ... or forget the one that it has */
 };
 
 typedef int api_handler_fn(const struct api_request *request, struct api_reply *ret,
@@ -41,6 +60,7 @@ typedef int api_handler_fn(const struct api_request *request, struct api_reply *
 struct api_route {
     const char *method;
     const char *pattern;
+    enum api_need need;
     api_handler_fn *handle;
 };
 
@@ -58,7 +78,18 @@ unsigned api_status_of(int code);
 /* {"error": text, "code": "ENOENT"}; NULL without memory. */
 json_t *api_error_body(const struct error *err);
 
-/* One handler for each route. status.c */
+/* One handler for each route. session.c */
+api_handler_fn api_log_in;
+api_handler_fn api_log_out;
+api_handler_fn api_get_session;
+api_handler_fn api_change_own_password;
+/* users.c */
+api_handler_fn api_list_users;
+api_handler_fn api_add_user;
+api_handler_fn api_update_user;
+api_handler_fn api_remove_user;
+api_handler_fn api_set_user_password;
+/* status.c */
 api_handler_fn api_get_status;
 /* kms.c */
 api_handler_fn api_get_kms;

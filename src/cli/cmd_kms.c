@@ -194,6 +194,7 @@ static int put_login(json_t *body, const struct kms_options *options, struct err
     bool is_token = kms_options_needs_token(options);
     const struct secret_source token = {
         .what = "token",
+        .needed_by = "vault",
         .option = "--token",
         .variable = "COFFER_KMS_TOKEN",
         .question = "Vault token",
@@ -203,6 +204,7 @@ static int put_login(json_t *body, const struct kms_options *options, struct err
     };
     const struct secret_source secret_id = {
         .what = "secret ID",
+        .needed_by = "vault",
         .option = "--secret-id",
         .variable = "COFFER_KMS_SECRET_ID",
         .question = "Secret ID of the AppRole",

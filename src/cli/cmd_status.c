@@ -44,6 +44,18 @@ static void print_alerts(const json_t *alerts)
     }
 }
 
+static void print_https(const json_t *https)
+{
+    if (!https)
+        return;
+    cli_print(stdout, "%-12s: https://%s/, certificate %suntil %s\n", "Web page",
+              client_text(https, "address"),
+              json_is_true(json_object_get(https, "self_made")) ? "made by cofferd, good "
+                                                                : "good ",
+              client_text(https, "certificate_until"));
+    cli_print(stdout, "%-12s: %s\n", "  SHA-256", client_text(https, "certificate_sha256"));
+}
+
 int cmd_status(struct cli *cli, struct error *err)
 {
     CLEANUP(json_freep) json_t *status = NULL;
@@ -59,6 +71,7 @@ int cmd_status(struct cli *cli, struct error *err)
     cli_print(stdout, "%-12s: since %s\n", "Running", client_text(status, "started_at"));
     cli_print(stdout, "%-12s: %s\n", "State", client_text(status, "state_dir"));
     cli_print(stdout, "%-12s: %s\n", "Socket", client_text(status, "socket"));
+    print_https(json_object_get(status, "https"));
     print_kms_line(json_object_get(status, "kms"));
     cli_print(stdout, "%-12s: %lld, %lld of them mounted\n", "Filesystems",
               (long long)json_integer_value(json_object_get(status, "filesystems")),

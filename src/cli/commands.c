@@ -58,6 +58,36 @@ static const struct option_spec kms_set_options[] = {
     END_OF_OPTIONS,
 };
 
+#define ROLE_HELP "ClusterAdmin, KeyAdmin, Regular or ReadOnly (mandatory)"
+#define PASSWORD_FILE_HELP "a file that holds the password; - is standard input"
+
+static const struct option_spec user_add_options[] = {
+    { 0, "role", "role", ROLE_HELP },
+    { 0, "password-file", "file", PASSWORD_FILE_HELP },
+    END_OF_OPTIONS,
+};
+
+static const struct option_spec user_passwd_options[] = {
+    { 0, "password-file", "file", PASSWORD_FILE_HELP },
+    END_OF_OPTIONS,
+};
+
+static const struct option_spec user_update_options[] = {
+    { 0, "role", "role", ROLE_HELP },
+    END_OF_OPTIONS,
+};
+
+static const struct argument_spec user_arguments[] = {
+    { "user", "the name that he logs in with", false },
+    END_OF_ARGUMENTS,
+};
+
+static const struct argument_spec user_password_arguments[] = {
+    { "user", "the name that he logs in with", false },
+    { "-", "read the password from standard input", true },
+    END_OF_ARGUMENTS,
+};
+
 static const struct option_spec ca_cert_set_options[] = {
     { 0, "cert-file", "pem", "file with the CA's certificate, or several (mandatory)" },
     END_OF_OPTIONS,
@@ -544,6 +574,55 @@ static const struct command commands[] = {
         .arguments = audit_verify_arguments,
         .prints_json = true,
         .run = cmd_audit_verify,
+    },
+    {
+        .path = "user",
+        .aliases = "users",
+        .summary = "Lists who may log in over HTTPS; its sub-commands change them",
+        .details =
+            "ClusterAdmin may do everything. KeyAdmin sees everything, and may change which "
+            "keys wrap, and the\nKMS. Regular sees everything, and may start, stop and check "
+            "filesystems. ReadOnly sees everything.\nOn this host, root and the owner of "
+            "the instance need no user.",
+        .lists = true,
+        .prints_json = true,
+        .run = cmd_user_list,
+    },
+    {
+        .path = "user add",
+        .aliases = "create new",
+        .summary = "Lets somebody log in",
+        .details = "The password comes from --password-file, from standard input with -, from "
+                   "COFFER_USER_PASSWORD,\nor is asked for. It has 10 to 256 characters.",
+        .arguments = user_password_arguments,
+        .options = user_add_options,
+        .prints_json = true,
+        .run = cmd_user_add,
+    },
+    {
+        .path = "user remove",
+        .aliases = "delete destroy rm",
+        .summary = "Lets somebody log in no more, and ends his sessions",
+        .arguments = user_arguments,
+        .run = cmd_user_remove,
+    },
+    {
+        .path = "user passwd",
+        .summary = "Gives a user a new password, and ends his sessions",
+        .details = "The password comes from --password-file, from standard input with -, from "
+                   "COFFER_USER_PASSWORD,\nor is asked for. A user who is locked after wrong "
+                   "passwords is so no more.",
+        .arguments = user_password_arguments,
+        .options = user_passwd_options,
+        .run = cmd_user_passwd,
+    },
+    {
+        .path = "user update",
+        .summary = "Gives a user another role, from his next request on",
+        .arguments = user_arguments,
+        .options = user_update_options,
+        .prints_json = true,
+        .run = cmd_user_update,
     },
     {
         .path = "help",

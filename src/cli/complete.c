@@ -51,6 +51,12 @@ static void offer_listed(const struct arguments *arguments, const char *path, co
         offer(client_text(json_array_get(rows, i), key), start);
 }
 
+static bool names_user(const struct command *command, size_t place)
+{
+    return place == 0 && command->arguments && command->run != cmd_user_add &&
+           strcmp(command->arguments->name, "user") == 0;
+}
+
 static bool names_filesystem(const struct command *command, size_t place)
 {
     const struct argument_spec *argument = command->arguments;
@@ -107,6 +113,8 @@ int cli_complete(int n_words, char **words)
         offer_commands(command, start);
     else if (names_filesystem(command, before.n_words))
         offer_listed(&before, "/api/v1/filesystems", "name", start);
+    else if (names_user(command, before.n_words))
+        offer_listed(&before, "/api/v1/users", "name", start);
     else if ((command->run == cmd_alert_mute || command->run == cmd_alert_unmute) &&
              before.n_words == 0)
         offer_listed(&before, "/api/v1/alerts/types", "type", start);

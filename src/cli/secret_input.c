@@ -13,9 +13,16 @@
 #define PEM_MAX (64UL * 1024)
 #define INTERRUPT 3 /* what Ctrl-C sends while the terminal makes no signals of it */
 
-static int take_line(struct bytes text, const char *place, const char *what, struct secret *ret,
-                     struct error *err)
+static bool is_part(uint8_t c, bool is_free_text)
 {
+    return is_free_text ? c >= ' ' && c != 0x7f : c > ' ' && c < 0x7f;
+}
+
+static int take_line(struct bytes text, const char *place, const struct secret_source *source,
+                     struct secret *ret, struct error *err)
+{
+    const char *what = source->what;
+
     while (text.len > 0 && (text.data[text.len - 1] == '\n' || text.data[text.len - 1] == '\r'))
         text.len--;
     if (text.len == 0)
@@ -24,7 +31,7 @@ static int take_line(struct bytes text, const char *place, const char *what, str
         return error_set(err, -EINVAL, "%s is too long for a %s; check that it is the right one",
                          place, what);
     for (size_t i = 0; i < text.len; i++) {
-        if (text.data[i] <= ' ' || text.data[i] >= 0x7f)
+        if (!is_part(text.data[i], source->is_free_text))
             return error_set(err, -EINVAL,
                              "%s does not hold just a %s: there are blanks, several lines or "
                              "other characters in it; put the %s alone there",
@@ -36,14 +43,17 @@ static int take_line(struct bytes text, const char *place, const char *what, str
     return 0;
 }
 
-static int read_text(const char *text, const char *place, const char *what, struct secret *ret,
-                     struct error *err)
+static int read_text(const char *text, const char *place, const struct secret_source *source,
+                     struct secret *ret, struct error *err)
 {
-    return take_line((struct bytes){ (const uint8_t *)text, strlen(text) }, place, what, ret, err);
+    return take_line((struct bytes){ (const uint8_t *)text, strlen(text) }, place, source, ret,
+                     err);
 }
 
-static int read_file(const char *path, const char *what, struct secret *ret, struct error *err)
+static int read_file(const char *path, const struct secret_source *source, struct secret *ret,
+                     struct error *err)
 {
+    const char *what = source->what;
     bool is_stdin = strcmp(path, "-") == 0;
     CLEANUP(buf_wipe) struct buf text = BUF_INIT;
     int r = file_read(is_stdin ? "/dev/stdin" : path, TOKEN_MAX + 2, &text, err);
@@ -53,7 +63,7 @@ static int read_file(const char *path, const char *what, struct secret *ret, str
                          what);
     if (r < 0)
         return error_prefix(err, r, "the %s cannot be read; check the path of its file", what);
-    return take_line(buf_bytes(&text), is_stdin ? "standard input" : path, what, ret, err);
+    return take_line(buf_bytes(&text), is_stdin ? "standard input" : path, source, ret, err);
 }
 
 /* One line, however the terminal delivers it. */
@@ -78,7 +88,8 @@ static int read_line(int fd, char *room, size_t size, size_t *ret_len)
 }
 
 /* -ENOTTY: there is no terminal. */
-static int ask_for(const char *question, const char *what, struct secret *ret, struct error *err)
+static int ask_for(const char *question, const struct secret_source *source, struct secret *ret,
+                   struct error *err)
 {
     CLEANUP(close_fd) int fd = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
     struct termios before;
@@ -101,30 +112,47 @@ static int ask_for(const char *question, const char *what, struct secret *ret, s
         (void)tcsetattr(fd, TCSAFLUSH, &before); /* nothing better to do if it fails */
     }
     if (r == 0)
-        r = take_line((struct bytes){ line.data, len }, "the answer", what, ret, err);
+        r = take_line((struct bytes){ line.data, len }, "the answer", source, ret, err);
     else
         (void)error_set(err, r, "the question was not answered; nothing was changed");
     secret_release(&line);
     return r;
 }
 
+/* A new one is asked for twice, since nobody sees what he types. */
+static int ask(const struct secret_source *source, struct secret *ret, struct error *err)
+{
+    CLEANUP(secret_release) struct secret again = SECRET_INIT;
+    int r = ask_for(source->question, source, ret, err);
+
+    if (r < 0 || !source->asks_twice)
+        return r;
+    r = ask_for("Once more", source, &again, err);
+    if (r == 0 && !secret_equal(secret_bytes(ret), secret_bytes(&again)))
+        r = error_set(err, -EINVAL, "the two answers differ; nothing was changed");
+    return r;
+}
+
 int secret_input_read(const struct secret_source *source, struct secret *ret, struct error *err)
 {
-    const char *what = source->what;
     const char *variable = secure_getenv(source->variable);
 
     if (source->from_stdin || (source->text && strcmp(source->text, "-") == 0))
-        return read_file("-", what, ret, err);
+        return read_file("-", source, ret, err);
     if (source->text)
-        return read_text(source->text, source->option, what, ret, err);
+        return read_text(source->text, source->option, source, ret, err);
     if (source->file)
-        return read_file(source->file, what, ret, err);
+        return read_file(source->file, source, ret, err);
     if (variable)
-        return read_text(variable, source->variable, what, ret, err);
-    int r = ask_for(source->question, what, ret, err);
+        return read_text(variable, source->variable, source, ret, err);
+    int r = ask(source, ret, err);
+    if (r == -ENOTTY && source->is_free_text)
+        return error_set(err, -EINVAL, "%s needs a %s; give %s-file or -, or set %s",
+                         source->needed_by, source->what, source->option, source->variable);
     if (r == -ENOTTY)
-        return error_set(err, -EINVAL, "vault needs a %s; give %s-file, %s or -, or set %s", what,
-                         source->option, source->option, source->variable);
+        return error_set(err, -EINVAL, "%s needs a %s; give %s-file, %s or -, or set %s",
+                         source->needed_by, source->what, source->option, source->option,
+                         source->variable);
     return r;
 }
 

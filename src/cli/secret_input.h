@@ -13,13 +13,16 @@
 
 /* Where one secret may be: the first of these that is given. */
 struct secret_source {
-    const char *what;     /* "token" */
-    const char *option;   /* "--token" */
-    const char *variable; /* of the environment */
-    const char *question; /* "Vault token" */
-    const char *text;     /* the option's value; "-": standard input; NULL: not given */
-    const char *file;     /* path; "-": likewise; NULL */
+    const char *what;      /* "token" */
+    const char *needed_by; /* "vault" */
+    const char *option;    /* "--token" */
+    const char *variable;  /* of the environment */
+    const char *question;  /* "Vault token" */
+    const char *text;      /* the option's value; "-": standard input; NULL: not given */
+    const char *file;      /* path; "-": likewise; NULL */
     bool from_stdin;
+    bool is_free_text; /* blanks and other characters belong to it */
+    bool asks_twice;   /* on the terminal: it is a new one */
 };
 
 /* A token or the like: one line, without the line's end. Asks on the terminal, without an echo,

@@ -1,4 +1,4 @@
-/* cofferd - the control plane of one instance: options, one process for each state folder, its two
+/* cofferd - the control plane of one instance: options, one process for each state folder, its
  * sockets, signals.
  *
  * SIGTERM and SIGINT stop the control plane only: the filesystems' workers live on and go on
@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "api/server.h"
+#include "api/web_identity.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file_io.h"
@@ -28,11 +29,12 @@
 #include "crypto/secret.h"
 #include "host/instance.h"
 #include "host/process.h"
+#include "host/tcp_listen.h"
 #include "host/unix_socket.h"
 
 static const char usage[] =
     "Usage: cofferd [--state-dir DIR] [--socket PATH] [--user] [--foreground] [--debug]\n"
-    "               [--allow-key-export]\n"
+    "               [--allow-key-export] [--https ADDRESS:PORT [--tls-cert PEM --tls-key PEM]]\n"
     "\n"
     "Runs the control plane of coffer: it keeps the filesystems, their wrapped keys and the\n"
     "connection to the key server, and starts a worker for each started filesystem.\n"
@@ -47,6 +49,12 @@ static const char usage[] =
     "  --debug           log more\n"
     "  --allow-key-export\n"
     "                    'coffer fs key export' may write recovery copies of filesystem keys\n"
+    "  --https ADDRESS:PORT\n"
+    "                    also serve the web page and the REST interface there, to users who log\n"
+    "                    in ('coffer user add'); *:PORT for all addresses\n"
+    "  --tls-cert PEM    file with its certificate, and those that lead to the CA; without it,\n"
+    "                    cofferd makes one, whose fingerprint 'coffer status' shows\n"
+    "  --tls-key PEM     file with the certificate's private key\n"
     "  --help, --version\n"
     "\n"
     "SIGTERM stops the control plane and leaves the filesystems running; the next cofferd\n"
@@ -59,6 +67,9 @@ struct options {
     bool is_foreground;
     bool is_debug;
     bool allows_key_export;
+    const char *https;
+    const char *tls_cert;
+    const char *tls_key;
 };
 
 enum option_code {
@@ -68,6 +79,9 @@ enum option_code {
     OPTION_FOREGROUND,
     OPTION_DEBUG,
     OPTION_ALLOW_KEY_EXPORT,
+    OPTION_HTTPS,
+    OPTION_TLS_CERT,
+    OPTION_TLS_KEY,
     OPTION_HELP,
     OPTION_VERSION,
 };
@@ -82,6 +96,9 @@ static void parse_options(int argc, char **argv, struct options *ret)
         { "foreground", no_argument, NULL, OPTION_FOREGROUND },
         { "debug", no_argument, NULL, OPTION_DEBUG },
         { "allow-key-export", no_argument, NULL, OPTION_ALLOW_KEY_EXPORT },
+        { "https", required_argument, NULL, OPTION_HTTPS },
+        { "tls-cert", required_argument, NULL, OPTION_TLS_CERT },
+        { "tls-key", required_argument, NULL, OPTION_TLS_KEY },
         { "help", no_argument, NULL, OPTION_HELP },
         { "version", no_argument, NULL, OPTION_VERSION },
         { NULL, 0, NULL, 0 },
@@ -112,6 +129,15 @@ static void parse_options(int argc, char **argv, struct options *ret)
             break;
         case OPTION_ALLOW_KEY_EXPORT:
             ret->allows_key_export = true;
+            break;
+        case OPTION_HTTPS:
+            ret->https = optarg;
+            break;
+        case OPTION_TLS_CERT:
+            ret->tls_cert = optarg;
+            break;
+        case OPTION_TLS_KEY:
+            ret->tls_key = optarg;
             break;
         case OPTION_HELP:
             (void)fputs(usage, stdout);
@@ -180,6 +206,10 @@ struct daemon {
     int terminal_fd; /* its standard error; -1 in the foreground */
     struct control *control;
     struct mount_socket *mounts;
+    struct sessions *sessions;
+    struct throttle logins;
+    struct tls_identity *identity;
+    struct api_server *web;
     struct api_server *api;
 };
 
@@ -212,17 +242,64 @@ static void tell_ready(struct daemon *daemon)
     (void)sd_notify(0, "READY=1"); /* nobody listens outside systemd */
 }
 
-static int open_sockets(struct daemon *daemon, struct error *err)
+static int open_identity(struct daemon *daemon, const struct options *options, const char *host,
+                         struct error *err)
+{
+    if (!options->tls_cert != !options->tls_key)
+        return error_set(err, -EINVAL, "--tls-cert and --tls-key belong together; give both");
+    if (options->tls_cert)
+        return web_identity_read(options->tls_cert, options->tls_key, &daemon->identity, err);
+    return web_identity_own(daemon->instance.state_dir, host, &daemon->identity, err);
+}
+
+/* What the context says of it is for the other face too. */
+static int open_web(struct daemon *daemon, const struct options *options,
+                    struct api_context *context, struct error *err)
+{
+    char fingerprint[WEB_FINGERPRINT_SIZE];
+    struct tcp_place place;
+    int fd = -1;
+    int r = tcp_place_parse(options->https, &place, err);
+
+    if (r == 0)
+        r = open_identity(daemon, options, place.host, err);
+    if (r == 0)
+        r = tcp_listen(&place, &fd, err);
+    if (r < 0)
+        return error_prefix(err, r, "no HTTPS (--https)");
+    context->web.identity = daemon->identity;
+    context->web.is_self_made = !options->tls_cert;
+    context->web.port = place.port;
+    (void)snprintf(context->web.address, sizeof(context->web.address),
+                   strchr(place.host, ':') ? "[%s]:%u" : "%s:%u",
+                   place.host[0] == '\0' ? "*" : place.host, place.port);
+    r = api_web_open(context, fd, &daemon->web, err);
+    if (r < 0)
+        return r;
+    web_fingerprint(daemon->identity, fingerprint);
+    log_info("https address=%s certificate-sha256=%s", context->web.address, fingerprint);
+    return 0;
+}
+
+static int open_sockets(struct daemon *daemon, const struct options *options, struct error *err)
 {
     struct api_context context = { .control = daemon->control,
                                    .state_dir = daemon->instance.state_dir,
                                    .socket = daemon->instance.socket,
-                                   .started_ns = clock_wall_ns() };
+                                   .started_ns = clock_wall_ns(),
+                                   .logins = &daemon->logins };
     int fd = -1;
+
+    throttle_init(&daemon->logins);
+    if (sessions_new(&daemon->sessions, err) < 0)
+        return -ENOMEM;
+    context.sessions = daemon->sessions;
     int r = unix_socket_listen(daemon->instance.mount_socket, SOCK_SEQPACKET, 0600, &fd, err);
 
     if (r == 0)
         r = mount_socket_open(daemon->control, fd, &daemon->mounts, err);
+    if (r == 0 && options->https)
+        r = open_web(daemon, options, &context, err);
     if (r == 0)
         r = unix_socket_listen(daemon->instance.socket, SOCK_STREAM, 0600, &fd, err);
     if (r == 0)
@@ -254,7 +331,7 @@ static int daemon_open(struct daemon *daemon, const struct options *options, str
                                      .worker_program = worker,
                                      .allows_key_export = options->allows_key_export };
     r = control_open(&config, &daemon->control, err);
-    return r < 0 ? r : open_sockets(daemon, err);
+    return r < 0 ? r : open_sockets(daemon, options, err);
 }
 
 static void daemon_close(struct daemon *daemon)
@@ -265,9 +342,12 @@ static void daemon_close(struct daemon *daemon)
         (void)unlink(daemon->instance.socket);
     if (daemon->mounts)
         (void)unlink(daemon->instance.mount_socket);
+    api_server_close(daemon->web);
     api_server_close(daemon->api);
     mount_socket_close(daemon->mounts);
     control_close(daemon->control);
+    sessions_free(daemon->sessions);
+    tls_identity_free(daemon->identity);
     close_fd(&daemon->lock_fd);
 }
 

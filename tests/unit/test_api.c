@@ -198,15 +198,52 @@ static int call(const struct fixture *fixture, const char *method, const char *p
     return status;
 }
 
+struct request_case {
+    const char *method;
+    const char *path;
+    const char *body;
+    int status;
+    const char *text;
+};
+
+static void must_answer(const struct fixture *fixture, const struct request_case *cases,
+                        size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        CLEANUP(buf_release) struct buf answer = BUF_INIT;
+        int status = call(fixture, cases[i].method, cases[i].path, cases[i].body, &answer);
+        if (status != cases[i].status || !strstr((const char *)answer.data, cases[i].text))
+            fail_msg("%s %s %s: %s", cases[i].method, cases[i].path, cases[i].body,
+                     (const char *)answer.data);
+    }
+}
+
+static void users_are_kept_and_nobody_logs_in_on_the_socket(void **state)
+{
+    static const struct request_case cases[] = {
+        { "GET", "/api/v1/session", "", 200, "\"role\":\"ClusterAdmin\"" },
+        { "POST", "/api/v1/login", "{\"user\":\"a\",\"password\":\"b\"}", 400, "the kernel says" },
+        { "DELETE", "/api/v1/session", "", 400, "no login on the socket" },
+        { "PUT", "/api/v1/session/password", "{}", 400, "no login on the socket" },
+        { "GET", "/api/v1/users", "", 200, "[]" },
+        { "POST", "/api/v1/users", "{\"name\":\"a\",\"role\":\"x\"}", 400, "a role is" },
+        { "POST", "/api/v1/users", "{\"name\":\"a\",\"role\":\"Regular\",\"password\":\"short\"}",
+          400, "10 to 256 characters" },
+        { "POST", "/api/v1/users",
+          "{\"name\":\"a\",\"role\":\"Regular\",\"password\":\"correct horse\"}", 201,
+          "\"role\":\"Regular\"" },
+        { "PATCH", "/api/v1/users/a", "{\"role\":\"ReadOnly\"}", 200, "\"role\":\"ReadOnly\"" },
+        { "PUT", "/api/v1/users/a/password", "{\"password\":\"other horse\"}", 200, "\"name\"" },
+        { "DELETE", "/api/v1/users/a", "", 200, "{}" },
+        { "DELETE", "/api/v1/users/a", "", 404, "coffer user" },
+    };
+
+    must_answer(*state, cases, sizeof(cases) / sizeof(cases[0]));
+}
+
 static void requests_are_answered_with_status_and_sentence(void **state)
 {
-    static const struct {
-        const char *method;
-        const char *path;
-        const char *body;
-        int status;
-        const char *text;
-    } cases[] = {
+    static const struct request_case cases[] = {
         { "GET", "/api/v1/status", "", 200, "\"configured\":false" },
         { "GET", "/api/v1/kms", "", 200, "{\"configured\":false}" },
         { "GET", "/api/v1/ca-cert", "", 200, "{\"configured\":false}" },
@@ -229,6 +266,7 @@ static void requests_are_answered_with_status_and_sentence(void **state)
         { "GET", "/api/v1/audit/verify", "", 200, "\"intact\":true" },
         { "GET", "/api/v1/audit/verify?number=1", "", 400, "64 hexadecimal digits" },
         { "GET", "/api/v1/filesystems/data", "", 404, "\"code\":\"ENOENT\"" },
+        { "GET", "/", "", 404, "\"error\":" }, /* the page is for HTTPS */
         { "GET", "/nothing", "", 404, "\"error\":" },
         { "POST", "/api/v1/kms", "", 405, "\"error\":" },
         { "POST", "/api/v1/filesystems", "{", 400, "\"code\":\"EINVAL\"" },
@@ -251,13 +289,7 @@ static void requests_are_answered_with_status_and_sentence(void **state)
         { "PUT", "/api/v1/ca-cert", "{\"cert\":\"x\"}", 400, "no certificate in PEM form" },
     };
 
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        CLEANUP(buf_release) struct buf answer = BUF_INIT;
-        int status = call(*state, cases[i].method, cases[i].path, cases[i].body, &answer);
-        if (status != cases[i].status || !strstr((const char *)answer.data, cases[i].text))
-            fail_msg("%s %s %s: %s", cases[i].method, cases[i].path, cases[i].body,
-                     (const char *)answer.data);
-    }
+    must_answer(*state, cases, sizeof(cases) / sizeof(cases[0]));
 }
 
 static void a_request_that_is_too_large_is_refused(void **state)
@@ -289,6 +321,8 @@ int main(void)
         cmocka_unit_test(the_openapi_document_describes_the_routes_and_no_others),
         cmocka_unit_test(a_route_is_found_by_method_and_path),
         cmocka_unit_test_setup_teardown(requests_are_answered_with_status_and_sentence, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(users_are_kept_and_nobody_logs_in_on_the_socket, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_request_that_is_too_large_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_token_in_a_refused_request_is_not_in_the_answer, set_up,
