@@ -98,30 +98,64 @@ static void a_record_survives_encoding_and_no_altered_length_is_read(void **stat
     free(record);
 }
 
-/* It has no shredding: such a phase in it is damage. */
-static void a_record_of_version_1_is_read(void **state)
+static void read_record_fixture(unsigned version, struct fs_record *ret)
 {
-    struct fs_record *record = calloc(2, sizeof(*record));
-    uint8_t bytes[FS_RECORD_MAX];
-    size_t len = 0;
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+    struct error err = { .code = 0 };
+    char path[512];
+
+    (void)snprintf(path, sizeof(path), FORMATS_FOLDER "/fs-record-v%u.bin", version);
+    must(file_read(path, FS_RECORD_MAX, &encoded, &err), &err);
+    must(fs_record_decode(buf_bytes(&encoded), ret, &err), &err);
+}
+
+/* Each was written by the coffer of its time. */
+static void a_record_of_any_version_is_read(void **state)
+{
+    struct fs_record *record = calloc(1, sizeof(*record));
 
     (void)state;
-    (void)snprintf(record->name, sizeof(record->name), "data");
-    record->phase = FS_PHASE_REMOVING;
-    assert_int_equal(fs_record_encode(record, bytes, &len, NULL), 0);
-    struct bytes encoded = { .data = bytes, .len = len };
-    /* Behind the mount point and its flags two empty texts are new, before the number of checks. */
-    memmove(bytes + len - 8, bytes + len - 4, 4);
-    encoded.len -= 4;
-    bytes[4] = 1; /* the version */
-    assert_int_equal(fs_record_decode(encoded, &record[1], NULL), 0);
-    assert_memory_equal(&record[0], &record[1], sizeof(*record));
-    bytes[6] = FS_PHASE_SHREDDING;
-    assert_int_equal(fs_record_decode(encoded, &record[1], NULL), -EBADMSG);
-    bytes[4] = 2;
-    assert_int_equal(fs_record_decode(encoded, &record[1], NULL), 0);
-    bytes[4] = 4;
-    assert_int_equal(fs_record_decode(encoded, &record[1], NULL), -EPROTONOSUPPORT);
+    assert_non_null(record);
+    for (unsigned version = 1; version <= 3; version++) {
+        read_record_fixture(version, record);
+        assert_string_equal(record->name, "data");
+        assert_int_equal(record->phase, version == 2 ? FS_PHASE_SHREDDING : FS_PHASE_READY);
+        assert_int_equal(record->capacity, 5ull << 30);
+        assert_int_equal(record->created_ns, 1795788001000000000);
+        for (uint8_t i = 0; i < UUID_LEN; i++) {
+            assert_int_equal(record->uuid.bytes[i], i + 1);
+            assert_int_equal(record->owner.bytes[i], i + 17);
+        }
+        assert_string_equal(record->store_url, "dir:/srv/coffer/store");
+        assert_string_equal(record->meta_url, "lmdb:/srv/coffer/meta");
+        assert_string_equal(record->mountpoint, "/mnt/data");
+        assert_int_equal(record->mount_flags, 9);
+        assert_true(record->is_wanted && record->has_own_meta && !record->has_own_store);
+        assert_string_equal(record->kms_key, version < 3 ? "" : "own-key");
+        assert_string_equal(record->kms_namespace, version < 3 ? "" : "team/a");
+        assert_int_equal(record->check_count, 2);
+        assert_int_equal(record->checks[0].generation, 1);
+        assert_int_equal(record->checks[1].generation, 7);
+        assert_int_equal(record->checks[1].value[KEY_CHECK_LEN - 1], 0xa7);
+    }
+    free(record);
+}
+
+/* Version 1 has no shredding: such a phase in it is damage. */
+static void a_record_of_a_later_version_or_with_a_phase_of_one_is_refused(void **state)
+{
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+    struct fs_record *record = calloc(1, sizeof(*record));
+
+    (void)state;
+    assert_int_equal(file_read(FORMATS_FOLDER "/fs-record-v1.bin", FS_RECORD_MAX, &encoded, NULL),
+                     0);
+    encoded.data[6] = FS_PHASE_SHREDDING;
+    assert_int_equal(fs_record_decode(buf_bytes(&encoded), record, NULL), -EBADMSG);
+    encoded.data[4] = 2; /* the version */
+    assert_int_equal(fs_record_decode(buf_bytes(&encoded), record, NULL), 0);
+    encoded.data[4] = 4;
+    assert_int_equal(fs_record_decode(buf_bytes(&encoded), record, NULL), -EPROTONOSUPPORT);
     free(record);
 }
 
@@ -507,7 +541,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_of_filesystems_are_checked),
         cmocka_unit_test(a_record_survives_encoding_and_no_altered_length_is_read),
-        cmocka_unit_test(a_record_of_version_1_is_read),
+        cmocka_unit_test(a_record_of_any_version_is_read),
+        cmocka_unit_test(a_record_of_a_later_version_or_with_a_phase_of_one_is_refused),
         cmocka_unit_test(states_move_as_the_table_says),
         STATE_TEST(a_filesystem_without_a_kms_is_refused_unless_that_is_accepted),
         STATE_TEST(a_name_is_taken_once),

@@ -10,9 +10,12 @@
 #include "tests/support/cmocka_all.h"
 
 #include "base/cleanup.h"
+#include "base/file_io.h"
 #include "crypto/cms.h"
+#include "keyring/key_blob.h"
 #include "keyring/key_export.h"
 #include "tests/support/control_case.h"
+#include "tests/support/keyring_samples.h"
 
 struct custodian {
     struct buf key;
@@ -210,9 +213,51 @@ static void an_export_is_refused_where_it_is_not_allowed(void **state)
     assert_int_equal(copy.len, 0);
 }
 
+/* The keys of keyring_samples.h. */
+static void assert_is_sample_copy(struct bytes bytes)
+{
+    static const uint8_t firsts[] = { 0x10, 0x50, 0xd0 };
+    static const uint32_t generations[] = { 1, 2, 7 };
+    CLEANUP(free_ptr) struct key_export *copy = calloc(1, sizeof(*copy));
+    struct error err = { .code = 0 };
+
+    must(key_export_decode(bytes, copy, &err), &err);
+    assert_true(uuid_equal(&copy->uuid, &sample_uuid));
+    assert_int_equal(copy->count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        CLEANUP(secret_release) struct secret expected = SECRET_INIT;
+        CLEANUP(secret_release) struct secret key = SECRET_INIT;
+        const struct uuid *origin = i < 2 ? &sample_uuid : &sample_origin;
+        const struct secret *blob = key_export_find(copy, origin, generations[i]);
+        assert_non_null(blob);
+        must(key_blob_decode(blob, origin, generations[i], &key, &err), &err);
+        sample_key(firsts[i], &expected);
+        assert_true(secret_equal(secret_bytes(&key), secret_bytes(&expected)));
+    }
+    key_export_release(copy);
+}
+
+static void a_copy_of_version_1_is_opened_and_read(void **state)
+{
+    CLEANUP(buf_release) struct buf plain = BUF_INIT;
+    CLEANUP(buf_release) struct buf sealed = BUF_INIT;
+    CLEANUP(buf_release) struct buf key = BUF_INIT;
+    CLEANUP(secret_release) struct secret opened = SECRET_INIT;
+    struct error err = { .code = 0 };
+
+    (void)state;
+    must(file_read(FORMATS_FOLDER "/key-export-v1.bin", KEY_EXPORT_MAX, &plain, &err), &err);
+    assert_is_sample_copy(buf_bytes(&plain));
+    must(file_read(FORMATS_FOLDER "/key-export-v1.pem", CMS_MESSAGE_MAX, &sealed, &err), &err);
+    must(file_read(FORMATS_FOLDER "/recovery-key.pem", 65536, &key, &err), &err);
+    must(cms_open(buf_bytes(&sealed), buf_bytes(&key), KEY_EXPORT_MAX, &opened, &err), &err);
+    assert_is_sample_copy(secret_bytes(&opened));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_copy_of_version_1_is_opened_and_read),
         STATE_TEST(what_is_sealed_opens_with_that_key_only),
         STATE_TEST(an_altered_copy_does_not_open),
         STATE_TEST(only_certificates_that_are_valid_now_are_taken),

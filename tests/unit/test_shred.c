@@ -6,6 +6,8 @@
 #include "tests/support/cmocka_all.h"
 
 #include "base/cleanup.h"
+#include "base/file_io.h"
+#include "control/key_list.h"
 #include "store/object_store.h"
 #include "tests/support/kms_case.h"
 
@@ -111,9 +113,37 @@ static void a_shredding_destroys_the_wrapped_keys_first_and_tells_what_remains(v
     assert_int_equal(report.keys[0].users + report.keys[1].users, 0);
 }
 
+static void a_list_of_keys_of_version_1_is_read(void **state)
+{
+    CLEANUP(key_list_release) struct key_list list = { .count = 0 };
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+    CLEANUP(buf_release) struct buf again = BUF_INIT;
+    struct error err = { .code = 0 };
+
+    (void)state;
+    must(file_read(FORMATS_FOLDER "/key-list-v1.bin", 4096, &encoded, &err), &err);
+    must(key_list_decode(buf_bytes(&encoded), &list, &err), &err);
+    assert_int_equal(list.count, 2);
+    assert_string_equal(list.keys[0].type, "vault");
+    assert_string_equal(list.keys[0].kms_namespace, "ns");
+    assert_string_equal(list.keys[0].mount_path, "transit");
+    assert_string_equal(list.keys[0].key, "coffer-key");
+    assert_int_equal(list.keys[0].version, 3);
+    assert_string_equal(list.keys[1].type, "kmip");
+    must(key_list_encode(&list, &again, &err), &err);
+    assert_int_equal(again.len, encoded.len);
+    assert_memory_equal(again.data, encoded.data, encoded.len);
+    for (size_t cut = 0; cut < encoded.len; cut++)
+        assert_int_equal(key_list_decode((struct bytes){ encoded.data, cut }, &list, NULL),
+                         -EBADMSG);
+    encoded.data[0] = 2;
+    assert_int_equal(key_list_decode(buf_bytes(&encoded), &list, NULL), -EPROTONOSUPPORT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_list_of_keys_of_version_1_is_read),
         SERVERS_TEST(a_shredding_leaves_nothing_of_the_wrapped_keys_in_the_registry),
         SERVERS_TEST(the_event_of_a_shredding_that_a_restart_finishes_names_the_keys),
         SERVERS_TEST(a_shredding_destroys_the_wrapped_keys_first_and_tells_what_remains),
