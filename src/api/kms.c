@@ -44,10 +44,11 @@ static json_t *status_json(const struct kms_status *status)
     if (!status->is_configured)
         return json_pack("{s:b,s:s}", "configured", 0, "error", status->error);
     return json_pack(
-        "{s:b,s:s,s:o,s:s,s:s,s:s,s:s,s:s,s:s,s:o*,s:I,s:s,s:s,s:s,s:b,s:b,s:s}", "configured", 1,
-        "type", status->type, "addresses", addresses_json(status->addresses), "key",
-        status->key_name, "namespace", status->kms_namespace, "transit_path", status->mount_path,
-        "auth_method", status->auth_method, "auth_path", status->auth_path, "role", status->role,
+        "{s:b,s:s,s:o,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:o*,s:I,s:s,s:s,s:s,s:b,s:b,s:s}",
+        "configured", 1, "type", status->type, "addresses", addresses_json(status->addresses),
+        "key", status->key_name, "namespace", status->kms_namespace, "transit_path",
+        status->mount_path, "auth_method", status->auth_method, "auth_path", status->auth_path,
+        "role", status->role, "username", status->username, "cipher_mode", status->cipher_mode,
         "token", token_json(status), "key_version", (json_int_t)status->key.latest_version,
         "key_state", status->key.state, "algorithm", status->key.algorithm, "server",
         status->key.server, "insecure_http", (int)status->is_insecure, "reachable",
@@ -98,6 +99,7 @@ static int get_texts(const json_t *body, struct key_provider_config *ret, struct
         { "kubernetes_role", JSON_OPTIONAL, ret->kubernetes_role, sizeof(ret->kubernetes_role) },
         { "kubernetes_token_path", JSON_OPTIONAL, ret->kubernetes_token_path,
           sizeof(ret->kubernetes_token_path) },
+        { "username", JSON_OPTIONAL, ret->username, sizeof(ret->username) },
     };
 
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
@@ -124,7 +126,8 @@ static int check_members(const json_t *body, const char *type, struct error *err
                                             "auth_path",     "kubernetes_token_path",
                                             "namespace",     "transit_path",
                                             "insecure_http", "no_token_renewal" };
-    static const char *const of_kmip[] = { "client_cert", "client_key" };
+    static const char *const of_kmip[] = { "client_cert", "client_key", "username", "password",
+                                           "cipher_mode" };
     bool is_vault = strcmp(type, "vault") == 0;
     const char *const *others = is_vault ? of_kmip : of_vault;
     size_t count =
@@ -141,6 +144,37 @@ static int check_members(const json_t *body, const char *type, struct error *err
     return 0;
 }
 
+static int get_mode(const json_t *body, bool *ret_uses_gcm, struct error *err)
+{
+    const char *text = NULL;
+    int r = json_get_text(body, "cipher_mode", JSON_OPTIONAL, &text, err);
+
+    if (r < 0 || !text)
+        return r;
+    if (strcmp(text, "cbc") != 0 && strcmp(text, "gcm") != 0)
+        return error_set(err, -EINVAL, "\"cipher_mode\" is cbc or gcm, not '%s'", text);
+    *ret_uses_gcm = strcmp(text, "gcm") == 0;
+    return 0;
+}
+
+static int get_secrets(const json_t *body, struct key_provider_config *ret, struct error *err)
+{
+    const struct {
+        const char *name;
+        struct secret *to;
+    } secrets[] = {
+        { "client_key", &ret->client_key_pem },
+        { "token", &ret->token },
+        { "secret_id", &ret->secret_id },
+        { "password", &ret->password },
+    };
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < sizeof(secrets) / sizeof(secrets[0]); i++)
+        r = json_get_secret(body, secrets[i].name, JSON_OPTIONAL, secrets[i].to, err);
+    return r;
+}
+
 static int get_config(const json_t *body, struct key_provider_config *ret, struct error *err)
 {
     int r = get_texts(body, ret, err);
@@ -154,11 +188,9 @@ static int get_config(const json_t *body, struct key_provider_config *ret, struc
     if (r == 0)
         r = get_pem(body, "ca_cert", &ret->ca_cert_pem, err);
     if (r == 0)
-        r = json_get_secret(body, "client_key", JSON_OPTIONAL, &ret->client_key_pem, err);
+        r = get_secrets(body, ret, err);
     if (r == 0)
-        r = json_get_secret(body, "token", JSON_OPTIONAL, &ret->token, err);
-    if (r == 0)
-        r = json_get_secret(body, "secret_id", JSON_OPTIONAL, &ret->secret_id, err);
+        r = get_mode(body, &ret->uses_gcm, err);
     if (r == 0)
         r = json_get_bool(body, "no_token_renewal", JSON_OPTIONAL, &ret->leaves_renewal, err);
     if (r == 0)

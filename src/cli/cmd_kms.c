@@ -120,6 +120,7 @@ static void print_kms(const json_t *kms)
     print_line(is_vault ? "Key name" : "Key UID", client_text(kms, "key"));
     print_line("Auth method", auth_method_name(client_text(kms, "auth_method")));
     print_line("Role", client_text(kms, "role"));
+    print_line("User name", client_text(kms, "username"));
     print_line("Auth path", path_or(client_text(kms, "auth_path"), usual_auth_path(kms)));
     print_line("Namespace", client_text(kms, "namespace"));
     if (is_vault)
@@ -128,6 +129,7 @@ static void print_kms(const json_t *kms)
     print_key_version(kms);
     print_line("Key state", client_text(kms, "key_state"));
     print_line("Algorithm", client_text(kms, "algorithm"));
+    print_line("Cipher mode", client_text(kms, "cipher_mode"));
     print_line("Server", client_text(kms, "server"));
     if (json_is_true(json_object_get(kms, "reachable")))
         print_line("Status", "reachable");
@@ -175,6 +177,9 @@ static struct kms_options read_options(const struct cli *cli)
         .client_cert = arguments_value(arguments, "client-cert"),
         .client_key = arguments_value(arguments, "client-key"),
         .ca_cert = arguments_value(arguments, "ca-cert"),
+        .username = arguments_value(arguments, "username"),
+        .password_file = arguments_value(arguments, "password-file"),
+        .cipher_mode = arguments_value(arguments, "cipher-mode"),
         .insecure_http = arguments_has(arguments, "insecure-http"),
     };
 }
@@ -183,6 +188,8 @@ static int put_secret(json_t *body, const char *key, const struct secret *secret
 {
     json_t *text = json_stringn((const char *)secret->data, secret->len);
 
+    if (!text)
+        return error_set(err, -EINVAL, "the %s is not UTF-8 text; write it anew", key);
     if (json_object_set_new(body, key, text) < 0)
         return error_set(err, -ENOMEM, "there is not enough memory for the request");
     return 0;
@@ -219,6 +226,26 @@ static int put_login(json_t *body, const struct kms_options *options, struct err
     return r < 0 ? r : put_secret(body, is_token ? "token" : "secret_id", &secret, err);
 }
 
+static int put_password(json_t *body, const struct kms_options *options, struct error *err)
+{
+    CLEANUP(secret_release) struct secret secret = SECRET_INIT;
+    const struct secret_source password = {
+        .what = "password",
+        .needed_by = "--username",
+        .option = "--password",
+        .variable = "COFFER_KMS_PASSWORD",
+        .question = "Password of the KMIP user",
+        .file = options->password_file,
+        .from_stdin = options->secret_from_stdin,
+        .is_free_text = true,
+    };
+
+    if (!kms_options_needs_password(options))
+        return 0;
+    int r = secret_input_read(&password, &secret, err);
+    return r < 0 ? r : put_secret(body, "password", &secret, err);
+}
+
 /* The content is sent, so that a relative path means what it says, whoever cofferd runs as. */
 static int put_pem(json_t *body, const char *key, const char *path, const char *what,
                    struct error *err)
@@ -253,6 +280,8 @@ static int put_texts(json_t *body, const struct kms_options *options, struct err
         { "role_id", options->role_id },
         { "kubernetes_role", options->kubernetes_role },
         { "kubernetes_token_path", options->kubernetes_token_path },
+        { "username", options->username },
+        { "cipher_mode", options->cipher_mode },
     };
     int r = 0;
 
@@ -271,6 +300,8 @@ static int fill_body(json_t *body, const struct kms_options *options, struct err
         r = json_object_set_new(body, "no_token_renewal", json_true());
     if (r == 0)
         r = put_login(body, options, err);
+    if (r == 0)
+        r = put_password(body, options, err);
     if (r == 0)
         r = put_pem(body, "client_cert", options->client_cert, "client certificate", err);
     if (r == 0)

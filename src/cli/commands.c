@@ -55,6 +55,9 @@ static const struct option_spec kms_set_options[] = {
     { 0, "client-cert", "pem", "kmip: file with the client certificate (mandatory)" },
     { 0, "client-key", "pem", "kmip: file with the client's private key (mandatory)" },
     { 0, "ca-cert", "pem", "kmip: file with the CA of the server [the system's CAs]" },
+    { 0, "username", "name", "kmip: where the server wants one besides the certificate" },
+    { 0, "password-file", "file", "kmip: a file that holds its password; - is standard input" },
+    { 0, "cipher-mode", "mode", "kmip: wrap with AES-CBC (cbc) or AES-GCM (gcm) [cbc]" },
     END_OF_OPTIONS,
 };
 
@@ -309,6 +312,11 @@ static const struct command commands[] = {
             "--kubernetes-role.\nWithout an option that gives the token or the secret ID, and "
             "without -, it comes from\nCOFFER_KMS_TOKEN or COFFER_KMS_SECRET_ID, or is asked for "
             "on the terminal.\n\n"
+            "A KMIP server is logged in to with a client certificate and, where it wants that, "
+            "with "
+            "--username\nand a password, which comes from --password-file, - or "
+            "COFFER_KMS_PASSWORD, or is asked for. gcm\nneeds KMIP 1.4 or later; keys that were "
+            "wrapped in another mode are wrapped anew.\n\n"
             "Several addresses, separated by commas, are asked in this order until one answers.",
         .arguments = kms_set_arguments,
         .options = kms_set_options,

@@ -81,6 +81,11 @@ bool kms_options_needs_secret_id(const struct kms_options *options)
     return kms_options_is_vault(options) && options->role_id;
 }
 
+bool kms_options_needs_password(const struct kms_options *options)
+{
+    return !kms_options_is_vault(options) && options->username;
+}
+
 /* One rule: it is broken if is_broken, and then this is said. */
 struct rule {
     bool is_broken;
@@ -159,6 +164,12 @@ static int check_vault(const struct kms_options *options, struct error *err)
         { options->ca_cert,
           "--ca-cert must not be given for vault, whose CA is set for the whole instance; leave "
           "it out, and run: coffer security ca-cert set --cert-file <pem>" },
+        { options->username || options->password_file,
+          "--username must not be given for vault, which is logged in to with a token, --role-id "
+          "or --kubernetes-role; leave it and its password out" },
+        { options->cipher_mode,
+          "--cipher-mode must not be given for vault, whose keys say how they encrypt; leave it "
+          "out" },
         { is_empty(options->transit_path), "--transit-path is empty; leave it out for transit" },
     };
     int r = check_rules(rules, sizeof(rules) / sizeof(rules[0]), err);
@@ -173,7 +184,7 @@ static int check_vault(const struct kms_options *options, struct error *err)
 static int check_kmip(const struct kms_options *options, struct error *err)
 {
     const struct rule rules[] = {
-        { options->token || options->token_file || options->secret_from_stdin,
+        { options->token || options->token_file,
           "a token must not be given for kmip, which is logged in to with a certificate; leave it "
           "out, and give --client-cert and --client-key" },
         { options->role_id,
@@ -195,6 +206,19 @@ static int check_kmip(const struct kms_options *options, struct error *err)
           "--transit-path must not be given for kmip, which has no transit engine; leave it out" },
         { options->insecure_http,
           "--insecure-http must not be given for kmip, which always uses TLS; leave it out" },
+        { options->secret_from_stdin && !options->username,
+          "- reads a password, which belongs to a user name; give that with --username, or leave - "
+          "out" },
+        { options->password_file && !options->username,
+          "a password belongs to a user name; give that with --username" },
+        { options->password_file && options->secret_from_stdin,
+          "the password is given more than once; give one of --password-file and -" },
+        { is_empty(options->username),
+          "--username is empty; leave it out if the server wants none besides the certificate" },
+        { options->cipher_mode && strcmp(options->cipher_mode, "cbc") != 0 &&
+              strcmp(options->cipher_mode, "gcm") != 0,
+          "--cipher-mode is cbc, which every KMIP server has, or gcm, which needs KMIP 1.4 or "
+          "later" },
         { !options->client_cert,
           "kmip needs a client certificate; give its PEM file with --client-cert" },
         { !options->client_key,

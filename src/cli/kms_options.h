@@ -16,7 +16,7 @@ struct kms_options {
     const char *key;
     const char *token;      /* "-": standard input */
     const char *token_file; /* "-": likewise */
-    bool secret_from_stdin; /* the word "-": token or secret ID */
+    bool secret_from_stdin; /* the word "-": token, secret ID or password */
     bool no_token_renewal;
     const char *role_id;
     const char *secret_id;      /* "-": standard input */
@@ -29,6 +29,9 @@ struct kms_options {
     const char *client_cert; /* paths of PEM files */
     const char *client_key;
     const char *ca_cert;
+    const char *username;
+    const char *password_file; /* "-": standard input */
+    const char *cipher_mode;   /* "cbc", "gcm" */
     bool insecure_http;
 };
 
@@ -37,5 +40,6 @@ bool kms_options_is_vault(const struct kms_options *options);
 /* Which secret logs in to a vault. A role of Kubernetes needs none from here. */
 bool kms_options_needs_token(const struct kms_options *options);
 bool kms_options_needs_secret_id(const struct kms_options *options);
+bool kms_options_needs_password(const struct kms_options *options);
 
 int kms_options_check(const struct kms_options *options, struct error *err);

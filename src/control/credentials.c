@@ -12,7 +12,7 @@
 #include "crypto/random.h"
 
 #define CREDENTIALS_MAGIC 0x44524343u /* "CCRD" */
-#define CREDENTIALS_VERSION 2u        /* 1: without what follows the token */
+#define CREDENTIALS_VERSION 3u        /* 1 ends with the token, 2 with the secret ID */
 #define CREDENTIALS_MAX (192u * 1024u)
 #define PEM_MAX (48u * 1024u)
 #define TOKEN_MAX (16u * 1024u)
@@ -47,6 +47,9 @@ static void put_config(struct writer *writer, const struct key_provider_config *
     writer_text(writer, config->kubernetes_role);
     writer_text(writer, config->kubernetes_token_path);
     writer_string(writer, secret_bytes(&config->secret_id));
+    writer_u8(writer, config->uses_gcm);
+    writer_text(writer, config->username);
+    writer_string(writer, secret_bytes(&config->password));
 }
 
 static int get_buf(struct reader *reader, size_t max, struct buf *ret)
@@ -74,6 +77,14 @@ static int get_login(struct reader *reader, struct key_provider_config *ret)
     return get_secret(reader, TOKEN_MAX, &ret->secret_id);
 }
 
+/* What version 3 added: for KMIP. */
+static int get_kmip(struct reader *reader, struct key_provider_config *ret)
+{
+    ret->uses_gcm = reader_u8(reader) != 0;
+    reader_text(reader, ret->username, sizeof(ret->username));
+    return get_secret(reader, TOKEN_MAX, &ret->password);
+}
+
 static int get_config(struct bytes encoded, struct key_provider_config *ret)
 {
     struct reader reader = reader_init(encoded);
@@ -98,6 +109,8 @@ static int get_config(struct bytes encoded, struct key_provider_config *ret)
         r = get_secret(&reader, TOKEN_MAX, &ret->token);
     if (r == 0 && version >= 2)
         r = get_login(&reader, ret);
+    if (r == 0 && version >= 3)
+        r = get_kmip(&reader, ret);
     return r < 0 ? r : reader_done(&reader);
 }
 
@@ -139,8 +152,8 @@ int credentials_store(const char *state_dir, enum credentials_file file,
 
     if (config->client_cert_pem.len > PEM_MAX || config->ca_cert_pem.len > PEM_MAX ||
         config->client_key_pem.len > PEM_MAX || config->token.len > TOKEN_MAX ||
-        config->secret_id.len > TOKEN_MAX)
-        return error_set(err, -EFBIG, "a certificate, key or token is too large");
+        config->secret_id.len > TOKEN_MAX || config->password.len > TOKEN_MAX)
+        return error_set(err, -EFBIG, "a certificate, key, token or password is too large");
     int r = state_path(state_dir, file_names[file], path, err);
     if (r < 0)
         return r;

@@ -55,6 +55,10 @@ static void describe_config_locked(struct kms *kms) REQUIRES(kms->lock)
     copy_text(status->auth_path, sizeof(status->auth_path), config->auth_path);
     copy_text(status->role, sizeof(status->role),
               config->role_id[0] ? config->role_id : config->kubernetes_role);
+    copy_text(status->username, sizeof(status->username), config->username);
+    if (strcmp(config->type, "kmip") == 0)
+        copy_text(status->cipher_mode, sizeof(status->cipher_mode),
+                  config->uses_gcm ? "gcm" : "cbc");
     status->leaves_renewal = config->leaves_renewal;
     status->is_insecure = config->allows_insecure_http;
     if (config->client_cert_pem.len > 0 &&

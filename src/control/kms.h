@@ -32,6 +32,8 @@ struct kms_status {
     char auth_method[24]; /* "token", "approle", "kubernetes", "client-certificate" */
     char auth_path[WRAPPED_NAME_SIZE];
     char role[WRAPPED_NAME_SIZE]; /* AppRole: its ID; Kubernetes: its name */
+    char username[WRAPPED_NAME_SIZE];
+    char cipher_mode[8]; /* KMIP: "cbc", "gcm"; else "" */
     bool leaves_renewal;
     struct key_login_status login; /* of a token */
     bool is_insecure;

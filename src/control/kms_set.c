@@ -2,9 +2,10 @@
  * today.
  *
  * For each filesystem: what the new server unwraps stays as it is. What it does not, and the one in
- * use does, or a local key, is wrapped anew by the new one. One whose key the server in use might
- * unwrap, but cannot be asked at present, stands in the way. One that it has answered to be lost
- * does not: it is reported.
+ * use does, or a local key, is wrapped anew by the new one; so is what it unwraps, but was wrapped
+ * in another cipher mode than the new one is to use. One whose key the server in use might unwrap,
+ * but cannot be asked at present, stands in the way. One that it has answered to be lost does not:
+ * it is reported.
  *
  * While keys are wrapped anew the new configuration is staged (kms.h): whatever happens, each is
  * unwrapped by one of the two. A change that ended in the middle is gone on with by the next
@@ -22,6 +23,7 @@
 struct trial {
     struct control *control;
     struct key_provider *server; /* the new one */
+    bool uses_gcm;               /* of a KMIP server: the mode it wraps in */
     struct filesystem **movers;  /* to be wrapped anew; each with a reference */
     size_t mover_count;
     unsigned in_the_way;
@@ -75,6 +77,17 @@ static bool names_local_key(const struct key_ring *ring)
     return false;
 }
 
+/* Of what the new server unwraps. */
+static bool is_in_other_mode(const struct trial *trial, const struct key_ring *ring)
+{
+    for (uint32_t i = 0; i < ring->count; i++) {
+        const struct wrapped_key *key = &ring->generations[i].current.key;
+        if (strcmp(key->provider, "kmip") == 0 && (key->mode == WRAP_MODE_GCM) != trial->uses_gcm)
+            return true;
+    }
+    return false;
+}
+
 static int judge(struct trial *trial, struct filesystem *filesystem, const struct key_ring *ring,
                  struct error *err)
 {
@@ -91,7 +104,9 @@ static int judge(struct trial *trial, struct filesystem *filesystem, const struc
     /* By what wrapped it before the last time: it is wrapped anew. */
     if (!names_local_key(ring) &&
         try_ring(trial, ring, trial->server, &used_previous, &new_err) == 0)
-        return used_previous && !has_own ? add_mover(trial, filesystem, err) : 0;
+        return (used_previous || is_in_other_mode(trial, ring)) && !has_own
+                   ? add_mover(trial, filesystem, err)
+                   : 0;
     int with_old = try_ring(trial, ring, NULL, &used_previous, &old_err);
     if (with_old == 0 && has_own && !names_local_key(ring)) {
         add_to_list(trial, name,
@@ -248,7 +263,7 @@ static int set_verified(struct control *control, const struct key_provider_confi
         r = key_provider_verify(provider, &seen, err);
     if (r < 0)
         return r;
-    struct trial trial = { .control = control, .server = provider };
+    struct trial trial = { .control = control, .server = provider, .uses_gcm = config->uses_gcm };
     r = prove(&trial, err);
     if (r == 0 && trial.mover_count > 0)
         r = move(&trial, config, &seen, err);

@@ -19,6 +19,7 @@ void key_provider_config_release(struct key_provider_config *config)
     secret_release(&config->client_key_pem);
     secret_release(&config->token);
     secret_release(&config->secret_id);
+    secret_release(&config->password);
     secret_release(&config->local_key);
     key_login_unref(config->login);
     *config = KEY_PROVIDER_CONFIG_INIT;
@@ -38,6 +39,7 @@ int key_provider_config_copy(struct key_provider_config *to, const struct key_pr
     copy.client_key_pem = SECRET_INIT;
     copy.token = SECRET_INIT;
     copy.secret_id = SECRET_INIT;
+    copy.password = SECRET_INIT;
     copy.local_key = SECRET_INIT;
     copy.login = key_login_ref(from->login);
     if (buf_assign(&copy.client_cert_pem, buf_bytes(&from->client_cert_pem)) < 0 ||
@@ -45,6 +47,7 @@ int key_provider_config_copy(struct key_provider_config *to, const struct key_pr
         copy_secret(&copy.client_key_pem, &from->client_key_pem) < 0 ||
         copy_secret(&copy.token, &from->token) < 0 ||
         copy_secret(&copy.secret_id, &from->secret_id) < 0 ||
+        copy_secret(&copy.password, &from->password) < 0 ||
         copy_secret(&copy.local_key, &from->local_key) < 0)
         return -ENOMEM;
     key_provider_config_release(to);

@@ -41,6 +41,12 @@ struct key_provider_config {
     char kms_namespace[WRAPPED_NAME_SIZE];
     char mount_path[WRAPPED_NAME_SIZE]; /* "" means the server's usual one: "transit" */
     bool allows_insecure_http;          /* "vault": http:// beyond the loopback */
+    bool uses_gcm;                      /* "kmip": wraps with AES-GCM, not AES-CBC */
+
+    /* "kmip" is logged in to with the client certificate, and where the server wants it with a
+     * user name, "" if not, and its password too. */
+    char username[WRAPPED_NAME_SIZE];
+    struct secret password;
 
     /* "vault" is logged in to in one of three ways: with token; role_id and secret_id;
      * kubernetes_role. */
@@ -110,7 +116,12 @@ struct key_provider_ops {
     /* Optional. Goes through each step of the chain at each configured address, and reports.
      * Changes nothing on the server. */
     void (*check)(struct key_provider *provider, struct kms_check *check);
-    /* Whether the blob, which is of this type, names the configured key, whatever its version. */
+    /* With check: what to do about a call with the configured key that ended with r < 0; goes with
+     * the failure that is reported next. */
+    void (*advise)(const struct key_provider *provider, int r, struct kms_check *check);
+
+    /* Whether the blob, which is of this type, names the configured key, whatever its version,
+     * and was made in the configured mode, where there is a choice. */
     bool (*is_configured_key)(const struct key_provider *provider,
                               const struct wrapped_key *wrapped);
 
@@ -140,7 +151,8 @@ int key_provider_rewrap(struct key_provider *provider, const struct wrapped_key 
                         struct wrapped_key *ret, struct error *err);
 bool key_provider_rewraps_inside(const struct key_provider *provider);
 
-/* Whether the blob names the configured key of such a server; the server itself is not asked. */
+/* Whether the blob names the configured key of such a server, and is as this configuration would
+ * make it, whatever the key's version; the server itself is not asked. */
 bool key_provider_names(const struct key_provider *provider, const struct wrapped_key *wrapped);
 
 /* The proof that this configuration works: describe, wrap a random trial text, unwrap it, and

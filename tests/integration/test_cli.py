@@ -471,6 +471,26 @@ def test_a_secret_id_comes_from_wherever_it_is_kept(fake, tmp_path, words, more)
     assert "s.secret" not in result.stdout + result.stderr
 
 
+@pytest.mark.parametrize("words, more", [
+    (["-"], {"stdin": "s. secr\u00e9t\n"}),
+    (["--password-file", "-"], {"stdin": "s. secr\u00e9t\r\n"}),
+    (["--password-file", "password"], {"env": {"COFFER_KMS_PASSWORD": "other"}}),
+    ([], {"env": {"COFFER_KMS_PASSWORD": "s. secr\u00e9t", "COFFER_KMS_TOKEN": "other"}}),
+])
+def test_a_kmip_password_comes_from_wherever_it_is_kept(fake, tmp_path, words, more):
+    (tmp_path / "password").write_text("s. secr\u00e9t\n")
+    (tmp_path / "c.pem").write_text(CERT)
+    (tmp_path / "k.pem").write_text(KEY)
+    result, sent = kms_set(fake, tmp_path, "kmip", "k:5696", "7", "--client-cert", "c.pem",
+                           "--client-key", "k.pem", "--username", "alice", "--cipher-mode", "gcm",
+                           *words, **more)
+    assert result.returncode == 0, result
+    assert sent == {"type": "kmip", "address": "k:5696", "key": "7", "client_cert": CERT,
+                    "client_key": KEY, "username": "alice", "password": "s. secr\u00e9t",
+                    "cipher_mode": "gcm"}
+    assert "s. secr" not in result.stdout + result.stderr
+
+
 def test_a_kubernetes_role_needs_no_secret(fake, tmp_path):
     result, sent = kms_set(fake, tmp_path, "vault", "https://v:8200", "key", "--kubernetes-role",
                            "r", "--kubernetes-token-path", "/token",
@@ -480,16 +500,24 @@ def test_a_kubernetes_role_needs_no_secret(fake, tmp_path):
                     "kubernetes_role": "r", "kubernetes_token_path": "/token"}
 
 
-def test_a_token_can_be_typed_without_an_echo(fake, tmp_path):
+@pytest.mark.parametrize("words, question, name", [
+    (["vault", "https://v:8200", "key"], b"Vault token: ", "token"),
+    (["kmip", "k:5696", "7", "--client-cert", "c.pem", "--client-key", "k.pem", "--username", "u"],
+     b"Password of the KMIP user: ", "password"),
+])
+def test_a_secret_can_be_typed_without_an_echo(fake, tmp_path, words, question, name):
     fake.answers["PUT /api/v1/kms"] = (200, VAULT)
+    (tmp_path / "c.pem").write_text(CERT)
+    (tmp_path / "k.pem").write_text(KEY)
     pid, fd = os.forkpty()
     if pid == 0:
         os.environ.pop("COFFER_KMS_TOKEN", None)
+        os.environ.pop("COFFER_KMS_PASSWORD", None)
         os.environ["COFFER_STATE_DIR"] = str(tmp_path)
-        os.execv(PROGRAMS / "coffer",
-                 ["coffer", "security", "kms", "set", "vault", "https://v:8200", "key"])
+        os.chdir(tmp_path)
+        os.execv(PROGRAMS / "coffer", ["coffer", "security", "kms", "set", *words])
     text = b""
-    while b"Vault token: " not in text:
+    while question not in text:
         text += os.read(fd, 1000)
     os.write(fd, b"s.typed\n")
     try:
@@ -500,7 +528,7 @@ def test_a_token_can_be_typed_without_an_echo(fake, tmp_path):
     os.close(fd)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, text
     assert b"s.typed" not in text
-    assert fake.requests.pop()[2]["token"] == "s.typed"
+    assert fake.requests.pop()[2][name] == "s.typed"
 
 
 def test_certificates_are_sent_by_content(fake, tmp_path):
@@ -538,6 +566,10 @@ def test_certificates_are_sent_by_content(fake, tmp_path):
     (["kmip", "k:5696", "7", "--client-cert", "c.pem"], "--client-key"),
     (["kmip", "k:5696", "7", "--client-cert", "c.pem", "--client-key", "k.pem", "--token", "a"],
      "a token must not be given for kmip"),
+    (["kmip", "k:5696", "7", "--client-cert", "c.pem", "--client-key", "k.pem", "--username", "u"],
+     "--username needs a password"),
+    (["kmip", "k:5696", "7", "--client-cert", "c.pem", "--client-key", "k.pem", "--cipher-mode",
+      "ctr"], "--cipher-mode is cbc"),
     (["kmip", "k:5696", "7", "--client-cert", "c.pem", "--client-key", "missing"],
      "cannot read missing"),
     (["kmip", "k:5696", "7", "--client-cert", "k.pem", "--client-key", "k.pem"],

@@ -60,6 +60,62 @@ def test_gcm_is_not_tried_where_the_version_would_lose_the_tag(kmip_probe, pykmi
         assert DECRYPT not in [what for what, _ in proxy.requests]
 
 
+def encrypted(data, tag=None):
+    """An answer to Encrypt."""
+    payload = [kmip_proxy.item(0x94, kmip_proxy.TEXT, "1"), kmip_proxy.item(0xC2, 8, data)]
+    if tag is not None:
+        payload.append(kmip_proxy.item(0xFF, 8, tag))
+    return kmip_proxy.response(
+        kmip_proxy.item(0x5C, kmip_proxy.ENUMERATION, ENCRYPT),
+        kmip_proxy.item(0x7F, kmip_proxy.ENUMERATION, 0),
+        kmip_proxy.item(0x7C, kmip_proxy.STRUCTURE, payload), version=(1, 4))
+
+
+@pytest.mark.parametrize("version", [(1, 4), (2, 0)])
+def test_gcm_wraps_and_unwraps_in_every_version_that_has_it(kmip_probe, pykmip, version):
+    with KmipProxy(pykmip, only_for(DISCOVER_VERSIONS, versions(version))) as proxy:
+        assert kmip_probe("wrap", "a", ADDRESS=proxy.address, CIPHER_MODE="gcm") == "OK version 0"
+        # Whatever is configured, the blob says how it is opened.
+        assert kmip_probe("unwrap", "a", ADDRESS=proxy.address) == "OK 1"
+        assert kmip_probe("rewrap", "a", "b", ADDRESS=proxy.address) == "OK version 0"
+        assert kmip_probe("unwrap", "a", "b", CIPHER_MODE="gcm") == "OK 2"
+    assert {what for what, _ in proxy.requests} >= {ENCRYPT, DECRYPT}
+
+
+@pytest.mark.parametrize("offered", [(1, 2), (1, 3)])
+def test_gcm_is_refused_before_anything_is_encrypted_where_the_tag_would_be_lost(
+        kmip_probe, pykmip, offered):
+    with KmipProxy(pykmip, only_for(DISCOVER_VERSIONS, versions(offered))) as proxy:
+        said = kmip_probe("verify", ADDRESS=proxy.address, CIPHER_MODE="gcm")
+        assert said.startswith("EPROTO: ") and f"only version 1.{offered[1]}" in said
+        assert "--cipher-mode cbc" in said
+        said = kmip_probe("check", ADDRESS=proxy.address, CIPHER_MODE="gcm")
+        assert f"\nfailed|protocol|unusable|KMIP 1.{offered[1]}, which loses the tag" in said
+        assert ENCRYPT not in [what for what, _ in proxy.requests]
+
+
+@pytest.mark.parametrize("data_len, tag, words", [
+    (64, None, "a tag of 0 bytes"),
+    (64, b"t" * 15, "a tag of 15 bytes"),
+    (64, b"t" * 12, "a tag of 12 bytes"),
+    (64, b"t" * 17, "a tag of 17 bytes"),
+    (80, b"t" * 16, "80 bytes of 64"),
+    (0, b"t" * 16, "makes no sense"),
+    (64, b"t" * 16, "cannot decrypt"),
+])
+def test_gcm_without_its_whole_tag_is_not_believed(kmip_probe, pykmip, data_len, tag, words):
+    with KmipProxy(pykmip, only_for(ENCRYPT, encrypted(b"c" * data_len, tag))) as proxy:
+        said = kmip_probe("verify", ADDRESS=proxy.address, CIPHER_MODE="gcm")
+    assert said.startswith(("EPROTO: ", "EBADMSG: ")) and words in said
+
+
+@pytest.mark.parametrize("reason", [0x03, 0x0C, 0x39])
+def test_a_login_that_is_refused_when_versions_are_asked_for_is_told(kmip_probe, pykmip, reason):
+    with KmipProxy(pykmip, only_for(DISCOVER_VERSIONS, refusal(reason, "who are you"))) as proxy:
+        said = kmip_probe("verify", ADDRESS=proxy.address)
+    assert said.startswith("EACCES: ") and "--username" in said
+
+
 def test_an_answer_in_single_bytes_is_read(kmip_probe, pykmip):
     with KmipProxy(pykmip, lambda _: None, piece=1) as proxy:
         assert kmip_probe("verify", ADDRESS=proxy.address).startswith("OK ")

@@ -34,20 +34,23 @@ def word():
 class Kmip:
     def __init__(self, folder):
         self.server = servers.PykmipServer(folder / "kms")
-        self.credentials = ["client key of alice in base64"]  # PEM
+        self.password = word()
+        self.credentials = ["client key of alice in base64", "password"]  # PEM, as it is
 
     def prepare(self, needles):
         for who in ("alice", "bob"):
             private = load_pem_private_key(self.server.client(who)[1].read_bytes(), None)
             needles.add_key(f"client key of {who}",
                             private.private_numbers().private_value.to_bytes(32, "big"))
+        needles.add_key("password", self.password.encode())
         self.keys = [self.server.admin().create() for _ in range(2)]
 
     def set(self, instance, key=None, who="alice", **options):
         cert, private = self.server.client(who)
         return instance.run("security", "kms", "set", "kmip", self.server.address,
                             key or self.keys[0], "--client-cert", cert, "--client-key", private,
-                            "--ca-cert", self.server.ca_cert, **options)
+                            "--ca-cert", self.server.ca_cert, "--username", who, "-",
+                            input=self.password, **options)
 
     def set_wrongly(self, instance):
         """Every way that is refused."""

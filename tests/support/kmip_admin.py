@@ -49,14 +49,24 @@ class KmipError(Exception):
 
 
 class KmipAdmin:
-    def __init__(self, host, port, ca, cert, key):
+    def __init__(self, host, port, ca, cert, key, version=(1, 2), login=(None, None)):
         self.address = (host, port)
+        self.version = version
+        self.login = login
         self.context = ssl.create_default_context(cafile=str(ca))
         self.context.load_cert_chain(str(cert), str(key))
 
-    def _call(self, operation, payload, minor=2):
-        version = item(0x69, STRUCTURE, [item(0x6A, INTEGER, 1), item(0x6B, INTEGER, minor)])
-        header = item(0x77, STRUCTURE, [version, item(0x0D, INTEGER, 1)])
+    def _authentication(self):
+        username, password = self.login
+        if not username:
+            return b""
+        value = item(0x25, STRUCTURE, [item(0x99, TEXT, username), item(0xA1, TEXT, password)])
+        return item(0x0C, STRUCTURE, [item(0x23, STRUCTURE, [item(0x24, ENUMERATION, 1), value])])
+
+    def _call(self, operation, payload, version=None):
+        major, minor = version or self.version
+        spoken = item(0x69, STRUCTURE, [item(0x6A, INTEGER, major), item(0x6B, INTEGER, minor)])
+        header = item(0x77, STRUCTURE, [spoken, self._authentication(), item(0x0D, INTEGER, 1)])
         batch = item(0x0F, STRUCTURE,
                      [item(0x5C, ENUMERATION, operation), item(0x79, STRUCTURE, payload)])
         answer = self.exchange(item(0x78, STRUCTURE, [header, batch]))
@@ -82,11 +92,15 @@ class KmipAdmin:
         return data
 
     def create(self, activate=True, usage=ENCRYPT | DECRYPT, bits=256):
-        template = item(0x91, STRUCTURE, [
-            attribute("Cryptographic Algorithm", ENUMERATION, 3),
-            attribute("Cryptographic Length", INTEGER, bits),
-            attribute("Cryptographic Usage Mask", INTEGER, usage),
-        ])
+        if self.version >= (2, 0):
+            template = item(0x125, STRUCTURE, [
+                item(0x28, ENUMERATION, 3), item(0x2A, INTEGER, bits), item(0x2C, INTEGER, usage)])
+        else:
+            template = item(0x91, STRUCTURE, [
+                attribute("Cryptographic Algorithm", ENUMERATION, 3),
+                attribute("Cryptographic Length", INTEGER, bits),
+                attribute("Cryptographic Usage Mask", INTEGER, usage),
+            ])
         answer = self._call(0x01, [item(0x57, ENUMERATION, 2), template])
         uid = find(answer, 0x94).decode()
         if activate:
@@ -106,7 +120,7 @@ class KmipAdmin:
         parameters = item(0x2B, STRUCTURE, [item(0x11, ENUMERATION, 9), item(0x28, ENUMERATION, 3),
                                             item(0xCE, INTEGER, 16)])
         answer = self._call(0x1F, [item(0x94, TEXT, uid), parameters, item(0xC2, BYTES, data),
-                                   item(0x3D, BYTES, iv)], minor=4)
+                                   item(0x3D, BYTES, iv)], version=(1, 4))
         return find(answer, 0xC2), find(answer, 0xFF)
 
     def decrypt_cbc(self, uid, data, iv):

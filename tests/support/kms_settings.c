@@ -52,6 +52,8 @@ int kms_settings_read(const char *type, struct key_provider_config *ret, struct 
     read_text("KUBERNETES_ROLE", ret->kubernetes_role, sizeof(ret->kubernetes_role));
     read_text("KUBERNETES_TOKEN", ret->kubernetes_token_path, sizeof(ret->kubernetes_token_path));
     ret->leaves_renewal = strcmp(kms_setting("NO_TOKEN_RENEWAL"), "1") == 0;
+    read_text("USERNAME", ret->username, sizeof(ret->username));
+    ret->uses_gcm = strcmp(kms_setting("CIPHER_MODE"), "gcm") == 0;
     int r = read_file("CA_CERT", &ret->ca_cert_pem, err);
     if (r == 0)
         r = read_file("CLIENT_CERT", &ret->client_cert_pem, err);
@@ -61,5 +63,7 @@ int kms_settings_read(const char *type, struct key_provider_config *ret, struct 
         r = read_secret("TOKEN_FILE", &ret->token, err);
     if (r == 0)
         r = read_secret("SECRET_ID_FILE", &ret->secret_id, err);
+    if (r == 0)
+        r = read_secret("PASSWORD_FILE", &ret->password, err);
     return r;
 }

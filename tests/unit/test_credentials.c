@@ -1,4 +1,4 @@
-/* The file of credentials: what is stored is read again, and so is what version 1 stored. */
+/* The file of credentials: what is stored is read again, and so is what versions 1 and 2 stored. */
 #include "tests/support/cmocka_all.h"
 
 #include <errno.h>
@@ -38,12 +38,15 @@ static void fill(struct key_provider_config *config)
     set(config->kubernetes_role, sizeof(config->kubernetes_role), "a pod");
     set(config->kubernetes_token_path, sizeof(config->kubernetes_token_path), "/token");
     config->allows_insecure_http = true;
+    set(config->username, sizeof(config->username), "a user");
     config->leaves_renewal = true;
+    config->uses_gcm = true;
     assert_int_equal(buf_assign(&config->client_cert_pem, text("cert")), 0);
     assert_int_equal(buf_assign(&config->ca_cert_pem, text("ca")), 0);
     assert_int_equal(secret_assign(&config->client_key_pem, text("client key")), 0);
     assert_int_equal(secret_assign(&config->token, text("a token")), 0);
     assert_int_equal(secret_assign(&config->secret_id, text("a secret ID")), 0);
+    assert_int_equal(secret_assign(&config->password, text("a password")), 0);
 }
 
 static void same_secret(const struct secret *secret, const char *wanted)
@@ -70,21 +73,23 @@ static void what_is_stored_is_read_again(void **state)
     assert_string_equal(read.role_id, "a role");
     assert_string_equal(read.kubernetes_role, "a pod");
     assert_string_equal(read.kubernetes_token_path, "/token");
-    assert_true(read.allows_insecure_http && read.leaves_renewal);
+    assert_string_equal(read.username, "a user");
+    assert_true(read.allows_insecure_http && read.leaves_renewal && read.uses_gcm);
     same_secret(&read.client_key_pem, "client key");
     same_secret(&read.token, "a token");
     same_secret(&read.secret_id, "a secret ID");
+    same_secret(&read.password, "a password");
     assert_int_equal(stat(path, &status), 0);
     assert_int_equal(status.st_mode & 07777, 0600);
 }
 
-/* docs/formats/registry.md, as version 1 was. */
-static size_t write_first_version(uint8_t *room, size_t size, uint16_t version)
+/* docs/formats/registry.md, as versions 1 and 2 were. */
+static size_t write_old(uint8_t *room, size_t size, uint16_t named, bool is_second)
 {
     struct writer writer = writer_init(room, size);
 
     writer_u32(&writer, 0x44524343u);
-    writer_u16(&writer, version);
+    writer_u16(&writer, named);
     writer_u8(&writer, 0);
     writer_text(&writer, "vault");
     writer_text(&writer, "https://old:8200");
@@ -95,6 +100,14 @@ static size_t write_first_version(uint8_t *room, size_t size, uint16_t version)
     writer_string(&writer, text(""));
     writer_string(&writer, text(""));
     writer_string(&writer, text("s.old"));
+    if (is_second) {
+        writer_u8(&writer, 1);
+        writer_text(&writer, "roles");
+        writer_text(&writer, "a role");
+        writer_text(&writer, "");
+        writer_text(&writer, "");
+        writer_string(&writer, text("an ID"));
+    }
     assert_int_equal(writer_done(&writer), 0);
     return writer_written(&writer).len;
 }
@@ -112,12 +125,29 @@ static void what_version_1_stored_is_still_read(void **state)
     uint8_t room[512];
     (void)state;
 
-    size_t len = write_first_version(room, sizeof(room), 1);
+    size_t len = write_old(room, sizeof(room), 1, false);
     assert_int_equal(load_bytes(room, len, &read), 0);
     assert_string_equal(read.addresses, "https://old:8200");
     assert_string_equal(read.role_id, "");
     assert_false(read.leaves_renewal);
     same_secret(&read.token, "s.old");
+}
+
+static void what_version_2_stored_is_still_read(void **state)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config read = KEY_PROVIDER_CONFIG_INIT;
+    uint8_t room[512];
+    (void)state;
+
+    size_t len = write_old(room, sizeof(room), 2, true);
+    assert_int_equal(load_bytes(room, len, &read), 0);
+    assert_string_equal(read.role_id, "a role");
+    assert_true(read.leaves_renewal);
+    same_secret(&read.secret_id, "an ID");
+    assert_string_equal(read.username, "");
+    assert_false(read.uses_gcm);
+    assert_int_equal(read.password.len, 0);
 }
 
 static void a_later_version_and_what_is_cut_are_refused(void **state)
@@ -130,9 +160,11 @@ static void a_later_version_and_what_is_cut_are_refused(void **state)
     uint8_t room[512];
     (void)state;
 
-    size_t len = write_first_version(room, sizeof(room), 3);
+    size_t len = write_old(room, sizeof(room), 4, true);
     assert_int_equal(load_bytes(room, len, &read), -EPROTONOSUPPORT);
-    len = write_first_version(room, sizeof(room), 2);
+    len = write_old(room, sizeof(room), 2, false);
+    assert_true(load_bytes(room, len, &read) < 0);
+    len = write_old(room, sizeof(room), 3, true);
     assert_true(load_bytes(room, len, &read) < 0);
 
     fill(&config);
@@ -165,6 +197,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_stored_is_read_again),
         cmocka_unit_test(what_version_1_stored_is_still_read),
+        cmocka_unit_test(what_version_2_stored_is_still_read),
         cmocka_unit_test(a_later_version_and_what_is_cut_are_refused),
     };
 

@@ -11,7 +11,8 @@
 
 #define EXAMPLE_TAG 0x420020u
 
-static const struct kmip_version v12 = { 1, 2 };
+static const struct kmip_header v12 = { .version = { 1, 2 } };
+static const struct kmip_header v14 = { .version = { 1, 4 } };
 
 /* Of "..." in hexadecimal. */
 struct sample {
@@ -171,13 +172,13 @@ static void requests_are_byte_for_byte_what_a_server_accepted(void **state)
     for (uint8_t i = 0; i < 32; i++)
         data[i] = i;
     memset(iv, 1, sizeof(iv));
-    assert_int_equal(kmip_write_discover_versions(&writer, v12, NULL, 0), 0);
+    assert_int_equal(kmip_write_discover_versions(&writer, &v12, NULL, 0), 0);
     assert_written(&writer,
                    "42007801000000604200770100000038420069010000002042006a0200000004000000010000"
                    "000042006b0200000004000000020000000042000d0200000004000000010000000042000f01"
                    "0000001842005c05000000040000001e000000004200790100000000");
     writer.len = 0;
-    assert_int_equal(kmip_write_crypto(&writer, v12, KMIP_ENCRYPT, &crypto), 0);
+    assert_int_equal(kmip_write_crypto(&writer, &v12, KMIP_ENCRYPT, &crypto), 0);
     assert_written(&writer,
                    "42007801000000e84200770100000038420069010000002042006a0200000004000000010000"
                    "000042006b0200000004000000020000000042000d0200000004000000010000000042000f01"
@@ -187,12 +188,46 @@ static void requests_are_byte_for_byte_what_a_server_accepted(void **state)
                    "4200c20800000020000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d"
                    "1e1f42003d080000001001010101010101010101010101010101");
     writer.len = 0;
-    assert_int_equal(kmip_write_get_attributes(&writer, v12, "218"), 0);
+    assert_int_equal(kmip_write_get_attributes(&writer, &v12, "218"), 0);
     assert_written(&writer,
                    "42007801000000704200770100000038420069010000002042006a0200000004000000010000"
                    "000042006b0200000004000000020000000042000d0200000004000000010000000042000f01"
                    "0000002842005c05000000040000000b00000000420079010000001042009407000000033231"
                    "380000000000");
+}
+
+static void who_asks_stands_between_version_and_batch_count(void **state)
+{
+    uint8_t room[KMIP_REQUEST_MAX];
+    struct writer writer = writer_init(room, sizeof(room));
+    const struct kmip_header header = {
+        .version = { 1, 4 },
+        .credential = { .username = "alice", .password = { (const uint8_t *)"secret word", 11 } },
+    };
+    (void)state;
+
+    assert_int_equal(kmip_write_get_attributes(&writer, &header, "218"), 0);
+    assert_written(&writer,
+                   "42007801000000c042007701000000884200690100000020"
+                   "42006a0200000004000000010000000042006b02000000040000000400000000"
+                   "42000c01000000484200230100000040"
+                   "4200240500000004000000010000000042002501000000284200990700000005"
+                   "616c6963650000004200a1070000000b73656372657420776f72640000000000"
+                   "42000d02000000040000000100000000"
+                   "42000f010000002842005c05000000040000000b00000000420079010000001042009407000000"
+                   "033231380000000000");
+}
+
+static void only_versions_from_1_4_on_have_gcm(void **state)
+{
+    static const struct kmip_version with[] = { { 1, 4 }, { 2, 0 }, { 2, 1 } };
+    static const struct kmip_version without[] = { { 1, 0 }, { 1, 2 }, { 1, 3 } };
+    (void)state;
+
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(kmip_version_has_gcm(with[i]));
+        assert_false(kmip_version_has_gcm(without[i]));
+    }
 }
 
 static void a_request_that_does_not_fit_is_refused(void **state)
@@ -201,7 +236,7 @@ static void a_request_that_does_not_fit_is_refused(void **state)
     struct writer writer = writer_init(room, sizeof(room));
     (void)state;
 
-    assert_int_equal(kmip_write_get_attributes(&writer, v12, "218"), -ENOSPC);
+    assert_int_equal(kmip_write_get_attributes(&writer, &v12, "218"), -ENOSPC);
 }
 
 static const char encrypt_answer[] =
@@ -372,13 +407,11 @@ static void gcm_sends_the_tag_length_and_with_decrypt_the_tag(void **state)
     (void)state;
 
     memset(tag, 7, sizeof(tag));
-    assert_int_equal(
-        kmip_write_crypto(&writer, (struct kmip_version){ 1, 4 }, KMIP_ENCRYPT, &crypto), 0);
+    assert_int_equal(kmip_write_crypto(&writer, &v14, KMIP_ENCRYPT, &crypto), 0);
     assert_non_null(memmem(room, writer.len, tag_length, sizeof(tag_length)));
     assert_null(memmem(room, writer.len, tag_header, sizeof(tag_header)));
     writer.len = 0;
-    assert_int_equal(
-        kmip_write_crypto(&writer, (struct kmip_version){ 1, 4 }, KMIP_DECRYPT, &crypto), 0);
+    assert_int_equal(kmip_write_crypto(&writer, &v14, KMIP_DECRYPT, &crypto), 0);
     assert_non_null(memmem(room, writer.len, tag_header, sizeof(tag_header)));
 }
 
@@ -391,6 +424,8 @@ int main(void)
         cmocka_unit_test(ttlv_find_passes_over_what_it_does_not_know_and_checks_the_type),
         cmocka_unit_test(text_from_outside_is_made_fit_to_be_shown),
         cmocka_unit_test(requests_are_byte_for_byte_what_a_server_accepted),
+        cmocka_unit_test(who_asks_stands_between_version_and_batch_count),
+        cmocka_unit_test(only_versions_from_1_4_on_have_gcm),
         cmocka_unit_test(a_request_that_does_not_fit_is_refused),
         cmocka_unit_test(the_answer_to_encrypt_is_read),
         cmocka_unit_test(an_answer_to_another_operation_is_refused),

@@ -6,10 +6,11 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "crypto/secret.h"
 #include "keys/kmip/connection.h"
+#include "keys/kms_check_key.h"
 
 #define LOGIN_LIMIT_MS 5000
-#define KMIP_QUERY_MAX 512u
 #define KEY_ENDS_SOON_S (90 * (int64_t)86400) /* moving to another key takes a while */
 #define MASK_TEXT_SIZE 200u
 
@@ -24,7 +25,7 @@ struct checking {
     int login_result; /* of connecting with the protocol */
     struct error login_error;
     struct kmip_attributes attributes;
-    struct key_trial trial;
+    struct kms_check_key key;
 };
 
 /* ------------------------------------------------------------------ network, login */
@@ -87,13 +88,14 @@ static int query(struct kmip_connection *connection, int64_t deadline_ms, struct
 {
     CLEANUP(buf_wipe) struct buf message = BUF_INIT;
     struct kmip_response response = { .is_success = false };
-    uint8_t room[KMIP_QUERY_MAX];
+    uint8_t room[KMIP_REQUEST_MAX];
     struct writer writer = writer_init(room, sizeof(room));
 
-    int r = kmip_write_query(&writer, kmip_connection_version(connection));
+    int r = kmip_write_query(&writer, kmip_connection_header(connection));
     if (r == 0)
         r = kmip_exchange(connection, writer_written(&writer), KMIP_QUERY, deadline_ms, &message,
                           &response, NULL);
+    memory_wipe(room, sizeof(room));
     if (r == 0 && !response.is_success)
         return -EOPNOTSUPP;
     return r < 0 ? r : kmip_read_query(response.payload, ret);
@@ -105,8 +107,8 @@ static void log_in(struct checking *checking)
     CLEANUP(disconnectp) struct kmip_connection *connection = NULL;
     int64_t deadline_ms = clock_monotonic_ms() + LOGIN_LIMIT_MS;
 
-    checking->login_result =
-        kmip_connect(&checking->reach.target, deadline_ms, &connection, &checking->login_error);
+    checking->login_result = kmip_connect(&checking->reach.target, &checking->of->credential,
+                                          deadline_ms, &connection, &checking->login_error);
     if (checking->login_result < 0)
         return;
     checking->version = kmip_connection_version(connection);
@@ -124,7 +126,15 @@ static bool check_login(void *arg)
         return true;
     }
     if (checking->login_result == 0)
-        return kms_check_ok(check, "login", "the client certificate is accepted");
+        return kms_check_ok(check, "login", "the client certificate%s accepted",
+                            checking->of->credential.username ? " and the user name are" : " is");
+    if (checking->login_result == -EACCES && checking->of->credential.username) {
+        kms_check_advise(check,
+                         "try to log in to the server as the user '%s' by its own means, and have "
+                         "the CN of the certificate made known to it",
+                         checking->of->credential.username);
+        return kms_check_fail(check, "login", KMS_CHECK_LOGIN, "%s", checking->login_error.text);
+    }
     if (checking->login_result == -EACCES) {
         kms_check_advise(check, "look at it with 'openssl x509 -noout -subject -ext "
                                 "extendedKeyUsage -in <client-cert>', and have its CN made known "
@@ -143,6 +153,14 @@ static bool check_protocol(void *arg)
     struct checking *checking = arg;
     struct kms_check *check = checking->check;
 
+    if (checking->login_result == 0 && checking->of->config->uses_gcm &&
+        !kmip_version_has_gcm(checking->version)) {
+        kms_check_advise(check, "enable KMIP 1.4 or later on the server, or set it again with "
+                                "'--cipher-mode cbc'");
+        return kms_check_fail(check, "protocol", KMS_CHECK_UNUSABLE,
+                              "KMIP %u.%u, which loses the tag of AES-GCM, the configured mode",
+                              checking->version.major, checking->version.minor);
+    }
     if (checking->login_result == 0)
         return kms_check_ok(check, "protocol", "KMIP %u.%u", checking->version.major,
                             checking->version.minor);
@@ -176,11 +194,8 @@ static bool check_server(void *arg)
 
 /* ------------------------------------------------------------------ the key */
 
-static bool fail_call(struct checking *checking, const char *name, int r, const struct error *err)
+void kmip_advise(const char *uid, int r, struct kms_check *check)
 {
-    struct kms_check *check = checking->check;
-    const char *uid = checking->of->config->key_name;
-
     if (r == -EACCES)
         kms_check_advise(check,
                          "let the owner of the key '%s' grant this client Get Attributes, Encrypt "
@@ -194,7 +209,6 @@ static bool fail_call(struct checking *checking, const char *name, int r, const 
         kms_check_advise(check, "wait for it, or look into the KMIP server's log");
     else
         kms_check_advise(check, "look at the key '%s' on the server, and into its log", uid);
-    return kms_check_fail(check, name, kms_check_class_of(r), "%s", err->text);
 }
 
 static bool check_key(void *arg)
@@ -204,7 +218,7 @@ static bool check_key(void *arg)
 
     int r = checking->of->read_key(checking->of->provider, &checking->attributes, &err);
     if (r < 0)
-        return fail_call(checking, "key", r, &err);
+        return kms_check_key_failed(&checking->key, "key", r, &err);
     return kms_check_ok(checking->check, "key", "the key '%s' is there",
                         checking->of->config->key_name);
 }
@@ -325,24 +339,12 @@ static bool check_key_usage(void *arg)
 
 static bool check_encrypt(void *arg)
 {
-    struct checking *checking = arg;
-    struct error err = { .code = 0 };
-    int r = key_trial_wrap(&checking->trial, checking->of->provider, &err);
-
-    if (r < 0)
-        return fail_call(checking, "encrypt", r, &err);
-    return kms_check_ok(checking->check, "encrypt", "a trial text was wrapped");
+    return kms_check_key_encrypt(&((struct checking *)arg)->key);
 }
 
 static bool check_decrypt(void *arg)
 {
-    struct checking *checking = arg;
-    struct error err = { .code = 0 };
-    int r = key_trial_unwrap(&checking->trial, checking->of->provider, &err);
-
-    if (r < 0)
-        return fail_call(checking, "decrypt", r, &err);
-    return kms_check_ok(checking->check, "decrypt", "and unwrapped to what it was");
+    return kms_check_key_decrypt(&((struct checking *)arg)->key);
 }
 
 /* ------------------------------------------------------------------ all of it */
@@ -382,23 +384,33 @@ static const struct kms_check_plan plan[] = {
     [STEP_DECRYPT] = { "decrypt", NEEDS(ENCRYPT), check_decrypt },
 };
 
+struct all {
+    const struct kmip_checked *checked;
+    struct kms_check *check;
+};
+
+static void check_address(void *arg, size_t index)
+{
+    const struct all *all = arg;
+    struct checking checking = {
+        .of = all->checked,
+        .check = all->check,
+        .reach = { .check = all->check,
+                   .target = all->checked->targets[index],
+                   .trust_advice = "a private CA is trusted after 'coffer security kms set kmip "
+                                   "... --ca-cert <pem>'",
+                   .fd = -1 },
+        .key = { .check = all->check, .provider = all->checked->provider },
+    };
+
+    kms_check_run(all->check, plan, sizeof(plan) / sizeof(plan[0]), &checking);
+    kms_check_reach_release(&checking.reach);
+    kms_check_key_release(&checking.key);
+}
+
 void kmip_check(const struct kmip_checked *checked, struct kms_check *check)
 {
-    for (size_t i = 0; i < checked->addresses->count; i++) {
-        struct checking checking = {
-            .of = checked,
-            .check = check,
-            .reach = { .check = check,
-                       .target = checked->targets[i],
-                       .trust_advice =
-                           "a private CA is trusted after 'coffer security kms set kmip "
-                           "... --ca-cert <pem>'",
-                       .fd = -1 },
-        };
-        check->address = checked->addresses->only = checked->addresses->addresses[i];
-        kms_check_run(check, plan, sizeof(plan) / sizeof(plan[0]), &checking);
-        kms_check_reach_release(&checking.reach);
-        key_trial_release(&checking.trial);
-    }
-    checked->addresses->only = NULL;
+    struct all all = { .checked = checked, .check = check };
+
+    kms_check_each_address(checked->addresses, check, check_address, &all);
 }

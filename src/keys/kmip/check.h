@@ -13,6 +13,7 @@
 struct kmip_checked {
     struct key_provider *provider;
     const struct key_provider_config *config;
+    struct kmip_credential credential;
     struct address_list *addresses;   /* its own */
     const struct tls_target *targets; /* one for each address */
     /* Reads the configured key, at the one address that the list is restricted to. */
@@ -20,3 +21,6 @@ struct kmip_checked {
 };
 
 void kmip_check(const struct kmip_checked *checked, struct kms_check *check);
+
+/* As key_provider_ops.advise. */
+void kmip_advise(const char *uid, int r, struct kms_check *check);

@@ -13,7 +13,7 @@
 
 struct kmip_connection {
     struct tls_connection *tls;
-    struct kmip_version version;
+    struct kmip_header header;
 };
 
 /* Best first: 2.x only where nothing older is left. */
@@ -102,6 +102,54 @@ static int choose_version(const struct kmip_version *offered, size_t count,
                      "the KMIP server speaks none of the versions 1.2 to 1.4, 2.0 and 2.1");
 }
 
+int kmip_refuse_login(const struct kmip_credential *credential, const char *server,
+                      const char *words, struct error *err)
+{
+    if (credential->username)
+        return error_set(err, -EACCES,
+                         "%s does not accept the user '%s' with this password, or not the client "
+                         "certificate (%s): give both anew with 'coffer security kms set'; the "
+                         "certificate needs exactly one CN that the server knows, and clientAuth "
+                         "as extended key usage",
+                         server, credential->username, words);
+    return error_set(err, -EACCES,
+                     "%s does not accept the client certificate (%s): it needs exactly one CN that "
+                     "the server knows, and clientAuth as extended key usage; if the server also "
+                     "wants a user name and password, give --username",
+                     server, words);
+}
+
+static int refuse_discovery(const struct kmip_connection *connection,
+                            const struct kmip_response *response, struct error *err)
+{
+    switch ((uint32_t)response->reason) {
+    case KMIP_AUTHENTICATION_NOT_SUCCESSFUL:
+    case KMIP_PERMISSION_DENIED:
+    case KMIP_NOT_AUTHORISED:
+        return kmip_refuse_login(&connection->header.credential, "the KMIP server", response->text,
+                                 err);
+    default:
+        return error_set(err, -EPROTO,
+                         "the KMIP server refuses to say its versions: %s (reason 0x%x)",
+                         response->text, (unsigned)response->reason);
+    }
+}
+
+static int send_discovery(struct kmip_connection *connection, int64_t deadline_ms, struct buf *room,
+                          struct kmip_response *ret, struct error *err)
+{
+    uint8_t request[KMIP_REQUEST_MAX];
+    struct writer writer = writer_init(request, sizeof(request));
+    int r = kmip_write_discover_versions(&writer, &connection->header, spoken, SPOKEN_COUNT);
+
+    if (r < 0)
+        return error_set(err, r, "cannot write a KMIP request");
+    r = kmip_exchange(connection, writer_written(&writer), KMIP_DISCOVER_VERSIONS, deadline_ms,
+                      room, ret, err);
+    memory_wipe(request, sizeof(request));
+    return r;
+}
+
 /* Asks in the header version `in`: 0, an error, or 1 if the server cannot read that version. */
 static int discover_in(struct kmip_connection *connection, struct kmip_version in,
                        int64_t deadline_ms, struct error *err)
@@ -109,41 +157,27 @@ static int discover_in(struct kmip_connection *connection, struct kmip_version i
     CLEANUP(buf_wipe) struct buf message = BUF_INIT;
     struct kmip_version offered[VERSIONS_MAX];
     struct kmip_response response = { .is_success = false };
-    uint8_t room[512];
-    struct writer writer = writer_init(room, sizeof(room));
     size_t count = 0;
 
-    int r = kmip_write_discover_versions(&writer, in, spoken, SPOKEN_COUNT);
-    if (r < 0)
-        return error_set(err, r, "cannot write a KMIP request");
-    r = kmip_exchange(connection, writer_written(&writer), KMIP_DISCOVER_VERSIONS, deadline_ms,
-                      &message, &response, err);
+    connection->header.version = in;
+    int r = send_discovery(connection, deadline_ms, &message, &response, err);
     if (r < 0)
         return r;
     if (response.is_success) {
         if (kmip_read_versions(response.payload, offered, VERSIONS_MAX, &count) < 0)
             return error_set(err, -EPROTO, "the KMIP server's list of versions makes no sense");
-        return choose_version(offered, count, &connection->version, err);
+        return choose_version(offered, count, &connection->header.version, err);
     }
-    if (response.reason == KMIP_OPERATION_NOT_SUPPORTED) {
-        connection->version = in;
+    if (response.reason == KMIP_OPERATION_NOT_SUPPORTED)
         return 0;
-    }
     if (response.reason == KMIP_INVALID_MESSAGE || response.reason == KMIP_UNSUPPORTED_VERSION)
         return 1;
-    if (response.reason == KMIP_AUTHENTICATION_NOT_SUCCESSFUL)
-        return error_set(err, -EACCES,
-                         "the KMIP server does not accept the client certificate (%s): it needs "
-                         "exactly one CN that the server knows, and clientAuth as extended key "
-                         "usage",
-                         response.text);
-    return error_set(err, -EPROTO, "the KMIP server refuses to say its versions: %s (reason 0x%x)",
-                     response.text, response.reason);
+    return refuse_discovery(connection, &response, err);
 }
 
 static int negotiate(struct kmip_connection *connection, int64_t deadline_ms, struct error *err)
 {
-    static const struct kmip_version headers[] = { { 1, 2 }, { 1, 4 }, { 2, 1 } };
+    static const struct kmip_version headers[] = { { 1, 2 }, { 1, 4 }, { 2, 1 }, { 2, 0 } };
 
     for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
         int r = discover_in(connection, headers[i], deadline_ms, err);
@@ -151,8 +185,8 @@ static int negotiate(struct kmip_connection *connection, int64_t deadline_ms, st
             return r;
     }
     return error_set(err, -EPROTO,
-                     "the KMIP server reads no message of version 1.2, 1.4 or 2.1: it is too old "
-                     "or not a KMIP server");
+                     "the KMIP server reads no message of version 1.2, 1.4, 2.0 or 2.1: it is too "
+                     "old or not a KMIP server");
 }
 
 static void disconnectp(struct kmip_connection **connection)
@@ -160,13 +194,14 @@ static void disconnectp(struct kmip_connection **connection)
     kmip_disconnect(*connection);
 }
 
-int kmip_connect(const struct tls_target *target, int64_t deadline_ms, struct kmip_connection **ret,
-                 struct error *err)
+int kmip_connect(const struct tls_target *target, const struct kmip_credential *credential,
+                 int64_t deadline_ms, struct kmip_connection **ret, struct error *err)
 {
     CLEANUP(disconnectp) struct kmip_connection *connection = calloc(1, sizeof(*connection));
 
     if (!connection)
         return error_set(err, -ENOMEM, "not enough memory for a KMIP connection");
+    connection->header.credential = *credential;
     int r = tls_connect(target, deadline_ms, &connection->tls, err);
     if (r < 0)
         return as_class(r, err);
@@ -186,5 +221,10 @@ void kmip_disconnect(struct kmip_connection *connection)
 
 struct kmip_version kmip_connection_version(const struct kmip_connection *connection)
 {
-    return connection->version;
+    return connection->header.version;
+}
+
+const struct kmip_header *kmip_connection_header(const struct kmip_connection *connection)
+{
+    return &connection->header;
 }

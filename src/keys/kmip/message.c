@@ -9,9 +9,13 @@ enum tag {
     TAG_ATTRIBUTE = 0x420008,
     TAG_ATTRIBUTE_NAME = 0x42000a,
     TAG_ATTRIBUTE_VALUE = 0x42000b,
+    TAG_AUTHENTICATION = 0x42000c,
     TAG_BATCH_COUNT = 0x42000d,
     TAG_BATCH_ITEM = 0x42000f,
     TAG_BLOCK_CIPHER_MODE = 0x420011,
+    TAG_CREDENTIAL = 0x420023,
+    TAG_CREDENTIAL_TYPE = 0x420024,
+    TAG_CREDENTIAL_VALUE = 0x420025,
     TAG_CRYPTOGRAPHIC_ALGORITHM = 0x420028,
     TAG_CRYPTOGRAPHIC_LENGTH = 0x42002a,
     TAG_CRYPTOGRAPHIC_PARAMETERS = 0x42002b,
@@ -37,7 +41,9 @@ enum tag {
     TAG_RESULT_STATUS = 0x42007f,
     TAG_STATE = 0x42008d,
     TAG_UNIQUE_IDENTIFIER = 0x420094,
+    TAG_USERNAME = 0x420099,
     TAG_VENDOR_IDENTIFICATION = 0x42009d,
+    TAG_PASSWORD = 0x4200a1,
     TAG_DATA = 0x4200c2,
     TAG_TAG_LENGTH = 0x4200ce,
     TAG_AUTHENTICATED_ENCRYPTION_TAG = 0x4200ff,
@@ -48,6 +54,7 @@ enum tag {
 #define BLOCK_CIPHER_CBC 1u
 #define BLOCK_CIPHER_GCM 9u
 #define PADDING_PKCS5 3u
+#define CREDENTIAL_USERNAME_AND_PASSWORD 1u
 #define QUERY_OPERATIONS 1u
 #define QUERY_SERVER_INFORMATION 3u
 
@@ -67,15 +74,31 @@ static void put_version(struct writer *writer, struct kmip_version version)
     ttlv_end(writer, begun);
 }
 
-static struct frame begin_request(struct writer *writer, struct kmip_version version,
+static void put_credential(struct writer *writer, const struct kmip_credential *credential)
+{
+    size_t authentication = ttlv_begin(writer, TAG_AUTHENTICATION);
+    size_t item = ttlv_begin(writer, TAG_CREDENTIAL);
+
+    ttlv_put_enumeration(writer, TAG_CREDENTIAL_TYPE, CREDENTIAL_USERNAME_AND_PASSWORD);
+    size_t value = ttlv_begin(writer, TAG_CREDENTIAL_VALUE);
+    ttlv_put_text(writer, TAG_USERNAME, credential->username);
+    ttlv_put_text_bytes(writer, TAG_PASSWORD, credential->password);
+    ttlv_end(writer, value);
+    ttlv_end(writer, item);
+    ttlv_end(writer, authentication);
+}
+
+static struct frame begin_request(struct writer *writer, const struct kmip_header *header,
                                   enum kmip_operation what)
 {
     struct frame frame = { .message = ttlv_begin(writer, TAG_REQUEST_MESSAGE) };
-    size_t header = ttlv_begin(writer, TAG_REQUEST_HEADER);
+    size_t begun = ttlv_begin(writer, TAG_REQUEST_HEADER);
 
-    put_version(writer, version);
+    put_version(writer, header->version);
+    if (header->credential.username)
+        put_credential(writer, &header->credential);
     ttlv_put_integer(writer, TAG_BATCH_COUNT, 1);
-    ttlv_end(writer, header);
+    ttlv_end(writer, begun);
     frame.item = ttlv_begin(writer, TAG_BATCH_ITEM);
     ttlv_put_enumeration(writer, TAG_OPERATION, what);
     frame.payload = ttlv_begin(writer, TAG_REQUEST_PAYLOAD);
@@ -90,10 +113,10 @@ static int end_request(struct writer *writer, struct frame frame)
     return writer_done(writer);
 }
 
-int kmip_write_discover_versions(struct writer *writer, struct kmip_version version,
+int kmip_write_discover_versions(struct writer *writer, const struct kmip_header *header,
                                  const struct kmip_version *wanted, size_t count)
 {
-    struct frame frame = begin_request(writer, version, KMIP_DISCOVER_VERSIONS);
+    struct frame frame = begin_request(writer, header, KMIP_DISCOVER_VERSIONS);
 
     for (size_t i = 0; i < count; i++)
         put_version(writer, wanted[i]);
@@ -101,28 +124,34 @@ int kmip_write_discover_versions(struct writer *writer, struct kmip_version vers
 }
 
 /* Names no attributes, which asks for all: then 1.x and 2.x ask alike. */
-int kmip_write_get_attributes(struct writer *writer, struct kmip_version version, const char *uid)
+int kmip_write_get_attributes(struct writer *writer, const struct kmip_header *header,
+                              const char *uid)
 {
-    struct frame frame = begin_request(writer, version, KMIP_GET_ATTRIBUTES);
+    struct frame frame = begin_request(writer, header, KMIP_GET_ATTRIBUTES);
 
     ttlv_put_text(writer, TAG_UNIQUE_IDENTIFIER, uid);
     return end_request(writer, frame);
 }
 
-int kmip_write_query(struct writer *writer, struct kmip_version version)
+int kmip_write_query(struct writer *writer, const struct kmip_header *header)
 {
-    struct frame frame = begin_request(writer, version, KMIP_QUERY);
+    struct frame frame = begin_request(writer, header, KMIP_QUERY);
 
     ttlv_put_enumeration(writer, TAG_QUERY_FUNCTION, QUERY_OPERATIONS);
     ttlv_put_enumeration(writer, TAG_QUERY_FUNCTION, QUERY_SERVER_INFORMATION);
     return end_request(writer, frame);
 }
 
-int kmip_write_crypto(struct writer *writer, struct kmip_version version, enum kmip_operation what,
-                      const struct kmip_crypto *crypto)
+bool kmip_version_has_gcm(struct kmip_version version)
+{
+    return version.major > 1 || (version.major == 1 && version.minor >= 4);
+}
+
+int kmip_write_crypto(struct writer *writer, const struct kmip_header *header,
+                      enum kmip_operation what, const struct kmip_crypto *crypto)
 {
     bool is_gcm = crypto->mode == WRAP_MODE_GCM;
-    struct frame frame = begin_request(writer, version, what);
+    struct frame frame = begin_request(writer, header, what);
 
     ttlv_put_text(writer, TAG_UNIQUE_IDENTIFIER, crypto->uid);
     size_t parameters = ttlv_begin(writer, TAG_CRYPTOGRAPHIC_PARAMETERS);

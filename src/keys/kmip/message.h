@@ -1,6 +1,6 @@
 /* message.h - the KMIP requests that coffer sends and their answers (KMIP 1.2 to 2.1): Discover
- * Versions, Query, Get Attributes, Encrypt, Decrypt; one operation in each message, no optional
- * header fields, since servers refuse some of them.
+ * Versions, Query, Get Attributes, Encrypt, Decrypt; one operation in each message, and of the
+ * optional header fields only a user name and password, since servers refuse some of the others.
  *
  * Errors     -EBADMSG: the answer is not one to such a request; -ENOSPC: the request does not fit.
  * Ownership  what is read points into the message.
@@ -22,6 +22,17 @@
 struct kmip_version {
     uint32_t major;
     uint32_t minor;
+};
+
+/* Who asks, besides the client certificate. username NULL: nobody. */
+struct kmip_credential {
+    const char *username;
+    struct bytes password; /* a request that holds it is wiped */
+};
+
+struct kmip_header {
+    struct kmip_version version;
+    struct kmip_credential credential;
 };
 
 enum kmip_operation {
@@ -68,7 +79,10 @@ enum kmip_state {
 #define KMIP_OBJECT_SYMMETRIC_KEY 2u
 #define KMIP_ALGORITHM_AES 3u
 
-/* What Encrypt and Decrypt are about. GCM needs version 1.4: older ones lose the tag. */
+/* Older versions lose the tag. */
+bool kmip_version_has_gcm(struct kmip_version version);
+
+/* What Encrypt and Decrypt are about. GCM needs a version that has it. */
 struct kmip_crypto {
     const char *uid;
     enum wrap_mode mode; /* WRAP_MODE_CBC_PKCS5 or WRAP_MODE_GCM */
@@ -77,11 +91,12 @@ struct kmip_crypto {
     struct bytes tag; /* GCM, Decrypt */
 };
 
-int kmip_write_discover_versions(struct writer *writer, struct kmip_version version,
+int kmip_write_discover_versions(struct writer *writer, const struct kmip_header *header,
                                  const struct kmip_version *wanted, size_t count);
-int kmip_write_get_attributes(struct writer *writer, struct kmip_version version, const char *uid);
-int kmip_write_crypto(struct writer *writer, struct kmip_version version, enum kmip_operation what,
-                      const struct kmip_crypto *crypto);
+int kmip_write_get_attributes(struct writer *writer, const struct kmip_header *header,
+                              const char *uid);
+int kmip_write_crypto(struct writer *writer, const struct kmip_header *header,
+                      enum kmip_operation what, const struct kmip_crypto *crypto);
 
 struct kmip_response {
     bool is_success;
@@ -107,7 +122,7 @@ struct kmip_server {
 };
 
 /* Asks for its operations and its name. */
-int kmip_write_query(struct writer *writer, struct kmip_version version);
+int kmip_write_query(struct writer *writer, const struct kmip_header *header);
 int kmip_read_query(struct bytes payload, struct kmip_server *ret);
 
 /* What the server did not say is 0. */

@@ -188,8 +188,13 @@ static void put_padded(struct writer *writer, uint32_t tag, enum ttlv_type type,
 
 void ttlv_put_text(struct writer *writer, uint32_t tag, const char *text)
 {
-    put_padded(writer, tag, TTLV_TEXT,
-               (struct bytes){ .data = (const uint8_t *)text, .len = strlen(text) });
+    ttlv_put_text_bytes(writer, tag,
+                        (struct bytes){ .data = (const uint8_t *)text, .len = strlen(text) });
+}
+
+void ttlv_put_text_bytes(struct writer *writer, uint32_t tag, struct bytes text)
+{
+    put_padded(writer, tag, TTLV_TEXT, text);
 }
 
 void ttlv_put_bytes(struct writer *writer, uint32_t tag, struct bytes value)

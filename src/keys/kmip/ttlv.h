@@ -65,4 +65,5 @@ void ttlv_put_integer(struct writer *writer, uint32_t tag, int32_t value);
 void ttlv_put_enumeration(struct writer *writer, uint32_t tag, uint32_t value);
 void ttlv_put_boolean(struct writer *writer, uint32_t tag, bool value);
 void ttlv_put_text(struct writer *writer, uint32_t tag, const char *text);
+void ttlv_put_text_bytes(struct writer *writer, uint32_t tag, struct bytes text);
 void ttlv_put_bytes(struct writer *writer, uint32_t tag, struct bytes value);

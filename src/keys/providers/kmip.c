@@ -1,7 +1,9 @@
 /* kmip.c - a KMIP server over mutual TLS: Encrypt and Decrypt with a key that never leaves it.
  *
  * Wraps with AES-CBC and PKCS5 under a random IV of our own, the one mode that every server from
- * 1.2 on has. It does not authenticate; what is wrapped carries its own check. Unwraps GCM too.
+ * 1.2 on has. It does not authenticate; what is wrapped carries its own check. Or, if so
+ * configured, with AES-GCM, which versions before 1.4 lack: they lose the tag. Unwraps both, as the
+ * blob says.
  *
  * One connection is kept; if it broke meanwhile, one new one is tried at once. */
 #include "keys/providers.h"
@@ -21,7 +23,9 @@
 #define TYPE_NAME "kmip"
 #define DEFAULT_PORT 5696u
 #define HOST_SIZE 256u
-#define IV_LEN 16u
+#define CBC_IV_LEN 16u
+#define GCM_IV_LEN 12u
+#define PASSWORD_MAX 1024u /* with which every request fits */
 
 struct endpoint {
     char host[HOST_SIZE];
@@ -99,6 +103,14 @@ static struct tls_target target_of(const struct kmip_provider *kmip, size_t inde
                                 .ca_cert_pem = buf_bytes(&kmip->config.ca_cert_pem) };
 }
 
+static struct kmip_credential credential_of(const struct kmip_provider *kmip)
+{
+    const char *username = kmip->config.username;
+
+    return (struct kmip_credential){ .username = username[0] ? username : NULL,
+                                     .password = secret_bytes(&kmip->config.password) };
+}
+
 /* ------------------------------------------------------------------ one operation */
 
 /* Asks one thing of whichever address answers. */
@@ -127,9 +139,10 @@ static int connect_to(struct kmip_provider *kmip, const struct address_attempt *
                       struct error *err)
 {
     const struct tls_target target = target_of(kmip, attempt->index);
+    const struct kmip_credential credential = credential_of(kmip);
 
     disconnect(kmip);
-    int r = kmip_connect(&target, attempt->deadline_ms, &kmip->connection, err);
+    int r = kmip_connect(&target, &credential, attempt->deadline_ms, &kmip->connection, err);
     if (r == -EACCES || r == -EPROTO)
         return error_prefix(err, r, "KMIP server %s", attempt->address);
     kmip->connected = attempt->index;
@@ -138,31 +151,47 @@ static int connect_to(struct kmip_provider *kmip, const struct address_attempt *
 
 static int write_question(const struct question *question, struct writer *writer)
 {
-    struct kmip_version version = kmip_connection_version(question->kmip->connection);
+    const struct kmip_header *header = kmip_connection_header(question->kmip->connection);
 
     if (question->crypto)
-        return kmip_write_crypto(writer, version, question->what, question->crypto);
-    return kmip_write_get_attributes(writer, version, question->uid);
+        return kmip_write_crypto(writer, header, question->what, question->crypto);
+    return kmip_write_get_attributes(writer, header, question->uid);
+}
+
+static int check_mode(const struct question *question, struct error *err)
+{
+    struct kmip_version version = kmip_connection_version(question->kmip->connection);
+
+    if (!question->crypto || question->crypto->mode != WRAP_MODE_GCM ||
+        kmip_version_has_gcm(version))
+        return 0;
+    if (question->what == KMIP_ENCRYPT)
+        return error_set(err, -EPROTO,
+                         "the KMIP server speaks only version %u.%u, which loses the tag of "
+                         "AES-GCM: enable 1.4 or later there, or wrap with AES-CBC (--cipher-mode "
+                         "cbc)",
+                         version.major, version.minor);
+    return error_set(err, -EPROTO,
+                     "the KMIP server speaks only version %u.%u, which has no AES-GCM, with which "
+                     "this key was wrapped: enable 1.4 or later there",
+                     version.major, version.minor);
 }
 
 static int exchange(struct question *question, int64_t deadline_ms, struct error *err)
 {
     struct kmip_provider *kmip = question->kmip;
-    struct kmip_version version = kmip_connection_version(kmip->connection);
     uint8_t room[KMIP_REQUEST_MAX];
     struct writer writer = writer_init(room, sizeof(room));
+    int r = check_mode(question, err);
 
-    if (question->crypto && question->crypto->mode == WRAP_MODE_GCM && version.major == 1 &&
-        version.minor < 4)
-        return error_set(err, -EPROTO,
-                         "the KMIP server speaks only version 1.%u, which has no GCM with which "
-                         "this key was wrapped",
-                         version.minor);
-    int r = write_question(question, &writer);
     if (r < 0)
-        return error_set(err, -EINVAL, "the KMIP request is too long");
-    r = kmip_exchange(kmip->connection, writer_written(&writer), question->what, deadline_ms,
-                      &question->message, &question->response, err);
+        return r;
+    r = write_question(question, &writer);
+    if (r == 0)
+        r = kmip_exchange(kmip->connection, writer_written(&writer), question->what, deadline_ms,
+                          &question->message, &question->response, err);
+    else
+        r = error_set(err, -EINVAL, "the KMIP request is too long");
     memory_wipe(room, sizeof(room));
     if (r < 0)
         disconnect(kmip);
@@ -186,7 +215,9 @@ static bool speaks_of_state(const struct kmip_response *response)
 static int refusal(const struct question *question, const char *address, struct error *err)
 {
     const struct kmip_response *response = &question->response;
+    const struct kmip_credential credential = credential_of(question->kmip);
     const char *uid = question->uid;
+    char server[300];
 
     if (is_missing(response))
         return error_set(err, -ENOENT,
@@ -200,11 +231,8 @@ static int refusal(const struct question *question, const char *address, struct 
                          uid, address, response->text);
     switch ((uint32_t)response->reason) {
     case KMIP_AUTHENTICATION_NOT_SUCCESSFUL:
-        return error_set(err, -EACCES,
-                         "KMIP server %s does not accept the client certificate (%s): it needs "
-                         "exactly one CN that the server knows, and clientAuth as extended key "
-                         "usage",
-                         address, response->text);
+        (void)snprintf(server, sizeof(server), "KMIP server %s", address);
+        return kmip_refuse_login(&credential, server, response->text, err);
     case KMIP_PERMISSION_DENIED:
     case KMIP_NOT_AUTHORISED:
     case KMIP_INCOMPATIBLE_USAGE_MASK:
@@ -352,26 +380,60 @@ static int explain_denial(struct kmip_provider *kmip, const char *uid, int r, st
     return state < 0 ? state : r;
 }
 
+static enum wrap_mode configured_mode(const struct kmip_provider *kmip)
+{
+    return kmip->config.uses_gcm ? WRAP_MODE_GCM : WRAP_MODE_CBC_PKCS5;
+}
+
+/* What the server made of a plaintext of plain_len bytes. */
+static int take_encrypted(const struct question *question, size_t plain_len,
+                          struct wrapped_key *wrapped, struct error *err)
+{
+    struct bytes data, tag;
+
+    if (kmip_read_crypto(question->response.payload, &data, &tag) < 0 || data.len == 0 ||
+        data.len > sizeof(wrapped->blob))
+        return error_set(err, -EPROTO, "the KMIP server's answer to Encrypt makes no sense");
+    if (wrapped->mode == WRAP_MODE_GCM && tag.len != WRAPPED_TAG_MAX)
+        return error_set(err, -EPROTO,
+                         "the KMIP server encrypts with AES-GCM, but gives a tag of %zu bytes in "
+                         "place of %u, without which nothing is decrypted: wrap with AES-CBC "
+                         "(--cipher-mode cbc)",
+                         tag.len, WRAPPED_TAG_MAX);
+    if (wrapped->mode == WRAP_MODE_GCM && data.len != plain_len)
+        return error_set(err, -EPROTO,
+                         "the KMIP server made %zu bytes of %zu with AES-GCM, which does not "
+                         "change the length: wrap with AES-CBC (--cipher-mode cbc)",
+                         data.len, plain_len);
+    if (wrapped->mode == WRAP_MODE_GCM) {
+        memcpy(wrapped->tag, tag.data, tag.len);
+        wrapped->tag_len = (uint8_t)tag.len;
+    }
+    memcpy(wrapped->blob, data.data, data.len);
+    wrapped->blob_len = (uint16_t)data.len;
+    return 0;
+}
+
 static int kmip_wrap(struct key_provider *provider, struct bytes plain, struct wrapped_key *ret,
                      struct error *err)
 {
     struct kmip_provider *kmip = kmip_provider(provider);
     const char *uid = kmip->config.key_name;
     struct wrapped_key wrapped = { .provider = TYPE_NAME,
-                                   .mode = WRAP_MODE_CBC_PKCS5,
-                                   .iv_len = IV_LEN };
+                                   .mode = configured_mode(kmip),
+                                   .iv_len = kmip->config.uses_gcm ? GCM_IV_LEN : CBC_IV_LEN };
     struct kmip_attributes attributes = { 0 };
-    struct bytes data, tag;
 
     int r = read_attributes(kmip, uid, &attributes, err);
     if (r == 0)
         r = check_kind(uid, &attributes, err);
     if (r < 0)
         return r;
-    random_bytes(wrapped.iv, IV_LEN);
-    const struct kmip_crypto crypto = {
-        .uid = uid, .mode = wrapped.mode, .data = plain, .iv = { .data = wrapped.iv, .len = IV_LEN }
-    };
+    random_bytes(wrapped.iv, wrapped.iv_len);
+    const struct kmip_crypto crypto = { .uid = uid,
+                                        .mode = wrapped.mode,
+                                        .data = plain,
+                                        .iv = { .data = wrapped.iv, .len = wrapped.iv_len } };
     CLEANUP(question_release)
     struct question question = {
         .kmip = kmip, .what = KMIP_ENCRYPT, .uid = uid, .crypto = &crypto
@@ -379,20 +441,18 @@ static int kmip_wrap(struct key_provider *provider, struct bytes plain, struct w
     r = ask(&question, err);
     if (r < 0)
         return explain_denial(kmip, uid, r, err);
-    if (kmip_read_crypto(question.response.payload, &data, &tag) < 0 || data.len == 0 ||
-        data.len > sizeof(wrapped.blob))
-        return error_set(err, -EPROTO, "the KMIP server's answer to Encrypt makes no sense");
+    r = take_encrypted(&question, plain.len, &wrapped, err);
+    if (r < 0)
+        return r;
     memcpy(wrapped.addresses, kmip->config.addresses, sizeof(wrapped.addresses));
     memcpy(wrapped.key_name, kmip->config.key_name, sizeof(wrapped.key_name));
-    memcpy(wrapped.blob, data.data, data.len);
-    wrapped.blob_len = (uint16_t)data.len;
     *ret = wrapped;
     return 0;
 }
 
 static int check_form(const struct wrapped_key *wrapped, struct error *err)
 {
-    bool is_cbc = wrapped->mode == WRAP_MODE_CBC_PKCS5 && wrapped->iv_len == IV_LEN;
+    bool is_cbc = wrapped->mode == WRAP_MODE_CBC_PKCS5 && wrapped->iv_len == CBC_IV_LEN;
     bool is_gcm = wrapped->mode == WRAP_MODE_GCM && wrapped->iv_len > 0 &&
                   wrapped->tag_len == WRAPPED_TAG_MAX;
 
@@ -446,7 +506,8 @@ static bool kmip_is_configured_key(const struct key_provider *provider,
 {
     const struct kmip_provider *kmip = (const struct kmip_provider *)provider;
 
-    return strcmp(wrapped->key_name, kmip->config.key_name) == 0;
+    return wrapped->mode == configured_mode(kmip) &&
+           strcmp(wrapped->key_name, kmip->config.key_name) == 0;
 }
 
 /* ------------------------------------------------------------------ check */
@@ -465,6 +526,7 @@ static void check_kmip(struct key_provider *provider, struct kms_check *check)
     struct tls_target targets[ADDRESS_LIST_MAX];
     const struct kmip_checked checked = { .provider = provider,
                                           .config = &kmip->config,
+                                          .credential = credential_of(kmip),
                                           .addresses = &kmip->addresses,
                                           .targets = targets,
                                           .read_key = read_own_key };
@@ -472,6 +534,11 @@ static void check_kmip(struct key_provider *provider, struct kms_check *check)
     for (size_t i = 0; i < kmip->addresses.count; i++)
         targets[i] = target_of(kmip, i);
     kmip_check(&checked, check);
+}
+
+static void advise_kmip(const struct key_provider *provider, int r, struct kms_check *check)
+{
+    kmip_advise(((const struct kmip_provider *)provider)->config.key_name, r, check);
 }
 
 /* ------------------------------------------------------------------ open, close */
@@ -497,14 +564,28 @@ static const struct key_provider_ops kmip_ops = {
     .wrap = kmip_wrap,
     .unwrap = kmip_unwrap,
     .check = check_kmip,
+    .advise = advise_kmip,
     .is_configured_key = kmip_is_configured_key,
     .close = kmip_close,
 };
+
+static int check_credential(const struct key_provider_config *config, struct error *err)
+{
+    if ((config->username[0] != '\0') != (config->password.len > 0))
+        return error_set(err, -EINVAL, "a user name and its password belong together: give both");
+    if (config->password.len > PASSWORD_MAX ||
+        (config->password.len > 0 && memchr(config->password.data, 0, config->password.len)))
+        return error_set(err, -EINVAL, "the password is longer than %u bytes, or holds a NUL",
+                         PASSWORD_MAX);
+    return 0;
+}
 
 static int check_config(struct kmip_provider *kmip, struct error *err)
 {
     int r = check_uid(kmip->config.key_name, err);
 
+    if (r == 0)
+        r = check_credential(&kmip->config, err);
     if (r == 0)
         r = address_list_init(&kmip->addresses, kmip->config.addresses, err);
     for (size_t i = 0; r == 0 && i < kmip->addresses.count; i++)

@@ -510,6 +510,11 @@ static void check_vault(struct key_provider *provider, struct kms_check *check)
     vault_check(&checked, check);
 }
 
+static void advise_vault(const struct key_provider *provider, int r, struct kms_check *check)
+{
+    vault_advise(&((const struct vault_provider *)provider)->config, r, check);
+}
+
 /* ------------------------------------------------------------------ open, close */
 
 static void vault_close(struct key_provider *provider)
@@ -534,6 +539,7 @@ static const struct key_provider_ops vault_ops = {
     .unwrap = vault_unwrap,
     .rewrap = vault_rewrap,
     .check = check_vault,
+    .advise = advise_vault,
     .is_configured_key = vault_is_configured_key,
     .close = vault_close,
 };

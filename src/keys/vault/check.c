@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "keys/kms_check_key.h"
 #include "keys/vault/answers.h"
 #include "keys/vault/inspect.h"
 #include "keys/vault/login.h"
@@ -41,7 +42,7 @@ struct checking {
     unsigned rights[PATH_COUNT];
     struct error no_rights; /* why they are not known */
     struct http_response key;
-    struct key_trial trial;
+    struct kms_check_key trial;
 };
 
 /* The body of the answer may hold the token: it is wiped when released. */
@@ -287,14 +288,20 @@ static bool check_token(void *arg)
 
 /* ------------------------------------------------------------------ what it may do */
 
+static void name_path(const struct key_provider_config *config, const char *kind, const char *end,
+                      char ret[static VAULT_PATH_SIZE])
+{
+    (void)snprintf(ret, VAULT_PATH_SIZE, "%s/%s/%s%s", config->mount_path, kind, config->key_name,
+                   end);
+}
+
 static void name_paths(struct checking *checking)
 {
     static const char *const kinds[] = { "keys", "encrypt", "decrypt", "rewrap", "keys" };
     const struct key_provider_config *config = checking->of->config;
 
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-        (void)snprintf(checking->paths[i], VAULT_PATH_SIZE, "%s/%s/%s%s", config->mount_path,
-                       kinds[i], config->key_name, i == PATH_CONFIG ? "/config" : "");
+        name_path(config, kinds[i], i == PATH_CONFIG ? "/config" : "", checking->paths[i]);
     (void)snprintf(checking->paths[PATH_RENEW], VAULT_PATH_SIZE, "auth/token/renew-self");
 }
 
@@ -435,16 +442,16 @@ static bool check_excess(void *arg)
 
 /* ------------------------------------------------------------------ the key */
 
-static bool fail_call(struct checking *checking, const char *name, int r, const struct error *err)
+void vault_advise(const struct key_provider_config *config, int r, struct kms_check *check)
 {
-    struct kms_check *check = checking->check;
-    const struct key_provider_config *config = checking->of->config;
+    char path[VAULT_PATH_SIZE];
 
+    name_path(config, "keys", "", path);
     if (r == -EACCES)
         kms_check_advise(check,
                          "grant read on %s and update on encrypt, decrypt and rewrap in the "
                          "token's policy; check namespace and --transit-path",
-                         checking->paths[PATH_KEYS]);
+                         path);
     else if (r == -ENOENT)
         kms_check_advise(check,
                          "see what is there with 'vault secrets list' and 'vault list %s/keys'; "
@@ -454,8 +461,7 @@ static bool fail_call(struct checking *checking, const char *name, int r, const 
         kms_check_advise(check, "wait for it, or look into the key server's log");
     else
         kms_check_advise(check, "look at it with 'vault read %s' and into the key server's log",
-                         checking->paths[PATH_KEYS]);
-    return kms_check_fail(check, name, kms_check_class_of(r), "%s", err->text);
+                         path);
 }
 
 static bool check_key(void *arg)
@@ -465,7 +471,7 @@ static bool check_key(void *arg)
 
     int r = ask(checking, "GET", checking->paths[PATH_KEYS], no_body, &checking->key, &err);
     if (r < 0)
-        return fail_call(checking, "key", r, &err);
+        return kms_check_key_failed(&checking->trial, "key", r, &err);
     return kms_check_ok(checking->check, "key", "%s is there", checking->paths[PATH_KEYS]);
 }
 
@@ -499,7 +505,7 @@ static bool check_key_settings(void *arg)
 
     int r = vault_read_key_settings(buf_bytes(&checking->key.body), &settings, &err);
     if (r < 0)
-        return fail_call(checking, "key-settings", r, &err);
+        return kms_check_key_failed(&checking->trial, "key-settings", r, &err);
     if (!settings.is_deletion_allowed && !settings.is_exportable && !settings.has_plaintext_backup)
         return kms_check_ok(check, "key-settings",
                             "it cannot be deleted, exported or backed up in clear");
@@ -525,40 +531,17 @@ static bool check_key_settings(void *arg)
 
 static bool check_encrypt(void *arg)
 {
-    struct checking *checking = arg;
-    struct error err = { .code = 0 };
-    int r = key_trial_wrap(&checking->trial, checking->of->provider, &err);
-
-    if (r < 0)
-        return fail_call(checking, "encrypt", r, &err);
-    return kms_check_ok(checking->check, "encrypt", "a trial text was wrapped by version %u",
-                        checking->trial.wrapped.key_version);
+    return kms_check_key_encrypt(&((struct checking *)arg)->trial);
 }
 
 static bool check_decrypt(void *arg)
 {
-    struct checking *checking = arg;
-    struct error err = { .code = 0 };
-    int r = key_trial_unwrap(&checking->trial, checking->of->provider, &err);
-
-    if (r < 0)
-        return fail_call(checking, "decrypt", r, &err);
-    return kms_check_ok(checking->check, "decrypt", "and unwrapped to what it was");
+    return kms_check_key_decrypt(&((struct checking *)arg)->trial);
 }
 
 static bool check_rewrap(void *arg)
 {
-    struct checking *checking = arg;
-    struct key_trial *trial = &checking->trial;
-    struct wrapped_key old = trial->wrapped;
-    struct error err = { .code = 0 };
-
-    int r = key_provider_rewrap(checking->of->provider, &old, 1, &trial->wrapped, &err);
-    if (r == 0)
-        r = key_trial_unwrap(trial, checking->of->provider, &err);
-    if (r < 0)
-        return fail_call(checking, "rewrap", r, &err);
-    return kms_check_ok(checking->check, "rewrap", "and rewrapped, as after a rotation");
+    return kms_check_key_rewrap(&((struct checking *)arg)->trial);
 }
 
 /* ------------------------------------------------------------------ all of it */
@@ -626,35 +609,37 @@ static void read_address(struct checking *checking, const char *address)
                              .ca_cert_pem = buf_bytes(&checking->of->config->ca_cert_pem) };
 }
 
-static void check_address(const struct vault_checked *checked, const char *address,
-                          struct kms_check *check)
+struct all {
+    const struct vault_checked *checked;
+    struct kms_check *check;
+};
+
+static void check_address(void *arg, size_t index)
 {
-    struct checking checking = { .of = checked,
-                                 .check = check,
-                                 .reach = { .check = check,
+    const struct all *all = arg;
+    struct checking checking = { .of = all->checked,
+                                 .check = all->check,
+                                 .reach = { .check = all->check,
                                             .trust_advice = "a private CA is trusted after 'coffer "
                                                             "security ca-cert set --cert-file "
                                                             "<pem>'",
                                             .fd = -1 },
-                                 .key = HTTP_RESPONSE_INIT };
+                                 .key = HTTP_RESPONSE_INIT,
+                                 .trial = { .check = all->check,
+                                            .provider = all->checked->provider } };
 
-    check->address = address;
-    read_address(&checking, address);
+    read_address(&checking, all->checked->client->addresses.addresses[index]);
     name_paths(&checking);
-    kms_check_run(check, plan, sizeof(plan) / sizeof(plan[0]), &checking);
+    kms_check_run(all->check, plan, sizeof(plan) / sizeof(plan[0]), &checking);
     kms_check_reach_release(&checking.reach);
     http_response_release(&checking.key);
-    key_trial_release(&checking.trial);
+    kms_check_key_release(&checking.trial);
     secret_release(&checking.secret);
 }
 
 void vault_check(const struct vault_checked *checked, struct kms_check *check)
 {
-    struct address_list *addresses = &checked->client->addresses;
+    struct all all = { .checked = checked, .check = check };
 
-    for (size_t i = 0; i < addresses->count; i++) {
-        addresses->only = addresses->addresses[i];
-        check_address(checked, addresses->addresses[i], check);
-    }
-    addresses->only = NULL;
+    kms_check_each_address(&checked->client->addresses, check, check_address, &all);
 }

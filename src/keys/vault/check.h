@@ -18,3 +18,6 @@ struct vault_checked {
 };
 
 void vault_check(const struct vault_checked *checked, struct kms_check *check);
+
+/* As key_provider_ops.advise. */
+void vault_advise(const struct key_provider_config *config, int r, struct kms_check *check);
