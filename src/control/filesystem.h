@@ -167,6 +167,10 @@ int own_key_put(struct fs_record *record, const char *key, const char *kms_names
 int own_key_provider(struct control *control, const struct fs_record *record,
                      struct key_provider **ret, struct error *err);
 
+/* own_key_check.c: reports a step for each key that filesystems have of their own. */
+struct kms_check;
+int own_keys_check(struct control *control, struct kms_check *check, struct error *err);
+
 /* unlock.c: unwraps all generations in one batch, finds the ring to believe, repairs the place
  * that lost, and learns new check values; the audit log knows it then. *ret_is_kms tells that the
  * key server is in the way. */

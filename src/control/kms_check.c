@@ -1,6 +1,6 @@
 /* kms_check.c - whether the key server does all that coffer needs, found out without changing
- * anything there or here: the provider's steps, and then whether it unwraps the keys of the
- * filesystems that are here. */
+ * anything there or here: the provider's steps, a step for each key that filesystems have of their
+ * own, and then whether it unwraps the keys of the filesystems that are here. */
 #include <errno.h>
 #include <string.h>
 
@@ -18,16 +18,19 @@ struct checking {
     struct kms_check check;
     kms_check_report_fn *report; /* the caller's */
     void *arg;
-    bool unwraps; /* at one address at least */
+    bool lets_in; /* at one address at least */
+    bool unwraps; /* likewise */
     unsigned opened;
     unsigned failed;
 };
 
-/* Watches for the trial's success. */
+/* Watches for the login's and the trial's success. */
 static void pass_on(void *arg, const struct kms_check_step *step)
 {
     struct checking *checking = arg;
 
+    checking->lets_in |= strcmp(step->name, "login") == 0 &&
+                         (step->result == KMS_CHECK_OK || step->result == KMS_CHECK_WARNING);
     checking->unwraps |= step->result == KMS_CHECK_OK && strcmp(step->name, "decrypt") == 0;
     checking->report(checking->arg, step);
 }
@@ -183,5 +186,8 @@ int control_kms_check(struct control *control, kms_check_report_fn *report, void
     checking.server = provider;
     checking.check = (struct kms_check){ .report = pass_on, .arg = &checking, .address = "" };
     r = key_provider_check(provider, &checking.check, err);
+    checking.check.address = "";
+    if (r == 0 && checking.lets_in)
+        r = own_keys_check(control, &checking.check, err);
     return r < 0 ? r : check_filesystems(&checking, err);
 }

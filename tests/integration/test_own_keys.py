@@ -157,3 +157,54 @@ def test_a_downgrade_ends_it(instance, openbao, keys, tmp_path):
                                         "token": openbao.coffer_token("+")})
     assert wrapped(instance) == (shared, 1, False)
     assert_opens(instance, tmp_path)
+
+
+def own_key_steps(instance):
+    """[(result, class, text, action)] of the steps about such keys, and the exit code."""
+    done = instance.run("security", "kms", "check", "-J", check=False)
+    steps = json.loads(done.stdout)["steps"]
+    return [(step["result"], step["class"], step["text"], step["action"])
+            for step in steps if step["step"] == "own-key"], done.returncode
+
+
+def test_a_check_tries_each_key_once_that_filesystems_have_of_their_own(instance, openbao, keys):
+    shared, own = keys
+    third = f"key-{next(NUMBERS)}"
+    openbao.create_key(third)
+    assert own_key_steps(instance) == ([], 0)
+    for name, key in (("one", own), ("two", own), ("three", third)):
+        instance.run("fs", "add", name, "--kms-key-identifier", key)
+    instance.add("other")
+    steps, code = own_key_steps(instance)
+    assert code == 0 and [step[:2] for step in steps] == [("ok", "")] * 2
+    texts = {text for _, _, text, _ in steps}
+    assert any(f"'{own}'" in text and "filesystems " in text and "one" in text and "two" in text
+               and "unwrapped and rewrapped" in text for text in texts)
+    assert any(f"'{third}', the key of filesystem three: " in text for text in texts)
+
+    # A token that may no longer encrypt with one of them, though all opens.
+    rules = {f"transit/{what}/{key}": ["update"] for key in (shared, own, third)
+             for what in ("encrypt", "decrypt", "rewrap") if (key, what) != (own, "encrypt")}
+    token = openbao.token({**rules, "transit/keys/+": ["read"]}, policy="no-encrypt")
+    instance.api("PUT", "/api/v1/kms", {"type": "vault", "address": openbao.address,
+                                        "key": shared, "token": token})
+    steps, code = own_key_steps(instance)
+    assert code == 7 and sorted(step[0] for step in steps) == ["failed", "ok"]
+    (kind, text, action), = [step[1:] for step in steps if step[0] == "failed"]
+    assert kind == "permission" and f"transit/encrypt/{own}" in text
+    assert "one" in text and "two" in text and f"read on transit/keys/{own} and update" in action
+
+
+def test_a_check_tells_the_state_of_a_kmip_key_of_its_own(instance, pykmip):
+    admin = pykmip.admin()
+    shared, own = admin.create(), admin.create()
+    instance.set_kmip(pykmip, shared)
+    instance.run("fs", "add", "data", "--kms-key-identifier", own)
+    steps, code = own_key_steps(instance)
+    assert code == 0
+    assert steps == [("ok", "", f"'{own}', the key of filesystem data: AES-256, active; a trial "
+                      "text was wrapped and unwrapped", "")]
+    admin.revoke(own)
+    ((result, kind, text, action),), code = own_key_steps(instance)
+    assert (result, kind, code) == ("failed", "unusable", 9)
+    assert "filesystem data" in text and "deactivated" in text and own in action
