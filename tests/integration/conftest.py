@@ -9,6 +9,8 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
+from key_servers import instance, openbao, pykmip, vaultcore  # noqa: E402, F401
+
 
 @pytest.fixture(scope="session")
 def build_folder():

@@ -4,37 +4,10 @@ import os
 
 import pytest
 
-import servers
-from instance import ApiError, Instance
+from instance import ApiError
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/dev/fuse") or os.geteuid() != 0,
                                 reason="needs root and /dev/fuse")
-
-
-def run_server(make):
-    try:
-        return make()
-    except servers.Unavailable as reason:
-        pytest.skip(str(reason))
-
-
-@pytest.fixture(scope="module")
-def pykmip(tmp_path_factory):
-    with run_server(lambda: servers.PykmipServer(tmp_path_factory.mktemp("pykmip"))) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def openbao(tmp_path_factory):
-    with run_server(lambda: servers.OpenBaoServer(tmp_path_factory.mktemp("bao"))) as server:
-        server.enable_transit()
-        yield server
-
-
-@pytest.fixture
-def instance(build_folder, tmp_path):
-    with Instance(build_folder, tmp_path) as own:
-        yield own
 
 
 NUMBERS = iter(range(1000))
