@@ -12,14 +12,15 @@ static json_t *view_json(const struct fs_view *view)
     char uuid[UUID_TEXT_SIZE];
 
     uuid_format(&view->uuid, uuid);
-    return json_pack(
-        "{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:s,s:I,s:s,s:s,s:s,s:b,s:s,s:b}", "name", view->name,
-        "uuid", uuid, "status", fs_state_name(view->state), "status_text", view->status_text,
-        "capacity", (json_int_t)view->capacity, "used", (json_int_t)view->used, "free",
-        (json_int_t)view->free, "kms_type", view->kms_type, "kms_key", view->kms_key,
-        "kms_key_version", (json_int_t)view->kms_key_version, "mounted_at", view->mounted_at,
-        "store", view->store_url, "meta", view->meta_url, "read_only", (int)view->is_read_only,
-        "kms_namespace", view->kms_namespace, "own_kms_key", (int)view->has_own_kms_key);
+    return json_pack("{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:s,s:I,s:s,s:s,s:s,s:b,s:s,s:b,s:s}",
+                     "name", view->name, "uuid", uuid, "status", fs_state_name(view->state),
+                     "status_text", view->status_text, "capacity", (json_int_t)view->capacity,
+                     "used", (json_int_t)view->used, "free", (json_int_t)view->free, "kms_type",
+                     view->kms_type, "kms_key", view->kms_key, "kms_key_version",
+                     (json_int_t)view->kms_key_version, "mounted_at", view->mounted_at, "store",
+                     view->store_url, "meta", view->meta_url, "read_only", (int)view->is_read_only,
+                     "kms_namespace", view->kms_namespace, "own_kms_key",
+                     (int)view->has_own_kms_key, "kms_role", view->kms_role);
 }
 
 int api_reply_view(const struct fs_view *view, unsigned status, struct api_reply *ret,
@@ -45,8 +46,26 @@ int api_list_filesystems(const struct api_request *request, struct api_reply *re
     return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
 }
 
+/* secret is the caller's to release. */
+static int get_kms_key(const json_t *body, struct fs_key_change *ret, struct secret *secret,
+                       struct error *err)
+{
+    int r = json_get_text(body, "kms_key", JSON_OPTIONAL, &ret->key, err);
+
+    if (r == 0)
+        r = json_get_text(body, "kms_namespace", JSON_OPTIONAL, &ret->kms_namespace, err);
+    if (r == 0)
+        r = json_get_text(body, "kms_role_id", JSON_OPTIONAL, &ret->role_id, err);
+    if (r == 0)
+        r = json_get_secret(body, "kms_secret_id", JSON_OPTIONAL, secret, err);
+    if (r == 0 && secret->len > 0)
+        ret->secret_id = secret;
+    return r;
+}
+
 int api_add_filesystem(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
+    CLEANUP(secret_release) struct secret secret = SECRET_INIT;
     struct fs_add add = { .name = NULL };
     struct fs_view view = { .state = FS_STOPPED };
     int64_t capacity = 0;
@@ -63,9 +82,7 @@ int api_add_filesystem(const struct api_request *request, struct api_reply *ret,
     if (r == 0)
         r = json_get_bool(request->body, "allow_no_kms", JSON_OPTIONAL, &add.allow_no_kms, err);
     if (r == 0)
-        r = json_get_text(request->body, "kms_key", JSON_OPTIONAL, &add.kms_key, err);
-    if (r == 0)
-        r = json_get_text(request->body, "kms_namespace", JSON_OPTIONAL, &add.kms_namespace, err);
+        r = get_kms_key(request->body, &add.kms, &secret, err);
     if (r < 0)
         return r;
     add.capacity = (uint64_t)capacity;
@@ -143,23 +160,16 @@ int api_remove_filesystem(const struct api_request *request, struct api_reply *r
 int api_update_filesystem(const struct api_request *request, struct api_reply *ret,
                           struct error *err)
 {
-    const char *key = NULL;
-    const char *kms_namespace = NULL;
-    bool use_cluster = false;
+    CLEANUP(secret_release) struct secret secret = SECRET_INIT;
+    struct fs_key_change change = { .use_cluster = false };
     struct fs_view view = { .state = FS_STOPPED };
-    int r = json_get_text(request->body, "kms_key", JSON_OPTIONAL, &key, err);
+    int r = get_kms_key(request->body, &change, &secret, err);
 
     if (r == 0)
-        r = json_get_text(request->body, "kms_namespace", JSON_OPTIONAL, &kms_namespace, err);
+        r = json_get_bool(request->body, "use_cluster_kms_key", JSON_OPTIONAL, &change.use_cluster,
+                          err);
     if (r == 0)
-        r = json_get_bool(request->body, "use_cluster_kms_key", JSON_OPTIONAL, &use_cluster, err);
-    if (r == 0 && use_cluster == (key != NULL))
-        r = error_set(err, -EINVAL,
-                      "give a key of its own (--kms-key-identifier), or say that the configured "
-                      "one wraps it (--use-cluster-kms-key-identifier)");
-    if (r == 0)
-        r = control_set_kms_key(request->context->control, request->name, key, kms_namespace, &view,
-                                err);
+        r = control_set_kms_key(request->context->control, request->name, &change, &view, err);
     return r < 0 ? r : api_reply_view(&view, 200, ret, err);
 }
 

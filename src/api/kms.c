@@ -214,15 +214,19 @@ int api_put_kms(const struct api_request *request, struct api_reply *ret, struct
     CLEANUP(key_provider_config_release)
     struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
     struct kms_status status = { .is_configured = false };
+    struct kms_set_options options = { .config = &config };
     size_t rewrapped = 0;
     int r = get_config(request->body, &config, err);
 
     if (r == 0)
         r = check_paths(request, err);
     if (r == 0)
+        r = json_get_bool(request->body, "convert_to_cluster_key", JSON_OPTIONAL, &options.converts,
+                          err);
+    if (r == 0)
         r = control_kms_complete(request->context->control, &config, err);
     if (r == 0)
-        r = control_kms_set(request->context->control, &config, &status, &rewrapped, err);
+        r = control_kms_set(request->context->control, &options, &status, &rewrapped, err);
     if (r < 0)
         return r;
     ret->body = status_json(&status);

@@ -75,6 +75,9 @@ int api_rewrap_kms(const struct api_request *request, struct api_reply *ret, str
     if (r == 0)
         r = json_get_bool(request->body, "drop_previous", JSON_OPTIONAL, &options.drop_previous,
                           err);
+    if (r == 0)
+        r = json_get_bool(request->body, "convert_to_cluster_key", JSON_OPTIONAL, &options.converts,
+                          err);
     return r < 0 ? r : rewrap(request, &options, ret, err);
 }
 

@@ -80,6 +80,20 @@ int cli_instance(const struct arguments *arguments, struct instance *ret, struct
                          err);
 }
 
+void cli_hide_secrets(struct cli *cli)
+{
+    static const char *const secret[] = { "token", "secret-id", "kms-secret-id" };
+
+    for (size_t i = 0; i < cli->arguments.n_options; i++) {
+        struct option_given *given = &cli->arguments.options[i];
+        bool is_secret = false;
+        for (size_t k = 0; k < sizeof(secret) / sizeof(secret[0]); k++)
+            is_secret |= strcmp(given->spec->name, secret[k]) == 0;
+        if (is_secret && strcmp(given->value, "-") != 0)
+            memset(given->value, '*', strlen(given->value));
+    }
+}
+
 int cli_print_json(const json_t *value, struct error *err)
 {
     if (json_dumpf(value, stdout, JSON_INDENT(2)) < 0)

@@ -74,6 +74,10 @@ int cli_instance(const struct arguments *arguments, struct instance *ret, struct
  * example, could command the terminal: they become '?'. */
 void cli_print(FILE *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Others of this host can read our arguments for as long as we run: those that are secret, and were
+ * read, are overwritten. */
+void cli_hide_secrets(struct cli *cli);
+
 int cli_print_json(const json_t *value, struct error *err);
 void cli_print_help(const struct command *command, FILE *out);
 

@@ -165,3 +165,21 @@ int client_call(const struct instance *instance, const struct client_request *re
         return explain_no_answer(instance, r, err);
     return read_answer(&response, ret, err);
 }
+
+int client_put_text(json_t *body, const char *key, const char *text, struct error *err)
+{
+    if (text && json_object_set_new(body, key, json_string(text)) < 0)
+        return error_set(err, -EINVAL, "'%s' is not UTF-8 text; write it anew", text);
+    return 0;
+}
+
+int client_put_secret(json_t *body, const char *key, const struct secret *secret, struct error *err)
+{
+    json_t *text = json_stringn((const char *)secret->data, secret->len);
+
+    if (!text)
+        return error_set(err, -EINVAL, "the %s is not UTF-8 text; write it anew", key);
+    if (json_object_set_new(body, key, text) < 0)
+        return error_set(err, -ENOMEM, "there is not enough memory for the request");
+    return 0;
+}

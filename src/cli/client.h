@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "crypto/secret.h"
 #include "host/instance.h"
 #include "net/json.h"
 
@@ -36,3 +37,8 @@ int client_add_query(char path[static CLIENT_PATH_SIZE], const char *name, const
 
 /* "" where the object has no such text. */
 const char *client_text(const json_t *object, const char *key);
+
+/* Put a text into a body; NULL: none. */
+int client_put_text(json_t *body, const char *key, const char *text, struct error *err);
+int client_put_secret(json_t *body, const char *key, const struct secret *secret,
+                      struct error *err);

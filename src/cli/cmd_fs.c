@@ -7,6 +7,7 @@
 #include "cli/capacity.h"
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "cli/secret_input.h"
 
 #define FILESYSTEMS "/api/v1/filesystems"
 #define CHECK_TIMEOUT_MS (24LL * 3600 * 1000)
@@ -22,6 +23,7 @@ static const struct column columns[] = {
     { "kms_type", "KMS", COLUMN_TEXT, .hidden = true },
     { "kms_key", "KMS KEY", COLUMN_TEXT },
     { "kms_namespace", "KMS NAMESPACE", COLUMN_TEXT, .hidden = true },
+    { "kms_role", "KMS ROLE", COLUMN_TEXT, .hidden = true },
     { "own_kms_key", "OWN KEY", COLUMN_FLAG, .hidden = true },
     { "kms_key_version", "KEY VERSION", COLUMN_NUMBER, .zero_is = "-" },
     { "mounted_at", "MOUNTED AT", COLUMN_TEXT },
@@ -61,13 +63,6 @@ int cmd_fs_list(struct cli *cli, struct error *err)
     return r;
 }
 
-static int put_text(json_t *body, const char *key, const char *text, struct error *err)
-{
-    if (text && json_object_set_new(body, key, json_string(text)) < 0)
-        return error_set(err, -EINVAL, "'%s' is not UTF-8 text; write it anew", text);
-    return 0;
-}
-
 static int put_capacity(json_t *body, const char *text, struct error *err)
 {
     uint64_t bytes = 0;
@@ -82,26 +77,55 @@ static int put_capacity(json_t *body, const char *text, struct error *err)
     return 0;
 }
 
-static int put_kms_key(json_t *body, const struct cli *cli, struct error *err)
+/* Needed for a role that is given; without one it is another secret ID for the role that is there.
+ */
+static int put_secret_id(json_t *body, struct cli *cli, struct error *err)
 {
     const struct arguments *arguments = &cli->arguments;
-    int r = put_text(body, "kms_key", arguments_value(arguments, "kms-key-identifier"), err);
+    CLEANUP(secret_release) struct secret secret = SECRET_INIT;
+    const char *role_id = arguments_value(arguments, "kms-role-id");
+    const struct secret_source source =
+        secret_source_of_role("--kms-secret-id", arguments_value(arguments, "kms-secret-id"),
+                              arguments_value(arguments, "kms-secret-id-file"), false);
 
-    return r < 0
-               ? r
-               : put_text(body, "kms_namespace", arguments_value(arguments, "kms-namespace"), err);
+    if (source.text && source.file)
+        return error_set(err, -EINVAL,
+                         "the secret ID is given more than once; give one of --kms-secret-id and "
+                         "--kms-secret-id-file");
+    if (!source.text && !source.file && (!role_id || *role_id == '\0'))
+        return 0;
+    int r = secret_heap_init(err);
+    if (r == 0)
+        r = secret_input_read(&source, &secret, err);
+    if (r == 0)
+        r = client_put_secret(body, "kms_secret_id", &secret, err);
+    cli_hide_secrets(cli);
+    return r;
 }
 
-static int fill_add(json_t *body, const struct cli *cli, struct error *err)
+static int put_kms_key(json_t *body, struct cli *cli, struct error *err)
 {
-    int r = put_text(body, "name", cli_word(cli, 0), err);
+    static const char *const options[][2] = { { "kms-key-identifier", "kms_key" },
+                                              { "kms-namespace", "kms_namespace" },
+                                              { "kms-role-id", "kms_role_id" } };
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < sizeof(options) / sizeof(options[0]); i++)
+        r = client_put_text(body, options[i][1], arguments_value(&cli->arguments, options[i][0]),
+                            err);
+    return r < 0 ? r : put_secret_id(body, cli, err);
+}
+
+static int fill_add(json_t *body, struct cli *cli, struct error *err)
+{
+    int r = client_put_text(body, "name", cli_word(cli, 0), err);
 
     if (r == 0)
         r = put_capacity(body, cli_word(cli, 1), err);
     if (r == 0)
-        r = put_text(body, "store", arguments_value(&cli->arguments, "store"), err);
+        r = client_put_text(body, "store", arguments_value(&cli->arguments, "store"), err);
     if (r == 0)
-        r = put_text(body, "meta", arguments_value(&cli->arguments, "meta"), err);
+        r = client_put_text(body, "meta", arguments_value(&cli->arguments, "meta"), err);
     if (r == 0)
         r = put_kms_key(body, cli, err);
     if (r == 0 && arguments_has(&cli->arguments, "allow-no-kms"))
@@ -123,6 +147,9 @@ void cli_print_wrapped_by(const json_t *filesystem)
               client_text(filesystem, "kms_key"));
     if (json_is_integer(version) && json_integer_value(version) > 0)
         cli_print(stdout, ", version %lld", (long long)json_integer_value(version));
+    if (*client_text(filesystem, "kms_role") != '\0')
+        cli_print(stdout, ", which it asks for with its own role %s",
+                  client_text(filesystem, "kms_role"));
     (void)puts(".");
 }
 
@@ -236,12 +263,12 @@ int cmd_fs_adopt(struct cli *cli, struct error *err)
     CLEANUP(json_freep) json_t *body = json_object();
     CLEANUP(json_freep) json_t *row = NULL;
     const char *name = arguments_value(&cli->arguments, "name");
-    int r = put_text(body, "meta", cli_word(cli, 0), err);
+    int r = client_put_text(body, "meta", cli_word(cli, 0), err);
 
     if (r == 0)
-        r = put_text(body, "store", cli_word(cli, 1), err);
+        r = client_put_text(body, "store", cli_word(cli, 1), err);
     if (r == 0)
-        r = put_text(body, "name", name ? name : "adopted", err);
+        r = client_put_text(body, "name", name ? name : "adopted", err);
     if (r < 0)
         return r;
     struct client_request request = { .method = "POST", .path = FILESYSTEMS "/adopt" };

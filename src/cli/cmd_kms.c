@@ -181,18 +181,8 @@ static struct kms_options read_options(const struct cli *cli)
         .password_file = arguments_value(arguments, "password-file"),
         .cipher_mode = arguments_value(arguments, "cipher-mode"),
         .insecure_http = arguments_has(arguments, "insecure-http"),
+        .converts = arguments_has(arguments, "convert-to-cluster-key-on-fs"),
     };
-}
-
-static int put_secret(json_t *body, const char *key, const struct secret *secret, struct error *err)
-{
-    json_t *text = json_stringn((const char *)secret->data, secret->len);
-
-    if (!text)
-        return error_set(err, -EINVAL, "the %s is not UTF-8 text; write it anew", key);
-    if (json_object_set_new(body, key, text) < 0)
-        return error_set(err, -ENOMEM, "there is not enough memory for the request");
-    return 0;
 }
 
 static int put_login(json_t *body, const struct kms_options *options, struct error *err)
@@ -209,21 +199,13 @@ static int put_login(json_t *body, const struct kms_options *options, struct err
         .file = options->token_file,
         .from_stdin = options->secret_from_stdin,
     };
-    const struct secret_source secret_id = {
-        .what = "secret ID",
-        .needed_by = "vault",
-        .option = "--secret-id",
-        .variable = "COFFER_KMS_SECRET_ID",
-        .question = "Secret ID of the AppRole",
-        .text = options->secret_id,
-        .file = options->secret_id_file,
-        .from_stdin = options->secret_from_stdin,
-    };
+    const struct secret_source secret_id = secret_source_of_role(
+        "--secret-id", options->secret_id, options->secret_id_file, options->secret_from_stdin);
 
     if (!is_token && !kms_options_needs_secret_id(options))
         return 0;
     int r = secret_input_read(is_token ? &token : &secret_id, &secret, err);
-    return r < 0 ? r : put_secret(body, is_token ? "token" : "secret_id", &secret, err);
+    return r < 0 ? r : client_put_secret(body, is_token ? "token" : "secret_id", &secret, err);
 }
 
 static int put_password(json_t *body, const struct kms_options *options, struct error *err)
@@ -243,7 +225,7 @@ static int put_password(json_t *body, const struct kms_options *options, struct 
     if (!kms_options_needs_password(options))
         return 0;
     int r = secret_input_read(&password, &secret, err);
-    return r < 0 ? r : put_secret(body, "password", &secret, err);
+    return r < 0 ? r : client_put_secret(body, "password", &secret, err);
 }
 
 /* The content is sent, so that a relative path means what it says, whoever cofferd runs as. */
@@ -255,14 +237,7 @@ static int put_pem(json_t *body, const char *key, const char *path, const char *
     if (!path)
         return 0;
     int r = secret_input_pem(path, what, strcmp(key, "client_key") == 0, &pem, err);
-    return r < 0 ? r : put_secret(body, key, &pem, err);
-}
-
-static int put_text(json_t *body, const char *key, const char *text, struct error *err)
-{
-    if (text && json_object_set_new(body, key, json_string(text)) < 0)
-        return error_set(err, -EINVAL, "'%s' is not UTF-8 text; write it anew", text);
-    return 0;
+    return r < 0 ? r : client_put_secret(body, key, &pem, err);
 }
 
 static int put_texts(json_t *body, const struct kms_options *options, struct error *err)
@@ -286,7 +261,7 @@ static int put_texts(json_t *body, const struct kms_options *options, struct err
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < sizeof(texts) / sizeof(texts[0]); i++)
-        r = put_text(body, texts[i].key, texts[i].text, err);
+        r = client_put_text(body, texts[i].key, texts[i].text, err);
     return r;
 }
 
@@ -298,6 +273,8 @@ static int fill_body(json_t *body, const struct kms_options *options, struct err
         r = json_object_set_new(body, "insecure_http", json_true());
     if (r == 0 && options->no_token_renewal)
         r = json_object_set_new(body, "no_token_renewal", json_true());
+    if (r == 0 && options->converts)
+        r = json_object_set_new(body, "convert_to_cluster_key", json_true());
     if (r == 0)
         r = put_login(body, options, err);
     if (r == 0)
@@ -309,18 +286,6 @@ static int fill_body(json_t *body, const struct kms_options *options, struct err
     if (r == 0)
         r = put_pem(body, "ca_cert", options->ca_cert, "CA certificate", err);
     return r;
-}
-
-/* Others of this host can read our arguments for as long as we run. */
-static void hide_secret_arguments(struct cli *cli)
-{
-    for (size_t i = 0; i < cli->arguments.n_options; i++) {
-        struct option_given *given = &cli->arguments.options[i];
-        bool is_secret =
-            strcmp(given->spec->name, "token") == 0 || strcmp(given->spec->name, "secret-id") == 0;
-        if (is_secret && strcmp(given->value, "-") != 0)
-            memset(given->value, '*', strlen(given->value));
-    }
 }
 
 /* What works, but should not stay so: a policy that allows too much, an address that does not
@@ -366,7 +331,7 @@ int cmd_kms_set(struct cli *cli, struct error *err)
         r = secret_heap_init(err);
     if (r == 0)
         r = fill_body(body, &options, err);
-    hide_secret_arguments(cli);
+    cli_hide_secrets(cli);
     if (r < 0)
         return r;
 

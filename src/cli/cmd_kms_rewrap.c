@@ -172,20 +172,29 @@ static json_t *rewrap_body(const struct arguments *arguments)
                      "drop_previous", (int)arguments_has(arguments, "drop-previous"));
 }
 
+static const char *rewrap_question(const struct arguments *arguments)
+{
+    if (arguments_has(arguments, "drop-previous"))
+        return drop_question;
+    if (arguments_has(arguments, "convert-to-cluster-key-on-fs"))
+        return "Wrap the keys of all filesystems by the key of the KMS, also those that have a key "
+               "of their own?";
+    return "Wrap the keys of all filesystems anew?";
+}
+
 int cmd_kms_rewrap(struct cli *cli, struct error *err)
 {
     const struct arguments *arguments = &cli->arguments;
     const char *uid = arguments_value(arguments, "new-key-uid");
     bool is_dry = arguments_has(arguments, "dry-run");
 
-    if (!is_dry && !arguments_has(arguments, "force") &&
-        !cli_confirm(arguments_has(arguments, "drop-previous") ? drop_question
-                                                               : "Wrap the keys of all filesystems "
-                                                                 "anew?"))
+    if (!is_dry && !arguments_has(arguments, "force") && !cli_confirm(rewrap_question(arguments)))
         return error_set(err, -ECANCELED, "nothing was changed; answer y to rewrap");
     json_t *body = rewrap_body(arguments);
     if (arguments_has(arguments, "all"))
         (void)json_object_set_new(body, "all", json_true());
+    if (arguments_has(arguments, "convert-to-cluster-key-on-fs"))
+        (void)json_object_set_new(body, "convert_to_cluster_key", json_true());
     if (uid && json_object_set_new(body, "new_key_uid", json_string(uid)) < 0) {
         json_decref(body);
         return error_set(err, -EINVAL, "'%s' is not UTF-8 text; write it anew", uid);

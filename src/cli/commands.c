@@ -39,6 +39,11 @@ const struct option_spec cli_list_options[] = {
     END_OF_OPTIONS,
 };
 
+#define CONVERT_OPTION                                                                             \
+    {                                                                                              \
+        0, "convert-to-cluster-key-on-fs", NULL, "those with a key of their own, too, to this one" \
+    }
+
 static const struct option_spec kms_set_options[] = {
     { 0, "token", "token", "vault: the token; - reads it from standard input" },
     { 0, "token-file", "file", "vault: a file that holds the token; - is standard input" },
@@ -52,6 +57,7 @@ static const struct option_spec kms_set_options[] = {
     { 0, "namespace", "namespace", "vault: the namespace" },
     { 0, "transit-path", "path", "vault: where the transit engine is mounted [transit]" },
     { 0, "insecure-http", NULL, "vault: allow http:// to another host; raises an alert" },
+    CONVERT_OPTION,
     { 0, "client-cert", "pem", "kmip: file with the client certificate (mandatory)" },
     { 0, "client-key", "pem", "kmip: file with the client's private key (mandatory)" },
     { 0, "ca-cert", "pem", "kmip: file with the CA of the server [the system's CAs]" },
@@ -118,7 +124,8 @@ static const struct argument_spec kms_set_arguments[] = {
 
 static const struct option_spec kms_rewrap_options[] = {
     { 0, "new-key-uid", "uid", "kmip: the key that wraps from now on (mandatory)" },
-    { 0, "all", NULL, "also filesystems that have a key of their own in the KMS" },
+    { 0, "all", NULL, "also filesystems that have a key of their own, each by that one" },
+    CONVERT_OPTION,
     DROP_PREVIOUS_OPTIONS,
     END_OF_OPTIONS,
 };
@@ -136,8 +143,11 @@ static const struct option_spec kms_unset_options[] = {
 
 #define OWN_KEY_OPTIONS                                                                            \
     { 0, "kms-key-identifier", "key", "a key of its own: Vault key name, or KMIP UID" },           \
+        { 0, "kms-namespace", "namespace", "Vault namespace of that key [that of the KMS]" },      \
+        { 0, "kms-role-id", "id", "ask Vault for it as this AppRole [the login of the KMS]" },     \
+        { 0, "kms-secret-id", "id", "that AppRole's secret ID; - reads it from standard input" },  \
     {                                                                                              \
-        0, "kms-namespace", "namespace", "Vault namespace of that key [that of the KMS]"           \
+        0, "kms-secret-id-file", "file", "a file that holds it; - is standard input"               \
     }
 
 static const struct option_spec fs_add_options[] = {
@@ -308,10 +318,12 @@ static const struct command commands[] = {
             "it does not\nunwrap, but the KMS in use or a local key does, are wrapped anew by it. "
             "It is refused, and\nchanges nothing, if one that opens today would not open "
             "afterwards.\n\n"
+            "With --convert-to-cluster-key-on-fs it also wraps the keys of filesystems that have a "
+            "key of\ntheir own, which they have no longer then.\n\n"
             "A vault is logged in to with a token, with --role-id and a secret ID, or with "
             "--kubernetes-role.\nWithout an option that gives the token or the secret ID, and "
-            "without -, it comes from\nCOFFER_KMS_TOKEN or COFFER_KMS_SECRET_ID, or is asked for "
-            "on the terminal.\n\n"
+            "without -, it comes from\nCOFFER_KMS_TOKEN or COFFER_KMS_SECRET_ID (or "
+            "WEKA_KMS_SECRET_ID), or is asked\nfor on the terminal.\n\n"
             "A KMIP server is logged in to with a client certificate and, where it wants that, "
             "with "
             "--username\nand a password, which comes from --password-file, - or "
@@ -353,7 +365,10 @@ static const struct command commands[] = {
             "With --drop-previous what wrapped before does not wait for a later proof: when the "
             "new wrapping\nwas read back and unwrapped, it is destroyed in registry and store, "
             "with all key rings that were\nkept aside. A filesystem whose new wrapping does not "
-            "open keeps what it has, and is named.",
+            "open keeps what it has, and is named.\n\n"
+            "Filesystems with a key of their own are left out, unless --all has each wrapped by "
+            "that "
+            "one, or\n--convert-to-cluster-key-on-fs all by the key of the KMS.",
         .options = kms_rewrap_options,
         .prints_json = true,
         .run = cmd_kms_rewrap,
@@ -433,9 +448,22 @@ static const struct command commands[] = {
     {
         .path = "fs update",
         .summary = "Has its keys wrapped by a key of its own in the KMS, or by the configured one",
-        .details = "The login of the KMS must be allowed to use that key. It works mounted and "
-                   "stopped. What wraps\nthe keys now must be there: they are unwrapped, wrapped "
-                   "anew, and compared, before anything is\nreplaced.",
+        .details =
+            "What is not given stays as it is; '' is that of the KMS. It works mounted and "
+            "stopped. "
+            "What wraps\nthe keys now must be there: they are unwrapped, wrapped anew, and "
+            "compared, "
+            "before anything is\nreplaced.\n\n"
+            "With --kms-role-id the filesystem has a login of its own to a vault; else the login "
+            "of "
+            "the KMS must\nbe allowed to use its key. Filesystems with the same role and namespace "
+            "share the secret ID that\nwas given last. --kms-secret-id or --kms-secret-id-file "
+            "alone "
+            "replaces it, when a login with the\nnew one went well. With --kms-role-id and neither "
+            "of "
+            "these, it comes from COFFER_KMS_SECRET_ID (or\nWEKA_KMS_SECRET_ID), or is asked for "
+            "on "
+            "the terminal.",
         .arguments = fs_name_arguments,
         .options = fs_update_options,
         .prints_json = true,

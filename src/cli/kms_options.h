@@ -33,6 +33,7 @@ struct kms_options {
     const char *password_file; /* "-": standard input */
     const char *cipher_mode;   /* "cbc", "gcm" */
     bool insecure_http;
+    bool converts; /* filesystems with a key of their own to this one */
 };
 
 bool kms_options_is_vault(const struct kms_options *options);

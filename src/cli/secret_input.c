@@ -133,9 +133,22 @@ static int ask(const struct secret_source *source, struct secret *ret, struct er
     return r;
 }
 
+/* *ret is NULL if neither is set. */
+static int find_variable(const struct secret_source *source, const char **ret, struct error *err)
+{
+    const char *value = secure_getenv(source->variable);
+    const char *other = source->alias ? secure_getenv(source->alias) : NULL;
+
+    if (value && other && strcmp(value, other) != 0)
+        return error_set(err, -EINVAL, "%s and %s are set to different values; unset one of them",
+                         source->variable, source->alias);
+    *ret = value ? value : other;
+    return 0;
+}
+
 int secret_input_read(const struct secret_source *source, struct secret *ret, struct error *err)
 {
-    const char *variable = secure_getenv(source->variable);
+    const char *variable = NULL;
 
     if (source->from_stdin || (source->text && strcmp(source->text, "-") == 0))
         return read_file("-", source, ret, err);
@@ -143,9 +156,12 @@ int secret_input_read(const struct secret_source *source, struct secret *ret, st
         return read_text(source->text, source->option, source, ret, err);
     if (source->file)
         return read_file(source->file, source, ret, err);
+    int r = find_variable(source, &variable, err);
+    if (r < 0)
+        return r;
     if (variable)
         return read_text(variable, source->variable, source, ret, err);
-    int r = ask(source, ret, err);
+    r = ask(source, ret, err);
     if (r == -ENOTTY && source->is_free_text)
         return error_set(err, -EINVAL, "%s needs a %s; give %s-file or -, or set %s",
                          source->needed_by, source->what, source->option, source->variable);
@@ -154,6 +170,20 @@ int secret_input_read(const struct secret_source *source, struct secret *ret, st
                          source->needed_by, source->what, source->option, source->option,
                          source->variable);
     return r;
+}
+
+struct secret_source secret_source_of_role(const char *option, const char *text, const char *file,
+                                           bool from_stdin)
+{
+    return (struct secret_source){ .what = "secret ID",
+                                   .needed_by = "vault",
+                                   .option = option,
+                                   .variable = "COFFER_KMS_SECRET_ID",
+                                   .alias = "WEKA_KMS_SECRET_ID",
+                                   .question = "Secret ID of the AppRole",
+                                   .text = text,
+                                   .file = file,
+                                   .from_stdin = from_stdin };
 }
 
 static bool contains(struct bytes text, const char *part)

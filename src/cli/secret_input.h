@@ -17,6 +17,7 @@ struct secret_source {
     const char *needed_by; /* "vault" */
     const char *option;    /* "--token" */
     const char *variable;  /* of the environment */
+    const char *alias;     /* another name for it, or NULL; both are given: they must be equal */
     const char *question;  /* "Vault token" */
     const char *text;      /* the option's value; "-": standard input; NULL: not given */
     const char *file;      /* path; "-": likewise; NULL */
@@ -28,6 +29,10 @@ struct secret_source {
 /* A token or the like: one line, without the line's end. Asks on the terminal, without an echo,
  * if it is nowhere else. */
 int secret_input_read(const struct secret_source *source, struct secret *ret, struct error *err);
+
+/* The secret ID of a vault's AppRole; option: "--secret-id". */
+struct secret_source secret_source_of_role(const char *option, const char *text, const char *file,
+                                           bool from_stdin);
 
 /* A whole PEM file. what names it in sentences: "client certificate". */
 int secret_input_pem(const char *path, const char *what, bool is_key, struct secret *ret,

@@ -28,6 +28,18 @@ static const struct alert_kind kinds[] = {
         .linger_ms = LINGER_MS,
     },
     {
+        .type = "filesystem-kms-error",
+        .is_critical = true,
+        .title = "The KMS refuses a filesystem its own key",
+        .cause =
+            "A filesystem has a key of its own in the key server, perhaps with a login of its "
+            "own, and the login is not accepted, may not use the key, or the key is not there. "
+            "It is looked at every ten minutes.",
+        .action = "Do what the text says; another secret ID is given with 'coffer fs update NAME "
+                  "--kms-secret-id-file FILE', and nothing needs to be restarted",
+        .linger_ms = LINGER_MS,
+    },
+    {
         .type = "kms-insecure-http",
         .title = "The KMS is used without TLS",
         .cause = "It was configured with --insecure-http.",
@@ -38,7 +50,9 @@ static const struct alert_kind kinds[] = {
         .title = "The token of the KMS ends",
         .cause = "It cannot be renewed, or the login that would replace it is refused: from a "
                  "quarter of its life on, at most 30 days before. On the last day it is critical.",
-        .action = "Give another token or secret ID with 'coffer security kms set'",
+        .action =
+            "Give another token or secret ID with 'coffer security kms set'; of a filesystem's "
+            "own login with 'coffer fs update NAME --kms-secret-id-file FILE'",
     },
     {
         .type = "kms-change-unfinished",

@@ -48,9 +48,9 @@ static int add(struct list *list, const char *type, const char *filesystem, stru
 #define CERTIFICATE_CRITICAL_S (7 * DAY_S)
 
 /* In time: in the last quarter of its life, or the last 30 days. */
-static int of_token(struct list *list, const struct kms_status *status, struct error *err)
+static int of_token(struct list *list, const struct key_login_status *login, const char *name,
+                    struct error *err)
 {
-    const struct key_login_status *login = &status->login;
     int64_t left = login->ends_ms - clock_monotonic_ms();
     int64_t limit = login->life_ms / 4 < 30 * DAY_MS ? login->life_ms / 4 : 30 * DAY_MS;
     char when[64] = "has ended";
@@ -63,10 +63,16 @@ static int of_token(struct list *list, const struct kms_status *status, struct e
         (void)snprintf(when, sizeof(when), "ends in %lld hours", (long long)(left / HOUR_MS));
     else if (left > 0)
         (void)snprintf(when, sizeof(when), "ends in %lld minutes", (long long)(left / 60000));
-    int r = add(list, "kms-token-expiry", "", err,
-                "the token of the KMS %s: %s; when it is gone no filesystem can be started. Give "
-                "another token or secret ID with 'coffer security kms set'",
-                when, login->obstacle);
+    int r =
+        name[0]
+            ? add(list, "kms-token-expiry", name, err,
+                  "the token of its own login to the KMS %s: %s; when it is gone %s cannot be "
+                  "started. Give another secret ID with 'coffer fs update %s --kms-secret-id-file'",
+                  when, login->obstacle, name, name)
+            : add(list, "kms-token-expiry", "", err,
+                  "the token of the KMS %s: %s; when it is gone no filesystem can be started. "
+                  "Give another token or secret ID with 'coffer security kms set'",
+                  when, login->obstacle);
     if (r == 0 && left < DAY_MS)
         list->alerts[list->count - 1].is_critical = true;
     return r;
@@ -107,7 +113,7 @@ static int of_kms(struct list *list, struct kms *kms, struct error *err)
             list, "kms-insecure-http", "", err,
             "the KMS is spoken to without TLS: whoever is on the way reads the keys; use https");
     if (r == 0)
-        r = of_token(list, &status, err);
+        r = of_token(list, &status.login, "", err);
     if (r == 0)
         r = of_certificate(list, &status, err);
     if (r == 0 && kms_is_staged(kms))
@@ -143,14 +149,32 @@ static int of_worker_locked(struct list *list, const struct filesystem *fs, stru
     return r;
 }
 
+static int of_own_key_locked(struct list *list, const struct filesystem *fs, struct error *err)
+    REQUIRES(fs->lock)
+{
+    const struct fs_record *record = &fs->record;
+    struct key_login_status login;
+
+    if (!fs_record_has_own_key(record))
+        return 0;
+    if (fs->own_failure.code < 0)
+        return add(
+            list, "filesystem-kms-error", record->name, err,
+            "the KMS refuses %s its own %s: %s; it cannot be started, and goes on if it runs",
+            record->name, fs_record_has_own_login(record) ? "key or login" : "key",
+            fs->own_failure.text);
+    kms_own_login_status(fs->control->kms, &record->own, &login);
+    return of_token(list, &login, record->name, err);
+}
+
 static int of_filesystem(struct filesystem *fs, void *arg, struct error *err)
 {
     struct list *list = arg;
     const char *name = fs->record.name;
-    int r = 0;
 
     mutex_lock(&fs->lock);
-    if (strcmp(fs->wrapped.provider, "local") == 0)
+    int r = of_own_key_locked(list, fs, err);
+    if (r == 0 && strcmp(fs->wrapped.provider, "local") == 0)
         r = add(list, "local-key", name, err,
                 "the key of %s is wrapped by a local file, not by a KMS: whoever has this disk "
                 "has its data",

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/file_io.h"
 #include "control/filesystem.h"
+#include "control/own_key.h"
 #include "control/rewrap.h"
 #include "control/rings.h"
 #include "host/sandbox.h"
@@ -73,6 +74,7 @@ static int resume_one(struct filesystem *fs, void *arg, struct error *err)
     struct error own = { .code = 0 };
 
     (void)err;
+    (void)own_key_settle(fs, NULL); /* else its start does */
     peek_wrapped(fs);
     if (fs_record_is_going(&fs->record)) {
         if (control_remove(control, fs->record.name, &own) < 0)
@@ -128,13 +130,15 @@ static int prove_due(struct filesystem *fs, void *arg, struct error *err)
 }
 
 /* Not later than the login has something to do, or ends. */
-static int64_t next_look_ms(const struct kms_status *status)
+static int64_t next_look_ms(const struct kms_status *status, int64_t own_ms)
 {
     int64_t now = clock_monotonic_ms();
     int64_t until = now + (status->error_code < 0 ? MONITOR_PERIOD_DOWN_MS : MONITOR_PERIOD_MS);
 
     if (status->login.due_ms < until)
         until = status->login.due_ms;
+    if (own_ms < until)
+        until = own_ms;
     if (status->login.has_end && status->login.ends_ms > now && status->login.ends_ms < until)
         until = status->login.ends_ms;
     return until < now + MONITOR_LEAST_MS ? now + MONITOR_LEAST_MS : until;
@@ -159,18 +163,20 @@ static void *monitor_main(void *arg)
     mutex_lock(&control->lock);
     while (!atomic_load(&control->is_shutting_down)) {
         struct kms_status status;
+        int64_t own_ms;
         mutex_unlock(&control->lock);
         finish_kms_change(control);
         (void)control_each(control, prove_due, control, NULL);
         kms_refresh(control->kms);
         kms_status(control->kms, &status);
         report_kms(control, &status, &was_well);
+        own_key_watch(control, &own_ms);
         if (clock_monotonic_ms() >= audit_due_ms) {
             control_watch_audit(control);
             audit_due_ms = clock_monotonic_ms() + AUDIT_PERIOD_MS;
         }
         control_watch_alerts(control);
-        int64_t until = next_look_ms(&status);
+        int64_t until = next_look_ms(&status, own_ms);
         mutex_lock(&control->lock);
         while (!atomic_load(&control->is_shutting_down) && !control->kms_has_changed &&
                cond_wait_until(&control->changed, &control->lock, until))

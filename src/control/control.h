@@ -49,7 +49,10 @@ enum control_step {
     STEP_RING_WRITTEN,    /* a changed ring is in the registry, not yet in the store */
     STEP_KEPT_DROPPED,    /* likewise, and the rings of it that were kept aside are gone */
     STEP_SET_STAGED,      /* the new key server is staged; no ring is wrapped by it yet */
-    STEP_RINGS_WRAPPED,   /* all rings are wrapped as wanted; the configuration is the old one */
+    STEP_LOGIN_STORED,    /* a login of its own is stored; no record names it yet */
+    STEP_KEY_NAMED,     /* the record names the key that is to wrap it, beside the one that does */
+    STEP_KEY_SET,       /* it names the new one only; a login that nobody uses is still there */
+    STEP_RINGS_WRAPPED, /* all rings are wrapped as wanted; the configuration is the old one */
     STEP_COUNT,
 };
 
@@ -88,6 +91,7 @@ struct fs_view {
     uint32_t kms_key_version;
     char kms_namespace[WRAPPED_NAME_SIZE];
     bool has_own_kms_key;
+    char kms_role[WRAPPED_NAME_SIZE];    /* of a login of its own; "": the instance's */
     char mounted_at[FS_MOUNTPOINT_SIZE]; /* "" if it is not mounted */
     char store_url[FS_URL_SIZE];
     char meta_url[FS_URL_SIZE];
@@ -99,14 +103,23 @@ int control_list(struct control *control, struct fs_view **ret, size_t *ret_coun
                  struct error *err);
 int control_get(struct control *control, const char *name, struct fs_view *ret, struct error *err);
 
+/* Which key of the key server is to wrap, and by which login. NULL: as it is; at first the
+ * configured key, its namespace, the login of the instance, which "" names too. */
+struct fs_key_change {
+    bool use_cluster; /* the configured key, and nothing of its own any more */
+    const char *key;
+    const char *kms_namespace;
+    const char *role_id;            /* of an AppRole in that namespace */
+    const struct secret *secret_id; /* of that role; NULL: it is known */
+};
+
 struct fs_add {
     const char *name;
     uint64_t capacity;     /* 0: as much as the store has */
     const char *store_url; /* NULL: in the state folder */
     const char *meta_url;
     bool allow_no_kms;
-    const char *kms_key;       /* one of its own, in the configured key server; NULL: that one's */
-    const char *kms_namespace; /* where that key is; NULL: in the configured one */
+    struct fs_key_change kms;
 };
 
 /* Draws a key, has it wrapped, proves that it can be unwrapped, stores the ring in both places
@@ -184,12 +197,17 @@ int control_kms_check(struct control *control, kms_check_report_fn *report, void
 int control_kms_check_server(struct control *control, kms_check_report_fn *report, void *arg,
                              struct error *err);
 
+struct kms_set_options {
+    const struct key_provider_config *config;
+    bool converts; /* those with a key of their own are wrapped by the configured key, too */
+};
+
 /* Verifies the configuration live and that every filesystem's keys open with it, or do with the one
  * in use; those, and those of local keys, are wrapped anew; then it is used. A failure that says so
  * has left it half done: everything opens, and it is continued from time to time, or by calling it
  * again, or undone by setting the former. After any other nothing has changed, and the sentence
  * lists the filesystems in the way. */
-int control_kms_set(struct control *control, const struct key_provider_config *config,
+int control_kms_set(struct control *control, const struct kms_set_options *options,
                     struct kms_status *ret, size_t *ret_rewrapped, struct error *err);
 
 /* What became of the key of one filesystem. */
@@ -227,7 +245,8 @@ struct rewrap_options {
     const char *new_key_uid; /* KMIP: the key that wraps from now on; NULL: the configured one */
     bool is_rotation;        /* it is for all: a KMIP server must be given a new key */
     bool is_dry;             /* nothing is changed */
-    bool with_own_keys;      /* those too that have a key of their own, each by that one */
+    bool with_own_keys;      /* those too that have a key of their own, each by that one ... */
+    bool converts;           /* ... or by the configured one, which is theirs from then on */
     bool drop_previous;      /* the former key is in wrong hands: what it wrapped is destroyed */
 };
 
@@ -239,9 +258,10 @@ int control_kms_rewrap(struct control *control, const struct rewrap_options *opt
                        struct rewrap_report *ret, struct error *err);
 
 /* Has the keys of one wrapped by another key of the configured server from now on, or by the
- * configured one (NULL), each verified before it counts. After a failure it is as it was. */
-int control_set_kms_key(struct control *control, const char *name, const char *key,
-                        const char *kms_namespace, struct fs_view *ret, struct error *err);
+ * configured one; or asked for by another login; all of it verified before it counts. After a
+ * failure it is as it was. */
+int control_set_kms_key(struct control *control, const char *name,
+                        const struct fs_key_change *change, struct fs_view *ret, struct error *err);
 
 /* Forgets the key server. Filesystems whose keys it wraps are in the way (-EBUSY), unless a
  * downgrade is allowed: then local keys wrap them from now on. */

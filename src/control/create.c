@@ -2,7 +2,8 @@
  *
  * Adding, each step durable before the next:
  *   1 draw the key, have it wrapped, have it unwrapped again and compare     nothing is stored
- *   2 record (creating) and ring into the registry                           it can be completed
+ *   2 a login of its own into the credentials, then record (creating) and
+ *     ring into the registry                                                 it can be completed
  *   3 the folders of store and metadata
  *   4 the ring into the store
  *   5 a worker formats: superblock last
@@ -22,6 +23,7 @@
 #include "base/clock.h"
 #include "base/file_io.h"
 #include "control/filesystem.h"
+#include "control/own_key.h"
 #include "control/rings.h"
 #include "crypto/random.h"
 #include "host/sandbox.h"
@@ -71,7 +73,7 @@ static int new_record(const struct control *control, const struct fs_add *add,
                                .has_own_store = !add->store_url,
                                .has_own_meta = !add->meta_url };
     (void)snprintf(ret->name, sizeof(ret->name), "%s", add->name);
-    r = own_key_put(ret, add->kms_key, add->kms_namespace, err);
+    r = own_key_change(&add->kms, &ret->own, err);
     if (r < 0)
         return r;
     random_uuid(&ret->uuid);
@@ -85,13 +87,14 @@ static int new_record(const struct control *control, const struct fs_add *add,
 }
 
 /* The key server, or, where the caller allows that there is none, a local key. */
-static int open_wrapper(struct control *control, const struct fs_record *record, bool allow_no_kms,
-                        struct key_provider **ret, bool *ret_is_local, struct error *err)
+static int open_wrapper(struct control *control, const struct fs_record *record,
+                        const struct fs_add *add, struct key_provider **ret, bool *ret_is_local,
+                        struct error *err)
 {
     char text[UUID_TEXT_SIZE];
-    int r = own_key_provider(control, record, ret, err);
+    int r = kms_provider_for(control->kms, &record->own, add->kms.secret_id, ret, err);
 
-    *ret_is_local = r == -ENOKEY && allow_no_kms && !fs_record_has_own_key(record);
+    *ret_is_local = r == -ENOKEY && add->allow_no_kms && !fs_record_has_own_key(record);
     if (*ret_is_local) {
         uuid_format(&record->uuid, text);
         return kms_local_provider(control->kms, text, true, ret, err);
@@ -304,19 +307,19 @@ static void undo_adding(struct filesystem *fs, bool is_recorded, int r)
 }
 
 /* Steps 1 and 2. While a key is new, the key server is not changed: a change proves all rings. */
-static int add_recorded(struct filesystem *fs, bool allow_no_kms, struct rings_opened *ret,
+static int add_recorded(struct filesystem *fs, const struct fs_add *add, struct rings_opened *ret,
                         struct error *err)
 {
     CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
     struct control *control = fs->control;
     struct error first = { .code = 0 };
     bool is_local = false;
-    int r = open_wrapper(control, &fs->record, allow_no_kms, &provider, &is_local, err);
+    int r = open_wrapper(control, &fs->record, add, &provider, &is_local, err);
 
     if (r < 0)
         return r;
     r = new_ring(control, provider, &fs->record, ret, &first);
-    if (!is_local && r != CONTROL_CRASHED)
+    if (!is_local && !fs_record_has_own_login(&fs->record) && r != CONTROL_CRASHED)
         kms_note(control->kms, r, &first);
     if (r < 0)
         return error_set(err, r, "%s", first.text);
@@ -324,12 +327,17 @@ static int add_recorded(struct filesystem *fs, bool allow_no_kms, struct rings_o
     if (rings_newest(&ret->ring))
         fs->wrapped = *rings_newest(&ret->ring);
     mutex_unlock(&fs->lock);
-    r = filesystem_audit(fs, AUDIT_CREATE, 0, NULL, err);
+    if (add->kms.secret_id)
+        r = kms_put_login(control->kms, &fs->record.own, add->kms.secret_id, err);
+    if (r == 0)
+        r = control_step(control, STEP_LOGIN_STORED);
+    if (r == 0)
+        r = filesystem_audit(fs, AUDIT_CREATE, 0, NULL, err);
     return r < 0 ? r : registry_put(control->registry, &fs->record, buf_bytes(&ret->encoded), err);
 }
 
 /* err is not NULL. */
-static int add_listed(struct filesystem *fs, bool allow_no_kms, struct error *err)
+static int add_listed(struct filesystem *fs, const struct fs_add *add, struct error *err)
 {
     CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
     struct control *control = fs->control;
@@ -341,7 +349,7 @@ static int add_listed(struct filesystem *fs, bool allow_no_kms, struct error *er
         return r; /* nothing was done to keys */
     mutex_lock(&control->kms_changing);
     filesystem_hold_rings(fs);
-    r = add_recorded(fs, allow_no_kms, &opened, err);
+    r = add_recorded(fs, add, &opened, err);
     mutex_unlock(&control->kms_changing);
     bool is_recorded = r == 0;
     if (r == 0)
@@ -370,11 +378,13 @@ int control_add(struct control *control, const struct fs_add *add, struct fs_vie
     if (r < 0)
         return r;
     struct error why = { .code = 0 };
-    r = add_listed(fs, add->allow_no_kms, &why);
+    r = add_listed(fs, add, &why);
     filesystem_release(fs, "");
     if (r < 0) {
         (void)error_set(err, r, "%s", why.text);
         filesystem_unlist(fs);
+        if (r != CONTROL_CRASHED)
+            own_key_tidy(control);
     } else {
         filesystem_view(fs, ret);
         events_add(&control->events, LOG_LEVEL_INFO, "added", add->name,

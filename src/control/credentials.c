@@ -12,8 +12,9 @@
 #include "crypto/random.h"
 
 #define CREDENTIALS_MAGIC 0x44524343u /* "CCRD" */
-#define CREDENTIALS_VERSION 3u        /* 1 ends with the token, 2 with the secret ID */
-#define CREDENTIALS_MAX (192u * 1024u)
+/* 1 ends with the token, 2 with the secret ID, 3 with the password */
+#define CREDENTIALS_VERSION 4u
+#define CREDENTIALS_MAX (768u * 1024u)
 #define PEM_MAX (48u * 1024u)
 #define TOKEN_MAX (16u * 1024u)
 
@@ -52,6 +53,29 @@ static void put_config(struct writer *writer, const struct key_provider_config *
     writer_string(writer, secret_bytes(&config->password));
 }
 
+static void put_logins(struct writer *writer, const struct kms_logins *logins)
+{
+    writer_u32(writer, (uint32_t)(logins ? logins->count : 0));
+    for (size_t i = 0; logins && i < logins->count; i++) {
+        writer_text(writer, logins->items[i].kms_namespace);
+        writer_text(writer, logins->items[i].role_id);
+        writer_string(writer, secret_bytes(&logins->items[i].secret_id));
+    }
+}
+
+/* Room for it: secret memory is scarce. */
+static size_t encoded_max(const struct key_provider_config *config, const struct kms_logins *logins)
+{
+    size_t max = sizeof(*config) + config->client_cert_pem.len + config->ca_cert_pem.len +
+                 config->client_key_pem.len + config->token.len + config->secret_id.len +
+                 config->password.len;
+
+    for (size_t i = 0; logins && i < logins->count; i++)
+        max += strlen(logins->items[i].kms_namespace) + strlen(logins->items[i].role_id) +
+               logins->items[i].secret_id.len + 16;
+    return max;
+}
+
 static int get_buf(struct reader *reader, size_t max, struct buf *ret)
 {
     struct bytes value = reader_string(reader, max);
@@ -85,9 +109,34 @@ static int get_kmip(struct reader *reader, struct key_provider_config *ret)
     return get_secret(reader, TOKEN_MAX, &ret->password);
 }
 
-static int get_config(struct bytes encoded, struct key_provider_config *ret)
+/* What version 4 added. */
+static int get_logins(struct reader *reader, struct credentials *ret)
+{
+    uint8_t converts = reader_u8(reader);
+    uint32_t count = reader_u32(reader);
+    int r = 0;
+
+    ret->converts = converts == 1;
+    if (converts > 1 || count > KMS_LOGINS_MAX)
+        reader_fail(reader);
+    for (uint32_t i = 0; r == 0 && i < count && !reader->failed; i++) {
+        char kms_namespace[WRAPPED_NAME_SIZE];
+        char role_id[WRAPPED_NAME_SIZE];
+        reader_text(reader, kms_namespace, sizeof(kms_namespace));
+        reader_text(reader, role_id, sizeof(role_id));
+        struct bytes secret_id = reader_string(reader, TOKEN_MAX);
+        if (!reader->failed && (role_id[0] == '\0' || secret_id.len == 0))
+            reader_fail(reader);
+        if (!reader->failed)
+            r = kms_logins_put(&ret->logins, kms_namespace, role_id, secret_id);
+    }
+    return r;
+}
+
+static int get_config(struct bytes encoded, struct credentials *credentials)
 {
     struct reader reader = reader_init(encoded);
+    struct key_provider_config *ret = &credentials->config;
 
     if (reader_u32(&reader) != CREDENTIALS_MAGIC)
         return -EBADMSG;
@@ -111,6 +160,8 @@ static int get_config(struct bytes encoded, struct key_provider_config *ret)
         r = get_login(&reader, ret);
     if (r == 0 && version >= 3)
         r = get_kmip(&reader, ret);
+    if (r == 0 && version >= 4)
+        r = get_logins(&reader, credentials);
     return r < 0 ? r : reader_done(&reader);
 }
 
@@ -119,11 +170,17 @@ static const char *const file_names[] = {
     [CREDENTIALS_STAGED] = "credentials.staged",
 };
 
-int credentials_load(const char *state_dir, enum credentials_file file,
-                     struct key_provider_config *ret, struct error *err)
+void credentials_release(struct credentials *credentials)
 {
-    CLEANUP(key_provider_config_release)
-    struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
+    key_provider_config_release(&credentials->config);
+    kms_logins_release(&credentials->logins);
+    *credentials = CREDENTIALS_INIT;
+}
+
+int credentials_load(const char *state_dir, enum credentials_file file, struct credentials *ret,
+                     struct error *err)
+{
+    CLEANUP(credentials_release) struct credentials credentials = CREDENTIALS_INIT;
     CLEANUP(buf_wipe) struct buf encoded = BUF_INIT;
     char path[PATH_MAX];
     int r = state_path(state_dir, file_names[file], path, err);
@@ -132,20 +189,21 @@ int credentials_load(const char *state_dir, enum credentials_file file,
         r = file_read(path, CREDENTIALS_MAX, &encoded, err);
     if (r < 0)
         return r;
-    r = get_config(buf_bytes(&encoded), &config);
+    r = get_config(buf_bytes(&encoded), &credentials);
     if (r == -EPROTONOSUPPORT)
         return error_set(err, r, "%s was written by a later version of coffer", path);
     if (r < 0)
         return error_set(err, r, "%s cannot be used: %s; set the key server anew", path,
                          strerrordesc_np(-r));
-    key_provider_config_release(ret);
-    *ret = config;
-    config = KEY_PROVIDER_CONFIG_INIT;
+    credentials_release(ret);
+    *ret = credentials;
+    credentials = CREDENTIALS_INIT;
     return 0;
 }
 
 int credentials_store(const char *state_dir, enum credentials_file file,
-                      const struct key_provider_config *config, struct error *err)
+                      const struct key_provider_config *config, bool converts,
+                      const struct kms_logins *logins, struct error *err)
 {
     CLEANUP(secret_release) struct secret encoded = SECRET_INIT;
     char path[PATH_MAX];
@@ -157,11 +215,13 @@ int credentials_store(const char *state_dir, enum credentials_file file,
     int r = state_path(state_dir, file_names[file], path, err);
     if (r < 0)
         return r;
-    r = secret_new(&encoded, CREDENTIALS_MAX);
+    r = secret_new(&encoded, encoded_max(config, logins));
     if (r < 0)
         return error_set(err, r, "out of secret memory");
     struct writer writer = writer_init(encoded.data, encoded.len);
     put_config(&writer, config);
+    writer_u8(&writer, converts);
+    put_logins(&writer, logins);
     r = writer_done(&writer);
     if (r < 0)
         return error_set(err, r, "the key server's configuration is too large");

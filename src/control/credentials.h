@@ -1,5 +1,6 @@
 /* credentials.h - the one file that holds what logs in to the key server, STATE/credentials, mode
- * 0600, replaced as a whole (docs/formats/registry.md). While a change of the key server is under
+ * 0600, replaced as a whole (docs/formats/registry.md): with the configuration, and with the logins
+ * that some filesystems have of their own. While a change of the key server is under
  * way, STATE/credentials.staged holds the new one in the same form. Also the files of local keys,
  * one for each filesystem that was made without a key server: STATE/local-keys/UUID, mode 0600.
  *
@@ -14,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/uuid.h"
+#include "control/kms_logins.h"
 #include "crypto/secret.h"
 #include "keys/key_provider.h"
 
@@ -24,10 +26,22 @@ enum credentials_file {
     CREDENTIALS_STAGED, /* of the key server that the keys are being moved to */
 };
 
-int credentials_load(const char *state_dir, enum credentials_file file,
-                     struct key_provider_config *ret, struct error *err);
+struct credentials {
+    struct key_provider_config config;
+    bool converts; /* staged: filesystems with a key of their own are moved to the configured one */
+    struct kms_logins logins;
+};
+
+#define CREDENTIALS_INIT ((struct credentials){ .config = KEY_PROVIDER_CONFIG_INIT })
+
+void credentials_release(struct credentials *credentials);
+
+int credentials_load(const char *state_dir, enum credentials_file file, struct credentials *ret,
+                     struct error *err);
+/* logins may be NULL: there are none. */
 int credentials_store(const char *state_dir, enum credentials_file file,
-                      const struct key_provider_config *config, struct error *err);
+                      const struct key_provider_config *config, bool converts,
+                      const struct kms_logins *logins, struct error *err);
 
 /* What is staged takes the place of what is in use, in one step. */
 int credentials_promote(const char *state_dir, struct error *err);

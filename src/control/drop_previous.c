@@ -83,7 +83,7 @@ static void release_all(struct secret **plains)
 static int prove(struct dropping *dropping, struct error *err)
 {
     CLEANUP(release_all) struct secret *plains = calloc(KEY_GENERATIONS_MAX, sizeof(*plains));
-    struct rings_options options = { .may_repair = !dropping->is_dry };
+    struct rings_options options = { .owner = &dropping->record, .may_repair = !dropping->is_dry };
     struct rings_opened *opened = &dropping->opened;
     bool is_kms = false;
     bool used_previous = false;

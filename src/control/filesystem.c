@@ -257,7 +257,8 @@ static void view_locked(const struct filesystem *filesystem, struct fs_view *ret
     memcpy(ret->kms_type, filesystem->wrapped.provider, sizeof(ret->kms_type));
     memcpy(ret->kms_key, filesystem->wrapped.key_name, sizeof(ret->kms_key));
     memcpy(ret->kms_namespace, filesystem->wrapped.kms_namespace, sizeof(ret->kms_namespace));
-    ret->has_own_kms_key = fs_record_has_own_key(&filesystem->record);
+    ret->has_own_kms_key = fs_record_has_own_key(record);
+    memcpy(ret->kms_role, record->own.role_id, sizeof(ret->kms_role));
     if (filesystem->state == FS_MOUNTED)
         memcpy(ret->mounted_at, record->mountpoint, sizeof(ret->mounted_at));
 }
@@ -277,6 +278,14 @@ static void refresh_seen(struct filesystem *filesystem)
     mutex_lock(&filesystem->lock);
     if (filesystem->worker == worker)
         filesystem->seen = seen;
+    mutex_unlock(&filesystem->lock);
+}
+
+void filesystem_wake(struct filesystem *filesystem)
+{
+    mutex_lock(&filesystem->lock);
+    filesystem->retry_now = filesystem->has_keeper;
+    (void)pthread_cond_broadcast(&filesystem->changed);
     mutex_unlock(&filesystem->lock);
 }
 

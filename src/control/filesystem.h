@@ -48,6 +48,9 @@ struct filesystem {
     struct worker *worker;           /* while one is connected */
     struct worker_status_reply seen; /* the worker's last answer */
     struct wrapped_key wrapped;      /* of its newest generation, to show */
+    int64_t own_look_due_ms;         /* when a key of its own is to be looked at */
+    struct error own_failure;        /* how that ended; code 0: well, or not yet */
+    bool is_key_changing;            /* by own_key.c, which is not done yet */
     bool is_busy;                    /* an operation without a keeper is at work */
     bool are_rings_held;
     int64_t proof_due_ms; /* when what wrapped last is to be proved; 0: it is */
@@ -160,12 +163,8 @@ void filesystem_view(struct filesystem *filesystem, struct fs_view *ret);
 int filesystem_socket_path(const struct filesystem *filesystem, char ret[static PATH_MAX],
                            struct error *err);
 
-/* own_key.c: takes the names into a record, NULL for none. */
-int own_key_put(struct fs_record *record, const char *key, const char *kms_namespace,
-                struct error *err);
-/* The configured key server, with the key that is to wrap those of this filesystem. */
-int own_key_provider(struct control *control, const struct fs_record *record,
-                     struct key_provider **ret, struct error *err);
+/* Has one that waits for its key try at once. */
+void filesystem_wake(struct filesystem *filesystem);
 
 /* own_key_check.c: reports a step for each key that filesystems have of their own. */
 struct kms_check;

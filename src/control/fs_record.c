@@ -6,7 +6,8 @@
 #include "base/wire.h"
 
 #define RECORD_MAGIC 0x52534643u /* "CFSR" */
-#define RECORD_VERSION 3u        /* 1, without shredding, and 2, without own keys, are read too */
+/* 1, without shredding, 2, without own keys, and 3, without own logins, are read too. */
+#define RECORD_VERSION 4u
 
 enum record_flags {
     FLAG_OWN_STORE = 1 << 0,
@@ -44,6 +45,13 @@ static uint8_t record_flags(const struct fs_record *record)
     return (uint8_t)flags;
 }
 
+static void encode_kms_key(struct writer *writer, const struct fs_kms_key *key)
+{
+    writer_text(writer, key->key);
+    writer_text(writer, key->kms_namespace);
+    writer_text(writer, key->role_id);
+}
+
 int fs_record_encode(const struct fs_record *record, uint8_t *ret, size_t *ret_len,
                      struct error *err)
 {
@@ -62,8 +70,10 @@ int fs_record_encode(const struct fs_record *record, uint8_t *ret, size_t *ret_l
     writer_text(&writer, record->meta_url);
     writer_text(&writer, record->mountpoint);
     writer_u32(&writer, record->mount_flags);
-    writer_text(&writer, record->kms_key);
-    writer_text(&writer, record->kms_namespace);
+    encode_kms_key(&writer, &record->own);
+    writer_u8(&writer, record->has_next);
+    if (record->has_next)
+        encode_kms_key(&writer, &record->next);
     writer_u32(&writer, record->check_count);
     for (uint32_t i = 0; i < record->check_count; i++) {
         writer_u32(&writer, record->checks[i].generation);
@@ -88,6 +98,26 @@ static void decode_checks(struct reader *reader, struct fs_record *record)
     }
 }
 
+static void decode_kms_key(struct reader *reader, uint16_t version, struct fs_kms_key *ret)
+{
+    reader_text(reader, ret->key, sizeof(ret->key));
+    reader_text(reader, ret->kms_namespace, sizeof(ret->kms_namespace));
+    if (version >= 4)
+        reader_text(reader, ret->role_id, sizeof(ret->role_id));
+}
+
+static void decode_kms_keys(struct reader *reader, uint16_t version, struct fs_record *record)
+{
+    if (version >= 3)
+        decode_kms_key(reader, version, &record->own);
+    uint8_t has_next = version >= 4 ? reader_u8(reader) : 0;
+    if (has_next > 1)
+        reader_fail(reader);
+    record->has_next = has_next == 1;
+    if (record->has_next)
+        decode_kms_key(reader, version, &record->next);
+}
+
 int fs_record_decode(struct bytes encoded, struct fs_record *ret, struct error *err)
 {
     struct reader reader = reader_init(encoded);
@@ -110,10 +140,7 @@ int fs_record_decode(struct bytes encoded, struct fs_record *ret, struct error *
     reader_text(&reader, record.meta_url, sizeof(record.meta_url));
     reader_text(&reader, record.mountpoint, sizeof(record.mountpoint));
     record.mount_flags = reader_u32(&reader);
-    if (version >= 3) {
-        reader_text(&reader, record.kms_key, sizeof(record.kms_key));
-        reader_text(&reader, record.kms_namespace, sizeof(record.kms_namespace));
-    }
+    decode_kms_keys(&reader, version, &record);
     decode_checks(&reader, &record);
     if (phase < FS_PHASE_CREATING ||
         phase > (version == 1 ? FS_PHASE_REMOVING : FS_PHASE_SHREDDING) ||

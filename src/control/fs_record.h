@@ -30,6 +30,13 @@ enum fs_phase {
     FS_PHASE_SHREDDING = 4, /* likewise, and its wrapped keys are destroyed before */
 };
 
+/* Which key of the key server wraps those of a filesystem, and who asks for it. */
+struct fs_kms_key {
+    char key[WRAPPED_NAME_SIZE];           /* "": the configured one */
+    char kms_namespace[WRAPPED_NAME_SIZE]; /* where that is; "": in the configured one */
+    char role_id[WRAPPED_NAME_SIZE];       /* of an AppRole there; "": the login of the instance */
+};
+
 struct fs_record {
     char name[FS_NAME_MAX + 1];
     struct uuid uuid;
@@ -44,15 +51,21 @@ struct fs_record {
     bool is_wanted;                      /* started: comes back by itself */
     uint32_t mount_flags;                /* MS_... of its last mount, for the next one */
     char mountpoint[FS_MOUNTPOINT_SIZE]; /* where it is to be mounted when started; "" if not */
-    char kms_key[WRAPPED_NAME_SIZE];     /* of its own, in the key server; "": the configured one */
-    char kms_namespace[WRAPPED_NAME_SIZE]; /* where that is; "": in the configured one */
+    struct fs_kms_key own;               /* of its own, if it has one */
+    bool has_next; /* while a change of that is under way, or was interrupted: */
+    struct fs_kms_key next;
     uint32_t check_count; /* of each generation, as first seen; they never change */
     struct key_check checks[KEY_GENERATIONS_MAX];
 };
 
 static inline bool fs_record_has_own_key(const struct fs_record *record)
 {
-    return record->kms_key[0] != '\0';
+    return record->own.key[0] != '\0';
+}
+
+static inline bool fs_record_has_own_login(const struct fs_record *record)
+{
+    return record->own.role_id[0] != '\0';
 }
 
 static inline bool fs_record_is_going(const struct fs_record *record)

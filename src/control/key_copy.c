@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "control/own_key.h"
 #include "control/rewrap.h"
 #include "control/rings.h"
 #include "crypto/cms.h"
@@ -243,15 +244,6 @@ static int import_locked(struct control *control, struct filesystem *fs,
     return r;
 }
 
-/* One that waits for its key tries at once. */
-static void wake(struct filesystem *fs)
-{
-    mutex_lock(&fs->lock);
-    fs->retry_now = fs->has_keeper;
-    (void)pthread_cond_broadcast(&fs->changed);
-    mutex_unlock(&fs->lock);
-}
-
 int control_key_import(struct control *control, const char *name, struct bytes keys,
                        bool allow_no_kms, struct fs_view *ret, struct error *err)
 {
@@ -275,7 +267,7 @@ int control_key_import(struct control *control, const char *name, struct bytes k
     }
     events_add(&control->events, LOG_LEVEL_WARNING, "key-imported", name,
                "its keys were taken from a recovery copy and wrapped anew");
-    wake(fs);
+    filesystem_wake(fs);
     filesystem_view(fs, ret);
     return 0;
 }

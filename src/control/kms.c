@@ -19,8 +19,10 @@ struct kms {
     struct mutex lock;    /* guards all below */
     struct key_provider_config config;
     struct key_provider_config staged; /* no type: no change is under way */
-    struct buf ca_cert_pem;            /* of vaults; empty: the system's */
-    unsigned generation;               /* goes up with each configuration */
+    bool staged_converts;
+    struct kms_logins logins; /* of filesystems */
+    struct buf ca_cert_pem;   /* of vaults; empty: the system's */
+    unsigned generation;      /* goes up with each configuration */
     struct kms_status status;
     struct error load_error; /* why the credentials could not be read; code 0 if they could */
 };
@@ -66,6 +68,23 @@ static void describe_config_locked(struct kms *kms) REQUIRES(kms->lock)
         status->certificate_until_s = validity.until_s;
 }
 
+/* What is taken out is released without the lock: that may log out, which asks the server. */
+static void swap_configs(struct key_provider_config *a, struct key_provider_config *b)
+{
+    struct key_provider_config kept = *a;
+
+    *a = *b;
+    *b = kept;
+}
+
+static void swap_logins(struct kms_logins *a, struct kms_logins *b)
+{
+    struct kms_logins kept = *a;
+
+    *a = *b;
+    *b = kept;
+}
+
 static bool is_vault(const struct key_provider_config *config)
 {
     return strcmp(config->type, "vault") == 0;
@@ -88,8 +107,13 @@ static int load_ca_cert(struct kms *kms, struct error *err)
 static void load_staged(struct kms *kms)
 {
     struct error err = { .code = 0 };
-    int r = credentials_load(kms->state_dir, CREDENTIALS_STAGED, &kms->staged, &err);
+    CLEANUP(credentials_release) struct credentials read = CREDENTIALS_INIT;
+    int r = credentials_load(kms->state_dir, CREDENTIALS_STAGED, &read, &err);
 
+    if (r == 0) {
+        swap_configs(&kms->staged, &read.config);
+        kms->staged_converts = read.converts;
+    }
     if (r == 0)
         r = kms_complete(kms, &kms->staged, &err);
     if (r < 0 && r != -ENOENT)
@@ -110,7 +134,12 @@ int kms_open(const char *state_dir, struct kms **ret, struct error *err)
         return error_set(err, -ENOMEM, "out of memory");
     }
     struct error load_error = { .code = 0 };
-    int r = credentials_load(state_dir, CREDENTIALS_IN_USE, &kms->config, &load_error);
+    CLEANUP(credentials_release) struct credentials read = CREDENTIALS_INIT;
+    int r = credentials_load(state_dir, CREDENTIALS_IN_USE, &read, &load_error);
+    if (r == 0) {
+        swap_configs(&kms->config, &read.config);
+        swap_logins(&kms->logins, &read.logins);
+    }
     if (r == 0 || r == -ENOENT) {
         int ca = load_ca_cert(kms, &load_error);
         r = ca < 0 ? ca : r;
@@ -136,6 +165,7 @@ void kms_close(struct kms *kms)
         return;
     key_provider_config_release(&kms->config);
     key_provider_config_release(&kms->staged);
+    kms_logins_release(&kms->logins);
     buf_release(&kms->ca_cert_pem);
     free(kms->state_dir);
     free(kms);
@@ -218,23 +248,217 @@ int kms_provider(struct kms *kms, struct key_provider **ret, struct error *err)
     return provider_of(kms, ret, &generation, err);
 }
 
-int kms_provider_with_key(struct kms *kms, const char *key, const char *kms_namespace,
-                          struct key_provider **ret, struct error *err)
+/* ------------------------------------------------------------------ filesystems' own */
+
+/* Nothing of the instance's login is left but, between two AppRoles, the path. */
+static int use_role(struct key_provider_config *config, const char *role_id,
+                    const struct secret *secret_id)
+{
+    if (config->role_id[0] == '\0')
+        config->auth_path[0] = '\0';
+    key_login_unref(config->login);
+    config->login = NULL;
+    secret_release(&config->token);
+    config->kubernetes_role[0] = '\0';
+    config->kubernetes_token_path[0] = '\0';
+    config->leaves_renewal = false;
+    copy_text(config->role_id, sizeof(config->role_id), role_id);
+    return secret_assign(&config->secret_id, secret_bytes(secret_id));
+}
+
+static int use_known_role(struct kms *kms, struct key_provider_config *config,
+                          const struct fs_kms_key *key, struct error *err)
+{
+    mutex_lock(&kms->lock);
+    const struct kms_own_login *own =
+        kms_logins_find(&kms->logins, key->kms_namespace, key->role_id);
+    int r = own ? use_role(config, key->role_id, &own->secret_id) : -ENOENT;
+    mutex_unlock(&kms->lock);
+    if (r == -ENOENT)
+        return error_set(err, -EACCES,
+                         "the secret ID of its own role %s is not known; give it with 'coffer fs "
+                         "update' and --kms-role-id",
+                         key->role_id);
+    return r < 0 ? error_set(err, r, "no locked memory for the login to the KMS") : 0;
+}
+
+int kms_adapt(struct kms *kms, const struct fs_kms_key *key, const struct secret *secret_id,
+              struct key_provider_config *config, struct error *err)
+{
+    if (key->kms_namespace[0] && !is_vault(config))
+        return error_set(err, -EINVAL, "only a vault has namespaces, and the KMS is %s",
+                         config->type);
+    if (key->role_id[0] && !is_vault(config))
+        return error_set(err, -EINVAL, "only a vault has roles, and the KMS is %s", config->type);
+    if (key->key[0])
+        copy_text(config->key_name, sizeof(config->key_name), key->key);
+    if (key->kms_namespace[0])
+        copy_text(config->kms_namespace, sizeof(config->kms_namespace), key->kms_namespace);
+    if (!key->role_id[0])
+        return 0;
+    if (!secret_id)
+        return use_known_role(kms, config, key, err);
+    return use_role(config, key->role_id, secret_id) < 0
+               ? error_set(err, -ENOMEM, "no locked memory for the login to the KMS")
+               : 0;
+}
+
+/* The login of the role that is there already. */
+static struct key_login *shared_login(struct kms *kms, const struct fs_kms_key *key,
+                                      unsigned generation)
+{
+    mutex_lock(&kms->lock);
+    const struct kms_own_login *own =
+        kms_logins_find(&kms->logins, key->kms_namespace, key->role_id);
+    struct key_login *login =
+        own && own->generation == generation ? key_login_ref(own->login) : NULL;
+    mutex_unlock(&kms->lock);
+    return login;
+}
+
+/* Unless the configuration or the secret was changed meanwhile. Whoever came first stays. */
+static void share_login(struct kms *kms, const struct fs_kms_key *key, unsigned generation,
+                        struct key_provider_config *config)
+{
+    struct key_login *other = NULL;
+
+    mutex_lock(&kms->lock);
+    struct kms_own_login *own = kms_logins_find(&kms->logins, key->kms_namespace, key->role_id);
+    bool is_same = own && kms->generation == generation &&
+                   secret_equal(secret_bytes(&own->secret_id), secret_bytes(&config->secret_id));
+    if (is_same && own->login && own->generation == generation) {
+        other = config->login;
+        config->login = key_login_ref(own->login);
+    } else if (is_same) {
+        other = own->login;
+        own->login = key_login_ref(config->login);
+        own->generation = generation;
+    }
+    mutex_unlock(&kms->lock);
+    key_login_unref(other);
+}
+
+static int log_in_own(struct kms *kms, const struct fs_kms_key *key, unsigned generation,
+                      struct key_provider_config *config, struct error *err)
+{
+    config->login = shared_login(kms, key, generation);
+    if (config->login)
+        return 0;
+    int r = key_provider_config_share_login(config, err);
+    if (r == 0)
+        share_login(kms, key, generation, config);
+    return r;
+}
+
+int kms_provider_for(struct kms *kms, const struct fs_kms_key *key, const struct secret *secret_id,
+                     struct key_provider **ret, struct error *err)
 {
     CLEANUP(key_provider_config_release)
     struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
-    int r = kms_config(kms, &config, err);
+    unsigned generation;
+    int r = config_of(kms, &config, &generation, err);
 
-    if (r == 0 && kms_namespace[0] && !is_vault(&config))
-        r = error_set(err, -EINVAL, "only a vault has namespaces, and the KMS is %s", config.type);
+    if (r == 0)
+        r = kms_adapt(kms, key, secret_id, &config, err);
+    if (r == 0 && key->role_id[0] && !secret_id)
+        r = log_in_own(kms, key, generation, &config, err);
+    return r < 0 ? r : key_provider_open(&config, ret, err);
+}
+
+void kms_own_login_status(struct kms *kms, const struct fs_kms_key *key,
+                          struct key_login_status *ret)
+{
+    mutex_lock(&kms->lock);
+    const struct kms_own_login *own =
+        kms_logins_find(&kms->logins, key->kms_namespace, key->role_id);
+    key_login_status(own && own->generation == kms->generation ? own->login : NULL, ret);
+    mutex_unlock(&kms->lock);
+}
+
+static bool same_namespace(const char *a, const char *b)
+{
+    size_t a_len = strlen(a);
+    size_t b_len = strlen(b);
+
+    while (a_len > 0 && a[a_len - 1] == '/')
+        a_len--;
+    while (b_len > 0 && b[b_len - 1] == '/')
+        b_len--;
+    return a_len == b_len && memcmp(a, b, a_len) == 0;
+}
+
+bool kms_key_names(struct kms *kms, const struct fs_kms_key *key, const struct wrapped_key *wrapped)
+{
+    mutex_lock(&kms->lock);
+    const struct key_provider_config *config = &kms->config;
+    bool names = strcmp(config->type, wrapped->provider) == 0 &&
+                 strcmp(key->key[0] ? key->key : config->key_name, wrapped->key_name) == 0 &&
+                 same_namespace(key->kms_namespace[0] ? key->kms_namespace : config->kms_namespace,
+                                wrapped->kms_namespace);
+    mutex_unlock(&kms->lock);
+    return names;
+}
+
+/* The table as it was, with references to its logins, goes without the lock. */
+static int store_logins(struct kms *kms, struct kms_logins *changed, struct error *err)
+    REQUIRES(kms->storing)
+{
+    int r =
+        credentials_store(kms->state_dir, CREDENTIALS_IN_USE, &kms->config, false, changed, err);
+
     if (r < 0)
         return r;
-    if (key[0])
-        copy_text(config.key_name, sizeof(config.key_name), key);
-    if (kms_namespace[0])
-        copy_text(config.kms_namespace, sizeof(config.kms_namespace), kms_namespace);
-    return key_provider_open(&config, ret, err);
+    mutex_lock(&kms->lock);
+    swap_logins(&kms->logins, changed);
+    mutex_unlock(&kms->lock);
+    return 0;
 }
+
+static int copy_logins(struct kms *kms, struct kms_logins *ret, struct error *err)
+{
+    mutex_lock(&kms->lock);
+    int r = kms_logins_copy(ret, &kms->logins);
+    mutex_unlock(&kms->lock);
+    return r < 0 ? error_set(err, r, "no locked memory for the logins to the KMS") : 0;
+}
+
+int kms_put_login(struct kms *kms, const struct fs_kms_key *key, const struct secret *secret_id,
+                  struct error *err)
+{
+    CLEANUP(kms_logins_release) struct kms_logins logins = { .count = 0 };
+
+    mutex_lock(&kms->storing);
+    int r = kms->config.type[0] ? copy_logins(kms, &logins, err)
+                                : error_set(err, -ENOKEY, "no KMS is configured");
+    if (r == 0) {
+        r = kms_logins_put(&logins, key->kms_namespace, key->role_id, secret_bytes(secret_id));
+        if (r == -ENOSPC)
+            (void)error_set(err, r,
+                            "at most %u roles can be known; let filesystems share them, or use the "
+                            "login of the instance",
+                            KMS_LOGINS_MAX);
+        else if (r < 0)
+            (void)error_set(err, r, "no locked memory for the logins to the KMS");
+    }
+    if (r == 0)
+        r = store_logins(kms, &logins, err);
+    mutex_unlock(&kms->storing);
+    return r;
+}
+
+int kms_keep_logins(struct kms *kms, kms_login_wanted_fn *is_wanted, void *arg, struct error *err)
+{
+    CLEANUP(kms_logins_release) struct kms_logins logins = { .count = 0 };
+
+    mutex_lock(&kms->storing);
+    int r = copy_logins(kms, &logins, err);
+    if (r == 0 && kms_logins_keep(&logins, is_wanted, arg) > 0)
+        r = store_logins(kms, &logins, err);
+    mutex_unlock(&kms->storing);
+    return r;
+}
+
+/* ------------------------------------------------------------------ looking at it */
 
 void kms_refresh(struct kms *kms)
 {
@@ -282,113 +506,6 @@ int kms_remove_local_key(struct kms *kms, const char *uuid_text, struct error *e
     return local_key_remove(kms->state_dir, uuid_text, err);
 }
 
-static int unwrap_with(struct key_provider *provider, const struct wrapped_key *wrapped,
-                       size_t count, struct secret *ret_plain, struct error *err)
-{
-    if (strcmp(wrapped->provider, provider->ops->type) != 0)
-        return error_set(err, -ENOENT,
-                         "its key was wrapped by %s at %s with key %s, but the KMS that is "
-                         "configured is %s; set the KMS that holds that key",
-                         wrapped->provider, wrapped->addresses, wrapped->key_name,
-                         provider->ops->type);
-    return key_provider_unwrap(provider, wrapped, count, ret_plain, err);
-}
-
-static int unwrap_locally(struct kms *kms, const struct wrapped_key *wrapped, size_t count,
-                          struct secret *ret_plain, struct error *err)
-{
-    CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
-    int r = kms_local_provider(kms, wrapped->key_name, false, &provider, err);
-
-    return r < 0 ? r : unwrap_with(provider, wrapped, count, ret_plain, err);
-}
-
-static int unwrap_configured(struct kms *kms, const struct wrapped_key *wrapped, size_t count,
-                             struct secret *ret_plain, struct error *err)
-{
-    CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
-    struct error first = { .code = 0 };
-    int r = kms_provider(kms, &provider, err);
-
-    if (r < 0)
-        return r;
-    r = unwrap_with(provider, wrapped, count, ret_plain, &first);
-    if (strcmp(wrapped->provider, provider->ops->type) == 0)
-        kms_note(kms, r, &first);
-    return r < 0 ? error_set(err, r, "%s", first.text) : 0;
-}
-
-static int unwrap_staged(struct kms *kms, const struct wrapped_key *wrapped, size_t count,
-                         struct secret *ret_plain, struct error *err)
-{
-    CLEANUP(key_provider_config_release)
-    struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
-    CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
-    int r = kms_staged(kms, &config, err);
-
-    if (r == 0)
-        r = key_provider_open(&config, &provider, err);
-    return r < 0 ? r : unwrap_with(provider, wrapped, count, ret_plain, err);
-}
-
-/* The keys of a run of blobs of the same provider, local or the server's. */
-static int unwrap_run(struct kms *kms, struct key_provider *server,
-                      const struct wrapped_key *wrapped, size_t count, struct secret *ret_plain,
-                      struct error *err)
-{
-    struct error first = { .code = 0 };
-    struct error second = { .code = 0 };
-
-    if (strcmp(wrapped->provider, "local") == 0)
-        return unwrap_locally(kms, wrapped, count, ret_plain, err);
-    if (server)
-        return unwrap_with(server, wrapped, count, ret_plain, err);
-    int r = unwrap_configured(kms, wrapped, count, ret_plain, &first);
-    if (r < 0 && kms_is_staged(kms)) {
-        int with_staged = unwrap_staged(kms, wrapped, count, ret_plain, &second);
-        if (with_staged == 0)
-            return 0;
-        /* What may pass tells more than that the other one does not have the key. */
-        if (with_staged == -EAGAIN || with_staged == -EACCES)
-            return error_set(err, with_staged, "%s", second.text);
-    }
-    return r < 0 ? error_set(err, r, "%s", first.text) : 0;
-}
-
-static bool same_source(const struct wrapped_key *a, const struct wrapped_key *b)
-{
-    if (strcmp(a->provider, b->provider) != 0)
-        return false;
-    return strcmp(a->provider, "local") != 0 || strcmp(a->key_name, b->key_name) == 0;
-}
-
-int kms_unwrap(struct kms *kms, struct key_provider *server, const struct wrapped_key *wrapped,
-               size_t count, struct secret *ret_plain, struct error *err)
-{
-    for (size_t i = 0; i < count;) {
-        size_t run = 1;
-        while (i + run < count && same_source(&wrapped[i], &wrapped[i + run]))
-            run++;
-        int r = unwrap_run(kms, server, wrapped + i, run, ret_plain + i, err);
-        if (r < 0) {
-            while (i > 0)
-                secret_release(&ret_plain[--i]);
-            return r;
-        }
-        i += run;
-    }
-    return 0;
-}
-
-/* What is taken out is released without the lock: that may log out, which asks the server. */
-static void swap_configs(struct key_provider_config *a, struct key_provider_config *b)
-{
-    struct key_provider_config kept = *a;
-
-    *a = *b;
-    *b = kept;
-}
-
 static int copy_config(struct key_provider_config *to, const struct key_provider_config *from,
                        struct error *err)
 {
@@ -397,7 +514,8 @@ static int copy_config(struct key_provider_config *to, const struct key_provider
     return r < 0 ? error_set(err, r, "out of memory for the KMS configuration") : 0;
 }
 
-int kms_stage(struct kms *kms, const struct key_provider_config *config, struct error *err)
+int kms_stage(struct kms *kms, const struct key_provider_config *config, bool converts,
+              struct error *err)
 {
     CLEANUP(key_provider_config_release)
     struct key_provider_config copy = KEY_PROVIDER_CONFIG_INIT;
@@ -408,10 +526,11 @@ int kms_stage(struct kms *kms, const struct key_provider_config *config, struct 
     if (r < 0)
         return r;
     mutex_lock(&kms->storing);
-    r = credentials_store(kms->state_dir, CREDENTIALS_STAGED, config, err);
+    r = credentials_store(kms->state_dir, CREDENTIALS_STAGED, config, converts, NULL, err);
     if (r == 0) {
         mutex_lock(&kms->lock);
         swap_configs(&kms->staged, &copy);
+        kms->staged_converts = converts;
         mutex_unlock(&kms->lock);
     }
     mutex_unlock(&kms->storing);
@@ -442,11 +561,14 @@ bool kms_is_staged(struct kms *kms)
     return is_staged;
 }
 
-int kms_staged(struct kms *kms, struct key_provider_config *ret, struct error *err)
+int kms_staged(struct kms *kms, struct key_provider_config *ret, bool *ret_converts,
+               struct error *err)
 {
     mutex_lock(&kms->lock);
     bool is_staged = kms->staged.type[0] != '\0';
     int r = copy_config(ret, &kms->staged, err);
+    if (ret_converts)
+        *ret_converts = kms->staged_converts;
     mutex_unlock(&kms->lock);
     return r == 0 && !is_staged ? error_set(err, -ENOENT, "no change of the KMS is under way") : r;
 }
@@ -454,11 +576,20 @@ int kms_staged(struct kms *kms, struct key_provider_config *ret, struct error *e
 /* What is stored always comes by way of the staged file, so that the new one is in use and no
  * longer staged in one step. */
 static int store_promoted(struct kms *kms, const struct key_provider_config *config,
-                          struct error *err)
+                          struct error *err) REQUIRES(kms->storing)
 {
-    int r = credentials_store(kms->state_dir, CREDENTIALS_STAGED, config, err);
+    int r = credentials_store(kms->state_dir, CREDENTIALS_STAGED, config, false, &kms->logins, err);
 
     return r < 0 ? r : credentials_promote(kms->state_dir, err);
+}
+
+/* Those of the configuration before: filesystems log in anew. They end with the copy. */
+static void drop_logins_locked(struct kms *kms) REQUIRES(kms->lock)
+{
+    for (size_t i = 0; i < kms->logins.count; i++) {
+        key_login_unref(kms->logins.items[i].login);
+        kms->logins.items[i].login = NULL;
+    }
 }
 
 int kms_replace(struct kms *kms, const struct key_provider_config *config,
@@ -468,19 +599,22 @@ int kms_replace(struct kms *kms, const struct key_provider_config *config,
     struct key_provider_config copy = KEY_PROVIDER_CONFIG_INIT;
     CLEANUP(key_provider_config_release)
     struct key_provider_config staged = KEY_PROVIDER_CONFIG_INIT;
+    CLEANUP(kms_logins_release) struct kms_logins logins = { .count = 0 };
     int r = copy_config(&copy, config, err);
 
-    if (r < 0)
-        return r;
-    r = key_provider_config_share_login(&copy, err);
+    if (r == 0)
+        r = key_provider_config_share_login(&copy, err);
     if (r < 0)
         return r;
     mutex_lock(&kms->storing);
-    r = store_promoted(kms, config, err);
+    r = copy_logins(kms, &logins, err);
+    if (r == 0)
+        r = store_promoted(kms, config, err);
     if (r == 0) {
         mutex_lock(&kms->lock);
         swap_configs(&kms->config, &copy);
         swap_configs(&kms->staged, &staged);
+        drop_logins_locked(kms);
         kms->generation++;
         kms->load_error = (struct error){ .code = 0 };
         describe_config_locked(kms);
@@ -499,6 +633,7 @@ int kms_forget(struct kms *kms, struct error *err)
     struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
     CLEANUP(key_provider_config_release)
     struct key_provider_config staged = KEY_PROVIDER_CONFIG_INIT;
+    CLEANUP(kms_logins_release) struct kms_logins logins = { .count = 0 };
 
     mutex_lock(&kms->storing);
     int r = credentials_remove(kms->state_dir, CREDENTIALS_STAGED, err);
@@ -508,6 +643,7 @@ int kms_forget(struct kms *kms, struct error *err)
         mutex_lock(&kms->lock);
         swap_configs(&kms->config, &config);
         swap_configs(&kms->staged, &staged);
+        swap_logins(&kms->logins, &logins);
         kms->generation++;
         kms->load_error = (struct error){ .code = 0 };
         describe_config_locked(kms);
@@ -551,8 +687,13 @@ static int renew_config(struct kms *kms, struct key_provider_config *place, stru
     r = kms_complete(kms, &copy, err);
     if (r < 0)
         return r;
+    CLEANUP(kms_logins_release) struct kms_logins logins = { .count = 0 };
+    r = copy_logins(kms, &logins, err);
+    if (r < 0)
+        return r;
     mutex_lock(&kms->lock);
     swap_configs(place, &copy);
+    drop_logins_locked(kms);
     kms->generation++;
     mutex_unlock(&kms->lock);
     return 0;

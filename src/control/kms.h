@@ -16,6 +16,8 @@
 #include <stddef.h>
 
 #include "base/error.h"
+#include "control/fs_record.h"
+#include "control/kms_logins.h"
 #include "crypto/secret.h"
 #include "keyring/wrapped_key.h"
 #include "keys/key_provider.h"
@@ -69,10 +71,29 @@ int kms_set_ca_cert(struct kms *kms, struct bytes pem, struct error *err);
 
 int kms_provider(struct kms *kms, struct key_provider **ret, struct error *err);
 
-/* The same server and login, with another key that wraps. key "": the configured one; kms_namespace
- * "": the configured one. */
-int kms_provider_with_key(struct kms *kms, const char *key, const char *kms_namespace,
-                          struct key_provider **ret, struct error *err);
+/* The same server with what a filesystem has of its own: the key that wraps, and perhaps the login.
+ * secret_id: of the role, in the place of the one that is known (kms_put_login()), for a trial;
+ * NULL for that. -EACCES also: none is known. */
+int kms_provider_for(struct kms *kms, const struct fs_kms_key *key, const struct secret *secret_id,
+                     struct key_provider **ret, struct error *err);
+
+/* The same change to another configuration. */
+int kms_adapt(struct kms *kms, const struct fs_kms_key *key, const struct secret *secret_id,
+              struct key_provider_config *config, struct error *err);
+
+/* Whether the blob was wrapped by that key of the configured server. */
+bool kms_key_names(struct kms *kms, const struct fs_kms_key *key,
+                   const struct wrapped_key *wrapped);
+
+/* Stores what logs in as the role of that namespace, in the place of what did; and forgets what is
+ * not wanted. The latter asks while no login is stored. */
+int kms_put_login(struct kms *kms, const struct fs_kms_key *key, const struct secret *secret_id,
+                  struct error *err);
+int kms_keep_logins(struct kms *kms, kms_login_wanted_fn *is_wanted, void *arg, struct error *err);
+
+/* Of its own login; nothing is known and due if it has none, or has not used it yet. */
+void kms_own_login_status(struct kms *kms, const struct fs_kms_key *key,
+                          struct key_login_status *ret);
 
 /* The provider that wraps the key of one filesystem without a key server. */
 int kms_local_provider(struct kms *kms, const char *uuid_text, bool make, struct key_provider **ret,
@@ -82,18 +103,22 @@ int kms_remove_local_key(struct kms *kms, const char *uuid_text, struct error *e
 
 /* Unwraps, in one batch for each kind, with the configured server and the local keys; failing that
  * with the server that a change under way leads to. server is a provider to use in place of both,
- * or NULL. */
-int kms_unwrap(struct kms *kms, struct key_provider *server, const struct wrapped_key *wrapped,
-               size_t count, struct secret *ret_plain, struct error *err);
+ * or NULL. owner: the filesystem whose keys they are, for those that its own login has to ask for;
+ * NULL: the instance's asks for all. */
+int kms_unwrap(struct kms *kms, struct key_provider *server, const struct fs_record *owner,
+               const struct wrapped_key *wrapped, size_t count, struct secret *ret_plain,
+               struct error *err);
 
 /* A change of the key server, when filesystems must be wrapped anew for it: the new one is staged,
  * durably, so that whatever happens each is unwrapped by one of the two; then kms_replace() ends
- * the change, or kms_unstage() gives it up. */
-int kms_stage(struct kms *kms, const struct key_provider_config *config, struct error *err);
+ * the change, or kms_unstage() gives it up. converts: of those with a key of their own, too. */
+int kms_stage(struct kms *kms, const struct key_provider_config *config, bool converts,
+              struct error *err);
 int kms_unstage(struct kms *kms, struct error *err);
 
 /* The staged one; -ENOENT: no change is under way. */
-int kms_staged(struct kms *kms, struct key_provider_config *ret, struct error *err);
+int kms_staged(struct kms *kms, struct key_provider_config *ret, bool *ret_converts,
+               struct error *err);
 bool kms_is_staged(struct kms *kms);
 
 /* Stores the configuration and uses it from now on; nothing is staged any more. The caller has

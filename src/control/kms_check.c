@@ -2,6 +2,7 @@
  * anything there or here: the provider's steps, a step for each key that filesystems have of their
  * own, and then whether it unwraps the keys of the filesystems that are here. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -35,8 +36,15 @@ static void pass_on(void *arg, const struct kms_check_step *step)
     checking->report(checking->arg, step);
 }
 
-static void advise(struct kms_check *check, int r)
+static void advise(struct kms_check *check, const struct fs_record *record, int r)
 {
+    if (r == -EACCES && fs_record_has_own_login(record)) {
+        kms_check_advise(check,
+                         "it has a login of its own, role %s: let that role use the key, or give "
+                         "another secret ID with 'coffer fs update %s --kms-secret-id-file FILE'",
+                         record->own.role_id, record->name);
+        return;
+    }
     switch (r) {
     case -EKEYREVOKED:
         kms_check_advise(check, "allow that key or version again on the server (Vault: lower "
@@ -57,14 +65,15 @@ static void advise(struct kms_check *check, int r)
     }
 }
 
-static bool report_lost(struct checking *checking, const char *name, int r, const struct error *why)
+static bool report_lost(struct checking *checking, const struct fs_record *record, int r,
+                        const struct error *why)
 {
     /* Its own check value says that this key did not wrap it: the one that did is not there. */
     enum kms_check_class class = r == -EBADMSG ? KMS_CHECK_MISSING : kms_check_class_of(r);
 
     checking->failed++;
-    advise(&checking->check, r);
-    return kms_check_fail(&checking->check, step_name, class, "%s does not open: %s", name,
+    advise(&checking->check, record, r);
+    return kms_check_fail(&checking->check, step_name, class, "%s does not open: %s", record->name,
                           why->text);
 }
 
@@ -76,11 +85,13 @@ static bool names_server(const struct key_ring *ring)
     return false;
 }
 
-/* As its start would. */
-static int try_ring(struct checking *checking, const struct key_ring *ring, bool *ret_used_previous,
-                    struct error *err)
+/* As its start would: by its own login, if it has one. */
+static int try_ring(struct checking *checking, const struct fs_record *record,
+                    const struct key_ring *ring, bool *ret_used_previous, struct error *err)
 {
-    const struct rings_options options = { .server = checking->server };
+    bool has_own = fs_record_has_own_login(record) || record->has_next;
+    const struct rings_options options = { .server = has_own ? NULL : checking->server,
+                                           .owner = record };
     struct secret plains[KEY_GENERATIONS_MAX] = { { .data = NULL } };
     int r = rings_unwrap_all(checking->control, ring, &options, plains, ret_used_previous, err);
 
@@ -96,30 +107,41 @@ static void warn_of_previous(struct checking *checking, const char *name)
                          "%s opens only with what wrapped its key before", name);
 }
 
+static int check_ring(struct checking *checking, const struct fs_record *record,
+                      const struct key_ring *ring)
+{
+    struct error why = { .code = 0 };
+    bool used_previous = false;
+    int r = try_ring(checking, record, ring, &used_previous, &why);
+
+    if (r < 0)
+        (void)report_lost(checking, record, r, &why);
+    else if (used_previous)
+        warn_of_previous(checking, record->name);
+    checking->opened += r == 0;
+    return r == -EAGAIN ? 1 : 0; /* the others would wait as long */
+}
+
 static int try_filesystem(struct filesystem *filesystem, void *arg, struct error *err)
 {
     struct checking *checking = arg;
     CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
     CLEANUP(buf_release) struct buf encoded = BUF_INIT;
-    struct error why = { .code = 0 };
-    bool used_previous = false;
+    CLEANUP(free_ptr) struct fs_record *record = malloc(sizeof(*record));
 
-    int r = registry_get_ring(checking->control->registry, &filesystem->record.uuid, &encoded, err);
+    if (!record)
+        return error_set(err, -ENOMEM, "out of memory");
+    mutex_lock(&filesystem->lock);
+    *record = filesystem->record;
+    mutex_unlock(&filesystem->lock);
+    int r = registry_get_ring(checking->control->registry, &record->uuid, &encoded, err);
     if (r == -ENOENT)
         return 0; /* it is being added: nothing wrapped it yet */
     if (r == 0)
         r = key_ring_peek(buf_bytes(&encoded), &ring, err);
     if (r < 0)
-        return error_prefix(err, r, "filesystem %s", filesystem->record.name);
-    if (!names_server(&ring))
-        return 0;
-    r = try_ring(checking, &ring, &used_previous, &why);
-    if (r < 0)
-        (void)report_lost(checking, filesystem->record.name, r, &why);
-    else if (used_previous)
-        warn_of_previous(checking, filesystem->record.name);
-    checking->opened += r == 0;
-    return r == -EAGAIN ? 1 : 0; /* the others would wait as long */
+        return error_prefix(err, r, "filesystem %s", record->name);
+    return names_server(&ring) ? check_ring(checking, record, &ring) : 0;
 }
 
 /* One entry for all: who has keys unwrapped, if only to see that they can be. */

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "control/drop_previous.h"
 #include "control/key_list.h"
+#include "control/own_key.h"
 #include "control/rewrap.h"
 #include "control/rings.h"
 
@@ -153,14 +154,6 @@ static int run_on_all(struct control *control, const struct rewrap_target *targe
     return r;
 }
 
-static bool has_own_key(struct filesystem *fs)
-{
-    mutex_lock(&fs->lock);
-    bool has_own = fs_record_has_own_key(&fs->record);
-    mutex_unlock(&fs->lock);
-    return has_own;
-}
-
 /* Those that have no key of their own, and then each that has, by that one, if it is wanted. */
 static int run_on_both(struct control *control, const struct rewrap_options *options,
                        const struct rewrap_target *target, struct filesystem **all, size_t count,
@@ -172,12 +165,12 @@ static int run_on_both(struct control *control, const struct rewrap_options *opt
     if (!shared)
         return error_set(err, -ENOMEM, "out of memory");
     for (size_t i = 0; i < count; i++)
-        if (!has_own_key(all[i]))
+        if (!own_key_has(all[i]))
             shared[shared_count++] = all[i];
     int r = rewrap_run(control, target, shared, shared_count, ret, err);
     for (size_t i = 0; r == 0 && i < count; i++) {
         CLEANUP(rewrap_report_release) struct rewrap_report part = { .count = 0 };
-        if (!has_own_key(all[i]))
+        if (!own_key_has(all[i]))
             continue;
         if (!options->with_own_keys) {
             ret->left_alone++;
@@ -187,6 +180,37 @@ static int run_on_both(struct control *control, const struct rewrap_options *opt
         if (r == 0)
             r = rewrap_report_append(ret, &part, err);
     }
+    return r;
+}
+
+/* The configured key wraps those that went well; the others stay as they are. Where a crash comes
+ * before this is said, the next conversion says it. */
+static int forget_converted(struct filesystem **all, size_t count,
+                            const struct rewrap_report *report, struct error *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < count; i++)
+        for (size_t k = 0; r == 0 && k < report->count; k++)
+            if (strcmp(report->rows[k].name, all[i]->record.name) == 0 &&
+                report->rows[k].result != REWRAP_FAILED)
+                r = own_key_forget(all[i], err);
+    return r;
+}
+
+static int convert(struct control *control, const struct rewrap_target *target,
+                   struct filesystem **all, size_t count, struct rewrap_report *ret,
+                   struct error *err) REQUIRES(control->kms_changing)
+{
+    int r = rewrap_run(control, target, all, count, ret, err);
+
+    if (r < 0 || target->is_dry)
+        return r;
+    r = control_step(control, STEP_RINGS_WRAPPED);
+    if (r == 0)
+        r = forget_converted(all, count, ret, err);
+    if (r == 0)
+        own_key_tidy(control);
     return r;
 }
 
@@ -202,13 +226,14 @@ static int run_on(struct control *control, const struct rewrap_options *options,
         struct filesystem *fs = filesystem_find(control, options->name, err);
         if (!fs)
             return -ENOENT;
-        return has_own_key(fs) ? own_key_rewrap(control, fs, options->is_dry, ret, err)
+        return own_key_has(fs) ? own_key_rewrap(control, fs, options->is_dry, ret, err)
                                : rewrap_run(control, target, &fs, 1, ret, err);
     }
     int r = filesystem_take_all(control, &all, &count, err);
     if (r < 0)
         return r;
-    r = run_on_both(control, options, target, all, count, ret, err);
+    r = options->converts ? convert(control, target, all, count, ret, err)
+                          : run_on_both(control, options, target, all, count, ret, err);
     filesystem_unref_all(all, count);
     return r;
 }
@@ -312,12 +337,7 @@ static int count_user(struct filesystem *filesystem, void *arg, struct error *er
 static int forget_own_key(struct filesystem *fs, void *arg, struct error *err)
 {
     (void)arg;
-    if (!has_own_key(fs))
-        return 0;
-    mutex_lock(&fs->lock);
-    int r = own_key_put(&fs->record, NULL, NULL, err);
-    mutex_unlock(&fs->lock);
-    return r < 0 ? r : filesystem_save(fs, err);
+    return own_key_forget(fs, err);
 }
 
 static int downgrade(struct control *control, struct error *err)

@@ -17,11 +17,13 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "control/own_key.h"
 #include "control/rewrap.h"
 #include "control/rings.h"
 
 struct trial {
     struct control *control;
+    const struct kms_set_options *options;
     struct key_provider *server; /* the new one */
     bool uses_gcm;               /* of a KMIP server: the mode it wraps in */
     struct filesystem **movers;  /* to be wrapped anew; each with a reference */
@@ -36,12 +38,11 @@ static bool is_lost(int code)
 }
 
 /* Unwraps what the registry holds; that is enough to know whether a server can. */
-static int try_ring(struct trial *trial, const struct key_ring *ring, struct key_provider *server,
-                    bool *ret_used_previous, struct error *err)
+static int try_ring(const struct trial *trial, const struct key_ring *ring,
+                    const struct rings_options *options, bool *ret_used_previous, struct error *err)
 {
-    struct rings_options options = { .server = server };
     struct secret plains[KEY_GENERATIONS_MAX] = { { .data = NULL } };
-    int r = rings_unwrap_all(trial->control, ring, &options, plains, ret_used_previous, err);
+    int r = rings_unwrap_all(trial->control, ring, options, plains, ret_used_previous, err);
 
     for (uint32_t i = 0; i < KEY_GENERATIONS_MAX; i++)
         secret_release(&plains[i]);
@@ -88,40 +89,59 @@ static bool is_in_other_mode(const struct trial *trial, const struct key_ring *r
     return false;
 }
 
-static int judge(struct trial *trial, struct filesystem *filesystem, const struct key_ring *ring,
-                 struct error *err)
+/* By the new server, with the login that the filesystem would have there. */
+static int try_new(const struct trial *trial, const struct fs_record *record,
+                   const struct key_ring *ring, bool *ret_used_previous, struct error *err)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
+    CLEANUP(key_provider_closep) struct key_provider *own = NULL;
+    struct rings_options options = { .server = trial->server };
+
+    if (!fs_record_has_own_login(record) || trial->options->converts)
+        return try_ring(trial, ring, &options, ret_used_previous, err);
+    if (key_provider_config_copy(&config, trial->options->config) < 0)
+        return error_set(err, -ENOMEM, "out of memory for the KMS configuration");
+    int r = kms_adapt(trial->control->kms, &record->own, NULL, &config, err);
+    if (r == 0)
+        r = key_provider_open(&config, &own, err);
+    options.server = own;
+    return r < 0 ? r : try_ring(trial, ring, &options, ret_used_previous, err);
+}
+
+/* Why it stays as it is, or moves; the record is a copy. */
+static int judge(struct trial *trial, struct filesystem *filesystem, const struct fs_record *record,
+                 const struct key_ring *ring, struct error *err)
 {
     struct control *control = trial->control;
-    const char *name = filesystem->record.name;
+    const struct rings_options as_now = { .owner = record };
     struct error new_err = { .code = 0 };
     struct error old_err = { .code = 0 };
-
     bool used_previous = false;
-    mutex_lock(&filesystem->lock);
-    bool has_own = fs_record_has_own_key(&filesystem->record);
-    mutex_unlock(&filesystem->lock);
+    bool has_own = fs_record_has_own_key(record);
+    bool converts = has_own && trial->options->converts;
 
     /* By what wrapped it before the last time: it is wrapped anew. */
-    if (!names_local_key(ring) &&
-        try_ring(trial, ring, trial->server, &used_previous, &new_err) == 0)
-        return (used_previous || is_in_other_mode(trial, ring)) && !has_own
+    if (!names_local_key(ring) && try_new(trial, record, ring, &used_previous, &new_err) == 0)
+        return converts || ((used_previous || is_in_other_mode(trial, ring)) && !has_own)
                    ? add_mover(trial, filesystem, err)
                    : 0;
-    int with_old = try_ring(trial, ring, NULL, &used_previous, &old_err);
-    if (with_old == 0 && has_own && !names_local_key(ring)) {
-        add_to_list(trial, name,
-                    "it has a key of its own, which the new KMS does not open: first 'coffer fs "
-                    "update' with --use-cluster-kms-key-identifier");
+    int with_old = try_ring(trial, ring, &as_now, &used_previous, &old_err);
+    if (with_old == 0 && has_own && !converts && !names_local_key(ring)) {
+        add_to_list(trial, record->name,
+                    "it has a key of its own, which the new KMS does not open: have the new one's "
+                    "key wrap it with --convert-to-cluster-key-on-fs, or first 'coffer fs update' "
+                    "with --use-cluster-kms-key-identifier");
         return 0;
     }
     if (with_old == 0)
         return add_mover(trial, filesystem, err);
     if (is_lost(with_old))
-        events_add(&control->events, LOG_LEVEL_WARNING, "key-lost", name,
+        events_add(&control->events, LOG_LEVEL_WARNING, "key-lost", record->name,
                    "its key opens neither with the KMS in use nor with the new one: %s",
                    old_err.text);
     else
-        add_to_list(trial, name, new_err.code < 0 ? new_err.text : old_err.text);
+        add_to_list(trial, record->name, new_err.code < 0 ? new_err.text : old_err.text);
     return 0;
 }
 
@@ -130,15 +150,21 @@ static int try_filesystem(struct filesystem *filesystem, void *arg, struct error
     struct trial *trial = arg;
     CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
     CLEANUP(buf_release) struct buf encoded = BUF_INIT;
-    int r = registry_get_ring(trial->control->registry, &filesystem->record.uuid, &encoded, err);
+    CLEANUP(free_ptr) struct fs_record *record = malloc(sizeof(*record));
+    if (!record)
+        return error_set(err, -ENOMEM, "out of memory");
+    mutex_lock(&filesystem->lock);
+    *record = filesystem->record;
+    mutex_unlock(&filesystem->lock);
+    int r = registry_get_ring(trial->control->registry, &record->uuid, &encoded, err);
 
     if (r == -ENOENT)
         return 0; /* it is being added: nothing wrapped it yet */
     if (r == 0)
         r = key_ring_peek(buf_bytes(&encoded), &ring, err);
     if (r < 0)
-        return error_prefix(err, r, "filesystem %s", filesystem->record.name);
-    return judge(trial, filesystem, &ring, err);
+        return error_prefix(err, r, "filesystem %s", record->name);
+    return judge(trial, filesystem, record, &ring, err);
 }
 
 static int prove(struct trial *trial, struct error *err)
@@ -184,14 +210,23 @@ static int fail_move(struct control *control, const struct rewrap_report *report
         done, report->count, list);
 }
 
-static int move(struct trial *trial, const struct key_provider_config *config,
-                const struct key_description *seen, struct error *err)
+/* What was converted has nothing of its own any more. */
+static int forget_own_keys(struct trial *trial, struct error *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && trial->options->converts && i < trial->mover_count; i++)
+        r = own_key_forget(trial->movers[i], err);
+    return r;
+}
+
+static int move(struct trial *trial, const struct key_description *seen, struct error *err)
 {
     CLEANUP(rewrap_report_release) struct rewrap_report report = { .count = 0 };
     struct control *control = trial->control;
     struct rewrap_target target = { .provider = trial->server, .is_other_server = true };
     bool was_staged = kms_is_staged(control->kms);
-    int r = kms_stage(control->kms, config, err);
+    int r = kms_stage(control->kms, trial->options->config, trial->options->converts, err);
 
     if (r == 0)
         r = control_step(control, STEP_SET_STAGED);
@@ -203,7 +238,8 @@ static int move(struct trial *trial, const struct key_provider_config *config,
     rewrap_tell(control, &report);
     if (report.failed > 0)
         return fail_move(control, &report, was_staged, err);
-    return control_step(control, STEP_RINGS_WRAPPED);
+    r = control_step(control, STEP_RINGS_WRAPPED);
+    return r < 0 ? r : forget_own_keys(trial, err);
 }
 
 static int audit_set(struct control *control, const struct key_provider_config *config,
@@ -252,9 +288,10 @@ static void audit_refused(struct control *control, const struct key_provider_con
         events_add(&control->events, LOG_LEVEL_ERROR, "audit-not-written", "", "%s", err.text);
 }
 
-static int set_verified(struct control *control, const struct key_provider_config *config,
+static int set_verified(struct control *control, const struct kms_set_options *options,
                         size_t *ret_moved, struct error *err)
 {
+    const struct key_provider_config *config = options->config;
     CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
     struct key_description seen = { .algorithm = "" };
     int r = key_provider_open(config, &provider, err);
@@ -263,54 +300,74 @@ static int set_verified(struct control *control, const struct key_provider_confi
         r = key_provider_verify(provider, &seen, err);
     if (r < 0)
         return r;
-    struct trial trial = { .control = control, .server = provider, .uses_gcm = config->uses_gcm };
+    struct trial trial = {
+        .control = control, .options = options, .server = provider, .uses_gcm = config->uses_gcm
+    };
     r = prove(&trial, err);
     if (r == 0 && trial.mover_count > 0)
-        r = move(&trial, config, &seen, err);
+        r = move(&trial, &seen, err);
     *ret_moved = trial.mover_count;
     filesystem_unref_all(trial.movers, trial.mover_count);
     if (r == 0)
         r = audit_set(control, config, seen.latest_version, 0, NULL, err);
-    return r < 0 ? r : kms_replace(control->kms, config, &seen, err);
+    if (r == 0)
+        r = kms_replace(control->kms, config, &seen, err);
+    if (r == 0)
+        own_key_tidy(control);
+    return r;
 }
 
-static int retry_waiting(struct filesystem *filesystem, void *arg, struct error *err)
+static int look_anew(struct filesystem *filesystem, void *arg, struct error *err)
 {
     (void)arg;
     (void)err;
     mutex_lock(&filesystem->lock);
     filesystem->retry_now = filesystem->state == FS_WAITING_FOR_KMS;
+    filesystem->own_look_due_ms = 0;
     (void)pthread_cond_broadcast(&filesystem->changed);
     mutex_unlock(&filesystem->lock);
     return 0;
 }
 
-static int set_locked(struct control *control, const struct key_provider_config *config,
+static void tell_set(struct control *control, size_t moved)
+{
+    struct kms_status status;
+
+    kms_status(control->kms, &status);
+    if (moved == 0)
+        events_add(&control->events, LOG_LEVEL_INFO, "kms-set", "",
+                   "the KMS is now %s at %s, key %s", status.type, status.addresses,
+                   status.key_name);
+    else
+        events_add(&control->events, LOG_LEVEL_INFO, "kms-set", "",
+                   "the KMS is now %s at %s, key %s; the key%s of %zu filesystem%s wrapped anew",
+                   status.type, status.addresses, status.key_name, moved == 1 ? "" : "s", moved,
+                   moved == 1 ? " was" : "s were");
+}
+
+static int set_locked(struct control *control, const struct kms_set_options *options,
                       size_t *ret_moved, struct error *err) REQUIRES(control->kms_changing)
 {
     struct error why = { .code = 0 };
-    struct kms_status status;
-    int r = set_verified(control, config, ret_moved, &why);
+    int r = set_verified(control, options, ret_moved, &why);
 
     if (r < 0) {
-        audit_refused(control, config, r, &why);
+        audit_refused(control, options->config, r, &why);
         return error_set(err, r, "%s", why.text);
     }
-    control_look_at_kms(control);
     alert_book_settle(control->alerts, "kms-");
-    kms_status(control->kms, &status);
-    events_add(&control->events, LOG_LEVEL_INFO, "kms-set", "",
-               "the KMS is now %s at %s, key %s; the keys of %zu filesystems were wrapped anew",
-               status.type, status.addresses, status.key_name, *ret_moved);
-    return control_each(control, retry_waiting, NULL, err);
+    tell_set(control, *ret_moved);
+    r = control_each(control, look_anew, NULL, err);
+    control_look_at_kms(control);
+    return r;
 }
 
-int control_kms_set(struct control *control, const struct key_provider_config *config,
+int control_kms_set(struct control *control, const struct kms_set_options *options,
                     struct kms_status *ret, size_t *ret_rewrapped, struct error *err)
 {
     *ret_rewrapped = 0;
     mutex_lock(&control->kms_changing);
-    int r = set_locked(control, config, ret_rewrapped, err);
+    int r = set_locked(control, options, ret_rewrapped, err);
     mutex_unlock(&control->kms_changing);
     if (r == 0)
         kms_status(control->kms, ret);
@@ -321,13 +378,14 @@ int kms_set_finish_locked(struct control *control, struct error *err)
 {
     CLEANUP(key_provider_config_release)
     struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
+    struct kms_set_options options = { .config = &config };
     size_t moved = 0;
-    int r = kms_staged(control->kms, &config, NULL);
+    int r = kms_staged(control->kms, &config, &options.converts, NULL);
 
     if (r == -ENOENT)
         return 0;
     if (r == 0)
-        r = set_locked(control, &config, &moved, err);
+        r = set_locked(control, &options, &moved, err);
     return r < 0
                ? error_prefix(err, r, "a change of the KMS to %s is not finished", config.addresses)
                : 0;

@@ -1,5 +1,6 @@
 /* own_key_check.c - part of `kms check`: the keys of the key server that single filesystems have of
- * their own. One step for each of these keys, however many filesystems it wraps. */
+ * their own, each with the login that asks for it. One step for each of these, however many
+ * filesystems have it. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +18,7 @@
 static const char step_name[] = "own-key";
 
 struct own_key {
-    char key[WRAPPED_NAME_SIZE];
-    char kms_namespace[WRAPPED_NAME_SIZE]; /* "": the configured one */
+    struct fs_kms_key own;
     char users[USERS_SIZE];
     size_t count; /* of users */
 };
@@ -31,8 +31,9 @@ struct own_keys {
 
 static bool is_same(const struct own_key *key, const struct fs_record *record)
 {
-    return strcmp(key->key, record->kms_key) == 0 &&
-           strcmp(key->kms_namespace, record->kms_namespace) == 0;
+    return strcmp(key->own.key, record->own.key) == 0 &&
+           strcmp(key->own.kms_namespace, record->own.kms_namespace) == 0 &&
+           strcmp(key->own.role_id, record->own.role_id) == 0;
 }
 
 static void add_user(struct own_key *key, const char *name)
@@ -56,8 +57,7 @@ static void take_record(struct own_keys *all, const struct fs_record *record)
     struct own_key *key = &all->keys[at];
     if (at == all->count) {
         all->count++;
-        memcpy(key->key, record->kms_key, sizeof(key->key));
-        memcpy(key->kms_namespace, record->kms_namespace, sizeof(key->kms_namespace));
+        key->own = record->own;
     }
     add_user(key, record->name);
 }
@@ -78,14 +78,14 @@ static int check_key(struct control *control, const struct own_key *own, struct 
     CLEANUP(kms_check_key_release) struct kms_check_key key = { .check = check };
     struct error err = { .code = 0 };
     char users[USERS_SIZE + 40];
-    int r = kms_provider_with_key(control->kms, own->key, own->kms_namespace, &provider, &err);
+    int r = kms_provider_for(control->kms, &own->own, NULL, &provider, &err);
 
     (void)snprintf(users, sizeof(users), "filesystem%s %s", own->count == 1 ? "" : "s", own->users);
     if (r == 0) {
         key.provider = provider;
         return kms_check_key_whole(&key, step_name, users);
     }
-    kms_check_advise(check, "give the filesystem another key with 'coffer fs update'");
+    kms_check_advise(check, "give the filesystem another key, or a login, with 'coffer fs update'");
     (void)kms_check_fail(check, step_name, kms_check_class_of(r), "the key of %s: %s", users,
                          err.text);
     return r;
@@ -99,7 +99,7 @@ static void check_keys(struct control *control, const struct own_keys *all, stru
     for (size_t i = 0; i < all->count; i++)
         if (r == -EAGAIN)
             (void)kms_check_skip(check, step_name, "the server is away: the key '%s' of %s",
-                                 all->keys[i].key, all->keys[i].users);
+                                 all->keys[i].own.key, all->keys[i].users);
         else
             r = check_key(control, &all->keys[i], check);
     if (all->left_out > 0)

@@ -18,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "control/filesystem.h"
+#include "control/own_key.h"
 #include "control/shred.h"
 #include "store/object_store.h"
 
@@ -174,7 +175,10 @@ static int delete_held(struct filesystem *filesystem, struct shred_report *ret, 
 
     if (r == 0)
         r = control_step(control, STEP_REMOVE_DELETED);
-    return r < 0 ? r : registry_remove(control->registry, &filesystem->record.uuid, err);
+    if (r < 0)
+        return r;
+    own_key_tidy(control); /* its login, unless others have it too */
+    return registry_remove(control->registry, &filesystem->record.uuid, err);
 }
 
 /* One whose shredding was begun is shredded, whatever is asked. */

@@ -50,13 +50,16 @@ static void fail(struct run *run, struct item *item, int r)
 
 /* ------------------------------------------------------------------ opening */
 
-/* The blobs of a ring that a server has to unwrap; an unreadable ring is told of later. */
-static void collect(struct control *control, const struct uuid *uuid, struct unwrapped *ret)
+/* The blobs of a ring that a server has to unwrap, but those that a login of its own asks for; an
+ * unreadable ring is told of later. */
+static void collect(struct control *control, const struct fs_record *record, struct unwrapped *ret)
 {
     CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
     CLEANUP(buf_release) struct buf encoded = BUF_INIT;
 
-    if (registry_get_ring(control->registry, uuid, &encoded, NULL) < 0 ||
+    if (fs_record_has_own_login(record) || record->has_next)
+        return;
+    if (registry_get_ring(control->registry, &record->uuid, &encoded, NULL) < 0 ||
         key_ring_peek(buf_bytes(&encoded), &ring, NULL) < 0)
         return;
     for (uint32_t i = 0; i < ring.count && ret->count < UNWRAPPED_MAX; i++)
@@ -73,8 +76,8 @@ static void unwrap_ahead(struct run *run, const struct item *items, size_t count
     struct error err = { .code = 0 };
 
     for (size_t i = 0; i < count; i++)
-        collect(run->control, &items[i].record.uuid, ret);
-    int r = kms_unwrap(run->control->kms, NULL, ret->wrapped, ret->count, ret->plains, &err);
+        collect(run->control, &items[i].record, ret);
+    int r = kms_unwrap(run->control->kms, NULL, NULL, ret->wrapped, ret->count, ret->plains, &err);
     if (r == -EAGAIN && !kms_is_staged(run->control->kms))
         run->stopped = err;
 }
@@ -82,7 +85,9 @@ static void unwrap_ahead(struct run *run, const struct item *items, size_t count
 static int open_item(struct run *run, struct item *item, const struct unwrapped *unwrapped)
 {
     struct control *control = run->control;
-    struct rings_options options = { .unwrapped = unwrapped, .may_repair = !run->target->is_dry };
+    struct rings_options options = { .owner = &item->record,
+                                     .unwrapped = unwrapped,
+                                     .may_repair = !run->target->is_dry };
     int r = item->is_new
                 ? rings_open_new(control, &item->record, &item->opened, &item->is_kms, &item->err)
                 : rings_open(control, &item->record, &options, &item->opened, &item->is_kms,
@@ -141,7 +146,7 @@ static bool can_rewrap_inside(const struct run *run, const struct item *item,
 
     return target->provider && !target->known && !target->is_other_server &&
            !item->opened.used_previous && key_provider_rewraps_inside(target->provider) &&
-           strcmp(wrapped->provider, target->provider->ops->type) == 0;
+           key_provider_names(target->provider, wrapped);
 }
 
 static int wrap_one(const struct run *run, struct item *item, struct key_provider *provider,

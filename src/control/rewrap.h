@@ -44,10 +44,6 @@ void rewrap_list_failed(const struct rewrap_report *report, char *ret, size_t si
 /* An event for each row that says something. */
 void rewrap_tell(struct control *control, const struct rewrap_report *report);
 
-/* own_key.c: one that has a key of its own, by the newest version of that. */
-int own_key_rewrap(struct control *control, struct filesystem *fs, bool is_dry,
-                   struct rewrap_report *ret, struct error *err) REQUIRES(control->kms_changing);
-
 /* Goes on with a change of the key server that was interrupted; 0 if there is none. */
 int kms_set_finish_locked(struct control *control, struct error *err)
     REQUIRES(control->kms_changing);

@@ -99,7 +99,7 @@ static int unwrap_blob(struct control *control, const struct rings_options *opti
     const struct secret *known = find_unwrapped(options->unwrapped, wrapped);
 
     if (!known)
-        return kms_unwrap(control->kms, options->server, wrapped, 1, ret, err);
+        return kms_unwrap(control->kms, options->server, options->owner, wrapped, 1, ret, err);
     return secret_assign(ret, secret_bytes(known)) < 0
                ? error_set(err, -ENOMEM, "out of secret memory")
                : 0;
@@ -135,7 +135,7 @@ static int unwrap_current(struct control *control, const struct key_ring *ring, 
             wrapped[count++] = *current;
     }
     if (r == 0 && count > 0)
-        r = kms_unwrap(control->kms, options->server, wrapped, count, plains, err);
+        r = kms_unwrap(control->kms, options->server, options->owner, wrapped, count, plains, err);
     for (uint32_t i = 0, at = 0; r == 0 && i < ring->count; i++)
         if (is_wanted(ring, i, which) && !ret[i].data)
             secret_move(&ret[i], &plains[at++]);
@@ -485,9 +485,11 @@ int rings_open(struct control *control, struct fs_record *record,
                const struct rings_options *options, struct rings_opened *ret, bool *ret_is_kms,
                struct error *err)
 {
+    struct rings_options owned = *options;
     CLEANUP(opening_release)
-    struct opening opening = { .control = control, .record = record, .options = options };
+    struct opening opening = { .control = control, .record = record, .options = &owned };
 
+    owned.owner = record;
     *ret_is_kms = false;
     int r = open_all(&opening, ret, ret_is_kms, err);
     if (r < 0)
@@ -498,7 +500,7 @@ int rings_open(struct control *control, struct fs_record *record,
 int rings_open_new(struct control *control, const struct fs_record *record,
                    struct rings_opened *ret, bool *ret_is_kms, struct error *err)
 {
-    static const struct rings_options options = { .server = NULL };
+    const struct rings_options options = { .owner = record };
     struct opening opening = { .control = control, .options = &options };
     struct copy copy = { .is_kms = false };
     int r = registry_get_ring(control->registry, &record->uuid, &ret->encoded, err);

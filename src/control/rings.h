@@ -25,10 +25,13 @@ struct unwrapped {
     size_t count;
 };
 
-/* What to unwrap with, instead of the configured key server, NULL for that; what need not be
- * unwrapped any more, or NULL; and whether what is found to be damaged may be repaired. */
+/* What to unwrap with, instead of the configured key server, NULL for that; whose ring it is, for
+ * what its own login has to ask for (NULL: the instance's asks for all; rings_open() and
+ * rings_open_new() see to it themselves); what need not be unwrapped any more, or NULL; and whether
+ * what is found to be damaged may be repaired. */
 struct rings_options {
     struct key_provider *server;
+    const struct fs_record *owner;
     const struct unwrapped *unwrapped;
     bool may_repair;
 };

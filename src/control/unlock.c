@@ -8,7 +8,9 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "control/drop_previous.h"
+#include "control/own_key.h"
 #include "control/rings.h"
 
 /* Of the own generations: the others are not unwrapped by a start. */
@@ -44,6 +46,9 @@ static void tidy(struct filesystem *fs, const struct fs_record *record, struct r
                    "wrapped before: bring the KMS to its latest state, or rewrap");
         return;
     }
+    if (own_key_settle(fs, &err) < 0)
+        log_warning("what wraps the key of filesystem %s is not settled: %s", record->name,
+                    err.text);
     if (kms_is_staged(control->kms))
         return;
     if (has_previous(&opened->ring) && drop_own_previous(fs, record, opened, &err) < 0) {

@@ -184,6 +184,14 @@ def test_the_pages_login_from_kubernetes_works_as_it_stands(shell, openbao, pod)
     assert_well(shell("coffer security kms check"))
 
 
+@needs_host
+def test_a_login_for_one_filesystem_works_as_it_stands(shell, instance, openbao):
+    shell(script("kms-vault.md") + script("kms-vault.md", "fs-login"))
+    view = instance.view("payroll")
+    assert (view["kms_key"], view["kms_namespace"]) == ("payroll-key", "hr") and view["kms_role"]
+    assert_well(shell("coffer security kms check"))
+
+
 # ------------------------------------------------------------------ KMIP
 
 

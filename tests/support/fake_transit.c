@@ -12,6 +12,9 @@
 #include "base/thread.h"
 
 #define TRANSIT "/v1/transit/"
+#define LOGIN "/v1/auth/approle/login"
+#define OWN_KEY "own-"
+#define ROLE_TOKEN "role-"
 
 struct fake_transit {
     struct MHD_Daemon *daemon;
@@ -22,7 +25,39 @@ struct fake_transit {
     int seal_after;
     int lies;
     unsigned requests;
+    unsigned logins;
+    char secret_id[32];
 };
+
+/* What is asked for: "encrypt", by which key. */
+struct question {
+    char what[16];
+    char key[64];
+    const char *token;
+};
+
+/* Another one for each key. */
+static unsigned identity_locked(const struct fake_transit *transit, const char *key)
+    REQUIRES(transit->lock)
+{
+    unsigned sum = 0;
+
+    for (size_t i = 0; strcmp(key, FAKE_KEY) != 0 && key[i]; i++)
+        sum += (unsigned char)key[i] * (unsigned)(i + 1);
+    return transit->identity + sum * 1000u;
+}
+
+/* As a policy would: a role's token is "role-ROLE". */
+static bool is_allowed(const struct question *question)
+{
+    const char *role = NULL;
+
+    if (question->token && strncmp(question->token, ROLE_TOKEN, strlen(ROLE_TOKEN)) == 0)
+        role = question->token + strlen(ROLE_TOKEN);
+    if (strncmp(question->key, OWN_KEY, strlen(OWN_KEY)) != 0)
+        return !role;
+    return role && strcmp(question->key + strlen(OWN_KEY), role) == 0;
+}
 
 static unsigned new_identity(void)
 {
@@ -41,8 +76,8 @@ static json_t *error_json(const char *text)
 }
 
 /* "vault:vVERSION:IDENTITY.PLAINTEXT"; NULL and *ret_error if this key did not wrap it. */
-static const char *open_locked(const struct fake_transit *transit, const char *text,
-                               const char **ret_error) REQUIRES(transit->lock)
+static const char *open_locked(const struct fake_transit *transit, const char *key,
+                               const char *text, const char **ret_error) REQUIRES(transit->lock)
 {
     static const char prefix[] = "vault:v";
     char *end = NULL;
@@ -61,45 +96,46 @@ static const char *open_locked(const struct fake_transit *transit, const char *t
         *ret_error = "invalid ciphertext: no prefix";
     else if (version > transit->version)
         *ret_error = "invalid ciphertext: version is too new";
-    else if (identity != transit->identity)
+    else if (identity != identity_locked(transit, key))
         *ret_error = "cipher: message authentication failed";
     else
         return end + 1;
     return NULL;
 }
 
-static json_t *wrap_locked(const struct fake_transit *transit, const char *plain)
+static json_t *wrap_locked(const struct fake_transit *transit, const char *key, const char *plain)
     REQUIRES(transit->lock)
 {
     return json_sprintf("vault:v%u:%u.%s", transit->version,
-                        transit->identity + (transit->lies ? 1000000u : 0), plain);
+                        identity_locked(transit, key) + (transit->lies ? 100000000u : 0), plain);
 }
 
-static json_t *answer_item_locked(const struct fake_transit *transit, const char *what,
-                                  const json_t *item, const char **ret_error)
-    REQUIRES(transit->lock)
+static json_t *answer_item_locked(const struct fake_transit *transit,
+                                  const struct question *question, const json_t *item,
+                                  const char **ret_error) REQUIRES(transit->lock)
 {
     const char *plain = json_string_value(json_object_get(item, "plaintext"));
     const char *wrapped = json_string_value(json_object_get(item, "ciphertext"));
 
     if (wrapped)
-        plain = open_locked(transit, wrapped, ret_error);
+        plain = open_locked(transit, question->key, wrapped, ret_error);
     if (!plain)
         return NULL;
-    if (strcmp(what, "decrypt") == 0)
+    if (strcmp(question->what, "decrypt") == 0)
         return json_pack("{s:s}", "plaintext", plain);
-    return json_pack("{s:o}", "ciphertext", wrap_locked(transit, plain));
+    return json_pack("{s:o}", "ciphertext", wrap_locked(transit, question->key, plain));
 }
 
-static unsigned answer_batch_locked(const struct fake_transit *transit, const char *what,
-                                    const json_t *items, json_t **ret) REQUIRES(transit->lock)
+static unsigned answer_batch_locked(const struct fake_transit *transit,
+                                    const struct question *question, const json_t *items,
+                                    json_t **ret) REQUIRES(transit->lock)
 {
     json_t *results = json_array();
     unsigned status = 200;
 
     for (size_t i = 0; i < json_array_size(items); i++) {
         const char *error = "";
-        json_t *item = answer_item_locked(transit, what, json_array_get(items, i), &error);
+        json_t *item = answer_item_locked(transit, question, json_array_get(items, i), &error);
         if (!item)
             status = 400;
         (void)json_array_append_new(results, item ? item : json_pack("{s:s}", "error", error));
@@ -108,12 +144,32 @@ static unsigned answer_batch_locked(const struct fake_transit *transit, const ch
     return status;
 }
 
-static unsigned answer_locked(struct fake_transit *transit, const char *path, const json_t *body,
-                              json_t **ret) REQUIRES(transit->lock)
+static unsigned log_in_locked(struct fake_transit *transit, const json_t *body, json_t **ret)
+    REQUIRES(transit->lock)
+{
+    const char *secret = json_string_value(json_object_get(body, "secret_id"));
+    char token[64];
+
+    transit->logins++;
+    if (!secret || strcmp(secret, transit->secret_id) != 0) {
+        *ret = error_json("invalid role or secret ID");
+        return 400;
+    }
+    (void)snprintf(token, sizeof(token), ROLE_TOKEN "%s",
+                   json_string_value(json_object_get(body, "role_id")));
+    *ret = json_pack("{s:{s:s,s:I,s:b,s:s}}", "auth", "client_token", token, "lease_duration",
+                     (json_int_t)1200, "renewable", 0, "token_type", "batch");
+    return 200;
+}
+
+static unsigned answer_locked(struct fake_transit *transit, const char *path, const char *token,
+                              const json_t *body, json_t **ret) REQUIRES(transit->lock)
 {
     const char *error = "";
-    char what[16] = "";
+    struct question question = { .token = token };
 
+    if (strcmp(path, LOGIN) == 0 && transit->seal_after != 0)
+        return log_in_locked(transit, body, ret);
     if (strncmp(path, TRANSIT, strlen(TRANSIT)) != 0) {
         *ret = error_json("nothing here");
         return 404;
@@ -126,16 +182,22 @@ static unsigned answer_locked(struct fake_transit *transit, const char *path, co
     }
     if (transit->seal_after > 0)
         transit->seal_after--;
-    (void)snprintf(what, sizeof(what), "%.*s", (int)strcspn(rest, "/"), rest);
-    if (strcmp(what, "keys") == 0) {
+    int len = (int)strcspn(rest, "/");
+    (void)snprintf(question.what, sizeof(question.what), "%.*s", len, rest);
+    (void)snprintf(question.key, sizeof(question.key), "%s", rest + len + (rest[len] == '/'));
+    if (!is_allowed(&question)) {
+        *ret = error_json("1 error occurred: permission denied");
+        return 403;
+    }
+    if (strcmp(question.what, "keys") == 0) {
         *ret = json_pack("{s:{s:s,s:I,s:I}}", "data", "type", "aes256-gcm96", "latest_version",
                          (json_int_t)transit->version, "min_decryption_version", (json_int_t)1);
         return 200;
     }
     const json_t *batch = json_object_get(body, "batch_input");
     if (batch)
-        return answer_batch_locked(transit, what, batch, ret);
-    json_t *item = answer_item_locked(transit, what, body, &error);
+        return answer_batch_locked(transit, &question, batch, ret);
+    json_t *item = answer_item_locked(transit, &question, body, &error);
     *ret = item ? json_pack("{s:o}", "data", item) : error_json(error);
     return item ? 200 : 400;
 }
@@ -145,9 +207,10 @@ static enum MHD_Result send_answer(struct fake_transit *transit, struct MHD_Conn
 {
     json_t *request = json_loadb((const char *)body->data, body->len, 0, NULL);
     json_t *answer = NULL;
+    const char *token = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "X-Vault-Token");
 
     mutex_lock(&transit->lock);
-    unsigned status = answer_locked(transit, path, request, &answer);
+    unsigned status = answer_locked(transit, path, token, request, &answer);
     mutex_unlock(&transit->lock);
     char *text = json_dumps(answer, 0);
     json_decref(answer);
@@ -202,6 +265,7 @@ struct fake_transit *fake_transit_start(void)
     transit->identity = new_identity();
     transit->version = 1;
     transit->seal_after = -1;
+    (void)snprintf(transit->secret_id, sizeof(transit->secret_id), FAKE_SECRET_ID);
     transit->daemon =
         MHD_start_daemon(MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, on_request, transit,
                          MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
@@ -260,6 +324,21 @@ void fake_transit_lie(struct fake_transit *transit, int lies)
     mutex_lock(&transit->lock);
     transit->lies = lies;
     mutex_unlock(&transit->lock);
+}
+
+void fake_transit_set_secret_id(struct fake_transit *transit, const char *secret_id)
+{
+    mutex_lock(&transit->lock);
+    (void)snprintf(transit->secret_id, sizeof(transit->secret_id), "%s", secret_id);
+    mutex_unlock(&transit->lock);
+}
+
+unsigned fake_transit_logins(struct fake_transit *transit)
+{
+    mutex_lock(&transit->lock);
+    unsigned logins = transit->logins;
+    mutex_unlock(&transit->lock);
+    return logins;
 }
 
 unsigned fake_transit_requests(struct fake_transit *transit)

@@ -1,6 +1,9 @@
-/* fake_transit.h - a Vault in this process that has the one key FAKE_KEY and answers what its
- * transit engine does (encrypt, decrypt, rewrap, also in batches), so that the control plane can be
- * tested against a key server that ends at any request. Any failure in here fails the test.
+/* fake_transit.h - a Vault in this process that has the key FAKE_KEY and answers what its transit
+ * engine does (encrypt, decrypt, rewrap, also in batches), so that the control plane can be tested
+ * against a key server that ends at any request. Any failure in here fails the test.
+ *
+ * It also has the keys "own-ROLE", which tokens alone may use that a login as the AppRole ROLE
+ * gave; and those may use no other.
  *
  * What it wraps holds the plaintext in clear: for tests only.
  *
@@ -31,6 +34,13 @@ int fake_transit_is_sealed(struct fake_transit *transit);
 
 /* Answers encrypt and rewrap with what it cannot decrypt itself. */
 void fake_transit_lie(struct fake_transit *transit, int lies);
+
+/* The secret ID of all roles; at first FAKE_SECRET_ID. */
+#define FAKE_SECRET_ID "secret-1"
+void fake_transit_set_secret_id(struct fake_transit *transit, const char *secret_id);
+
+/* Logins as a role so far. */
+unsigned fake_transit_logins(struct fake_transit *transit);
 
 /* Requests about keys so far. */
 unsigned fake_transit_requests(struct fake_transit *transit);

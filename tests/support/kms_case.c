@@ -34,11 +34,13 @@ int kms_case_teardown(void **state)
     return 0;
 }
 
-int set(struct servers *servers, const struct fake_transit *server, struct error *err)
+int set_as(struct servers *servers, const struct fake_transit *server, bool converts,
+           struct error *err)
 {
     static const char token[] = "token";
     CLEANUP(key_provider_config_release)
     struct key_provider_config config = { .type = "vault", .key_name = FAKE_KEY };
+    const struct kms_set_options options = { .config = &config, .converts = converts };
     struct kms_status status;
     size_t rewrapped;
 
@@ -46,7 +48,12 @@ int set(struct servers *servers, const struct fake_transit *server, struct error
     assert_int_equal(secret_assign(&config.token, (struct bytes){ .data = (const uint8_t *)token,
                                                                   .len = strlen(token) }),
                      0);
-    return control_kms_set(servers->fixture->control, &config, &status, &rewrapped, err);
+    return control_kms_set(servers->fixture->control, &options, &status, &rewrapped, err);
+}
+
+int set(struct servers *servers, const struct fake_transit *server, struct error *err)
+{
+    return set_as(servers, server, false, err);
 }
 
 void must_set(struct servers *servers, const struct fake_transit *server)

@@ -23,6 +23,9 @@ int kms_case_teardown(void **state);
 #define N_NAMES 3u
 extern const char *const names[N_NAMES];
 
+/* converts: filesystems with a key of their own, too. */
+int set_as(struct servers *servers, const struct fake_transit *server, bool converts,
+           struct error *err);
 int set(struct servers *servers, const struct fake_transit *server, struct error *err);
 void must_set(struct servers *servers, const struct fake_transit *server);
 

@@ -82,8 +82,9 @@ static void a_record_survives_encoding_and_no_altered_length_is_read(void **stat
     random_uuid(&record->uuid);
     (void)snprintf(record->name, sizeof(record->name), "data");
     (void)snprintf(record->mountpoint, sizeof(record->mountpoint), "/mnt/data");
-    (void)snprintf(record->kms_key, sizeof(record->kms_key), "own");
-    (void)snprintf(record->kms_namespace, sizeof(record->kms_namespace), "ns");
+    record->own = (struct fs_kms_key){ .key = "own", .kms_namespace = "ns", .role_id = "role" };
+    record->has_next = true;
+    record->next = (struct fs_kms_key){ .key = "next", .role_id = "other" };
     record->phase = FS_PHASE_READY;
     record->is_wanted = true;
     record->check_count = 2;
@@ -116,7 +117,7 @@ static void a_record_of_any_version_is_read(void **state)
 
     (void)state;
     assert_non_null(record);
-    for (unsigned version = 1; version <= 3; version++) {
+    for (unsigned version = 1; version <= 4; version++) {
         read_record_fixture(version, record);
         assert_string_equal(record->name, "data");
         assert_int_equal(record->phase, version == 2 ? FS_PHASE_SHREDDING : FS_PHASE_READY);
@@ -131,8 +132,12 @@ static void a_record_of_any_version_is_read(void **state)
         assert_string_equal(record->mountpoint, "/mnt/data");
         assert_int_equal(record->mount_flags, 9);
         assert_true(record->is_wanted && record->has_own_meta && !record->has_own_store);
-        assert_string_equal(record->kms_key, version < 3 ? "" : "own-key");
-        assert_string_equal(record->kms_namespace, version < 3 ? "" : "team/a");
+        assert_string_equal(record->own.key, version < 3 ? "" : "own-key");
+        assert_string_equal(record->own.kms_namespace, version < 3 ? "" : "team/a");
+        assert_string_equal(record->own.role_id, version < 4 ? "" : "a-role");
+        assert_int_equal(record->has_next, version == 4);
+        assert_string_equal(record->next.key, version < 4 ? "" : "next-key");
+        assert_string_equal(record->next.role_id, version < 4 ? "" : "next-role");
         assert_int_equal(record->check_count, 2);
         assert_int_equal(record->checks[0].generation, 1);
         assert_int_equal(record->checks[1].generation, 7);
@@ -154,7 +159,7 @@ static void a_record_of_a_later_version_or_with_a_phase_of_one_is_refused(void *
     assert_int_equal(fs_record_decode(buf_bytes(&encoded), record, NULL), -EBADMSG);
     encoded.data[4] = 2; /* the version */
     assert_int_equal(fs_record_decode(buf_bytes(&encoded), record, NULL), 0);
-    encoded.data[4] = 4;
+    encoded.data[4] = 5;
     assert_int_equal(fs_record_decode(buf_bytes(&encoded), record, NULL), -EPROTONOSUPPORT);
     free(record);
 }

@@ -107,37 +107,6 @@ static void what_wrapped_before_stays_while_the_new_wrapping_cannot_be_proved(vo
     assert_true(has_previous(servers, "one"));
 }
 
-/* It may be the configured one, too: then a rotation of that is not for it. */
-static void a_crash_while_a_filesystem_gets_a_key_of_its_own_leaves_one_that_opens(void **state)
-{
-    static const enum control_step steps[] = { STEP_RING_WRITTEN, STEP_RINGS_WRAPPED };
-    struct servers *servers = *state;
-    struct control *control = servers->fixture->control;
-    struct fs_view view;
-    struct error err = { .code = 0 };
-
-    must_set(servers, servers->a);
-    add_all(servers);
-    for (size_t i = 0; i < 2; i++) {
-        fake_transit_rotate(servers->a);
-        servers->fixture->crash_at = steps[i];
-        assert_true(control_set_kms_key(control, "one", FAKE_KEY, NULL, &view, NULL) < 0);
-        servers->fixture->crash_at = STEP_COUNT;
-        reopen_control(servers->fixture);
-        control = servers->fixture->control;
-        assert_false(view_of(servers->fixture, "one").has_own_kms_key);
-        all_open(servers);
-    }
-    must(control_set_kms_key(control, "one", FAKE_KEY, NULL, &view, &err), &err);
-    reopen_control(servers->fixture);
-    assert_true(view_of(servers->fixture, "one").has_own_kms_key);
-    fake_transit_rotate(servers->a);
-    must_rewrap(servers);
-    assert_int_equal(view_of(servers->fixture, "one").kms_key_version, 3);
-    assert_int_equal(view_of(servers->fixture, "two").kms_key_version, 4);
-    all_open(servers);
-}
-
 static void a_dry_run_changes_nothing(void **state)
 {
     struct servers *servers = *state;
@@ -563,7 +532,6 @@ int main(void)
         SERVERS_TEST(a_rotated_key_wraps_all_keys_anew_and_a_start_proves_them),
         SERVERS_TEST(what_wrapped_before_goes_when_an_hour_later_the_new_wrapping_is_proved),
         SERVERS_TEST(what_wrapped_before_stays_while_the_new_wrapping_cannot_be_proved),
-        SERVERS_TEST(a_crash_while_a_filesystem_gets_a_key_of_its_own_leaves_one_that_opens),
         SERVERS_TEST(a_dry_run_changes_nothing),
         SERVERS_TEST(what_the_server_cannot_unwrap_again_does_not_replace_anything),
         SERVERS_TEST(a_key_made_anew_is_not_used_over_what_it_does_not_open),

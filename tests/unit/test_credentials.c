@@ -1,4 +1,4 @@
-/* The file of credentials: what is stored is read again, and so is what versions 1 and 2 stored. */
+/* The file of credentials: what is stored is read again, and so is what earlier versions stored. */
 #include "tests/support/cmocka_all.h"
 
 #include <errno.h>
@@ -58,27 +58,37 @@ static void what_is_stored_is_read_again(void **state)
 {
     CLEANUP(key_provider_config_release)
     struct key_provider_config stored = KEY_PROVIDER_CONFIG_INIT;
-    CLEANUP(key_provider_config_release)
-    struct key_provider_config read = KEY_PROVIDER_CONFIG_INIT;
+    CLEANUP(credentials_release) struct credentials read = CREDENTIALS_INIT;
+    CLEANUP(kms_logins_release) struct kms_logins logins = { .count = 0 };
     struct stat status;
     (void)state;
 
     fill(&stored);
-    assert_int_equal(credentials_store(folder, CREDENTIALS_IN_USE, &stored, NULL), 0);
+    assert_int_equal(kms_logins_put(&logins, "", "role-1", text("its secret")), 0);
+    assert_int_equal(kms_logins_put(&logins, "team", "role-1", text("old")), 0);
+    assert_int_equal(kms_logins_put(&logins, "team", "role-1", text("another")), 0);
+    assert_int_equal(credentials_store(folder, CREDENTIALS_IN_USE, &stored, true, &logins, NULL),
+                     0);
     assert_int_equal(credentials_load(folder, CREDENTIALS_IN_USE, &read, NULL), 0);
-    assert_string_equal(read.addresses, stored.addresses);
-    assert_string_equal(read.kms_namespace, "team");
-    assert_string_equal(read.mount_path, "engine");
-    assert_string_equal(read.auth_path, "roles");
-    assert_string_equal(read.role_id, "a role");
-    assert_string_equal(read.kubernetes_role, "a pod");
-    assert_string_equal(read.kubernetes_token_path, "/token");
-    assert_string_equal(read.username, "a user");
-    assert_true(read.allows_insecure_http && read.leaves_renewal && read.uses_gcm);
-    same_secret(&read.client_key_pem, "client key");
-    same_secret(&read.token, "a token");
-    same_secret(&read.secret_id, "a secret ID");
-    same_secret(&read.password, "a password");
+    assert_string_equal(read.config.addresses, stored.addresses);
+    assert_string_equal(read.config.kms_namespace, "team");
+    assert_string_equal(read.config.mount_path, "engine");
+    assert_string_equal(read.config.auth_path, "roles");
+    assert_string_equal(read.config.role_id, "a role");
+    assert_string_equal(read.config.kubernetes_role, "a pod");
+    assert_string_equal(read.config.kubernetes_token_path, "/token");
+    assert_string_equal(read.config.username, "a user");
+    assert_true(read.config.allows_insecure_http && read.config.leaves_renewal &&
+                read.config.uses_gcm);
+    same_secret(&read.config.client_key_pem, "client key");
+    same_secret(&read.config.token, "a token");
+    same_secret(&read.config.secret_id, "a secret ID");
+    same_secret(&read.config.password, "a password");
+    assert_true(read.converts);
+    assert_int_equal(read.logins.count, 2);
+    same_secret(&kms_logins_find(&read.logins, "", "role-1")->secret_id, "its secret");
+    same_secret(&kms_logins_find(&read.logins, "team", "role-1")->secret_id, "another");
+    assert_null(kms_logins_find(&read.logins, "team", "role-2"));
     assert_int_equal(stat(path, &status), 0);
     assert_int_equal(status.st_mode & 07777, 0600);
 }
@@ -112,7 +122,7 @@ static size_t write_old(uint8_t *room, size_t size, uint16_t named, bool is_seco
     return writer_written(&writer).len;
 }
 
-static int load_bytes(const uint8_t *data, size_t len, struct key_provider_config *ret)
+static int load_bytes(const uint8_t *data, size_t len, struct credentials *ret)
 {
     assert_int_equal(file_replace(path, (struct bytes){ data, len }, 0600, NULL), 0);
     return credentials_load(folder, CREDENTIALS_IN_USE, ret, NULL);
@@ -120,47 +130,81 @@ static int load_bytes(const uint8_t *data, size_t len, struct key_provider_confi
 
 static void what_version_1_stored_is_still_read(void **state)
 {
-    CLEANUP(key_provider_config_release)
-    struct key_provider_config read = KEY_PROVIDER_CONFIG_INIT;
+    CLEANUP(credentials_release) struct credentials read = CREDENTIALS_INIT;
     uint8_t room[512];
     (void)state;
 
     size_t len = write_old(room, sizeof(room), 1, false);
     assert_int_equal(load_bytes(room, len, &read), 0);
-    assert_string_equal(read.addresses, "https://old:8200");
-    assert_string_equal(read.role_id, "");
-    assert_false(read.leaves_renewal);
-    same_secret(&read.token, "s.old");
+    assert_string_equal(read.config.addresses, "https://old:8200");
+    assert_string_equal(read.config.role_id, "");
+    assert_false(read.config.leaves_renewal);
+    same_secret(&read.config.token, "s.old");
+}
+
+static void no_more_roles_are_taken_than_secret_memory_holds(void **state)
+{
+    CLEANUP(kms_logins_release) struct kms_logins logins = { .count = 0 };
+    char role[16];
+    (void)state;
+
+    for (unsigned i = 0; i < KMS_LOGINS_MAX; i++) {
+        (void)snprintf(role, sizeof(role), "role-%u", i);
+        assert_int_equal(kms_logins_put(&logins, "", role, text("secret")), 0);
+    }
+    assert_int_equal(kms_logins_put(&logins, "", "one more", text("secret")), -ENOSPC);
+    assert_int_equal(kms_logins_put(&logins, "", "role-7", text("rotated")), 0);
 }
 
 static void what_version_2_stored_is_still_read(void **state)
 {
-    CLEANUP(key_provider_config_release)
-    struct key_provider_config read = KEY_PROVIDER_CONFIG_INIT;
+    CLEANUP(credentials_release)
+    struct credentials read = CREDENTIALS_INIT;
     uint8_t room[512];
     (void)state;
 
     size_t len = write_old(room, sizeof(room), 2, true);
     assert_int_equal(load_bytes(room, len, &read), 0);
-    assert_string_equal(read.role_id, "a role");
-    assert_true(read.leaves_renewal);
-    same_secret(&read.secret_id, "an ID");
-    assert_string_equal(read.username, "");
-    assert_false(read.uses_gcm);
-    assert_int_equal(read.password.len, 0);
+    assert_string_equal(read.config.role_id, "a role");
+    assert_true(read.config.leaves_renewal);
+    same_secret(&read.config.secret_id, "an ID");
+    assert_string_equal(read.config.username, "");
+    assert_false(read.config.uses_gcm);
+    assert_int_equal(read.config.password.len, 0);
+}
+
+/* What version 4 added: a byte, and the number of logins. */
+static void what_version_3_stored_is_still_read(void **state)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config stored = KEY_PROVIDER_CONFIG_INIT;
+    CLEANUP(credentials_release) struct credentials read = CREDENTIALS_INIT;
+    CLEANUP(buf_wipe) struct buf whole = BUF_INIT;
+    (void)state;
+
+    fill(&stored);
+    assert_int_equal(credentials_store(folder, CREDENTIALS_IN_USE, &stored, false, NULL, NULL), 0);
+    assert_int_equal(file_read(path, 4096, &whole, NULL), 0);
+    whole.data[4] = 3;
+    assert_int_equal(load_bytes(whole.data, whole.len, &read), -EBADMSG);
+    assert_int_equal(load_bytes(whole.data, whole.len - 5, &read), 0);
+    assert_string_equal(read.config.role_id, "a role");
+    same_secret(&read.config.password, "a password");
+    assert_false(read.converts);
+    assert_int_equal(read.logins.count, 0);
 }
 
 static void a_later_version_and_what_is_cut_are_refused(void **state)
 {
     CLEANUP(key_provider_config_release)
     struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
-    CLEANUP(key_provider_config_release)
-    struct key_provider_config read = KEY_PROVIDER_CONFIG_INIT;
+    CLEANUP(credentials_release) struct credentials read = CREDENTIALS_INIT;
     CLEANUP(buf_wipe) struct buf whole = BUF_INIT;
+    CLEANUP(kms_logins_release) struct kms_logins logins = { .count = 0 };
     uint8_t room[512];
     (void)state;
 
-    size_t len = write_old(room, sizeof(room), 4, true);
+    size_t len = write_old(room, sizeof(room), 5, true);
     assert_int_equal(load_bytes(room, len, &read), -EPROTONOSUPPORT);
     len = write_old(room, sizeof(room), 2, false);
     assert_true(load_bytes(room, len, &read) < 0);
@@ -168,11 +212,13 @@ static void a_later_version_and_what_is_cut_are_refused(void **state)
     assert_true(load_bytes(room, len, &read) < 0);
 
     fill(&config);
-    assert_int_equal(credentials_store(folder, CREDENTIALS_IN_USE, &config, NULL), 0);
+    assert_int_equal(kms_logins_put(&logins, "team", "role-1", text("a secret")), 0);
+    assert_int_equal(credentials_store(folder, CREDENTIALS_IN_USE, &config, false, &logins, NULL),
+                     0);
     assert_int_equal(file_read(path, 4096, &whole, NULL), 0);
     for (size_t cut = 0; cut < whole.len; cut++)
         assert_true(load_bytes(whole.data, cut, &read) < 0);
-    assert_string_equal(read.type, "");
+    assert_string_equal(read.config.type, "");
     assert_int_equal(load_bytes(whole.data, whole.len, &read), 0);
 }
 
@@ -198,6 +244,8 @@ int main(void)
         cmocka_unit_test(what_is_stored_is_read_again),
         cmocka_unit_test(what_version_1_stored_is_still_read),
         cmocka_unit_test(what_version_2_stored_is_still_read),
+        cmocka_unit_test(what_version_3_stored_is_still_read),
+        cmocka_unit_test(no_more_roles_are_taken_than_secret_memory_holds),
         cmocka_unit_test(a_later_version_and_what_is_cut_are_refused),
     };
 
