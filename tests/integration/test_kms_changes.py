@@ -87,9 +87,7 @@ def mount_and_write(instance, tmp_path, name="data"):
 def assert_opens(instance, tmp_path, *names):
     """Each starts anew with what wraps its key now, and has its data."""
     for name in names:
-        if instance.view(name)["mounted_at"]:
-            instance.run("fs", "umount", name)
-        folder = instance.mount(name, tmp_path / name)
+        folder = instance.mount_anew(name, tmp_path / name)
         assert (folder / "file").read_text() == "content"
 
 

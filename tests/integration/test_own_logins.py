@@ -104,9 +104,7 @@ def mount_and_write(instance, tmp_path, name="data"):
 
 def assert_opens(instance, tmp_path, *names):
     for name in names or ("data",):
-        if instance.view(name)["mounted_at"]:
-            instance.run("fs", "umount", name)
-        folder = instance.mount(name, tmp_path / name)
+        folder = instance.mount_anew(name, tmp_path / name)
         assert (folder / "file").read_text() == "content"
 
 

@@ -160,6 +160,14 @@ class Instance:
         self.run("fs", "mount", name, folder)
         return folder
 
+    def mount_anew(self, name, folder):
+        """Started once more, with what wraps its key now; also soon after a restart of cofferd, which
+        finds the workers again one by one."""
+        wait_until(lambda: self.view(name)["status"] != "starting", f"{name} is found again")
+        if self.view(name)["mounted_at"]:
+            self.run("fs", "umount", name)
+        return self.mount(name, folder)
+
     def worker_pid(self, name):
         """The process that listens on the filesystem's socket and is not cofferd."""
         uuid = self.view(name)["uuid"]
