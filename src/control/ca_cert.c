@@ -81,6 +81,7 @@ int control_ca_cert_set(struct control *control, struct bytes pem, struct kms_st
     else
         events_add(&control->events, LOG_LEVEL_INFO, "ca-cert-unset", "",
                    "Vault's certificate is checked against the system's CA certificates");
+    control_look_at_kms(control); /* a change that is half done may go on now */
     kms_refresh(control->kms);
     kms_status(control->kms, ret);
     return 0;

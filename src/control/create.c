@@ -306,34 +306,56 @@ static void undo_adding(struct filesystem *fs, bool is_recorded, int r)
                    "an addition failed and could not be undone: %s", err.text);
 }
 
+static struct fs_record *copy_record(struct filesystem *fs)
+{
+    struct fs_record *copy = malloc(sizeof(*copy));
+
+    mutex_lock(&fs->lock);
+    if (copy)
+        *copy = fs->record;
+    mutex_unlock(&fs->lock);
+    return copy;
+}
+
+/* What a copy has learned. */
+static void take_record(struct filesystem *fs, const struct fs_record *record,
+                        const struct key_ring *ring)
+{
+    mutex_lock(&fs->lock);
+    fs->record = *record;
+    if (rings_newest(ring))
+        fs->wrapped = *rings_newest(ring);
+    mutex_unlock(&fs->lock);
+}
+
 /* Steps 1 and 2. While a key is new, the key server is not changed: a change proves all rings. */
 static int add_recorded(struct filesystem *fs, const struct fs_add *add, struct rings_opened *ret,
                         struct error *err)
 {
     CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
+    CLEANUP(free_ptr) struct fs_record *record = copy_record(fs);
     struct control *control = fs->control;
     struct error first = { .code = 0 };
     bool is_local = false;
-    int r = open_wrapper(control, &fs->record, add, &provider, &is_local, err);
 
+    if (!record)
+        return error_set(err, -ENOMEM, "out of memory");
+    int r = open_wrapper(control, record, add, &provider, &is_local, err);
     if (r < 0)
         return r;
-    r = new_ring(control, provider, &fs->record, ret, &first);
-    if (!is_local && !fs_record_has_own_login(&fs->record) && r != CONTROL_CRASHED)
+    r = new_ring(control, provider, record, ret, &first);
+    if (!is_local && !fs_record_has_own_login(record) && r != CONTROL_CRASHED)
         kms_note(control->kms, r, &first);
     if (r < 0)
         return error_set(err, r, "%s", first.text);
-    mutex_lock(&fs->lock);
-    if (rings_newest(&ret->ring))
-        fs->wrapped = *rings_newest(&ret->ring);
-    mutex_unlock(&fs->lock);
+    take_record(fs, record, &ret->ring);
     if (add->kms.secret_id)
-        r = kms_put_login(control->kms, &fs->record.own, add->kms.secret_id, err);
+        r = kms_put_login(control->kms, &record->own, add->kms.secret_id, err);
     if (r == 0)
         r = control_step(control, STEP_LOGIN_STORED);
     if (r == 0)
         r = filesystem_audit(fs, AUDIT_CREATE, 0, NULL, err);
-    return r < 0 ? r : registry_put(control->registry, &fs->record, buf_bytes(&ret->encoded), err);
+    return r < 0 ? r : registry_put(control->registry, record, buf_bytes(&ret->encoded), err);
 }
 
 /* err is not NULL. */
@@ -442,20 +464,19 @@ static int adopt_held(struct filesystem *fs, struct error *err)
     CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
     /* What is damaged in one place is repaired by the first start. */
     static const struct rings_options options = { .may_repair = false };
-    struct fs_record *record = &fs->record; /* busy: nobody else changes it */
+    CLEANUP(free_ptr) struct fs_record *record = copy_record(fs);
     bool is_kms;
-    int r = rings_open(fs->control, record, &options, &opened, &is_kms, err);
 
+    if (!record)
+        return error_set(err, -ENOMEM, "out of memory");
+    int r = rings_open(fs->control, record, &options, &opened, &is_kms, err);
     if (r < 0)
         return r;
-    mutex_lock(&fs->lock); /* who lists filesystems reads it */
     /* It keeps its owner's name, so that commits of yet another owner would still be seen. */
     record->owner = opened.superblock.owner;
     record->created_ns = opened.superblock.created_ns;
     recognise_places(fs->control, record);
-    if (rings_newest(&opened.ring))
-        fs->wrapped = *rings_newest(&opened.ring);
-    mutex_unlock(&fs->lock);
+    take_record(fs, record, &opened.ring);
     r = filesystem_audit(fs, AUDIT_ADOPT, 0, NULL, err);
     return r < 0 ? r : registry_put(fs->control->registry, record, buf_bytes(&opened.encoded), err);
 }

@@ -26,6 +26,8 @@ struct trial {
     const struct kms_set_options *options;
     struct key_provider *server; /* the new one */
     bool uses_gcm;               /* of a KMIP server: the mode it wraps in */
+    bool looks_at_staged;        /* another change is half done ... */
+    bool needs_staged;           /* ... and a filesystem opens only by what that leads to */
     struct filesystem **movers;  /* to be wrapped anew; each with a reference */
     size_t mover_count;
     unsigned in_the_way;
@@ -109,6 +111,21 @@ static int try_new(const struct trial *trial, const struct fs_record *record,
     return r < 0 ? r : try_ring(trial, ring, &options, ret_used_previous, err);
 }
 
+/* By the server in use; without one, local keys are, which need none. */
+static bool opens_without_staged(const struct trial *trial, const struct fs_record *record,
+                                 const struct key_ring *ring)
+{
+    CLEANUP(key_provider_closep) struct key_provider *in_use = NULL;
+    struct kms *kms = trial->control->kms;
+    bool used_previous = false;
+    int r = fs_record_has_own_login(record)
+                ? kms_provider_for(kms, &record->own, NULL, &in_use, NULL)
+                : kms_provider(kms, &in_use, NULL);
+    const struct rings_options options = { .server = r == 0 ? in_use : trial->server };
+
+    return try_ring(trial, ring, &options, &used_previous, NULL) == 0;
+}
+
 /* Why it stays as it is, or moves; the record is a copy. */
 static int judge(struct trial *trial, struct filesystem *filesystem, const struct fs_record *record,
                  const struct key_ring *ring, struct error *err)
@@ -127,6 +144,8 @@ static int judge(struct trial *trial, struct filesystem *filesystem, const struc
                    ? add_mover(trial, filesystem, err)
                    : 0;
     int with_old = try_ring(trial, ring, &as_now, &used_previous, &old_err);
+    if (with_old == 0 && trial->looks_at_staged)
+        trial->needs_staged |= !opens_without_staged(trial, record, ring);
     if (with_old == 0 && has_own && !converts && !names_local_key(ring)) {
         add_to_list(trial, record->name,
                     "it has a key of its own, which the new KMS does not open: have the new one's "
@@ -288,8 +307,47 @@ static void audit_refused(struct control *control, const struct key_provider_con
         events_add(&control->events, LOG_LEVEL_ERROR, "audit-not-written", "", "%s", err.text);
 }
 
+static void trial_forget(struct trial *trial)
+{
+    filesystem_unref_all(trial->movers, trial->mover_count);
+    trial->movers = NULL;
+    trial->mover_count = 0;
+}
+
+/* The same server as a half done change leads to, or the change itself. */
+static bool is_of_staged(struct control *control, const struct key_provider_config *config)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config staged = KEY_PROVIDER_CONFIG_INIT;
+
+    return kms_staged(control->kms, &staged, NULL, NULL) == 0 &&
+           strcmp(staged.type, config->type) == 0 &&
+           strcmp(staged.addresses, config->addresses) == 0 &&
+           strcmp(staged.kms_namespace, config->kms_namespace) == 0;
+}
+
+/* Staging a third key server forgets the second one, which a half done change has led some
+ * filesystems to. If one of them opens by nothing else, that change is finished first. */
+static int prove_beside_staged(struct trial *trial, struct error *err)
+    REQUIRES(trial->control->kms_changing)
+{
+    trial->looks_at_staged =
+        kms_is_staged(trial->control->kms) && !is_of_staged(trial->control, trial->options->config);
+    int r = prove(trial, err);
+    if (r < 0 || !trial->needs_staged)
+        return r;
+    trial_forget(trial);
+    trial->looks_at_staged = false;
+    r = kms_set_finish_locked(trial->control, err);
+    if (r < 0)
+        return error_prefix(err, r,
+                            "nothing was changed, because keys open only with the KMS of an "
+                            "earlier change; set that or the former one first");
+    return prove(trial, err);
+}
+
 static int set_verified(struct control *control, const struct kms_set_options *options,
-                        size_t *ret_moved, struct error *err)
+                        size_t *ret_moved, struct error *err) REQUIRES(control->kms_changing)
 {
     const struct key_provider_config *config = options->config;
     CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
@@ -303,11 +361,11 @@ static int set_verified(struct control *control, const struct kms_set_options *o
     struct trial trial = {
         .control = control, .options = options, .server = provider, .uses_gcm = config->uses_gcm
     };
-    r = prove(&trial, err);
+    r = prove_beside_staged(&trial, err);
     if (r == 0 && trial.mover_count > 0)
         r = move(&trial, &seen, err);
     *ret_moved = trial.mover_count;
-    filesystem_unref_all(trial.movers, trial.mover_count);
+    trial_forget(&trial);
     if (r == 0)
         r = audit_set(control, config, seen.latest_version, 0, NULL, err);
     if (r == 0)

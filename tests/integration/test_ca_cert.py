@@ -8,7 +8,7 @@ import pytest
 import servers
 from certificates import Authority
 from faulty_peers import dated, from_now
-from instance import ApiError, Instance
+from instance import ApiError, Instance, wait_until
 from test_key_providers import started
 
 
@@ -134,3 +134,31 @@ def test_a_ca_that_version_1_stored_with_the_vault_is_moved(build_folder, folder
         instance.stop()
         instance.start()
         assert instance.add("more")["kms_key"] == "one"
+
+
+def test_a_half_done_change_to_a_vault_goes_on_when_its_ca_is_set(build_folder, folder, tmp_path,
+                                                                vault):
+    """As a crash in the middle of a change leaves it: the new Vault is staged, and nobody trusts
+    its CA any more."""
+    with Instance(build_folder, tmp_path) as other:
+        other.run("security", "ca-cert", "set", "--cert-file", vault.ca_cert)
+        set_vault(other, vault)
+        staged = (other.state / "credentials").read_bytes()
+    instance = Instance(build_folder, folder)
+    with instance:
+        instance.run("fs", "add", "data", "--allow-no-kms")
+        instance.stop()
+        path = instance.state / "credentials.staged"
+        path.write_bytes(staged)
+        path.chmod(0o600)
+        instance.start()
+        refused = instance.run("security", "kms", "rewrap", "-f", check=False)
+        assert refused.returncode == 1 and "no trusted connection" in refused.stderr
+        assert instance.view("data")["kms_type"] == "local" and path.exists()
+        instance.api("POST", "/api/v1/filesystems/data/start")
+        instance.run("security", "ca-cert", "set", "--cert-file", vault.ca_cert)
+        wait_until(lambda: instance.view("data")["kms_type"] == "vault", "the change is finished")
+        wait_until(lambda: not path.exists(), "nothing is staged")
+        assert instance.api("GET", "/api/v1/kms")["addresses"] == [vault.address]
+        instance.api("POST", "/api/v1/filesystems/data/stop")
+        instance.api("POST", "/api/v1/filesystems/data/start")

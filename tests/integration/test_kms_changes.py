@@ -384,6 +384,26 @@ def test_cofferd_killed_in_the_middle_of_rewraps_and_moves(instance, openbao, py
     assert not (instance.state / "credentials.staged").exists()
 
 
+def test_cofferd_killed_in_the_middle_of_additions(instance, openbao, tmp_path):
+    key = new_key(openbao)
+    set_vault(instance, openbao, key)
+    for turn in range(8):
+        name = f"fs{turn}"
+        kill_during(instance, lambda: instance.add(name), 0.015 * turn)
+        views = {row["name"]: row for row in instance.api("GET", "/api/v1/filesystems")}
+        folders = instance.state / "filesystems"
+        assert {path.name for path in folders.iterdir()} <= {row["uuid"] for row in views.values()}
+        if name not in views:
+            instance.add(name)  # nothing was left of it
+        elif turn % 2:
+            instance.run("fs", "remove", name, "--force")
+            instance.add(name)
+        mount_and_write(instance, tmp_path, name)  # a start completes what was left
+        assert_opens(instance, tmp_path, name)
+        assert wrapped(instance, name) == ("vault", key, 1)
+    instance.run("audit", "verify")
+
+
 def kill_during(instance, act, after_s):
     def ignore_the_end():
         try:

@@ -326,6 +326,86 @@ static void an_interrupted_change_of_servers_can_be_undone(void **state)
     }
 }
 
+/* A change to b that ended there; then a third one, c. */
+static void begin_third(struct servers *servers, enum control_step step)
+{
+    must_set(servers, servers->a);
+    add_all(servers);
+    servers->fixture->crash_at = step;
+    assert_int_equal(set(servers, servers->b, NULL), CONTROL_CRASHED);
+    servers->fixture->crash_at = STEP_COUNT;
+    reopen_control(servers->fixture);
+    assert_true(kms_is_staged(servers->fixture->control->kms));
+}
+
+static void a_third_server_takes_the_place_of_a_half_done_change(void **state)
+{
+    static const enum control_step steps[] = { STEP_SET_STAGED, STEP_RING_WRITTEN,
+                                               STEP_RINGS_WRAPPED };
+    struct servers *servers = *state;
+    struct fake_transit *c = fake_transit_start();
+
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        begin_third(servers, steps[i]);
+        fake_transit_seal_after(servers->b, 0); /* it is gone before it was ever in use */
+        must_set(servers, c);
+        assert_false(kms_is_staged(servers->fixture->control->kms));
+        fake_transit_seal_after(servers->a, 0);
+        all_open(servers);
+        reopen_control(servers->fixture);
+        all_open(servers);
+        fake_transit_seal_after(servers->a, -1);
+        fake_transit_seal_after(servers->b, -1);
+        for (size_t k = 0; k < N_NAMES; k++) {
+            struct error err = { .code = 0 };
+            must(control_remove(servers->fixture->control, names[k], &err), &err);
+        }
+    }
+    fake_transit_stop(c);
+}
+
+/* The one that was in use is gone: what only the second opens is not given up for the third. */
+static void a_half_done_change_is_finished_first_if_a_third_server_would_lose_it(void **state)
+{
+    struct servers *servers = *state;
+    struct fake_transit *c = fake_transit_start();
+
+    begin_third(servers, STEP_RINGS_WRAPPED);
+    fake_transit_seal_after(servers->a, 0);
+    must_set(servers, c);
+    assert_false(kms_is_staged(servers->fixture->control->kms));
+    fake_transit_seal_after(servers->b, 0);
+    all_open(servers);
+    fake_transit_stop(c);
+}
+
+static void a_third_server_is_refused_while_a_key_opens_only_with_what_is_away(void **state)
+{
+    static const enum control_step steps[] = { STEP_SET_STAGED, STEP_RINGS_WRAPPED };
+    struct servers *servers = *state;
+    struct fake_transit *c = fake_transit_start();
+
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        struct error err = { .code = 0 };
+        begin_third(servers, steps[i]);
+        fake_transit_seal_after(servers->a, 0);
+        fake_transit_seal_after(servers->b, 0);
+        assert_true(set(servers, c, &err) < 0);
+        assert_non_null(strstr(err.text, "nothing was changed"));
+        assert_true(kms_is_staged(servers->fixture->control->kms));
+        fake_transit_seal_after(servers->a, -1);
+        fake_transit_seal_after(servers->b, -1);
+        all_open(servers);
+        must_set(servers, servers->b);
+        fake_transit_seal_after(servers->a, 0);
+        all_open(servers);
+        fake_transit_seal_after(servers->a, -1);
+        for (size_t k = 0; k < N_NAMES; k++)
+            must(control_remove(servers->fixture->control, names[k], &err), &err);
+    }
+    fake_transit_stop(c);
+}
+
 static void an_interrupted_change_is_gone_on_with_by_a_rewrap(void **state)
 {
     struct servers *servers = *state;
@@ -541,6 +621,9 @@ int main(void)
         SERVERS_TEST(plain_unset_is_refused_while_the_server_is_needed),
         SERVERS_TEST(a_crash_at_any_step_leaves_all_open_and_the_next_command_finishes),
         SERVERS_TEST(an_interrupted_change_of_servers_can_be_undone),
+        SERVERS_TEST(a_third_server_takes_the_place_of_a_half_done_change),
+        SERVERS_TEST(a_half_done_change_is_finished_first_if_a_third_server_would_lose_it),
+        SERVERS_TEST(a_third_server_is_refused_while_a_key_opens_only_with_what_is_away),
         SERVERS_TEST(an_interrupted_change_is_gone_on_with_by_a_rewrap),
         SERVERS_TEST(an_interrupted_change_is_gone_on_with_by_the_next_cofferd),
         SERVERS_TEST(the_key_of_an_unfinished_addition_is_wrapped_anew_too),
