@@ -19,7 +19,8 @@ enum api_need {
     NEED_ATTENTION,  /* to mute alerts */
     NEED_FILESYSTEM, /* to use filesystems that are there: start, stop, check */
     NEED_KEYS,       /* to change which keys wrap, and the key server */
-    NEED_ADMIN,      /* to make and remove filesystems, take copies of keys, change users */
+    NEED_ADMIN,      /* to make and remove filesystems, take copies of keys, change users and object
+                        stores */
     NEED_COUNT,
 };
 

@@ -34,6 +34,12 @@ const struct api_route api_routes[] = {
     { "POST", "/api/v1/filesystems/{name}/kms-rewrap", NEED_KEYS, api_rewrap_filesystem },
     { "POST", "/api/v1/filesystems/{name}/key/export", NEED_ADMIN, api_export_key },
     { "POST", "/api/v1/filesystems/{name}/key/import", NEED_ADMIN, api_import_key },
+    { "GET", "/api/v1/object-stores", NEED_VIEW, api_list_object_stores },
+    { "POST", "/api/v1/object-stores", NEED_ADMIN, api_add_object_store },
+    { "GET", "/api/v1/object-stores/{name}", NEED_VIEW, api_get_object_store },
+    { "PATCH", "/api/v1/object-stores/{name}", NEED_ADMIN, api_update_object_store },
+    { "DELETE", "/api/v1/object-stores/{name}", NEED_ADMIN, api_remove_object_store },
+    { "POST", "/api/v1/object-stores/{name}/check", NEED_ADMIN, api_check_object_store },
     { "GET", "/metrics", NEED_VIEW, api_get_metrics },
     { "GET", "/api/v1/alerts", NEED_VIEW, api_list_alerts },
     { "GET", "/api/v1/alerts/types", NEED_VIEW, api_list_alert_types },
@@ -92,11 +98,12 @@ unsigned api_status_of(int code)
         int code;
         unsigned status;
     } statuses[] = {
-        { -EINVAL, 400 },    { -ENAMETOOLONG, 400 }, { -EACCES, 403 }, { -EPERM, 403 },
-        { -ENOENT, 404 },    { -EOPNOTSUPP, 405 },   { -EEXIST, 409 }, { -EBUSY, 409 },
-        { -ENOKEY, 409 },    { -ENOTEMPTY, 409 },    { -EFBIG, 413 },  { -EKEYREVOKED, 409 },
-        { -EBADMSG, 422 },   { -EPROTO, 502 },       { -EAGAIN, 503 }, { -ESHUTDOWN, 503 },
-        { -ETIMEDOUT, 504 }, { -ENOSPC, 507 },       { -EUSERS, 429 },
+        { -EINVAL, 400 },       { -ENAMETOOLONG, 400 }, { -EACCES, 403 }, { -EPERM, 403 },
+        { -ENOENT, 404 },       { -EOPNOTSUPP, 405 },   { -EEXIST, 409 }, { -EBUSY, 409 },
+        { -ENOKEY, 409 },       { -ENOTEMPTY, 409 },    { -EFBIG, 413 },  { -EKEYREVOKED, 409 },
+        { -EBADMSG, 422 },      { -EPROTO, 502 },       { -EAGAIN, 503 }, { -ESHUTDOWN, 503 },
+        { -ETIMEDOUT, 504 },    { -ENOSPC, 507 },       { -ENXIO, 422 },  { -ECONNREFUSED, 502 },
+        { -EHOSTUNREACH, 502 }, { -EKEYREJECTED, 502 }, { -EUSERS, 429 },
     };
 
     for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++)

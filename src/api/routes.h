@@ -114,6 +114,13 @@ api_handler_fn api_update_filesystem;
 api_handler_fn api_start_filesystem;
 api_handler_fn api_stop_filesystem;
 api_handler_fn api_check_filesystem;
+/* object_stores.c */
+api_handler_fn api_list_object_stores;
+api_handler_fn api_add_object_store;
+api_handler_fn api_get_object_store;
+api_handler_fn api_update_object_store;
+api_handler_fn api_remove_object_store;
+api_handler_fn api_check_object_store;
 /* key_copy.c */
 api_handler_fn api_export_key;
 api_handler_fn api_import_key;

@@ -98,6 +98,15 @@ int cli_main(int argc, char **argv);
 /* mount.coffer: the helper that mount(8) calls. */
 int mount_helper_main(int argc, char **argv);
 
+/* What the commands of object stores take; cmd_tier.c. */
+extern const struct option_spec tier_s3_options[];
+extern const struct option_spec tier_dir_options[];
+extern const struct option_spec tier_remove_options[];
+extern const struct argument_spec tier_add_arguments[];
+extern const struct argument_spec tier_store_arguments[];
+extern const struct argument_spec tier_s3_add_arguments[];
+extern const struct argument_spec tier_s3_arguments[];
+
 /* The commands, by file. */
 int cmd_status(struct cli *cli, struct error *err);
 int cmd_help(struct cli *cli, struct error *err);
@@ -106,6 +115,15 @@ int cmd_fs_key_export(struct cli *cli, struct error *err);
 int cmd_fs_key_import(struct cli *cli, struct error *err);
 int cmd_kms_show(struct cli *cli, struct error *err);
 int cmd_kms_set(struct cli *cli, struct error *err);
+int cmd_tier_list(struct cli *cli, struct error *err);
+int cmd_tier_s3_list(struct cli *cli, struct error *err);
+int cmd_tier_s3_add(struct cli *cli, struct error *err);
+int cmd_tier_s3_update(struct cli *cli, struct error *err);
+int cmd_tier_dir_list(struct cli *cli, struct error *err);
+int cmd_tier_dir_add(struct cli *cli, struct error *err);
+int cmd_tier_dir_update(struct cli *cli, struct error *err);
+int cmd_tier_remove(struct cli *cli, struct error *err);
+int cmd_tier_check(struct cli *cli, struct error *err);
 int cmd_ca_cert_set(struct cli *cli, struct error *err);
 int cmd_ca_cert_status(struct cli *cli, struct error *err);
 int cmd_ca_cert_download(struct cli *cli, struct error *err);

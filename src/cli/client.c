@@ -19,27 +19,47 @@ const char *client_text(const json_t *object, const char *key)
     return text ? text : "";
 }
 
+/* Behind the len bytes that are there; false: it is too long. */
+static bool append_escaped(char ret[static CLIENT_PATH_SIZE], size_t len, const char *name,
+                           const char *action)
+{
+    size_t first = len;
+
+    for (; *name != '\0'; name++) {
+        unsigned char c = (unsigned char)*name;
+        if (len + 4 > CLIENT_PATH_SIZE)
+            return false;
+        if (isalnum(c) || c == '_' || c == '-' || (c == '.' && len > first))
+            ret[len++] = (char)c;
+        else
+            len += (size_t)snprintf(ret + len, 4, "%%%02X", c);
+    }
+    return snprintf(ret + len, CLIENT_PATH_SIZE - len, "%s", action) <
+           (int)(CLIENT_PATH_SIZE - len);
+}
+
+int client_object_path(const char *route, const char *name, const char *action,
+                       char ret[static CLIENT_PATH_SIZE], struct error *err)
+{
+    int len = snprintf(ret, CLIENT_PATH_SIZE, "%s/", route);
+
+    if (*name == '\0')
+        return error_set(err, -EINVAL, "the name is empty; give that of one that is listed");
+    if (!append_escaped(ret, (size_t)len, name, action))
+        return error_set(err, -ENAMETOOLONG,
+                         "nothing has so long a name; list those that are there");
+    return 0;
+}
+
 int client_filesystem_path(const char *name, const char *action, char ret[static CLIENT_PATH_SIZE],
                            struct error *err)
 {
     static const char prefix[] = "/api/v1/filesystems/";
-    size_t used = sizeof(prefix) - 1;
 
     if (*name == '\0')
         return error_set(err, -EINVAL, "the name of the filesystem is empty; coffer fs lists them");
-    memcpy(ret, prefix, used);
-    for (; *name != '\0'; name++) {
-        unsigned char c = (unsigned char)*name;
-        if (used + 4 > CLIENT_PATH_SIZE)
-            return error_set(err, -ENAMETOOLONG,
-                             "no filesystem has so long a name; coffer fs lists them");
-        if (isalnum(c) || c == '_' || (c == '-') || (c == '.' && used > sizeof(prefix) - 1))
-            ret[used++] = (char)c;
-        else
-            used += (size_t)snprintf(ret + used, 4, "%%%02X", c);
-    }
-    if (snprintf(ret + used, CLIENT_PATH_SIZE - used, "%s", action) >=
-        (int)(CLIENT_PATH_SIZE - used))
+    memcpy(ret, prefix, sizeof(prefix));
+    if (!append_escaped(ret, sizeof(prefix) - 1, name, action))
         return error_set(err, -ENAMETOOLONG,
                          "no filesystem has so long a name; coffer fs lists them");
     return 0;

@@ -31,6 +31,10 @@ int client_call(const struct instance *instance, const struct client_request *re
 int client_filesystem_path(const char *name, const char *action, char ret[static CLIENT_PATH_SIZE],
                            struct error *err);
 
+/* "ROUTE/NAME" and what follows, likewise, for what else has names. */
+int client_object_path(const char *route, const char *name, const char *action,
+                       char ret[static CLIENT_PATH_SIZE], struct error *err);
+
 /* Adds "?name=value" or "&name=value" to a path, escaped. */
 int client_add_query(char path[static CLIENT_PATH_SIZE], const char *name, const char *value,
                      struct error *err);

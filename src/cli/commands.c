@@ -553,6 +553,92 @@ static const struct command commands[] = {
         .run = cmd_fs_kms_rewrap,
     },
     {
+        .path = "fs tier",
+        .summary = "Lists the object stores for snapshots; its sub-commands change them",
+        .lists = true,
+        .prints_json = true,
+        .run = cmd_tier_list,
+    },
+    {
+        .path = "fs tier check",
+        .summary = "Tries an object store, with an object of its own",
+        .arguments = tier_store_arguments,
+        .prints_json = true,
+        .run = cmd_tier_check,
+    },
+    {
+        .path = "fs tier s3",
+        .summary = "Lists those behind the S3 protocol",
+        .lists = true,
+        .prints_json = true,
+        .run = cmd_tier_s3_list,
+    },
+    {
+        .path = "fs tier s3 add",
+        .aliases = "create new",
+        .summary = "Adds a bucket, after trying that it works",
+        .details = "The bucket must be there. What coffer relies on is tried with an object of its "
+                   "own: that a put\n"
+                   "never overwrites, that the list shows it at once, that it can be removed. The "
+                   "secret key is asked\n"
+                   "for, if neither an option nor COFFER_S3_SECRET_KEY gives it; cofferd keeps it "
+                   "in a file of its own.",
+        .arguments = tier_s3_add_arguments,
+        .options = tier_s3_options,
+        .prints_json = true,
+        .run = cmd_tier_s3_add,
+    },
+    {
+        .path = "fs tier s3 update",
+        .summary = "Changes what is given of a bucket, after trying that it works",
+        .arguments = tier_s3_arguments,
+        .options = tier_s3_options,
+        .prints_json = true,
+        .run = cmd_tier_s3_update,
+    },
+    {
+        .path = "fs tier s3 remove",
+        .aliases = "delete rm",
+        .summary = "Forgets a bucket; what lies in it stays",
+        .arguments = tier_store_arguments,
+        .options = tier_remove_options,
+        .run = cmd_tier_remove,
+    },
+    {
+        .path = "fs tier dir",
+        .summary = "Lists those that are folders",
+        .lists = true,
+        .prints_json = true,
+        .run = cmd_tier_dir_list,
+    },
+    {
+        .path = "fs tier dir add",
+        .aliases = "create new",
+        .summary = "Adds a folder, after trying that it works",
+        .details =
+            "A disk, or what is mounted there, as NFS. The path is one of the host of cofferd.",
+        .arguments = tier_add_arguments,
+        .options = tier_dir_options,
+        .prints_json = true,
+        .run = cmd_tier_dir_add,
+    },
+    {
+        .path = "fs tier dir update",
+        .summary = "Changes what is given of a folder, after trying that it works",
+        .arguments = tier_store_arguments,
+        .options = tier_dir_options,
+        .prints_json = true,
+        .run = cmd_tier_dir_update,
+    },
+    {
+        .path = "fs tier dir remove",
+        .aliases = "delete rm",
+        .summary = "Forgets a folder; what lies in it stays",
+        .arguments = tier_store_arguments,
+        .options = tier_remove_options,
+        .run = cmd_tier_remove,
+    },
+    {
         .path = "alerts",
         .aliases = "alert",
         .summary = "Lists what needs attention, and what to do about it",

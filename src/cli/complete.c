@@ -57,15 +57,25 @@ static bool names_user(const struct command *command, size_t place)
            strcmp(command->arguments->name, "user") == 0;
 }
 
-static bool names_filesystem(const struct command *command, size_t place)
+static bool argument_is(const struct command *command, size_t place, const char *name)
 {
     const struct argument_spec *argument = command->arguments;
 
-    for (size_t i = 0; argument && argument->name; argument++, i++) {
+    for (size_t i = 0; argument && argument->name; argument++, i++)
         if (i == place)
-            return strcmp(argument->name, "name") == 0 && command->run != cmd_fs_add;
-    }
+            return strcmp(argument->name, name) == 0;
     return false;
+}
+
+static bool names_store(const struct command *command, size_t place)
+{
+    return argument_is(command, place, "store") && command->run != cmd_tier_s3_add &&
+           command->run != cmd_tier_dir_add;
+}
+
+static bool names_filesystem(const struct command *command, size_t place)
+{
+    return argument_is(command, place, "name") && command->run != cmd_fs_add;
 }
 
 /* Follows the words in front of the cursor. False: the cursor is at an option's value. */
@@ -115,6 +125,8 @@ int cli_complete(int n_words, char **words)
         offer_listed(&before, "/api/v1/filesystems", "name", start);
     else if (names_user(command, before.n_words))
         offer_listed(&before, "/api/v1/users", "name", start);
+    else if (names_store(command, before.n_words))
+        offer_listed(&before, "/api/v1/object-stores", "name", start);
     else if ((command->run == cmd_alert_mute || command->run == cmd_alert_unmute) &&
              before.n_words == 0)
         offer_listed(&before, "/api/v1/alerts/types", "type", start);

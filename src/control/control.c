@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/file_io.h"
 #include "control/filesystem.h"
+#include "control/object_stores.h"
 #include "control/own_key.h"
 #include "control/rewrap.h"
 #include "control/rings.h"
@@ -22,7 +23,7 @@
 
 static int make_folders(const char *state_dir, struct error *err)
 {
-    static const char *const folders[] = { "run", "registry", "filesystems" };
+    static const char *const folders[] = { "run", "registry", "filesystems", "object-stores" };
     char path[PATH_MAX];
 
     for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
@@ -231,6 +232,8 @@ static int open_parts(struct control *control, const struct control_config *conf
     if (r == 0)
         r = kms_open(config->state_dir, &control->kms, err);
     if (r == 0)
+        r = object_stores_tidy(control, err);
+    if (r == 0)
         r = registry_each(control->registry, load_one, control, err);
     if (r == 0)
         r = control_each(control, resume_one, control, err);
@@ -248,6 +251,7 @@ int control_open(const struct control_config *config, struct control **ret, stru
         return error_set(err, -ENOMEM, "out of memory");
     control->lock = MUTEX_INIT;
     control->kms_changing = MUTEX_INIT;
+    control->stores_changing = MUTEX_INIT;
     (void)pthread_cond_init(&control->changed, NULL);
     control->allows_key_export = config->allows_key_export;
     control->on_step = config->on_step;

@@ -1,9 +1,10 @@
 /* filesystem.h - inside the control plane: one filesystem and what its operations share. Used by
  * the files of src/control only.
  *
- * Locks, in this order; only the first two are held during I/O (a call to a key server, a worker,
+ * Locks, in this order; only the first three are held during I/O (a call to a key server, a worker,
  * a store or the registry):
  *   control->kms_changing  a change of the key server, or a key that is being made
+ *   control->stores_changing  a change of the object stores; no other lock of these with it
  *   filesystem->saving     a record's way to the registry
  *   control->lock          the list, and the references to its members
  *   filesystem->lock       all that changes of one filesystem
@@ -89,8 +90,9 @@ struct control {
     pthread_t monitor;
     bool has_monitor;
     struct mutex kms_changing; /* one change of the key server or new key at a time; taken first */
-    bool allows_key_export;    /* never changes */
-    control_step_fn *on_step;  /* tests; else NULL */
+    struct mutex stores_changing; /* one change of the object stores at a time; no other inside */
+    bool allows_key_export;       /* never changes */
+    control_step_fn *on_step;     /* tests; else NULL */
     void *step_arg;
 };
 

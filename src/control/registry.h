@@ -8,6 +8,7 @@
  *   "kept/" uuid time place        a ring that lost, kept aside until somebody says otherwise
  *   "shred/" uuid                  which keys wrapped those that are being shredded
  *   kind number                    entries that are numbered: "audit/", "event/"
+ *   "store/" name                  struct store_record
  *   a name                         values of their own: "audit-head", "user/" name
  *
  * Nothing in it opens anything: rings hold wrapped keys, users hashes of passwords.

@@ -339,9 +339,9 @@ static bool set_connection(struct http_client *client, const struct http_request
     SET(CURLOPT_TIMEOUT_MS, (long)timeout);
     if (client->unix_socket)
         SET(CURLOPT_UNIX_SOCKET_PATH, client->unix_socket);
-    if (client->transfer_buffer) {
-        SET(CURLOPT_BUFFERSIZE, (long)client->transfer_buffer);
-        SET(CURLOPT_UPLOAD_BUFFERSIZE, (long)client->transfer_buffer);
+    if (client->transfer_buffer) { /* refused while an earlier failure left one: that will do */
+        (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)client->transfer_buffer);
+        (void)curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)client->transfer_buffer);
     }
     return ok && set_trust(client);
 }

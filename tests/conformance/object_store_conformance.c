@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "store/probe.h"
 #include "tests/support/store_case.h"
 
 /* Reads up to len bytes at offset, and expects these. */
@@ -440,6 +441,17 @@ static void space_is_told(void **state)
     assert_true(space.total != 1);
 }
 
+static void a_trial_finds_what_is_promised_and_leaves_nothing(void **state)
+{
+    struct store_case *c = *state;
+    struct error err = { 0 };
+
+    store_case_put(c, "a", "kept");
+    if (object_store_probe(c->store, &err) != 0)
+        fail_msg("%s", err.text);
+    expect_count(c, "", 1);
+}
+
 /* --- many steps at random, compared with a plain table --- */
 
 #define MODEL_NAMES 8u
@@ -544,6 +556,7 @@ int main(int argc, char **argv)
         EVERY(a_hole_reads_as_zeros_until_it_is_written),
         EVERY(create_finds_a_name_taken),
         EVERY(space_is_told),
+        EVERY(a_trial_finds_what_is_promised_and_leaves_nothing),
         EVERY(random_steps_agree_with_a_plain_table),
     };
     size_t count = sizeof(tests) / sizeof(tests[0]);

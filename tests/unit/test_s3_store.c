@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "store/probe.h"
 #include "store/s3_store.h"
 #include "tests/support/fake_s3.h"
 #include "tests/support/store_case.h"
@@ -556,6 +557,51 @@ static void a_writer_is_stored_once_for_each_change(void **state)
     end(&s);
 }
 
+/* --- trials --- */
+
+#define FIRST "coffer tries this object store"
+#define SECOND "and replaces what it put there"
+
+static void a_store_that_does_not_what_coffer_relies_on_is_found_out(void **state)
+{
+    static const struct fake_answer overwrites[] = {
+        { 200, NULL, "", 0 },
+        { 200, NULL, FIRST, 0 },
+        { 200, NULL, "", 0 }, /* as if it had not been asked to refuse */
+        { 204, NULL, NULL, 0 },
+    };
+    static const struct fake_answer overwrites_and_denies_it[] = {
+        { 200, NULL, "", 0 },
+        { 200, NULL, FIRST, 0 },
+        { 412, NULL, FAULT("PreconditionFailed", "it is there"), 0 },
+        { 200, NULL, SECOND, 0 },
+        { 204, NULL, NULL, 0 },
+    };
+    static const struct fake_answer lists_nothing[] = {
+        { 200, NULL, "", 0 },
+        { 200, NULL, FIRST, 0 },
+        { 412, NULL, FAULT("PreconditionFailed", "it is there"), 0 },
+        { 200, NULL, FIRST, 0 },
+        { 200, NULL, "", 0 },
+        { 200, NULL, SECOND, 0 },
+        { 206, "Content-Range: bytes 0-29/30\r\n", SECOND, 0 },
+        { 200, NULL, LIST(""), 0 },
+        { 204, NULL, NULL, 0 },
+    };
+    struct scripted s;
+    (void)state;
+
+    BEGIN(&s, overwrites);
+    expect_error(&s, object_store_probe(s.store, &s.err), -EPROTO, "If-None-Match");
+    end(&s);
+    BEGIN(&s, overwrites_and_denies_it);
+    expect_error(&s, object_store_probe(s.store, &s.err), -EPROTO, "did it all the same");
+    end(&s);
+    BEGIN(&s, lists_nothing);
+    expect_error(&s, object_store_probe(s.store, &s.err), -EPROTO, "does not show");
+    end(&s);
+}
+
 /* --- settings --- */
 
 static void settings_that_cannot_be_are_refused(void **state)
@@ -616,6 +662,7 @@ int main(void)
         cmocka_unit_test(a_completion_that_was_not_answered_is_known_by_its_mark),
         cmocka_unit_test(a_writer_that_could_not_store_is_only_good_for_close),
         cmocka_unit_test(a_writer_is_stored_once_for_each_change),
+        cmocka_unit_test(a_store_that_does_not_what_coffer_relies_on_is_found_out),
         cmocka_unit_test(settings_that_cannot_be_are_refused),
     };
 

@@ -1,0 +1,340 @@
+#include "control/object_stores.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "control/filesystem.h"
+#include "store/probe.h"
+
+#define KIND "store/"
+#define KEY_SIZE (sizeof(KIND) + STORE_NAME_MAX)
+
+/* --- reading --- */
+
+static int no_store(const char *name, struct error *err)
+{
+    return error_set(err, -ENOENT,
+                     "there is no object store %.64s; coffer fs tier lists those that there are",
+                     name);
+}
+
+static int key_of(const char *name, char ret[static KEY_SIZE], struct error *err)
+{
+    if (strlen(name) > STORE_NAME_MAX)
+        return no_store(name, err);
+    (void)snprintf(ret, KEY_SIZE, "%s%s", KIND, name);
+    return 0;
+}
+
+static int load(struct control *control, const char *name, struct store_record *ret,
+                struct error *err)
+{
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+    struct error why = { .code = 0 };
+    char key[KEY_SIZE];
+
+    int r = key_of(name, key, err);
+    if (r < 0)
+        return r;
+    r = registry_get_value(control->registry, key, &encoded, &why);
+    if (r == -ENOENT)
+        return no_store(name, err);
+    if (r < 0)
+        return error_set(err, r, "%s", why.text);
+    return store_record_decode(buf_bytes(&encoded), ret, err);
+}
+
+static int load_with_secret(struct control *control, const char *name, struct store_record *ret,
+                            struct error *err)
+{
+    int r = load(control, name, ret, err);
+
+    if (r == 0 && ret->kind == STORE_KIND_S3)
+        r = store_secret_load(control->state_dir, ret, err);
+    return r;
+}
+
+static void view_of(const struct store_record *record, struct store_view *ret)
+{
+    const struct s3_settings *s3 = &record->s3;
+
+    *ret = (struct store_view){ .kind = record->kind,
+                                .created_ns = record->created_ns,
+                                .port = s3->port,
+                                .is_plain_http = s3->is_plain_http,
+                                .has_ca_cert = s3->ca_cert_pem.len > 0,
+                                .concurrency = s3->concurrency,
+                                .rates = record->rates };
+    memcpy(ret->name, record->name, sizeof(ret->name));
+    memcpy(ret->path, record->path, sizeof(ret->path));
+    memcpy(ret->hostname, s3->hostname, sizeof(ret->hostname));
+    memcpy(ret->bucket, s3->bucket, sizeof(ret->bucket));
+    memcpy(ret->region, s3->region, sizeof(ret->region));
+    memcpy(ret->prefix, s3->prefix, sizeof(ret->prefix));
+    memcpy(ret->access_key_id, s3->access_key_id, sizeof(ret->access_key_id));
+}
+
+int control_store_get(struct control *control, const char *name, struct store_view *ret,
+                      struct error *err)
+{
+    CLEANUP(store_record_release) struct store_record record = STORE_RECORD_INIT;
+
+    int r = load(control, name, &record, err);
+    if (r == 0)
+        view_of(&record, ret);
+    return r;
+}
+
+struct listing {
+    struct store_view *views;
+    struct uuid *secrets;
+    size_t count;
+    size_t room;
+};
+
+static int grow(struct listing *listing)
+{
+    if (listing->count < listing->room)
+        return 0;
+    size_t room = listing->room == 0 ? 8 : 2 * listing->room;
+    struct store_view *views = reallocarray(listing->views, room, sizeof(*views));
+    if (views == NULL)
+        return -ENOMEM;
+    listing->views = views;
+    struct uuid *secrets = reallocarray(listing->secrets, room, sizeof(*secrets));
+    if (secrets == NULL)
+        return -ENOMEM;
+    listing->secrets = secrets;
+    listing->room = room;
+    return 0;
+}
+
+/* One that cannot be read is reported and passed over. */
+static int visit_record(struct bytes value, void *arg)
+{
+    CLEANUP(store_record_release) struct store_record record = STORE_RECORD_INIT;
+    struct listing *listing = arg;
+    struct error err = { .code = 0 };
+
+    if (store_record_decode(value, &record, &err) < 0) {
+        log_error("an object store of the registry is passed over: %s", err.text);
+        return 0;
+    }
+    if (grow(listing) < 0)
+        return -ENOMEM;
+    listing->secrets[listing->count] = record.secret_id;
+    view_of(&record, &listing->views[listing->count++]);
+    return 0;
+}
+
+static int list_all(struct control *control, struct listing *listing, struct error *err)
+{
+    int r = registry_each_value(control->registry, KIND, visit_record, listing, err);
+
+    return r == -ENOMEM ? error_set(err, r, "out of memory for the list of object stores") : r;
+}
+
+int control_store_list(struct control *control, struct store_view **ret, size_t *ret_count,
+                       struct error *err)
+{
+    struct listing listing = { .count = 0 };
+
+    int r = list_all(control, &listing, err);
+    free(listing.secrets);
+    if (r < 0) {
+        free(listing.views);
+        return r;
+    }
+    *ret = listing.views; /* the registry's keys are sorted */
+    *ret_count = listing.count;
+    return 0;
+}
+
+int object_stores_tidy(struct control *control, struct error *err)
+{
+    struct listing listing = { .count = 0 };
+
+    int r = list_all(control, &listing, err);
+    if (r == 0)
+        r = store_secrets_tidy(control->state_dir, listing.secrets, listing.count, err);
+    free(listing.views);
+    free(listing.secrets);
+    return r;
+}
+
+/* --- changing --- */
+
+static int save(struct control *control, const struct store_record *record, struct error *err)
+{
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+    char key[KEY_SIZE];
+
+    int r = key_of(record->name, key, err);
+    if (r == 0)
+        r = store_record_encode(record, &encoded, err);
+    return r < 0 ? r : registry_put_value(control->registry, key, buf_bytes(&encoded), err);
+}
+
+/* Somebody waits for it: what does not pass within a second is told. */
+static int probe(struct store_record *record, struct error *err)
+{
+    struct object_store *store = NULL;
+
+    record->s3.retry = &retry_policy_default;
+    int r = store_record_open(record, &store, err);
+    if (r < 0)
+        return r;
+    r = object_store_probe(store, err);
+    object_store_close(store);
+    return r;
+}
+
+/* Of a new record, or of one whose secret key is a new one. A secret that then is not needed goes
+ * with the next start at the latest. */
+static int keep(struct control *control, struct store_record *record, bool has_new_secret,
+                struct error *err)
+{
+    int r = has_new_secret ? store_secret_save(control->state_dir, record, err) : 0;
+
+    if (r == 0)
+        r = save(control, record, err);
+    if (r < 0 && has_new_secret)
+        (void)store_secret_remove(control->state_dir, &record->secret_id, NULL);
+    return r;
+}
+
+static int add_locked(struct control *control, struct store_record *record, bool verify,
+                      struct error *err) REQUIRES(control->stores_changing)
+{
+    CLEANUP(store_record_release) struct store_record present = STORE_RECORD_INIT;
+
+    if (load(control, record->name, &present, NULL) != -ENOENT)
+        return error_set(err, -EEXIST,
+                         "there already is an object store %s; change it with update, or choose "
+                         "another name",
+                         record->name);
+    int r = verify ? probe(record, err) : 0;
+    if (r == 0)
+        r = keep(control, record, record->kind == STORE_KIND_S3, err);
+    return r;
+}
+
+static void tell(struct control *control, const char *type, const struct store_record *record,
+                 const char *what)
+{
+    if (record->kind == STORE_KIND_S3)
+        events_add(&control->events, LOG_LEVEL_INFO, type, "",
+                   "object store %s was %s: bucket %s at %s, access key id %s", record->name, what,
+                   record->s3.bucket, record->s3.hostname, record->s3.access_key_id);
+    else
+        events_add(&control->events, LOG_LEVEL_INFO, type, "", "object store %s was %s: %.256s",
+                   record->name, what, record->path);
+}
+
+int control_store_add(struct control *control, struct store_record *record, bool verify,
+                      struct store_view *ret, struct error *err)
+{
+    int r = store_record_check(record, err);
+
+    if (r < 0)
+        return r;
+    record->created_ns = clock_wall_ns();
+    if (record->kind == STORE_KIND_S3 && record->s3.region[0] == '\0')
+        memcpy(record->s3.region, "us-east-1", sizeof("us-east-1"));
+    mutex_lock(&control->stores_changing);
+    r = add_locked(control, record, verify, err);
+    mutex_unlock(&control->stores_changing);
+    if (r < 0)
+        return r;
+    tell(control, "object-store-added", record, "added");
+    view_of(record, ret);
+    return 0;
+}
+
+static int update_locked(struct control *control, struct store_record *record, store_edit_fn *edit,
+                         void *arg, bool verify, struct error *err)
+    REQUIRES(control->stores_changing)
+{
+    struct uuid old_secret = record->secret_id;
+
+    int r = edit(record, arg, err);
+    if (r < 0)
+        return r;
+    bool has_new_secret = record->s3.secret_key.len > 0;
+    if (record->kind == STORE_KIND_S3 && !has_new_secret)
+        r = store_secret_load(control->state_dir, record, err);
+    if (r == 0)
+        r = store_record_check(record, err);
+    if (r == 0 && verify)
+        r = probe(record, err);
+    if (r == 0)
+        r = keep(control, record, has_new_secret, err);
+    if (r == 0 && has_new_secret)
+        (void)store_secret_remove(control->state_dir, &old_secret, NULL); /* or at the next start */
+    return r;
+}
+
+int control_store_update(struct control *control, const char *name, store_edit_fn *edit, void *arg,
+                         bool verify, struct store_view *ret, struct error *err)
+{
+    CLEANUP(store_record_release) struct store_record record = STORE_RECORD_INIT;
+
+    mutex_lock(&control->stores_changing);
+    int r = load(control, name, &record, err);
+    if (r == 0)
+        r = update_locked(control, &record, edit, arg, verify, err);
+    mutex_unlock(&control->stores_changing);
+    if (r < 0)
+        return r;
+    tell(control, "object-store-changed", &record, "changed");
+    view_of(&record, ret);
+    return 0;
+}
+
+static int remove_locked(struct control *control, const struct store_record *record,
+                         struct error *err) REQUIRES(control->stores_changing)
+{
+    char key[KEY_SIZE];
+    int r = key_of(record->name, key, err);
+
+    if (r == 0)
+        r = registry_put_value(control->registry, key, (struct bytes){ .len = 0 }, err);
+    if (r == 0)
+        r = store_secret_remove(control->state_dir, &record->secret_id, err);
+    return r;
+}
+
+int control_store_remove(struct control *control, const char *name, struct error *err)
+{
+    CLEANUP(store_record_release) struct store_record record = STORE_RECORD_INIT;
+
+    mutex_lock(&control->stores_changing);
+    int r = load(control, name, &record, err);
+    if (r == 0)
+        r = remove_locked(control, &record, err);
+    mutex_unlock(&control->stores_changing);
+    if (r == 0)
+        tell(control, "object-store-removed", &record, "removed");
+    return r;
+}
+
+int control_store_open(struct control *control, const char *name, struct object_store **ret,
+                       struct error *err)
+{
+    CLEANUP(store_record_release) struct store_record record = STORE_RECORD_INIT;
+
+    int r = load_with_secret(control, name, &record, err);
+    return r < 0 ? r : store_record_open(&record, ret, err);
+}
+
+int control_store_check(struct control *control, const char *name, struct error *err)
+{
+    CLEANUP(store_record_release) struct store_record record = STORE_RECORD_INIT;
+
+    int r = load_with_secret(control, name, &record, err);
+    return r < 0 ? r : probe(&record, err);
+}
