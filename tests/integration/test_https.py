@@ -85,9 +85,11 @@ def routes():
         if match := re.fullmatch(r"  (/\S*):", line):
             path = match[1]
         elif match := re.fullmatch(r"    (get|put|post|delete|patch):", line):
+            assert method is None, f"{method} {path} has no x-roles"
             method = match[1].upper()
         elif match := re.fullmatch(r"      x-roles: \[(.*)\]", line):
             yield method, path, match[1].split(", ") if match[1] else []
+            method = None
 
 
 def test_every_route_answers_exactly_the_roles_that_the_document_names(instance, web):
