@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+
 void snapshot_set_init(struct snapshot_set *set)
 {
     *set = (struct snapshot_set){ .lock = MUTEX_INIT };
@@ -62,6 +64,12 @@ static void note_slot(struct snapshot_set *set, const struct snapshot_entry *ent
         set->epochs[entry->record.slot] = is_kept(entry) ? entry->epoch : 0;
 }
 
+static void note_change(struct snapshot_set *set) REQUIRES(set->lock)
+{
+    set->changes++;
+    set->changed_ns = clock_wall_ns();
+}
+
 int snapshot_set_put(struct snapshot_set *set, uint64_t epoch, const struct snapshot_record *record)
 {
     mutex_lock(&set->lock);
@@ -77,7 +85,7 @@ int snapshot_set_put(struct snapshot_set *set, uint64_t epoch, const struct snap
         }
         set->items[index] = (struct snapshot_entry){ .epoch = epoch, .record = *record };
         note_slot(set, &set->items[index]);
-        set->changes++;
+        note_change(set);
         atomic_store_explicit(&set->is_used, set->count, memory_order_release);
     }
     mutex_unlock(&set->lock);
@@ -91,7 +99,7 @@ void snapshot_set_drop(struct snapshot_set *set, uint64_t epoch)
     if (index < set->count && set->items[index].epoch == epoch) {
         set->items[index].record.state = SNAPSHOT_REMOVING;
         note_slot(set, &set->items[index]);
-        set->changes++;
+        note_change(set);
         set->count--;
         memmove(&set->items[index], &set->items[index + 1],
                 (set->count - index) * sizeof(*set->items));
@@ -179,6 +187,14 @@ uint64_t snapshot_set_changes(struct snapshot_set *set)
     uint64_t changes = set->changes;
     mutex_unlock(&set->lock);
     return changes;
+}
+
+int64_t snapshot_set_changed_ns(struct snapshot_set *set)
+{
+    mutex_lock(&set->lock);
+    int64_t changed_ns = set->changed_ns;
+    mutex_unlock(&set->lock);
+    return changed_ns;
 }
 
 uint64_t snapshot_set_newest(struct snapshot_set *set)

@@ -28,6 +28,7 @@ struct snapshot_set {
     size_t room;
     uint64_t *epochs; /* by slot; 0: none is kept there */
     uint64_t changes;
+    int64_t changed_ns;    /* when the last one was, as the clock says */
     unsigned last_slot;    /* given out */
     atomic_size_t is_used; /* count, for who only wants to know whether there are any */
 };
@@ -62,6 +63,7 @@ uint64_t snapshot_set_kept_behind(struct snapshot_set *set, uint64_t epoch);
 uint64_t snapshot_set_removing(struct snapshot_set *set);
 /* How often anything was changed. */
 uint64_t snapshot_set_changes(struct snapshot_set *set);
+int64_t snapshot_set_changed_ns(struct snapshot_set *set);
 uint64_t snapshot_set_newest(struct snapshot_set *set);
 
 /* The epoch of the kept one in a slot; 0: none. */

@@ -18,7 +18,8 @@ bool snapshots_name_is_taken(uint64_t parent, const char *name)
     return parent == VOLUME_ROOT && strcmp(name, SNAPSHOTS_NAME) == 0;
 }
 
-/* Who may look into the root directory may look into it; it changed with the newest snapshot. */
+/* Who may look into the root directory may look into it. By its time the kernel sees that what it
+ * knows is not so any more. */
 int snapshots_attr(struct volume *volume, struct volume_attr *ret)
 {
     struct snapshot_entry entry = { 0 };
@@ -30,7 +31,9 @@ int snapshots_attr(struct volume *volume, struct volume_attr *ret)
         return r;
     while (snapshot_set_next(&volume->snapshots, entry.epoch, &entry))
         nlink += entry.record.state == SNAPSHOT_KEPT;
-    int64_t changed_ns = nlink > 2 ? entry.record.created_ns : root.ctime_ns;
+    int64_t changed_ns = snapshot_set_changed_ns(&volume->snapshots);
+    if (changed_ns == 0)
+        changed_ns = root.ctime_ns;
     *ret = (struct volume_attr){ .ino = VOLUME_SNAPSHOTS,
                                  .size = 4096,
                                  .atime_ns = changed_ns,

@@ -206,6 +206,17 @@ struct volume_snapshot {
     char access_point[VOLUME_NAME_MAX + 1]; /* its folder in .snapshots */
 };
 
+/* Of inode numbers: those in a snapshot, their folder included; the folder and each one's root. */
+static inline bool volume_is_in_snapshot(uint64_t ino)
+{
+    return ino >> 48 != 0;
+}
+
+static inline bool volume_is_snapshot_root(uint64_t ino)
+{
+    return volume_is_in_snapshot(ino) && (ino & ((UINT64_C(1) << 48) - 1)) == VOLUME_ROOT;
+}
+
 /* Holds everything that returned before the call, durable when it returns. -EEXIST: the name or
  * the access point is in use. */
 int volume_snapshot_take(struct volume *volume, const char *name, const char *access_point,

@@ -219,6 +219,70 @@ static int get_check_reply(struct reader *reader, struct worker_message *message
     return 0;
 }
 
+static void put_snapshot_order(struct writer *writer, const struct worker_message *message)
+{
+    writer_text(writer, message->snapshot.name);
+    writer_text(writer, message->snapshot.new_name);
+    writer_text(writer, message->snapshot.access_point);
+}
+
+static int get_snapshot_order(struct reader *reader, struct worker_message *message)
+{
+    struct worker_snapshot_order *order = &message->snapshot;
+
+    reader_text(reader, order->name, sizeof(order->name));
+    reader_text(reader, order->new_name, sizeof(order->new_name));
+    reader_text(reader, order->access_point, sizeof(order->access_point));
+    return 0;
+}
+
+static void put_snapshot_list(struct writer *writer, const struct worker_message *message)
+{
+    writer_u64(writer, message->snapshot_list.behind);
+}
+
+static int get_snapshot_list(struct reader *reader, struct worker_message *message)
+{
+    message->snapshot_list.behind = reader_u64(reader);
+    return 0;
+}
+
+static void put_snapshots_reply(struct writer *writer, const struct worker_message *message)
+{
+    const struct worker_snapshots_reply *reply = &message->snapshots;
+
+    writer_u8(writer, reply->has_more);
+    writer_u8(writer, (uint8_t)reply->count);
+    for (uint32_t i = 0; i < reply->count; i++) {
+        const struct worker_snapshot *item = &reply->items[i];
+        writer_u64(writer, item->id);
+        writer_u64(writer, (uint64_t)item->created_ns);
+        writer_u8(writer, item->is_removing);
+        writer_text(writer, item->name);
+        writer_text(writer, item->access_point);
+    }
+}
+
+static int get_snapshots_reply(struct reader *reader, struct worker_message *message)
+{
+    struct worker_snapshots_reply *reply = &message->snapshots;
+
+    reply->has_more = get_bool(reader);
+    uint32_t count = reader_u8(reader);
+    if (count > WORKER_SNAPSHOTS_MAX)
+        reader_fail(reader);
+    for (uint32_t i = 0; i < count && !reader->failed; i++) {
+        struct worker_snapshot *item = &reply->items[i];
+        item->id = reader_u64(reader);
+        item->created_ns = (int64_t)reader_u64(reader);
+        item->is_removing = get_bool(reader);
+        reader_text(reader, item->name, sizeof(item->name));
+        reader_text(reader, item->access_point, sizeof(item->access_point));
+    }
+    reply->count = reader->failed ? 0 : count;
+    return 0;
+}
+
 static void put_event(struct writer *writer, const struct worker_message *message)
 {
     writer_u8(writer, (uint8_t)message->event.kind);
@@ -253,11 +317,26 @@ static const struct {
     { { WORKER_SET_CAPACITY, "SET_CAPACITY", WORKER_SIDE_COFFERD, false },
       put_set_capacity,
       get_set_capacity },
+    { { WORKER_SNAPSHOT_TAKE, "SNAPSHOT_TAKE", WORKER_SIDE_COFFERD, false },
+      put_snapshot_order,
+      get_snapshot_order },
+    { { WORKER_SNAPSHOT_UPDATE, "SNAPSHOT_UPDATE", WORKER_SIDE_COFFERD, false },
+      put_snapshot_order,
+      get_snapshot_order },
+    { { WORKER_SNAPSHOT_REMOVE, "SNAPSHOT_REMOVE", WORKER_SIDE_COFFERD, false },
+      put_snapshot_order,
+      get_snapshot_order },
+    { { WORKER_SNAPSHOT_LIST, "SNAPSHOT_LIST", WORKER_SIDE_COFFERD, false },
+      put_snapshot_list,
+      get_snapshot_list },
     { { WORKER_DONE, "DONE", WORKER_SIDE_WORKER, false }, put_done, get_done },
     { { WORKER_STATUS_REPLY, "STATUS_REPLY", WORKER_SIDE_WORKER, false }, put_status, get_status },
     { { WORKER_CHECK_REPLY, "CHECK_REPLY", WORKER_SIDE_WORKER, false },
       put_check_reply,
       get_check_reply },
+    { { WORKER_SNAPSHOTS_REPLY, "SNAPSHOTS_REPLY", WORKER_SIDE_WORKER, false },
+      put_snapshots_reply,
+      get_snapshots_reply },
     { { WORKER_EVENT, "EVENT", WORKER_SIDE_WORKER, false }, put_event, get_event },
     { { WORKER_UNMOUNTED, "UNMOUNTED", WORKER_SIDE_WORKER, false }, put_done, get_done },
 };

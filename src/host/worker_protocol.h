@@ -28,19 +28,26 @@
 #define WORKER_URL_SIZE 4096u
 #define WORKER_TEXT_SIZE 512u
 #define WORKER_REPORT_SIZE (32u * 1024u)
+#define WORKER_NAME_SIZE 256u
+#define WORKER_SNAPSHOTS_MAX 64u /* in one reply */
 
 enum worker_message_type {
     /* cofferd asks */
-    WORKER_START = 1,        /* DONE when the filesystem is open, or the reason why not */
-    WORKER_MOUNT = 2,        /* with the /dev/fuse descriptor; DONE when it is served */
-    WORKER_STATUS = 3,       /* STATUS_REPLY, at any time */
-    WORKER_CHECK = 4,        /* CHECK_REPLY, which may take long, or DONE with the failure */
-    WORKER_STOP = 5,         /* DONE after the last commit; then the worker ends with 0 */
-    WORKER_SET_CAPACITY = 6, /* DONE */
+    WORKER_START = 1,           /* DONE when the filesystem is open, or the reason why not */
+    WORKER_MOUNT = 2,           /* with the /dev/fuse descriptor; DONE when it is served */
+    WORKER_STATUS = 3,          /* STATUS_REPLY, at any time */
+    WORKER_CHECK = 4,           /* CHECK_REPLY, which may take long, or DONE with the failure */
+    WORKER_STOP = 5,            /* DONE after the last commit; then the worker ends with 0 */
+    WORKER_SET_CAPACITY = 6,    /* DONE */
+    WORKER_SNAPSHOT_TAKE = 7,   /* SNAPSHOTS_REPLY with the new one, or DONE with the failure */
+    WORKER_SNAPSHOT_UPDATE = 8, /* DONE */
+    WORKER_SNAPSHOT_REMOVE = 9, /* DONE */
+    WORKER_SNAPSHOT_LIST = 10,  /* SNAPSHOTS_REPLY */
     /* the worker answers */
     WORKER_DONE = 32,
     WORKER_STATUS_REPLY = 33,
     WORKER_CHECK_REPLY = 34,
+    WORKER_SNAPSHOTS_REPLY = 35,
     /* the worker tells */
     WORKER_EVENT = 64,
     WORKER_UNMOUNTED = 65, /* the kernel ended the mount; the worker commits and ends with 0 */
@@ -80,6 +87,31 @@ struct worker_check {
 
 struct worker_set_capacity {
     uint64_t capacity;
+};
+
+/* The first three; what an order does not use is empty. Of an update: empty stays as it is. */
+struct worker_snapshot_order {
+    char name[WORKER_NAME_SIZE];
+    char new_name[WORKER_NAME_SIZE];
+    char access_point[WORKER_NAME_SIZE];
+};
+
+struct worker_snapshot_list {
+    uint64_t behind; /* this id; 0: from the first one on */
+};
+
+struct worker_snapshot {
+    uint64_t id; /* ascending in time */
+    int64_t created_ns;
+    bool is_removing;
+    char name[WORKER_NAME_SIZE];
+    char access_point[WORKER_NAME_SIZE];
+};
+
+struct worker_snapshots_reply {
+    bool has_more;
+    uint32_t count;
+    struct worker_snapshot items[WORKER_SNAPSHOTS_MAX];
 };
 
 struct worker_done {
@@ -134,9 +166,12 @@ struct worker_message {
         struct worker_mount mount;
         struct worker_check check;
         struct worker_set_capacity set_capacity;
+        struct worker_snapshot_order snapshot;
+        struct worker_snapshot_list snapshot_list;
         struct worker_done done;
         struct worker_status_reply status;
         struct worker_check_reply check_reply;
+        struct worker_snapshots_reply snapshots;
         struct worker_event event;
         struct worker_done unmounted; /* code and text: how the last commit went */
     };

@@ -126,7 +126,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     int r = 0;
 
     /* Said here: a write into the cache would fail only when nobody listens any more. */
-    if (is_for_writing(fi) && volume_is_read_only(session->volume))
+    if (is_for_writing(fi) && (volume_is_read_only(session->volume) || volume_is_in_snapshot(ino)))
         r = -EROFS;
     else if (fi->flags & O_TRUNC)
         r = truncate_to_zero(req, ino, &attr);

@@ -49,11 +49,23 @@ void attr_to_stat(const struct volume_attr *attr, struct stat *ret)
                           .st_ctim = to_timespec(attr->ctime_ns) };
 }
 
+/* Snapshots come and go without the kernel knowing: their folder and what lies in it are looked up
+ * each time. What lies in one never changes. */
+static double entry_timeout(uint64_t ino)
+{
+    return volume_is_snapshot_root(ino) ? 0 : MOUNT_CACHE_SECONDS;
+}
+
+static double attr_timeout(uint64_t ino)
+{
+    return ino == VOLUME_SNAPSHOTS ? 0 : MOUNT_CACHE_SECONDS;
+}
+
 void attr_to_entry(const struct volume_attr *attr, struct fuse_entry_param *ret)
 {
     *ret = (struct fuse_entry_param){ .ino = attr->ino,
-                                      .attr_timeout = MOUNT_CACHE_SECONDS,
-                                      .entry_timeout = MOUNT_CACHE_SECONDS };
+                                      .attr_timeout = attr_timeout(attr->ino),
+                                      .entry_timeout = entry_timeout(attr->ino) };
     attr_to_stat(attr, &ret->attr);
 }
 
@@ -80,12 +92,12 @@ void reply_attr(fuse_req_t req, int r, const struct volume_attr *attr)
         return;
     }
     attr_to_stat(attr, &st);
-    (void)fuse_reply_attr(req, &st, MOUNT_CACHE_SECONDS);
+    (void)fuse_reply_attr(req, &st, attr_timeout(attr->ino));
 }
 
 void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    const struct fuse_entry_param absent = { .entry_timeout = MOUNT_CACHE_SECONDS };
+    const struct fuse_entry_param absent = { .entry_timeout = entry_timeout(parent) };
     struct volume_attr attr;
     int r = volume_lookup(volume_of(req), parent, name, &attr);
 

@@ -205,6 +205,15 @@ void mount_session_write_back(struct mount_session *session)
         (void)fuse_lowlevel_notify_inval_inode(session->fuse, inodes[i], 0, 0);
 }
 
+/* Errors say only that the kernel keeps nothing of them, or that the mount is gone. */
+void mount_session_snapshots_changed(struct mount_session *session, const char *access_point)
+{
+    if (access_point)
+        (void)fuse_lowlevel_notify_inval_entry(session->fuse, VOLUME_SNAPSHOTS, access_point,
+                                               strlen(access_point));
+    (void)fuse_lowlevel_notify_inval_inode(session->fuse, VOLUME_SNAPSHOTS, 0, 0);
+}
+
 void mount_session_stop(struct mount_session *session)
 {
     struct timespec until;

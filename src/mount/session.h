@@ -7,7 +7,8 @@
  *
  * Errors     negative errno and a sentence.
  * Ownership  the volume stays the caller's and must outlive the session.
- * Threads    one thread starts, stops and asks; the session has up to MOUNT_THREADS of its own.
+ * Threads    one thread starts, stops and asks; another may have pages written back and tell of
+ *            snapshots; the session has up to MOUNT_THREADS of its own.
  */
 #pragma once
 
@@ -34,6 +35,10 @@ int mount_session_end_fd(const struct mount_session *session);
 /* Has the kernel hand over what it still keeps of the files that are open for writing, and waits
  * for it. */
 void mount_session_write_back(struct mount_session *session);
+
+/* A snapshot came, went or got another access point (the name that was; NULL: it is new): what the
+ * kernel keeps of their folder is not so any more. */
+void mount_session_snapshots_changed(struct mount_session *session, const char *access_point);
 
 /* Ends the mount if the kernel has not: programs that still use it get ENOTCONN. Frees it. */
 void mount_session_stop(struct mount_session *session);

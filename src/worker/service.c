@@ -25,9 +25,10 @@
 #include "base/log.h"
 #include "host/unix_socket.h"
 #include "mount/session.h"
-#include "worker/check_task.h"
 #include "worker/event_queue.h"
+#include "worker/snapshots.h"
 #include "worker/start.h"
+#include "worker/task.h"
 
 #define SEND_TIMEOUT_MS 5000
 #define RECEIVE_TIMEOUT_MS 5000
@@ -47,7 +48,8 @@ struct service {
     struct worker_status_reply status; /* what does not change by itself */
     struct mount_session *session;     /* NULL: not mounted */
     struct event_queue events;
-    struct check_task check;
+    struct task check;
+    struct task snapshot;
 };
 
 static void disconnect(struct service *service)
@@ -190,15 +192,52 @@ static int do_status(struct service *service, const struct worker_message *order
     return 0;
 }
 
-static int do_check(struct service *service, const struct worker_message *order, int fd,
-                    struct error *err)
+static int start_task(struct service *service, struct task *task, task_fn *fn,
+                      const struct worker_message *order, struct error *err)
 {
     int r = require_started(service, err);
 
+    if (r < 0)
+        return r;
+    task->volume = service->started.volume;
+    task->session = service->session;
+    return task_start(task, fn, order, err);
+}
+
+static int do_check(struct service *service, const struct worker_message *order, int fd,
+                    struct error *err)
+{
     (void)fd;
-    return r < 0 ? r
-                 : check_task_start(&service->check, service->started.volume,
-                                    order->check.read_data, order->request, err);
+    return start_task(service, &service->check, check_task, order, err);
+}
+
+static int do_snapshot(struct service *service, const struct worker_message *order, int fd,
+                       struct error *err)
+{
+    task_fn *fn = order->type == WORKER_SNAPSHOT_TAKE     ? snapshot_take_task
+                  : order->type == WORKER_SNAPSHOT_UPDATE ? snapshot_update_task
+                                                          : snapshot_remove_task;
+
+    (void)fd;
+    return start_task(service, &service->snapshot, fn, order, err);
+}
+
+static int do_snapshot_list(struct service *service, const struct worker_message *order, int fd,
+                            struct error *err)
+{
+    CLEANUP(free_ptr) struct worker_message *reply = calloc(1, sizeof(*reply));
+    int r = require_started(service, err);
+
+    (void)fd;
+    if (r == 0 && !reply)
+        r = error_set(err, -ENOMEM, "out of memory");
+    if (r < 0)
+        return r;
+    reply->type = WORKER_SNAPSHOTS_REPLY;
+    reply->request = order->request;
+    snapshots_reply(service->started.volume, order->snapshot_list.behind, &reply->snapshots);
+    send_message(service, reply);
+    return 0;
 }
 
 static int do_set_capacity(struct service *service, const struct worker_message *order, int fd,
@@ -214,16 +253,20 @@ static int do_set_capacity(struct service *service, const struct worker_message 
     return 0;
 }
 
+static void finish_task(struct service *service, struct task *task)
+{
+    task_finish(task);
+    send_message(service, &task->reply);
+}
+
 static void finish_check(struct service *service)
 {
-    CLEANUP(free_ptr) struct worker_message *message = malloc(sizeof(*message));
+    finish_task(service, &service->check);
+}
 
-    if (!message) {
-        disconnect(service); /* who asked learns that there will be no answer */
-        return;
-    }
-    check_task_finish(&service->check, message);
-    send_message(service, message);
+static void finish_snapshot(struct service *service)
+{
+    finish_task(service, &service->snapshot);
 }
 
 /* Nothing is lost that the kernel or we hold: write back, commit, close. */
@@ -234,6 +277,8 @@ static int close_all(struct service *service, bool write_back, struct error *err
     service->is_ending = true;
     if (service->check.is_running)
         finish_check(service);
+    if (service->snapshot.is_running)
+        finish_snapshot(service);
     if (service->session && write_back)
         mount_session_write_back(service->session);
     mount_session_stop(service->session);
@@ -267,9 +312,16 @@ static const struct {
     int (*handle)(struct service *service, const struct worker_message *order, int fd,
                   struct error *err);
 } orders[] = {
-    { WORKER_START, true, do_start },    { WORKER_MOUNT, true, do_mount },
-    { WORKER_STATUS, false, do_status }, { WORKER_CHECK, false, do_check },
-    { WORKER_STOP, true, do_stop },      { WORKER_SET_CAPACITY, true, do_set_capacity },
+    { WORKER_START, true, do_start },
+    { WORKER_MOUNT, true, do_mount },
+    { WORKER_STATUS, false, do_status },
+    { WORKER_CHECK, false, do_check },
+    { WORKER_STOP, true, do_stop },
+    { WORKER_SET_CAPACITY, true, do_set_capacity },
+    { WORKER_SNAPSHOT_TAKE, false, do_snapshot },
+    { WORKER_SNAPSHOT_UPDATE, false, do_snapshot },
+    { WORKER_SNAPSHOT_REMOVE, false, do_snapshot },
+    { WORKER_SNAPSHOT_LIST, false, do_snapshot_list },
 };
 
 static void obey(struct service *service, const struct worker_message *order, int fd)
@@ -355,6 +407,7 @@ enum watched {
     WATCH_MOUNT_END,
     WATCH_EVENTS,
     WATCH_CHECK,
+    WATCH_SNAPSHOT,
     WATCH_COUNT,
 };
 
@@ -371,9 +424,11 @@ static void serve_once(struct service *service)
         /* Nobody to tell: they wait in the queue. */
         [WATCH_EVENTS] = { .fd = service->connection_fd >= 0 ? service->events.fd : -1 },
         [WATCH_CHECK] = { .fd = service->check.is_running ? service->check.done_fd : -1 },
+        [WATCH_SNAPSHOT] = { .fd = service->snapshot.is_running ? service->snapshot.done_fd : -1 },
     };
     static void (*const actions[WATCH_COUNT])(struct service *) = {
-        on_signal, receive_order, accept_connection, on_mount_end, send_events, finish_check,
+        on_signal,   receive_order, accept_connection, on_mount_end,
+        send_events, finish_check,  finish_snapshot,
     };
     bool is_lonely = !service->is_started && service->connection_fd < 0;
 
@@ -413,7 +468,9 @@ static int service_init(struct service *service, int listen_fd)
     if (service->signal_fd < 0)
         return -errno;
     int r = event_queue_init(&service->events);
-    return r < 0 ? r : check_task_init(&service->check);
+    if (r == 0)
+        r = task_init(&service->check, "a check");
+    return r < 0 ? r : task_init(&service->snapshot, "a change of snapshots");
 }
 
 int service_run(int listen_fd)
@@ -429,7 +486,8 @@ int service_run(int listen_fd)
     int exit_code = service->exit_code;
     disconnect(service);
     event_queue_release(&service->events);
-    check_task_release(&service->check);
+    task_release(&service->check);
+    task_release(&service->snapshot);
     (void)close(service->signal_fd);
     (void)close(service->listen_fd);
     return exit_code;

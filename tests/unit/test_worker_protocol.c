@@ -114,6 +114,45 @@ static void the_longest_report_fits(void **state)
     assert_true(got.check_reply.is_cut);
 }
 
+static void snapshots_and_orders_about_them_carry_every_member(void **state)
+{
+    static struct worker_message sent;
+    static struct worker_message got;
+    (void)state;
+
+    memset(&sent, 0, sizeof(sent));
+    sent.type = WORKER_SNAPSHOT_UPDATE;
+    memset(sent.snapshot.name, 'n', WORKER_NAME_SIZE - 1);
+    memset(sent.snapshot.new_name, 'o', WORKER_NAME_SIZE - 1);
+    memset(sent.snapshot.access_point, 'a', WORKER_NAME_SIZE - 1);
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_COFFERD, &got, NULL), 0);
+    assert_memory_equal(&got.snapshot, &sent.snapshot, sizeof(sent.snapshot));
+
+    memset(&sent, 0, sizeof(sent));
+    sent.type = WORKER_SNAPSHOTS_REPLY;
+    sent.snapshots.has_more = true;
+    sent.snapshots.count = WORKER_SNAPSHOTS_MAX;
+    for (uint32_t i = 0; i < WORKER_SNAPSHOTS_MAX; i++) {
+        struct worker_snapshot *item = &sent.snapshots.items[i];
+        item->id = 1000 + i;
+        item->created_ns = -(int64_t)i;
+        item->is_removing = i % 2 == 1;
+        memset(item->name, 'n', WORKER_NAME_SIZE - 1);
+        memset(item->access_point, 'a', WORKER_NAME_SIZE - 1);
+    }
+    struct bytes bytes = encode(&sent);
+    assert_int_equal(worker_message_decode(bytes, WORKER_SIDE_WORKER, &got, NULL), 0);
+    assert_memory_equal(&got.snapshots, &sent.snapshots, sizeof(sent.snapshots));
+    packet[9]++; /* one more than there may be */
+    assert_int_equal(worker_message_decode(bytes, WORKER_SIDE_WORKER, &got, NULL), -EBADMSG);
+
+    memset(&sent, 0, sizeof(sent));
+    sent.type = WORKER_SNAPSHOT_LIST;
+    sent.snapshot_list.behind = UINT64_MAX - 1;
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_COFFERD, &got, NULL), 0);
+    assert_true(got.snapshot_list.behind == UINT64_MAX - 1);
+}
+
 static void a_message_of_the_other_side_is_refused(void **state)
 {
     struct worker_message message;
@@ -237,6 +276,7 @@ int main(void)
         cmocka_unit_test(start_carries_every_member_and_every_key),
         cmocka_unit_test(status_reply_carries_every_member),
         cmocka_unit_test(the_longest_report_fits),
+        cmocka_unit_test(snapshots_and_orders_about_them_carry_every_member),
         cmocka_unit_test(a_message_of_the_other_side_is_refused),
         cmocka_unit_test(an_unknown_number_or_version_is_refused),
         cmocka_unit_test(a_shortened_or_lengthened_message_is_refused),

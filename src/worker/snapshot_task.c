@@ -1,0 +1,118 @@
+/* Orders about snapshots. Taking one first has the kernel hand over what programs have written into
+ * its cache; no lock is held meanwhile, as the pages come in as requests of their own. */
+#include <errno.h>
+#include <string.h>
+
+#include "worker/snapshots.h"
+#include "worker/task.h"
+
+void snapshot_describe(const struct volume_snapshot *snapshot, struct worker_snapshot *ret)
+{
+    *ret = (struct worker_snapshot){ .id = snapshot->epoch,
+                                     .created_ns = snapshot->created_ns,
+                                     .is_removing = snapshot->is_removing };
+    memcpy(ret->name, snapshot->name, sizeof(ret->name));
+    memcpy(ret->access_point, snapshot->access_point, sizeof(ret->access_point));
+}
+
+int snapshot_take_task(struct task *task, struct error *err)
+{
+    const struct worker_snapshot_order *order = &task->order.snapshot;
+    struct volume_snapshot taken;
+
+    if (task->session)
+        mount_session_write_back(task->session);
+    int r = volume_snapshot_take(task->volume, order->name, order->access_point, &taken, err);
+    if (r < 0)
+        return r;
+    if (task->session)
+        mount_session_snapshots_changed(task->session, NULL);
+    task->reply.type = WORKER_SNAPSHOTS_REPLY;
+    memset(&task->reply.snapshots, 0, sizeof(task->reply.snapshots));
+    task->reply.snapshots.count = 1;
+    snapshot_describe(&taken, &task->reply.snapshots.items[0]);
+    return 0;
+}
+
+struct access_point {
+    const char *name;
+    char text[VOLUME_NAME_MAX + 1];
+};
+
+static int note_access_point(const struct volume_snapshot *snapshot, void *arg)
+{
+    struct access_point *access_point = arg;
+
+    if (snapshot->is_removing || strcmp(snapshot->name, access_point->name) != 0)
+        return 0;
+    memcpy(access_point->text, snapshot->access_point, sizeof(access_point->text));
+    return 1;
+}
+
+/* change: what volume.h does to the snapshot that the order names. */
+static int change_one(struct task *task, int (*change)(struct task *task, struct error *err),
+                      struct error *err)
+{
+    struct access_point access_point = { .name = task->order.snapshot.name };
+
+    (void)volume_snapshot_list(task->volume, note_access_point, &access_point);
+    int r = change(task, err);
+    if (r == 0 && task->session)
+        mount_session_snapshots_changed(task->session, access_point.text);
+    return r;
+}
+
+static const char *text_or_null(const char *text)
+{
+    return text[0] != '\0' ? text : NULL;
+}
+
+static int update(struct task *task, struct error *err)
+{
+    const struct worker_snapshot_order *order = &task->order.snapshot;
+
+    return volume_snapshot_update(task->volume, order->name, text_or_null(order->new_name),
+                                  text_or_null(order->access_point), err);
+}
+
+int snapshot_update_task(struct task *task, struct error *err)
+{
+    return change_one(task, update, err);
+}
+
+static int drop(struct task *task, struct error *err)
+{
+    return volume_snapshot_remove(task->volume, task->order.snapshot.name, err);
+}
+
+int snapshot_remove_task(struct task *task, struct error *err)
+{
+    return change_one(task, drop, err);
+}
+
+struct listing {
+    uint64_t behind;
+    struct worker_snapshots_reply *reply;
+};
+
+static int add_to_reply(const struct volume_snapshot *snapshot, void *arg)
+{
+    struct listing *listing = arg;
+    struct worker_snapshots_reply *reply = listing->reply;
+
+    if (snapshot->epoch <= listing->behind)
+        return 0;
+    reply->has_more = reply->count == WORKER_SNAPSHOTS_MAX;
+    if (reply->has_more)
+        return 1;
+    snapshot_describe(snapshot, &reply->items[reply->count++]);
+    return 0;
+}
+
+void snapshots_reply(struct volume *volume, uint64_t behind, struct worker_snapshots_reply *ret)
+{
+    struct listing listing = { .behind = behind, .reply = ret };
+
+    memset(ret, 0, sizeof(*ret));
+    (void)volume_snapshot_list(volume, add_to_reply, &listing);
+}
