@@ -17,7 +17,7 @@ enum api_need {
     NEED_LOGIN,      /* anybody who is logged in */
     NEED_VIEW,       /* to see how things stand, and what happened */
     NEED_ATTENTION,  /* to mute alerts */
-    NEED_FILESYSTEM, /* to use filesystems that are there: start, stop, check */
+    NEED_FILESYSTEM, /* to use filesystems that are there: start, stop, check, snapshots */
     NEED_KEYS,       /* to change which keys wrap, and the key server */
     NEED_ADMIN,      /* to make and remove filesystems, take copies of keys, change users and object
                         stores */

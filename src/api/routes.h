@@ -121,6 +121,11 @@ api_handler_fn api_get_object_store;
 api_handler_fn api_update_object_store;
 api_handler_fn api_remove_object_store;
 api_handler_fn api_check_object_store;
+/* snapshots.c */
+api_handler_fn api_list_snapshots;
+api_handler_fn api_add_snapshot;
+api_handler_fn api_update_snapshot;
+api_handler_fn api_remove_snapshot;
 /* key_copy.c */
 api_handler_fn api_export_key;
 api_handler_fn api_import_key;

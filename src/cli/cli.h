@@ -151,3 +151,7 @@ int cmd_fs_check(struct cli *cli, struct error *err);
 int cmd_fs_kms_rewrap(struct cli *cli, struct error *err);
 int cmd_fs_mount(struct cli *cli, struct error *err);
 int cmd_fs_umount(struct cli *cli, struct error *err);
+int cmd_fs_snapshot_list(struct cli *cli, struct error *err);
+int cmd_fs_snapshot_add(struct cli *cli, struct error *err);
+int cmd_fs_snapshot_update(struct cli *cli, struct error *err);
+int cmd_fs_snapshot_remove(struct cli *cli, struct error *err);

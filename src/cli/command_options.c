@@ -260,3 +260,31 @@ const struct argument_spec help_arguments[] = {
     { "command", NULL, true },
     END_OF_ARGUMENTS,
 };
+
+const struct argument_spec snapshot_arguments[] = {
+    { "filesystem", "a started filesystem", false },
+    { "name", "the snapshot; at most 255 bytes, without '/'", false },
+    END_OF_ARGUMENTS,
+};
+
+const struct option_spec snapshot_list_options[] = {
+    { 0, "filesystem", "name", "only those of this filesystem, which may be stopped" },
+    { 0, "name", "name", "only the snapshot of this name" },
+    END_OF_OPTIONS,
+};
+
+const struct option_spec snapshot_add_options[] = {
+    { 0, "access-point", "name", "its folder in .snapshots [@GMT_ and the time]" },
+    END_OF_OPTIONS,
+};
+
+const struct option_spec snapshot_update_options[] = {
+    { 0, "new-name", "name", "what it is called from now on" },
+    { 0, "access-point", "name", "its folder in .snapshots from now on" },
+    END_OF_OPTIONS,
+};
+
+const struct option_spec snapshot_remove_options[] = {
+    { 'f', "force", NULL, "do not ask" },
+    END_OF_OPTIONS,
+};

@@ -39,3 +39,8 @@ extern const struct argument_spec alert_mute_arguments[];
 extern const struct option_spec alert_mute_options[];
 extern const struct argument_spec alert_unmute_arguments[];
 extern const struct argument_spec help_arguments[];
+extern const struct argument_spec snapshot_arguments[];
+extern const struct option_spec snapshot_list_options[];
+extern const struct option_spec snapshot_add_options[];
+extern const struct option_spec snapshot_update_options[];
+extern const struct option_spec snapshot_remove_options[];

@@ -267,6 +267,52 @@ static const struct command commands[] = {
         .run = cmd_fs_check,
     },
     {
+        .path = "fs snapshot",
+        .aliases = "snapshots",
+        .summary = "Lists snapshots; its sub-commands take, change and remove them",
+        .options = snapshot_list_options,
+        .lists = true,
+        .prints_json = true,
+        .run = cmd_fs_snapshot_list,
+    },
+    {
+        .path = "fs snapshot list",
+        .aliases = "ls",
+        .summary = "Lists snapshots, those of all filesystems that are started",
+        .options = snapshot_list_options,
+        .lists = true,
+        .prints_json = true,
+        .run = cmd_fs_snapshot_list,
+    },
+    {
+        .path = "fs snapshot add",
+        .aliases = "create new",
+        .summary = "Takes a snapshot: what the filesystem is at this moment, to be read later",
+        .details = "It holds every write that returned before, also those that are not on the disk "
+                   "yet. It is\nread-only, in .snapshots/<access point> at the root of the "
+                   "filesystem; .snapshots is not listed\nthere. A snapshot takes no room at "
+                   "first, and then as much as is changed or removed since.",
+        .arguments = snapshot_arguments,
+        .options = snapshot_add_options,
+        .prints_json = true,
+        .run = cmd_fs_snapshot_add,
+    },
+    {
+        .path = "fs snapshot update",
+        .summary = "Gives a snapshot another name or access point",
+        .arguments = snapshot_arguments,
+        .options = snapshot_update_options,
+        .run = cmd_fs_snapshot_update,
+    },
+    {
+        .path = "fs snapshot remove",
+        .aliases = "delete rm",
+        .summary = "Removes a snapshot; what only it held is given back in the background",
+        .arguments = snapshot_arguments,
+        .options = snapshot_remove_options,
+        .run = cmd_fs_snapshot_remove,
+    },
+    {
         .path = "fs key",
         .summary = "A recovery copy of a filesystem's keys, for when the KMS is lost for ever",
     },

@@ -186,6 +186,31 @@ typedef void control_report_fn(const char *text, void *arg);
 int control_check(struct control *control, const char *name, bool read_data,
                   control_report_fn *report, void *arg, uint64_t *ret_faults, struct error *err);
 
+#define CONTROL_NAME_SIZE 256u
+
+struct control_snapshot {
+    uint64_t id; /* ascending in time */
+    int64_t created_ns;
+    bool is_removing; /* it is not seen any more, and its room comes back */
+    char name[CONTROL_NAME_SIZE];
+    char access_point[CONTROL_NAME_SIZE];
+};
+
+/* The oldest first; works stopped too (then with a worker for the purpose). *ret is the caller's to
+ * free. */
+int control_snapshot_list(struct control *control, const char *name, struct control_snapshot **ret,
+                          size_t *ret_count, struct error *err);
+
+/* Of a started filesystem (-EBUSY: it is not): takes one that holds every write that had returned.
+ * access_point NULL: one by the time. -EEXIST: name or access point is in use. */
+int control_snapshot_add(struct control *control, const char *fs_name, const char *name,
+                         const char *access_point, struct control_snapshot *ret, struct error *err);
+/* NULL: stays as it is. */
+int control_snapshot_update(struct control *control, const char *fs_name, const char *name,
+                            const char *new_name, const char *access_point, struct error *err);
+int control_snapshot_remove(struct control *control, const char *fs_name, const char *name,
+                            struct error *err);
+
 void control_kms_status(struct control *control, struct kms_status *ret);
 
 /* Goes through all that coffer needs of the configured key server, step by step, and reports each

@@ -84,6 +84,7 @@ int filesystem_list(struct control *control, const struct fs_record *record,
     if (!fs)
         return error_set(err, -ENOMEM, "out of memory");
     fs->control = control;
+    fs->snapshots = MUTEX_INIT;
     fs->saving = MUTEX_INIT;
     fs->lock = MUTEX_INIT;
     (void)pthread_cond_init(&fs->changed, NULL);

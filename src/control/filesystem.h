@@ -3,6 +3,7 @@
  *
  * Locks, in this order; only the first three are held during I/O (a call to a key server, a worker,
  * a store or the registry):
+ *   filesystem->snapshots  a change of its snapshots, which the worker makes
  *   control->kms_changing  a change of the key server, or a key that is being made
  *   control->stores_changing  a change of the object stores; no other lock of these with it
  *   filesystem->saving     a record's way to the registry
@@ -36,6 +37,7 @@ struct filesystem {
     unsigned references;             /* guarded by control->lock */
     bool is_listed;                  /* guarded by control->lock */
     struct control *control;         /* never changes */
+    struct mutex snapshots;          /* one change of its snapshots at a time; taken first */
     struct mutex saving;             /* one write of the record at a time; taken before lock */
     struct mutex lock;               /* guards all below */
     pthread_cond_t changed;          /* something below changed */
@@ -171,6 +173,15 @@ void filesystem_wake(struct filesystem *filesystem);
 /* own_key_check.c: reports a step for each key that filesystems have of their own. */
 struct kms_check;
 int own_keys_check(struct control *control, struct kms_check *check, struct error *err);
+
+/* operations.c: a reference to the worker of one that is up; NULL. */
+struct worker *filesystem_worker(struct filesystem *filesystem);
+
+/* Lets ask ask its worker; of one that is stopped, a worker for the purpose, which changes nothing
+ * (what: "is being checked"). */
+typedef int filesystem_ask_fn(struct worker *worker, void *arg, struct error *err);
+int filesystem_ask(struct filesystem *filesystem, const char *what, filesystem_ask_fn *ask,
+                   void *arg, struct error *err);
 
 /* unlock.c: unwraps all generations in one batch, finds the ring to believe, repairs the place
  * that lost, and learns new check values; the audit log knows it then. *ret_is_kms tells that the

@@ -249,38 +249,44 @@ static void report_lines(char *report, control_report_fn *visit, void *arg)
     }
 }
 
-static int ask_check(struct worker *worker, bool read_data, control_report_fn *report, void *arg,
-                     uint64_t *ret_faults, struct error *err)
+struct check_request {
+    bool read_data;
+    control_report_fn *report;
+    void *arg;
+    uint64_t *ret_faults;
+};
+
+static int ask_check(struct worker *worker, void *arg, struct error *err)
 {
     CLEANUP(free_ptr) struct worker_message *message = calloc(2, sizeof(*message));
+    const struct check_request *request = arg;
 
     if (!message)
         return error_set(err, -ENOMEM, "out of memory");
     message[0].type = WORKER_CHECK;
-    message[0].check.read_data = read_data;
+    message[0].check.read_data = request->read_data;
     int r = worker_ask(worker, &message[0], -1, -1, &message[1], err);
     if (r < 0)
         return r;
     bool is_reply = message[1].type == WORKER_CHECK_REPLY;
     if (is_reply) {
-        *ret_faults = message[1].check_reply.faults;
-        report_lines(message[1].check_reply.report, report, arg);
+        *request->ret_faults = message[1].check_reply.faults;
+        report_lines(message[1].check_reply.report, request->report, request->arg);
         if (message[1].check_reply.is_cut)
-            report("... and more faults than fit here", arg);
+            request->report("... and more faults than fit here", request->arg);
     }
     worker_message_release(&message[1]);
     return is_reply ? 0 : error_set(err, -EPROTO, "the filesystem's worker answers nonsense");
 }
 
-/* With a worker for the purpose, which changes nothing. */
-static int check_stopped(struct filesystem *fs, bool read_data, control_report_fn *report,
-                         void *arg, uint64_t *ret_faults, struct error *err)
+static int ask_stopped(struct filesystem *fs, const char *what, filesystem_ask_fn *ask, void *arg,
+                       struct error *err)
 {
     struct key_set keys = { .count = 0 };
     struct filesystem_spawn spawn = { .keys = &keys, .read_only = true };
     struct worker *worker = NULL;
     bool is_kms = false;
-    int r = filesystem_acquire(fs, "is being checked", err);
+    int r = filesystem_acquire(fs, what, err);
 
     if (r < 0)
         return r;
@@ -289,27 +295,43 @@ static int check_stopped(struct filesystem *fs, bool read_data, control_report_f
         r = filesystem_spawn(fs, &spawn, &worker, err);
     key_set_release(&keys);
     if (r == 0) {
-        r = ask_check(worker, read_data, report, arg, ret_faults, err);
+        r = ask(worker, arg, err);
         (void)filesystem_end_worker(worker, NULL); /* read-only: it has nothing to commit */
     }
     filesystem_release(fs, "");
     return r;
 }
 
-int control_check(struct control *control, const char *name, bool read_data,
-                  control_report_fn *report, void *arg, uint64_t *ret_faults, struct error *err)
+struct worker *filesystem_worker(struct filesystem *fs)
 {
-    CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, name, err);
-    CLEANUP(worker_unrefp) struct worker *worker = NULL;
+    struct worker *worker = NULL;
 
-    if (!fs)
-        return -ENOENT;
     mutex_lock(&fs->lock);
     if (is_up(fs) && fs->worker)
         worker = worker_ref(fs->worker);
     mutex_unlock(&fs->lock);
-    int r = worker ? ask_check(worker, read_data, report, arg, ret_faults, err)
-                   : check_stopped(fs, read_data, report, arg, ret_faults, err);
+    return worker;
+}
+
+int filesystem_ask(struct filesystem *fs, const char *what, filesystem_ask_fn *ask, void *arg,
+                   struct error *err)
+{
+    CLEANUP(worker_unrefp) struct worker *worker = filesystem_worker(fs);
+
+    return worker ? ask(worker, arg, err) : ask_stopped(fs, what, ask, arg, err);
+}
+
+int control_check(struct control *control, const char *name, bool read_data,
+                  control_report_fn *report, void *arg, uint64_t *ret_faults, struct error *err)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, name, err);
+    struct check_request request = {
+        .read_data = read_data, .report = report, .arg = arg, .ret_faults = ret_faults
+    };
+
+    if (!fs)
+        return -ENOENT;
+    int r = filesystem_ask(fs, "is being checked", ask_check, &request, err);
     if (r == 0 && read_data && *ret_faults == 0) {
         mutex_lock(&fs->lock);
         fs->saw_corruption = false; /* all was read, and all is right */

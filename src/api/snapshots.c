@@ -1,0 +1,94 @@
+/* /api/v1/filesystems/{name}/snapshots. A snapshot is named in the body: its name may hold any
+ * character but '/'. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "api/query.h"
+#include "api/routes.h"
+#include "base/cleanup.h"
+#include "net/json.h"
+
+static json_t *snapshot_json(const char *filesystem, const struct control_snapshot *snapshot)
+{
+    char created[API_TIME_SIZE];
+
+    api_time_text(snapshot->created_ns, created);
+    return json_pack("{s:I,s:s,s:s,s:s,s:s,s:s}", "id", (json_int_t)snapshot->id, "filesystem",
+                     filesystem, "name", snapshot->name, "access_point", snapshot->access_point,
+                     "created", created, "status", snapshot->is_removing ? "removing" : "ready");
+}
+
+static int no_memory(struct error *err)
+{
+    return error_set(err, -ENOMEM, "out of memory for the answer");
+}
+
+static int reply_done(struct api_reply *ret, struct error *err)
+{
+    ret->body = json_object();
+    return ret->body ? 0 : no_memory(err);
+}
+
+int api_list_snapshots(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    CLEANUP(free_ptr) struct control_snapshot *snapshots = NULL;
+    size_t count = 0;
+    int r =
+        control_snapshot_list(request->context->control, request->name, &snapshots, &count, err);
+
+    if (r < 0)
+        return r;
+    ret->body = json_array();
+    for (size_t i = 0; i < count && ret->body; i++)
+        (void)json_array_append_new(ret->body, snapshot_json(request->name, &snapshots[i]));
+    return ret->body ? 0 : no_memory(err);
+}
+
+int api_add_snapshot(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    struct control_snapshot snapshot;
+    const char *access_point = NULL;
+    const char *name = NULL;
+    int r = json_get_text(request->body, "name", JSON_REQUIRED, &name, err);
+
+    if (r == 0)
+        r = json_get_text(request->body, "access_point", JSON_OPTIONAL, &access_point, err);
+    if (r == 0)
+        r = control_snapshot_add(request->context->control, request->name, name, access_point,
+                                 &snapshot, err);
+    if (r < 0)
+        return r;
+    ret->status = 201;
+    ret->body = snapshot_json(request->name, &snapshot);
+    return ret->body ? 0 : no_memory(err);
+}
+
+int api_update_snapshot(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    const char *access_point = NULL;
+    const char *new_name = NULL;
+    const char *name = NULL;
+    int r = json_get_text(request->body, "name", JSON_REQUIRED, &name, err);
+
+    if (r == 0)
+        r = json_get_text(request->body, "new_name", JSON_OPTIONAL, &new_name, err);
+    if (r == 0)
+        r = json_get_text(request->body, "access_point", JSON_OPTIONAL, &access_point, err);
+    if (r == 0 && !new_name && !access_point)
+        r = error_set(err, -EINVAL,
+                      "give a new name (--new-name) or an access point (--access-point)");
+    if (r == 0)
+        r = control_snapshot_update(request->context->control, request->name, name, new_name,
+                                    access_point, err);
+    return r < 0 ? r : reply_done(ret, err);
+}
+
+int api_remove_snapshot(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    const char *name = NULL;
+    int r = json_get_text(request->body, "name", JSON_REQUIRED, &name, err);
+
+    if (r == 0)
+        r = control_snapshot_remove(request->context->control, request->name, name, err);
+    return r < 0 ? r : reply_done(ret, err);
+}

@@ -1,0 +1,176 @@
+/* coffer fs snapshot: the list, and what changes it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "cli/cli.h"
+#include "cli/client.h"
+#include "host/fuse_device.h"
+
+#define FILESYSTEMS "/api/v1/filesystems"
+#define CHANGE_TIMEOUT_MS (3600LL * 1000) /* what programs have written has to reach the disk */
+
+static const struct column columns[] = {
+    { "id", "ID", COLUMN_NUMBER, .hidden = true },
+    { "filesystem", "FILESYSTEM", COLUMN_TEXT },
+    { "name", "NAME", COLUMN_TEXT },
+    { "access_point", "ACCESS POINT", COLUMN_TEXT },
+    { "created", "CREATED", COLUMN_TEXT },
+    { "status", "STATUS", COLUMN_STATUS },
+    { NULL, NULL, COLUMN_TEXT },
+};
+
+static int get(struct cli *cli, const char *path, json_t **ret, struct error *err)
+{
+    struct client_request request = { .method = "GET",
+                                      .path = path,
+                                      .timeout_ms = CHANGE_TIMEOUT_MS };
+
+    return client_call(&cli->instance, &request, ret, err);
+}
+
+static int add_rows(struct cli *cli, const char *filesystem, json_t *rows, struct error *err)
+{
+    CLEANUP(json_freep) json_t *some = NULL;
+    const char *name = arguments_value(&cli->arguments, "name");
+    char path[CLIENT_PATH_SIZE];
+    int r = client_filesystem_path(filesystem, "/snapshots", path, err);
+
+    if (r == 0)
+        r = get(cli, path, &some, err);
+    for (size_t i = 0; r == 0 && i < json_array_size(some); i++) {
+        json_t *row = json_array_get(some, i);
+        if (!name || strcmp(client_text(row, "name"), name) == 0)
+            r = json_array_append(rows, row);
+    }
+    return r;
+}
+
+/* Of those that run: to look into others takes their keys. */
+static int add_all(struct cli *cli, json_t *rows, struct error *err)
+{
+    CLEANUP(json_freep) json_t *filesystems = NULL;
+    int r = get(cli, FILESYSTEMS, &filesystems, err);
+
+    for (size_t i = 0; r == 0 && i < json_array_size(filesystems); i++) {
+        const json_t *filesystem = json_array_get(filesystems, i);
+        const char *status = client_text(filesystem, "status");
+        if (strcmp(status, "started") == 0 || strcmp(status, "mounted") == 0)
+            r = add_rows(cli, client_text(filesystem, "name"), rows, err);
+    }
+    return r;
+}
+
+int cmd_fs_snapshot_list(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *rows = json_array();
+    const char *filesystem = arguments_value(&cli->arguments, "filesystem");
+    int r = filesystem ? add_rows(cli, filesystem, rows, err) : add_all(cli, rows, err);
+
+    if (r == 0)
+        r = table_print(stdout, columns, rows, &cli->list, err);
+    if (r == 0 && cli->list.format == TABLE_VIEW && json_array_size(rows) == 0)
+        cli_print(stderr, "There is no snapshot%s; coffer fs snapshot add takes one.\n",
+                  filesystem ? "" : " of a started filesystem");
+    return r;
+}
+
+/* Has the kernel begin to hand over what it keeps of the files that are written. The worker waits
+ * for the rest of it, but would get it in small pieces. So a failure says nothing. */
+static void start_write_back(const char *name, const char *mountpoint)
+{
+    char source[FUSE_DEVICE_NAME_SIZE];
+    bool is_mounted = false;
+
+    if (mountpoint[0] == '\0' ||
+        fuse_device_is_mounted(mountpoint, &is_mounted, source, NULL) < 0 || !is_mounted ||
+        strcmp(source, name) != 0)
+        return;
+    CLEANUP(close_fd) int fd = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0)
+        (void)syncfs(fd);
+}
+
+static int write_back(struct cli *cli, const char *name, struct error *err)
+{
+    CLEANUP(json_freep) json_t *row = NULL;
+    char path[CLIENT_PATH_SIZE];
+    int r = client_filesystem_path(name, "", path, err);
+
+    if (r == 0)
+        r = get(cli, path, &row, err);
+    if (r == 0)
+        start_write_back(name, client_text(row, "mounted_at"));
+    return r;
+}
+
+/* Of the snapshot that the second word names. */
+static int change(struct cli *cli, const char *method, json_t **ret, struct error *err)
+{
+    CLEANUP(json_freep) json_t *body = json_object();
+    char path[CLIENT_PATH_SIZE];
+    int r = client_filesystem_path(cli_word(cli, 0), "/snapshots", path, err);
+
+    if (r == 0)
+        r = client_put_text(body, "name", cli_word(cli, 1), err);
+    if (r == 0)
+        r = client_put_text(body, "access_point", arguments_value(&cli->arguments, "access-point"),
+                            err);
+    if (r == 0)
+        r = client_put_text(body, "new_name", arguments_value(&cli->arguments, "new-name"), err);
+    if (r < 0)
+        return r;
+    struct client_request request = {
+        .method = method, .path = path, .body = TAKE(body), .timeout_ms = CHANGE_TIMEOUT_MS
+    };
+    return client_call(&cli->instance, &request, ret, err);
+}
+
+int cmd_fs_snapshot_add(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *row = NULL;
+    int r = write_back(cli, cli_word(cli, 0), err);
+
+    if (r == 0)
+        r = change(cli, "POST", &row, err);
+    if (r < 0)
+        return r;
+    if (cli->json)
+        return cli_print_json(row, err);
+    cli_print(stdout, "Snapshot %s of filesystem %s was taken. It is seen in .snapshots/%s.\n",
+              cli_word(cli, 1), cli_word(cli, 0), client_text(row, "access_point"));
+    return 0;
+}
+
+int cmd_fs_snapshot_update(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *answer = NULL;
+    int r = change(cli, "PATCH", &answer, err);
+
+    if (r == 0)
+        cli_print(stdout, "Snapshot %s of filesystem %s was changed.\n", cli_word(cli, 1),
+                  cli_word(cli, 0));
+    return r;
+}
+
+int cmd_fs_snapshot_remove(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *answer = NULL;
+    char question[640];
+
+    (void)snprintf(question, sizeof(question),
+                   "Remove snapshot %s of filesystem %s? Nothing brings it back.", cli_word(cli, 1),
+                   cli_word(cli, 0));
+    if (!arguments_has(&cli->arguments, "force") && !cli_confirm(question))
+        return error_set(err, -ECANCELED, "nothing was removed; answer y to remove the snapshot");
+    int r = change(cli, "DELETE", &answer, err);
+    if (r == 0)
+        cli_print(stdout,
+                  "Snapshot %s of filesystem %s was removed. What only it held is given back in "
+                  "the background.\n",
+                  cli_word(cli, 1), cli_word(cli, 0));
+    return r;
+}

@@ -1,0 +1,230 @@
+/* Snapshots of a filesystem, which its worker takes and keeps: their names are in its metadata, and
+ * neither in the registry nor in events. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "control/filesystem.h"
+
+#define ACCESS_POINT_TRIES 1000u
+
+struct snapshot_list {
+    struct control_snapshot *items;
+    size_t count;
+};
+
+static void view_of(const struct worker_snapshot *from, struct control_snapshot *ret)
+{
+    *ret = (struct control_snapshot){ .id = from->id,
+                                      .created_ns = from->created_ns,
+                                      .is_removing = from->is_removing };
+    (void)snprintf(ret->name, sizeof(ret->name), "%s", from->name);
+    (void)snprintf(ret->access_point, sizeof(ret->access_point), "%s", from->access_point);
+}
+
+static int append(struct snapshot_list *list, const struct worker_snapshots_reply *reply,
+                  struct error *err)
+{
+    struct control_snapshot *items =
+        reallocarray(list->items, list->count + reply->count + 1, sizeof(*items));
+
+    if (!items)
+        return error_set(err, -ENOMEM, "out of memory");
+    list->items = items;
+    for (uint32_t i = 0; i < reply->count; i++)
+        view_of(&reply->items[i], &items[list->count++]);
+    return 0;
+}
+
+/* The answer must be of that type. */
+static int ask(struct worker *worker, struct worker_message *message,
+               enum worker_message_type expected, struct error *err)
+{
+    int r = worker_ask(worker, &message[0], -1, -1, &message[1], err);
+
+    if (r < 0)
+        return r;
+    bool is_expected = message[1].type == expected;
+    worker_message_release(&message[1]); /* holds nothing but itself */
+    return is_expected ? 0 : error_set(err, -EPROTO, "the filesystem's worker answers nonsense");
+}
+
+/* A page at a time. */
+static int ask_list(struct worker *worker, void *arg, struct error *err)
+{
+    CLEANUP(free_ptr) struct worker_message *message = calloc(2, sizeof(*message));
+    struct snapshot_list *list = arg;
+    bool has_more = true;
+    int r = message ? 0 : error_set(err, -ENOMEM, "out of memory");
+
+    while (r == 0 && has_more) {
+        uint64_t behind = list->count > 0 ? list->items[list->count - 1].id : 0;
+        message[0] = (struct worker_message){ .type = WORKER_SNAPSHOT_LIST };
+        message[0].snapshot_list.behind = behind;
+        r = ask(worker, message, WORKER_SNAPSHOTS_REPLY, err);
+        if (r == 0)
+            r = append(list, &message[1].snapshots, err);
+        has_more = r == 0 && message[1].snapshots.has_more && message[1].snapshots.count > 0;
+    }
+    return r;
+}
+
+int control_snapshot_list(struct control *control, const char *name, struct control_snapshot **ret,
+                          size_t *ret_count, struct error *err)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, name, err);
+    struct snapshot_list list = { .items = NULL };
+
+    if (!fs)
+        return -ENOENT;
+    int r = filesystem_ask(fs, "is being looked at", ask_list, &list, err);
+    if (r < 0) {
+        free(list.items);
+        return r;
+    }
+    *ret = list.items;
+    *ret_count = list.count;
+    return 0;
+}
+
+static int running_worker(struct filesystem *fs, struct worker **ret, struct error *err)
+{
+    *ret = filesystem_worker(fs);
+    if (*ret)
+        return 0;
+    return error_set(err, -EBUSY, "filesystem %s is not started; mount it first", fs->record.name);
+}
+
+static int put_name(char to[static WORKER_NAME_SIZE], const char *text, struct error *err)
+{
+    if (text && strlen(text) >= WORKER_NAME_SIZE)
+        return error_set(err, -EINVAL, "'%.40s...' is too long; 255 bytes are allowed", text);
+    (void)snprintf(to, WORKER_NAME_SIZE, "%s", text ? text : "");
+    return 0;
+}
+
+static bool has_access_point(const struct snapshot_list *list, const char *access_point)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->items[i].access_point, access_point) == 0)
+            return true;
+    return false;
+}
+
+/* By the time; with a number behind it if there is one of this second already. */
+static int default_access_point(struct worker *worker, char ret[static WORKER_NAME_SIZE],
+                                struct error *err)
+{
+    struct snapshot_list list = { .items = NULL };
+    time_t now = (time_t)(clock_wall_ns() / 1000000000);
+    struct tm parts;
+    char stamp[64] = "";
+
+    int r = ask_list(worker, &list, err);
+    if (gmtime_r(&now, &parts))
+        (void)strftime(stamp, sizeof(stamp), "@GMT_%Y.%m.%d-%H.%M.%S", &parts);
+    (void)snprintf(ret, WORKER_NAME_SIZE, "%s", stamp);
+    for (unsigned i = 2; r == 0 && has_access_point(&list, ret) && i < ACCESS_POINT_TRIES; i++)
+        (void)snprintf(ret, WORKER_NAME_SIZE, "%s.%u", stamp, i);
+    free(list.items);
+    return r;
+}
+
+static int ask_take(struct worker *worker, const char *name, const char *access_point,
+                    struct control_snapshot *ret, struct error *err)
+{
+    CLEANUP(free_ptr) struct worker_message *message = calloc(2, sizeof(*message));
+
+    if (!message)
+        return error_set(err, -ENOMEM, "out of memory");
+    message[0].type = WORKER_SNAPSHOT_TAKE;
+    int r = put_name(message[0].snapshot.name, name, err);
+    if (r == 0)
+        r = access_point ? put_name(message[0].snapshot.access_point, access_point, err)
+                         : default_access_point(worker, message[0].snapshot.access_point, err);
+    if (r == 0)
+        r = ask(worker, message, WORKER_SNAPSHOTS_REPLY, err);
+    if (r == 0 && message[1].snapshots.count != 1)
+        r = error_set(err, -EPROTO, "the filesystem's worker answers nonsense");
+    if (r == 0)
+        view_of(&message[1].snapshots.items[0], ret);
+    return r;
+}
+
+int control_snapshot_add(struct control *control, const char *fs_name, const char *name,
+                         const char *access_point, struct control_snapshot *ret, struct error *err)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, fs_name, err);
+    CLEANUP(worker_unrefp) struct worker *worker = NULL;
+    struct error why = { .code = 0 };
+
+    if (!fs)
+        return -ENOENT;
+    mutex_lock(&fs->snapshots);
+    int r = running_worker(fs, &worker, &why);
+    if (r == 0)
+        r = ask_take(worker, name, access_point, ret, &why);
+    mutex_unlock(&fs->snapshots);
+    if (r == 0) {
+        events_add(&control->events, LOG_LEVEL_INFO, "snapshot-added", fs_name,
+                   "snapshot %llu was taken", (unsigned long long)ret->id);
+        return 0;
+    }
+    /* Who asked for what cannot be knows; that a disk failed concerns others too. */
+    if (r != -EINVAL && r != -EEXIST && r != -EBUSY)
+        events_add(&control->events, LOG_LEVEL_ERROR, "snapshot-not-added", fs_name, "%s",
+                   why.text);
+    return error_set(err, r, "%s", why.text);
+}
+
+static int ask_change(struct filesystem *fs, enum worker_message_type type, const char *name,
+                      const char *new_name, const char *access_point, struct error *err)
+{
+    CLEANUP(free_ptr) struct worker_message *message = calloc(2, sizeof(*message));
+    CLEANUP(worker_unrefp) struct worker *worker = NULL;
+
+    if (!message)
+        return error_set(err, -ENOMEM, "out of memory");
+    message[0].type = type;
+    int r = put_name(message[0].snapshot.name, name, err);
+    if (r == 0)
+        r = put_name(message[0].snapshot.new_name, new_name, err);
+    if (r == 0)
+        r = put_name(message[0].snapshot.access_point, access_point, err);
+    if (r < 0)
+        return r;
+    mutex_lock(&fs->snapshots);
+    r = running_worker(fs, &worker, err);
+    if (r == 0)
+        r = ask(worker, message, WORKER_DONE, err);
+    mutex_unlock(&fs->snapshots);
+    return r;
+}
+
+int control_snapshot_update(struct control *control, const char *fs_name, const char *name,
+                            const char *new_name, const char *access_point, struct error *err)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, fs_name, err);
+
+    if (!fs)
+        return -ENOENT;
+    return ask_change(fs, WORKER_SNAPSHOT_UPDATE, name, new_name, access_point, err);
+}
+
+int control_snapshot_remove(struct control *control, const char *fs_name, const char *name,
+                            struct error *err)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, fs_name, err);
+
+    if (!fs)
+        return -ENOENT;
+    int r = ask_change(fs, WORKER_SNAPSHOT_REMOVE, name, NULL, NULL, err);
+    if (r == 0)
+        events_add(&control->events, LOG_LEVEL_INFO, "snapshot-removed", fs_name,
+                   "a snapshot was removed; what only it held is given back");
+    return r;
+}
