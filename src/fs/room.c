@@ -16,6 +16,9 @@
 #define KNOWN_ROOM_MAX ((uint64_t)16 * 1024 * 1024)
 #define KNOWN_ROOM_OF_FREE 8u
 
+/* What waits to be durable is a few of them, which are stored at once. */
+#define SEGMENT_SIZE_SEALED ((uint32_t)8 * 1024 * 1024)
+
 static uint64_t size_on(const struct object_store_space *disk)
 {
     uint64_t size = disk->total / SEGMENTS_OF_DISK;
@@ -29,6 +32,8 @@ uint32_t room_segment_size(struct object_store *store)
 {
     struct object_store_space disk = { 0 };
 
+    if (object_store_prefers_sealing(store))
+        return SEGMENT_SIZE_SEALED;
     if (object_store_space(store, &disk, NULL) < 0)
         return SEGMENT_SIZE;
     return (uint32_t)size_on(&disk);

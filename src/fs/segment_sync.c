@@ -4,15 +4,20 @@
  * After a failed sync the kernel may have dropped the data and will report nothing again, so the
  * object is believed only up to what an earlier sync answered for. The pieces are still in
  * memory. They are written to the current segment as they are, and LOCATION records say so; those
- * go into the very group that waits for this sync (segments_group_record()). */
+ * go into the very group that waits for this sync (segments_group_record()).
+ *
+ * A store that prefers sealing stores an object whole at each sync: there the current segment is
+ * ended by each sync, so that nothing is stored twice, and several segments are stored at once. */
 #include "fs/segments_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/parallel.h"
 
-#define RESCUES_MAX 3u /* in one sync; what is left then waits for the next */
+#define SEALS_AT_ONCE 4u /* in a store that is far away; a disk is not faster with several */
+#define RESCUES_MAX 3u   /* in one sync; what is left then waits for the next */
 
 void pieces_free(struct segments *segments, struct piece *pieces)
 {
@@ -255,36 +260,48 @@ static void synced(struct segments *segments, struct segment *segment, struct pi
     pieces_free(segments, pieces);
 }
 
-static int sync_segment(struct segments *segments, struct segment *segment, bool *ret_moved,
-                        struct error *err)
-{
-    struct error why = { 0 };
+/* One segment of a round. */
+struct sync_job {
+    struct segments *segments;
+    struct segment *segment;
+    struct piece *pieces;
+    uint64_t len; /* of the pieces */
     bool is_closed;
-    uint64_t len;
-    struct piece *pieces = take_pieces(segments, segment, &len);
+    int result;
+    struct error why;
+};
 
-    int r = sync_object(segments, segment, &is_closed, &why);
-    if (r == 0) {
-        synced(segments, segment, pieces, len, is_closed);
+static void run_job(void *arg, size_t index)
+{
+    struct sync_job *job = (struct sync_job *)arg + index;
+
+    job->pieces = take_pieces(job->segments, job->segment, &job->len);
+    job->result = sync_object(job->segments, job->segment, &job->is_closed, &job->why);
+}
+
+static int finish_job(const struct sync_job *job, bool *ret_moved, struct error *err)
+{
+    if (job->result == 0) {
+        synced(job->segments, job->segment, job->pieces, job->len, job->is_closed);
         return 0;
     }
-    mark_failed(segments, segment, &why);
-    return rescue(segments, segment, pieces, ret_moved, err);
+    mark_failed(job->segments, job->segment, &job->why);
+    return rescue(job->segments, job->segment, job->pieces, ret_moved, err);
 }
 
 /* All that is dirty now, out of the list: others put segments there meanwhile. */
-static int take_dirty(struct segments *segments, struct segment ***ret, size_t *ret_count)
+static int take_dirty(struct segments *segments, struct sync_job **ret, size_t *ret_count)
 {
     size_t count = 0;
 
     mutex_lock(&segments->lock);
     for (const struct segment *s = segments->dirty; s != NULL; s = s->next_dirty)
         count++;
-    struct segment **taken = calloc(count + 1, sizeof(struct segment *));
+    struct sync_job *taken = calloc(count + 1, sizeof(*taken));
     if (taken != NULL) {
         struct segment *next = TAKE(segments->dirty);
         for (size_t i = 0; next != NULL; next = next->next_dirty) {
-            taken[i++] = next;
+            taken[i++] = (struct sync_job){ .segments = segments, .segment = next };
             next->is_dirty = false;
         }
     }
@@ -296,14 +313,18 @@ static int take_dirty(struct segments *segments, struct segment ***ret, size_t *
 
 static int sync_round(struct segments *segments, bool *ret_moved, struct error *err)
 {
-    CLEANUP(free_ptr) struct segment **dirty = NULL;
+    CLEANUP(free_ptr) struct sync_job *jobs = NULL;
+    bool seals = object_store_prefers_sealing(segments->store);
     size_t count = 0;
     int result = 0;
 
-    if (take_dirty(segments, &dirty, &count) < 0)
+    if (seals)
+        segments_end_current(segments);
+    if (take_dirty(segments, &jobs, &count) < 0)
         return error_set(err, -ENOMEM, "no memory to make segments durable");
+    parallel_each(count, seals ? SEALS_AT_ONCE : 1, run_job, jobs);
     for (size_t i = 0; i < count; i++) {
-        int r = sync_segment(segments, dirty[i], ret_moved, result == 0 ? err : NULL);
+        int r = finish_job(&jobs[i], ret_moved, result == 0 ? err : NULL);
         if (result == 0)
             result = r;
     }

@@ -3,9 +3,9 @@
  *
  *     bench_s3 [SECONDS]
  *
- * for several sizes and numbers of threads, against the server that the variables
- * COFFER_TEST_S3_HOSTNAME, _PORT, _BUCKET, _ACCESS_KEY_ID and _SECRET_KEY name (tests/bench/s3
- * starts one). Prints operations per second, and the ratio. */
+ * for several sizes and numbers of threads, against the server that the environment names
+ * (tests/support/s3_case.h; tests/bench/s3 starts one). Prints operations per second, and the
+ * ratio. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 #include <curl/curl.h>
 
 #include "base/cleanup.h"
-#include "store/s3_store.h"
+#include "tests/support/s3_case.h"
 
 #define THREADS_MAX 16u
 
@@ -51,17 +51,6 @@ static void must(int r, const struct error *err)
         return;
     (void)fprintf(stderr, "bench_s3: %s\n", err->text);
     exit(1);
-}
-
-static const char *variable(const char *name)
-{
-    const char *value = getenv(name);
-
-    if (value == NULL) {
-        (void)fprintf(stderr, "bench_s3: %s is not set\n", name);
-        exit(2);
-    }
-    return value;
 }
 
 /* --- the store --- */
@@ -220,22 +209,13 @@ int main(int argc, char **argv)
 {
     static const size_t sizes[] = { 4096, 100 * 1024, 1024 * 1024, 16 * 1024 * 1024 };
     struct bench bench = { .seconds = argc > 1 ? strtod(argv[1], NULL) : 2 };
-    const char *secret = variable("COFFER_TEST_S3_SECRET_KEY");
     struct error err = { 0 };
 
     must(secret_heap_init(&err), &err);
     (void)curl_global_init(CURL_GLOBAL_DEFAULT);
-    bench.settings.is_plain_http = true;
-    (void)snprintf(bench.settings.hostname, S3_HOSTNAME_SIZE, "%s",
-                   variable("COFFER_TEST_S3_HOSTNAME"));
-    bench.settings.port = (uint16_t)strtoul(variable("COFFER_TEST_S3_PORT"), NULL, 10);
-    (void)snprintf(bench.settings.bucket, S3_BUCKET_SIZE, "%s", variable("COFFER_TEST_S3_BUCKET"));
-    (void)snprintf(bench.settings.access_key_id, S3_ACCESS_KEY_SIZE, "%s",
-                   variable("COFFER_TEST_S3_ACCESS_KEY_ID"));
+    s3_case_settings(&bench.settings);
     (void)snprintf(bench.settings.prefix, S3_PREFIX_SIZE, "bench");
-    if (secret_assign(&bench.settings.secret_key,
-                      (struct bytes){ (const uint8_t *)secret, strlen(secret) }) < 0)
-        return 1;
+    bench.settings.part_len = 0;
     must(s3_store_open(&bench.settings, &bench.store, &err), &err);
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
         for (unsigned threads = 1; threads <= THREADS_MAX; threads *= 4)

@@ -12,8 +12,8 @@
 #include "store/layers/limit.h"
 #include "store/layers/retry.h"
 #include "store/layers/trace.h"
-#include "store/s3_store.h"
 #include "tests/support/cmocka_all.h"
+#include "tests/support/s3_case.h"
 
 typedef int wrap_fn(struct object_store *inner, struct object_store **ret);
 
@@ -77,39 +77,14 @@ bool store_case_is_s3(const struct store_case *c)
     return strncmp(c->kind, "s3", 2) == 0;
 }
 
-static const char *s3_variable(const char *name, char *ret, size_t size)
-{
-    char variable[64];
-
-    (void)snprintf(variable, sizeof(variable), "COFFER_TEST_S3_%s", name);
-    const char *value = getenv(variable);
-    if (value == NULL)
-        fail_msg("%s is not set", variable);
-    if (ret != NULL)
-        assert_true((size_t)snprintf(ret, size, "%s", value) < size);
-    return value;
-}
-
-static void open_s3(const struct store_case *c, struct object_store **ret)
+static struct object_store *open_s3(const struct store_case *c)
 {
     static bool has_secret_heap;
-    CLEANUP(s3_settings_release) struct s3_settings settings = S3_SETTINGS_INIT;
-    struct error err = { 0 };
 
-    if (!has_secret_heap && secret_heap_init(&err) < 0)
-        fail_msg("%s", err.text);
+    if (!has_secret_heap)
+        assert_int_equal(secret_heap_init(NULL), 0);
     has_secret_heap = true;
-    s3_variable("HOSTNAME", settings.hostname, sizeof(settings.hostname));
-    s3_variable("BUCKET", settings.bucket, sizeof(settings.bucket));
-    s3_variable("ACCESS_KEY_ID", settings.access_key_id, sizeof(settings.access_key_id));
-    settings.port = (uint16_t)strtoul(s3_variable("PORT", NULL, 0), NULL, 10);
-    settings.is_plain_http = true;
-    settings.part_len = S3_PART_MIN;
-    assert_int_equal(secret_assign(&settings.secret_key, text(s3_variable("SECRET_KEY", NULL, 0))),
-                     0);
-    (void)snprintf(settings.prefix, sizeof(settings.prefix), "%s", c->folder);
-    if (s3_store_open(&settings, ret, &err) != 0)
-        fail_msg("%s", err.text);
+    return s3_case_open(c->folder);
 }
 
 struct object_store *store_case_open(const struct store_case *c)
@@ -121,7 +96,7 @@ struct object_store *store_case_open(const struct store_case *c)
 
     (void)snprintf(url, sizeof(url), "%.*s:%s", (int)(layer - c->kind), c->kind, c->folder);
     if (store_case_is_s3(c))
-        open_s3(c, &store);
+        store = open_s3(c);
     else if (object_store_open(url, &store, &err) != 0)
         fail_msg("%s", err.text);
     while (*layer == '+') {

@@ -7,6 +7,7 @@
 
 #include "crypto/random.h"
 #include "tests/support/cmocka_all.h"
+#include "tests/support/s3_case.h"
 
 static void on_event(enum volume_event event, const char *text, void *arg)
 {
@@ -81,7 +82,9 @@ void volume_case_new_on(struct volume_case *ret, uint32_t block_size, struct obj
     make_key(ret);
     ret->block_size = block_size != 0 ? block_size : 4096;
     ret->store = store;
-    if (store == NULL)
+    if (store == NULL && s3_case_is_there())
+        ret->store = s3_case_open(NULL);
+    else if (store == NULL)
         assert_done(object_store_open(ret->store_url, &ret->store, &err), &err);
     volume_case_config(ret, &config);
     assert_done(volume_format(&config, ret->block_size, &err), &err);

@@ -1,5 +1,5 @@
-/* volume_case.h - a volume for tests: LMDB and a folder store in a temporary folder, or both in
- * memory, which lives as long as it is open.
+/* volume_case.h - a volume for tests: LMDB and a folder store in a temporary folder. Where the
+ * environment names an S3 server (s3_case.h), the store is a place of its own there.
  *
  * Every call asserts that it succeeds unless its name says otherwise.
  */
