@@ -93,18 +93,22 @@ int api_add_filesystem(const struct api_request *request, struct api_reply *ret,
 int api_adopt_filesystem(const struct api_request *request, struct api_reply *ret,
                          struct error *err)
 {
-    const char *name = NULL;
-    const char *meta_url = NULL;
-    const char *store_url = NULL;
+    CLEANUP(secret_release) struct secret keys = SECRET_INIT;
+    struct fs_adopt adopt = { .name = NULL };
     struct fs_view view = { .state = FS_STOPPED };
-    int r = json_get_text(request->body, "name", JSON_REQUIRED, &name, err);
+    int r = json_get_text(request->body, "name", JSON_REQUIRED, &adopt.name, err);
 
     if (r == 0)
-        r = json_get_text(request->body, "meta", JSON_REQUIRED, &meta_url, err);
+        r = json_get_text(request->body, "meta", JSON_REQUIRED, &adopt.meta_url, err);
     if (r == 0)
-        r = json_get_text(request->body, "store", JSON_REQUIRED, &store_url, err);
+        r = json_get_text(request->body, "store", JSON_REQUIRED, &adopt.store_url, err);
     if (r == 0)
-        r = control_adopt(request->context->control, name, meta_url, store_url, &view, err);
+        r = json_get_bool(request->body, "allow_no_kms", JSON_OPTIONAL, &adopt.allow_no_kms, err);
+    if (r == 0 && json_object_get(request->body, "keys"))
+        r = api_get_keys(request->body, &keys, err);
+    adopt.keys = secret_bytes(&keys);
+    if (r == 0)
+        r = control_adopt(request->context->control, &adopt, &view, err);
     return r < 0 ? r : api_reply_view(&view, 201, ret, err);
 }
 

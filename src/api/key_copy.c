@@ -24,7 +24,7 @@ int api_export_key(const struct api_request *request, struct api_reply *ret, str
     return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
 }
 
-static int get_keys(const json_t *body, struct secret *ret, struct error *err)
+int api_get_keys(const json_t *body, struct secret *ret, struct error *err)
 {
     CLEANUP(secret_release) struct secret text = SECRET_INIT;
     CLEANUP(secret_release) struct secret keys = SECRET_INIT;
@@ -48,7 +48,7 @@ int api_import_key(const struct api_request *request, struct api_reply *ret, str
     CLEANUP(secret_release) struct secret keys = SECRET_INIT;
     struct fs_view view = { .state = FS_STOPPED };
     bool allow_no_kms = false;
-    int r = get_keys(request->body, &keys, err);
+    int r = api_get_keys(request->body, &keys, err);
 
     if (r == 0)
         r = json_get_bool(request->body, "allow_no_kms", JSON_OPTIONAL, &allow_no_kms, err);

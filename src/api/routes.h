@@ -144,6 +144,9 @@ api_handler_fn api_list_audit;
 api_handler_fn api_verify_audit;
 
 json_t *api_kms_json(struct control *control);
+/* What a recovery copy holds: "keys". */
+int api_get_keys(const json_t *body, struct secret *ret, struct error *err);
+
 int api_reply_view(const struct fs_view *view, unsigned status, struct api_reply *ret,
                    struct error *err);
 /* The steps of a check of the key server that are not well, as /api/v1/kms/check shows them. */

@@ -84,6 +84,10 @@ void cli_print_help(const struct command *command, FILE *out);
 /* "Its key is wrapped by ...", of a filesystem as the API describes it. */
 void cli_print_wrapped_by(const json_t *filesystem);
 
+/* The keys in a recovery copy (file, or "-": standard input), opened here with --recipient-key, and
+ * what goes with them. */
+int cli_put_recovery_copy(const struct cli *cli, const char *file, json_t *body, struct error *err);
+
 /* Asks on the terminal whether to go on. True without asking if there is no terminal. */
 bool cli_confirm(const char *question);
 

@@ -263,12 +263,21 @@ int cmd_fs_adopt(struct cli *cli, struct error *err)
     CLEANUP(json_freep) json_t *body = json_object();
     CLEANUP(json_freep) json_t *row = NULL;
     const char *name = arguments_value(&cli->arguments, "name");
+    const char *copy = arguments_value(&cli->arguments, "recovery-copy");
     int r = client_put_text(body, "meta", cli_word(cli, 0), err);
 
     if (r == 0)
         r = client_put_text(body, "store", cli_word(cli, 1), err);
     if (r == 0)
         r = client_put_text(body, "name", name ? name : "adopted", err);
+    if (r == 0 && copy)
+        r = cli_put_recovery_copy(cli, copy, body, err);
+    else if (r == 0 && (arguments_has(&cli->arguments, "recipient-key") ||
+                        arguments_has(&cli->arguments, "allow-no-kms")))
+        r = error_set(
+            err, -EINVAL,
+            "--recipient-key and --allow-no-kms are for a recovery copy of the keys; give "
+            "that with --recovery-copy");
     if (r < 0)
         return r;
     struct client_request request = { .method = "POST", .path = FILESYSTEMS "/adopt" };
@@ -281,6 +290,13 @@ int cmd_fs_adopt(struct cli *cli, struct error *err)
     cli_print(stdout, "Filesystem %s was adopted, uuid %s. ", client_text(row, "name"),
               client_text(row, "uuid"));
     cli_print_wrapped_by(row);
+    if (json_is_true(json_object_get(row, "own_kms_key")))
+        cli_print(
+            stdout,
+            "That is another key than the configured one, and counts as the filesystem's own; "
+            "to have the\nconfigured one wrap it: coffer fs update %s "
+            "--use-cluster-kms-key-identifier\n",
+            client_text(row, "name"));
     return 0;
 }
 

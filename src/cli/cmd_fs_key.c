@@ -74,10 +74,9 @@ static int read_keys(const struct arguments *arguments, const char *file, struct
         return r < 0 ? r : cms_open(buf_bytes(&copy), buf_bytes(&key_pem), KEYS_MAX, ret, err);
     }
     if (!is_stdin)
-        return error_set(
-            err, -EINVAL,
-            "the private key is missing; give its PEM file with --recipient-key, or "
-            "pipe what 'openssl cms -decrypt' prints into coffer fs key import NAME -");
+        return error_set(err, -EINVAL,
+                         "the private key is missing; give its PEM file with --recipient-key, or "
+                         "pipe what 'openssl cms -decrypt' prints, and give - for the file");
     return secret_assign(ret, buf_bytes(&copy)) < 0
                ? error_set(err, -ENOMEM, "there is not enough locked memory; raise ulimit -l")
                : 0;
@@ -97,25 +96,32 @@ static int fill(json_t *body, const struct secret *keys, struct error *err)
     return 0;
 }
 
+int cli_put_recovery_copy(const struct cli *cli, const char *file, json_t *body, struct error *err)
+{
+    CLEANUP(secret_release) struct secret keys = SECRET_INIT;
+    int r = secret_heap_init(err);
+
+    if (r == 0)
+        r = read_keys(&cli->arguments, file, &keys, err);
+    if (r == 0)
+        r = fill(body, &keys, err);
+    if (r == 0 && arguments_has(&cli->arguments, "allow-no-kms"))
+        (void)json_object_set_new(body, "allow_no_kms", json_true());
+    return r;
+}
+
 int cmd_fs_key_import(struct cli *cli, struct error *err)
 {
     CLEANUP(json_freep) json_t *answer = NULL;
     CLEANUP(json_freep) json_t *body = json_object();
-    CLEANUP(secret_release) struct secret keys = SECRET_INIT;
     const char *name = cli_word(cli, 0);
     char path[CLIENT_PATH_SIZE];
     int r = client_filesystem_path(name, "/key/import", path, err);
 
     if (r == 0)
-        r = secret_heap_init(err);
-    if (r == 0)
-        r = read_keys(&cli->arguments, cli_word(cli, 1), &keys, err);
-    if (r == 0)
-        r = fill(body, &keys, err);
+        r = cli_put_recovery_copy(cli, cli_word(cli, 1), body, err);
     if (r < 0)
         return r;
-    if (arguments_has(&cli->arguments, "allow-no-kms"))
-        (void)json_object_set_new(body, "allow_no_kms", json_true());
     struct client_request request = { .method = "POST", .path = path, .body = TAKE(body) };
     r = client_call(&cli->instance, &request, &answer, err);
     if (r < 0)

@@ -180,6 +180,9 @@ const struct argument_spec fs_adopt_arguments[] = {
 
 const struct option_spec fs_adopt_options[] = {
     { 0, "name", "name", "the name that it gets [adopted]" },
+    { 0, "recovery-copy", "file", "open it with this recovery copy of its keys, not with the KMS" },
+    { 0, "recipient-key", "pem", "the private key that opens the copy" },
+    { 0, "allow-no-kms", NULL, "with a copy and without a KMS, keep the key in a local file" },
     END_OF_OPTIONS,
 };
 

@@ -251,7 +251,9 @@ static const struct command commands[] = {
         .details =
             "Its key ring is read from the metadata and the store, and its key is unwrapped "
             "by the\nconfigured KMS. Its capacity was in the registry alone: it has no limit "
-            "then.",
+            "then. If another\nkey of that KMS wraps it, that stays the filesystem's own.\n\n"
+            "When the KMS is lost too, a recovery copy of the keys opens it (coffer fs key "
+            "export); the KMS\nthat is configured now wraps them anew.",
         .arguments = fs_adopt_arguments,
         .options = fs_adopt_options,
         .prints_json = true,

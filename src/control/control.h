@@ -39,6 +39,7 @@ enum control_step {
     STEP_ADD_RING_STORED, /* the ring is in the store too */
     STEP_ADD_FORMATTED,   /* the worker has formatted */
     STEP_ADD_READY,       /* the record says that it is ready; the store's ring is one behind */
+    STEP_ADOPT_RECORDED,  /* its ring is in the registry; of a recovery copy: not wrapped anew */
     STEP_REMOVE_MARKED,   /* the record says that it is being removed */
     STEP_REMOVE_DELETED,  /* its data is gone */
     STEP_SHRED_REGISTRY,  /* its rings in the registry are destroyed, not yet ... */
@@ -128,9 +129,19 @@ struct fs_add {
 int control_add(struct control *control, const struct fs_add *add, struct fs_view *ret,
                 struct error *err);
 
-/* Brings back a filesystem that this instance does not know, from its store and metadata. */
-int control_adopt(struct control *control, const char *name, const char *meta_url,
-                  const char *store_url, struct fs_view *ret, struct error *err);
+struct fs_adopt {
+    const char *name;
+    const char *meta_url;
+    const char *store_url;
+    struct bytes keys; /* what a recovery copy holds, decrypted; empty: the key server unwraps */
+    bool allow_no_kms; /* as control_key_import() */
+};
+
+/* Brings back a filesystem that this instance does not know, from its store and metadata. If a key
+ * of its own wraps it, that stays so; a recovery copy is wrapped anew by the configured one. On
+ * failure nothing is left. */
+int control_adopt(struct control *control, const struct fs_adopt *adopt, struct fs_view *ret,
+                  struct error *err);
 
 /* Deletes its data and keys; only of a stopped one. */
 int control_remove(struct control *control, const char *name, struct error *err);

@@ -32,8 +32,8 @@
 
 #define FIRST_GENERATION 1u
 
-static int set_url(char *to, const char *given, const char *scheme, const char *what,
-                   struct error *err)
+int filesystem_set_url(char *to, const char *given, const char *scheme, const char *what,
+                       struct error *err)
 {
     size_t len = strlen(scheme);
 
@@ -45,8 +45,8 @@ static int set_url(char *to, const char *given, const char *scheme, const char *
     return 0;
 }
 
-static int default_url(const struct control *control, const struct uuid *uuid, const char *scheme,
-                       const char *part, char *to, struct error *err)
+int filesystem_default_url(const struct control *control, const struct uuid *uuid,
+                           const char *scheme, const char *part, char *to, struct error *err)
 {
     char folder[PATH_MAX];
     int r = filesystem_folder(control, uuid, part, folder, err);
@@ -78,12 +78,14 @@ static int new_record(const struct control *control, const struct fs_add *add,
         return r;
     random_uuid(&ret->uuid);
     registry_instance(control->registry, &ret->owner);
-    r = add->store_url ? set_url(ret->store_url, add->store_url, "dir:", "store", err)
-                       : default_url(control, &ret->uuid, "dir:", "/store", ret->store_url, err);
+    r = add->store_url
+            ? filesystem_set_url(ret->store_url, add->store_url, "dir:", "store", err)
+            : filesystem_default_url(control, &ret->uuid, "dir:", "/store", ret->store_url, err);
     if (r < 0)
         return r;
-    return add->meta_url ? set_url(ret->meta_url, add->meta_url, "lmdb:", "metadata", err)
-                         : default_url(control, &ret->uuid, "lmdb:", "/meta", ret->meta_url, err);
+    return add->meta_url
+               ? filesystem_set_url(ret->meta_url, add->meta_url, "lmdb:", "metadata", err)
+               : filesystem_default_url(control, &ret->uuid, "lmdb:", "/meta", ret->meta_url, err);
 }
 
 /* The key server, or, where the caller allows that there is none, a local key. */
@@ -306,34 +308,12 @@ static void undo_adding(struct filesystem *fs, bool is_recorded, int r)
                    "an addition failed and could not be undone: %s", err.text);
 }
 
-static struct fs_record *copy_record(struct filesystem *fs)
-{
-    struct fs_record *copy = malloc(sizeof(*copy));
-
-    mutex_lock(&fs->lock);
-    if (copy)
-        *copy = fs->record;
-    mutex_unlock(&fs->lock);
-    return copy;
-}
-
-/* What a copy has learned. */
-static void take_record(struct filesystem *fs, const struct fs_record *record,
-                        const struct key_ring *ring)
-{
-    mutex_lock(&fs->lock);
-    fs->record = *record;
-    if (rings_newest(ring))
-        fs->wrapped = *rings_newest(ring);
-    mutex_unlock(&fs->lock);
-}
-
 /* Steps 1 and 2. While a key is new, the key server is not changed: a change proves all rings. */
 static int add_recorded(struct filesystem *fs, const struct fs_add *add, struct rings_opened *ret,
                         struct error *err)
 {
     CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
-    CLEANUP(free_ptr) struct fs_record *record = copy_record(fs);
+    CLEANUP(free_ptr) struct fs_record *record = filesystem_copy_record(fs);
     struct control *control = fs->control;
     struct error first = { .code = 0 };
     bool is_local = false;
@@ -348,7 +328,7 @@ static int add_recorded(struct filesystem *fs, const struct fs_add *add, struct 
         kms_note(control->kms, r, &first);
     if (r < 0)
         return error_set(err, r, "%s", first.text);
-    take_record(fs, record, &ret->ring);
+    filesystem_take_record(fs, record, rings_newest(&ret->ring));
     if (add->kms.secret_id)
         r = kms_put_login(control->kms, &record->own, add->kms.secret_id, err);
     if (r == 0)
@@ -412,109 +392,6 @@ int control_add(struct control *control, const struct fs_add *add, struct fs_vie
         events_add(&control->events, LOG_LEVEL_INFO, "added", add->name,
                    "the filesystem was created; its key is wrapped by %s, key %s", ret->kms_type,
                    ret->kms_key);
-    }
-    filesystem_unref(fs);
-    return r;
-}
-
-static int adopt_record(const char *name, const char *meta_url, const char *store_url,
-                        struct fs_record *ret, struct error *err)
-{
-    CLEANUP(object_store_closep) struct object_store *store = NULL;
-    CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
-    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
-    int r = fs_name_check(name, err);
-
-    *ret = (struct fs_record){ .phase = FS_PHASE_READY, .created_ns = (uint64_t)clock_wall_ns() };
-    if (r == 0)
-        r = set_url(ret->store_url, store_url, "dir:", "store", err);
-    if (r == 0)
-        r = set_url(ret->meta_url, meta_url, "lmdb:", "metadata", err);
-    if (r == 0)
-        r = object_store_open(ret->store_url, &store, err);
-    if (r == 0)
-        r = object_store_get(store, KEY_RING_OBJECT, KEY_RING_MAX, &encoded, err);
-    if (r == -ENOENT)
-        return error_set(
-            err, r,
-            "%s holds no key ring of a filesystem; check the path (coffer fs adopt METADATA STORE)",
-            store_url);
-    if (r == 0)
-        r = key_ring_peek(buf_bytes(&encoded), &ring, err);
-    if (r < 0)
-        return r;
-    (void)snprintf(ret->name, sizeof(ret->name), "%s", name);
-    ret->uuid = ring.uuid; /* unverified until the ring is */
-    return 0;
-}
-
-/* Whether it lies where this state folder has its own: they outlived a lost registry. */
-static void recognise_places(const struct control *control, struct fs_record *record)
-{
-    char url[FS_URL_SIZE];
-
-    record->has_own_store = default_url(control, &record->uuid, "dir:", "/store", url, NULL) == 0 &&
-                            strcmp(url, record->store_url) == 0;
-    record->has_own_meta = default_url(control, &record->uuid, "lmdb:", "/meta", url, NULL) == 0 &&
-                           strcmp(url, record->meta_url) == 0;
-}
-
-static int adopt_held(struct filesystem *fs, struct error *err)
-{
-    CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
-    /* What is damaged in one place is repaired by the first start. */
-    static const struct rings_options options = { .may_repair = false };
-    CLEANUP(free_ptr) struct fs_record *record = copy_record(fs);
-    bool is_kms;
-
-    if (!record)
-        return error_set(err, -ENOMEM, "out of memory");
-    int r = rings_open(fs->control, record, &options, &opened, &is_kms, err);
-    if (r < 0)
-        return r;
-    /* It keeps its owner's name, so that commits of yet another owner would still be seen. */
-    record->owner = opened.superblock.owner;
-    record->created_ns = opened.superblock.created_ns;
-    recognise_places(fs->control, record);
-    take_record(fs, record, &opened.ring);
-    r = filesystem_audit(fs, AUDIT_ADOPT, 0, NULL, err);
-    return r < 0 ? r : registry_put(fs->control->registry, record, buf_bytes(&opened.encoded), err);
-}
-
-static int adopt_listed(struct filesystem *fs, struct error *err)
-{
-    mutex_lock(&fs->control->kms_changing); /* a change of the key server proves all rings */
-    filesystem_hold_rings(fs);
-    int r = adopt_held(fs, err);
-    filesystem_let_rings(fs);
-    mutex_unlock(&fs->control->kms_changing);
-    return r;
-}
-
-int control_adopt(struct control *control, const char *name, const char *meta_url,
-                  const char *store_url, struct fs_view *ret, struct error *err)
-{
-    CLEANUP(free_ptr) struct fs_record *record = malloc(sizeof(*record));
-    struct filesystem *fs = NULL;
-
-    if (!record)
-        return error_set(err, -ENOMEM, "out of memory");
-    int r = adopt_record(name, meta_url, store_url, record, err);
-    if (r == 0)
-        r = filesystem_list(control, record, &fs, err);
-    if (r < 0)
-        return r;
-    struct error why = { .code = 0 };
-    r = adopt_listed(fs, &why);
-    filesystem_release(fs, "");
-    if (r < 0) {
-        filesystem_audit_failure(fs, AUDIT_ADOPT, r, &why);
-        (void)error_set(err, r, "%s", why.text);
-        filesystem_unlist(fs);
-    } else {
-        events_add(&control->events, LOG_LEVEL_INFO, "adopted", name,
-                   "the filesystem was brought back");
-        filesystem_view(fs, ret);
     }
     filesystem_unref(fs);
     return r;

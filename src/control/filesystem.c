@@ -196,6 +196,27 @@ void filesystem_move_locked(struct filesystem *filesystem, enum fs_state state,
     (void)pthread_cond_broadcast(&filesystem->changed);
 }
 
+struct fs_record *filesystem_copy_record(struct filesystem *filesystem)
+{
+    struct fs_record *copy = malloc(sizeof(*copy));
+
+    mutex_lock(&filesystem->lock);
+    if (copy)
+        *copy = filesystem->record;
+    mutex_unlock(&filesystem->lock);
+    return copy;
+}
+
+void filesystem_take_record(struct filesystem *filesystem, const struct fs_record *record,
+                            const struct wrapped_key *newest)
+{
+    mutex_lock(&filesystem->lock);
+    filesystem->record = *record;
+    if (newest)
+        filesystem->wrapped = *newest;
+    mutex_unlock(&filesystem->lock);
+}
+
 int filesystem_save(struct filesystem *filesystem, struct error *err)
 {
     CLEANUP(free_ptr) struct fs_record *record = malloc(sizeof(*record));

@@ -154,6 +154,18 @@ int filesystem_learn(struct filesystem *filesystem, const struct fs_record *reco
 void filesystem_move_locked(struct filesystem *filesystem, enum fs_state state,
                             const char *status_text) REQUIRES(filesystem->lock);
 
+/* The caller's to free; NULL: out of memory. And what such a copy has learned, put back, with how
+ * the newest generation of the ring is wrapped, to show. */
+struct fs_record *filesystem_copy_record(struct filesystem *filesystem);
+void filesystem_take_record(struct filesystem *filesystem, const struct fs_record *record,
+                            const struct wrapped_key *newest);
+
+/* create.c: a place that was given, or where it lies otherwise; to has FS_URL_SIZE bytes. */
+int filesystem_set_url(char *to, const char *given, const char *scheme, const char *what,
+                       struct error *err);
+int filesystem_default_url(const struct control *control, const struct uuid *uuid,
+                           const char *scheme, const char *part, char *to, struct error *err);
+
 /* Stores its record as it is now. */
 int filesystem_save(struct filesystem *filesystem, struct error *err);
 

@@ -288,22 +288,9 @@ static void remember_started(struct filesystem *fs)
                    "it will not come back by itself after a restart: %s", err.text);
 }
 
-/* NULL without memory. */
-static struct fs_record *copy_record(struct filesystem *fs)
-{
-    struct fs_record *record = malloc(sizeof(*record));
-
-    if (!record)
-        return NULL;
-    mutex_lock(&fs->lock);
-    *record = fs->record;
-    mutex_unlock(&fs->lock);
-    return record;
-}
-
 static int mount_record(struct filesystem *fs, bool *ret_is_mounted, struct error *err)
 {
-    CLEANUP(free_ptr) struct fs_record *record = copy_record(fs);
+    CLEANUP(free_ptr) struct fs_record *record = filesystem_copy_record(fs);
 
     if (!record)
         return error_set(err, -ENOMEM, "out of memory");
@@ -402,7 +389,7 @@ static void drop_worker(struct keeper *keeper, char how[static WORKER_HOW_SIZE])
 static void report_death(struct keeper *keeper, const char *how)
 {
     struct filesystem *fs = keeper->fs;
-    CLEANUP(free_ptr) struct fs_record *record = copy_record(fs);
+    CLEANUP(free_ptr) struct fs_record *record = filesystem_copy_record(fs);
     struct error err = { .code = 0 };
 
     events_add(&keeper->control->events, LOG_LEVEL_ERROR, "worker-died", fs->record.name,

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "control/key_copy.h"
 #include "control/own_key.h"
 #include "control/rewrap.h"
 #include "control/rings.h"
@@ -26,13 +27,8 @@ static int check_ready(const struct fs_record *record, struct error *err)
 
 static int copy_record(struct filesystem *fs, struct fs_record **ret, struct error *err)
 {
-    *ret = malloc(sizeof(**ret));
-    if (!*ret)
-        return error_set(err, -ENOMEM, "out of memory");
-    mutex_lock(&fs->lock);
-    **ret = fs->record;
-    mutex_unlock(&fs->lock);
-    return check_ready(*ret, err);
+    *ret = filesystem_copy_record(fs);
+    return *ret ? check_ready(*ret, err) : error_set(err, -ENOMEM, "out of memory");
 }
 
 /* ------------------------------------------------------------------ export */
@@ -110,7 +106,7 @@ int control_key_export(struct control *control, const char *name, struct bytes c
 /* Two rings, each generation with what wraps it and what did before. */
 #define KNOWN_MAX (2u * 2u * KEY_GENERATIONS_MAX)
 
-static void known_release(struct unwrapped *known)
+void key_copy_forget(struct unwrapped *known)
 {
     for (size_t i = 0; known->plains && i < known->count; i++)
         secret_release(&known->plains[i]);
@@ -152,19 +148,26 @@ static int know_ring(struct unwrapped *known, struct bytes encoded, const struct
     return r;
 }
 
-static int know_all(struct filesystem *fs, const struct fs_record *record,
-                    const struct key_export *copy, struct unwrapped *ret, struct error *err)
+int key_copy_know(struct control *control, const struct fs_record *record,
+                  const struct key_export *copy, struct unwrapped *ret, struct error *err)
 {
+    char uuid[UUID_TEXT_SIZE];
     CLEANUP(object_store_closep) struct object_store *store = NULL;
     CLEANUP(buf_release) struct buf mine = BUF_INIT;
     CLEANUP(buf_release) struct buf theirs = BUF_INIT;
 
+    uuid_format(&copy->uuid, uuid);
+    if (!uuid_equal(&record->uuid, &copy->uuid))
+        return error_set(err, -EINVAL,
+                         "the recovery copy is that of another filesystem, with the UUID %s", uuid);
     ret->wrapped = calloc(KNOWN_MAX, sizeof(*ret->wrapped));
     ret->plains = calloc(KNOWN_MAX, sizeof(*ret->plains));
     if (!ret->wrapped || !ret->plains)
         return error_set(err, -ENOMEM, "out of memory");
-    int r = registry_get_ring(fs->control->registry, &record->uuid, &mine, err);
-    if (r == 0)
+    int r = registry_get_ring(control->registry, &record->uuid, &mine, err);
+    if (r == -ENOENT)
+        r = 0; /* it is being adopted */
+    else if (r == 0)
         r = know_ring(ret, buf_bytes(&mine), copy, err);
     if (r < 0 || object_store_open(record->store_url, &store, NULL) < 0 ||
         object_store_get(store, KEY_RING_OBJECT, KEY_RING_MAX, &theirs, NULL) < 0)
@@ -200,8 +203,8 @@ static int import_wrapped(struct control *control, struct filesystem *fs,
     REQUIRES(control->kms_changing)
 {
     CLEANUP(rewrap_report_release) struct rewrap_report report = { .count = 0 };
-    CLEANUP(known_release) struct unwrapped known = { .count = 0 };
-    int r = know_all(fs, record, copy, &known, err);
+    CLEANUP(key_copy_forget) struct unwrapped known = { .count = 0 };
+    int r = key_copy_know(control, record, copy, &known, err);
 
     if (r == 0)
         r = filesystem_audit(
@@ -222,22 +225,16 @@ static int import_wrapped(struct control *control, struct filesystem *fs,
                      report.count == 1 ? report.rows[0].text : "there is no key ring");
 }
 
-static int import_locked(struct control *control, struct filesystem *fs,
-                         const struct key_export *copy, bool allow_no_kms, struct error *err)
-    REQUIRES(control->kms_changing)
+int key_copy_import(struct filesystem *fs, const struct key_export *copy, bool allow_no_kms,
+                    struct error *err)
 {
     CLEANUP(free_ptr) struct fs_record *record = NULL;
     struct rewrap_target target = { .is_other_server = true };
-    char uuid[UUID_TEXT_SIZE];
+    struct control *control = fs->control;
     int r = copy_record(fs, &record, err);
 
-    if (r < 0)
-        return r;
-    uuid_format(&copy->uuid, uuid);
-    if (!uuid_equal(&record->uuid, &copy->uuid))
-        return error_set(err, -EINVAL,
-                         "the recovery copy is that of another filesystem, with the UUID %s", uuid);
-    r = open_wrapper(control, record, allow_no_kms, &target, err);
+    if (r == 0)
+        r = open_wrapper(control, record, allow_no_kms, &target, err);
     if (r == 0)
         r = import_wrapped(control, fs, record, copy, &target, err);
     key_provider_close(target.provider);
@@ -258,7 +255,7 @@ int control_key_import(struct control *control, const char *name, struct bytes k
     int r = key_export_decode(keys, copy, &why);
     mutex_lock(&control->kms_changing);
     if (r == 0)
-        r = import_locked(control, fs, copy, allow_no_kms, &why);
+        r = key_copy_import(fs, copy, allow_no_kms, &why);
     mutex_unlock(&control->kms_changing);
     key_export_release(copy);
     if (r < 0) {

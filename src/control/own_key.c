@@ -140,17 +140,6 @@ void own_key_tidy(struct control *control)
 
 /* ------------------------------------------------------------------ what was interrupted */
 
-static struct fs_record *copy_record(struct filesystem *fs)
-{
-    struct fs_record *copy = malloc(sizeof(*copy));
-
-    mutex_lock(&fs->lock);
-    if (copy)
-        *copy = fs->record;
-    mutex_unlock(&fs->lock);
-    return copy;
-}
-
 /* Whether all of the ring is wrapped by that key. */
 static bool wraps_all(struct control *control, const struct fs_kms_key *key,
                       const struct key_ring *ring)
@@ -201,7 +190,7 @@ static bool settle_locked(struct filesystem *fs, const struct fs_record *seen, b
 int own_key_settle(struct filesystem *fs, struct error *err)
 {
     struct control *control = fs->control;
-    CLEANUP(free_ptr) struct fs_record *record = copy_record(fs);
+    CLEANUP(free_ptr) struct fs_record *record = filesystem_copy_record(fs);
     CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
     CLEANUP(buf_release) struct buf encoded = BUF_INIT;
 
@@ -278,7 +267,7 @@ static int run(struct control *control, struct filesystem *fs, const struct fs_k
 int own_key_rewrap(struct control *control, struct filesystem *fs, bool is_dry,
                    struct rewrap_report *ret, struct error *err)
 {
-    CLEANUP(free_ptr) struct fs_record *record = copy_record(fs);
+    CLEANUP(free_ptr) struct fs_record *record = filesystem_copy_record(fs);
     struct error why = { .code = 0 };
 
     if (!record)

@@ -214,3 +214,38 @@ def test_no_key_gets_into_a_log_or_a_file(instance, tmp_path):
                     text = opened.read()
                 assert not any(needle in text for needle in needles), path
     instance.start()
+
+
+def lose_registry(instance, name="data"):
+    """Store and metadata stay where they are."""
+    view = instance.view(name)
+    instance.stop()
+    shutil.rmtree(instance.state / "registry")
+    instance.start()
+    return view
+
+
+def test_a_filesystem_whose_registry_and_kms_are_lost_is_adopted_with_its_copy(
+        instance, openbao, tmp_path):
+    custodian = Custodian(tmp_path)
+    set_vault(instance, openbao)
+    instance.add("data")
+    fill(instance, tmp_path)
+    copy = export(instance, tmp_path, custodian)
+    view = lose_registry(instance)
+    openbao.delete_key("key")
+    openbao.create_key("key")  # another one
+    places = ["fs", "adopt", view["meta"], view["store"], "--name", "back"]
+    assert instance.run(*places, check=False).returncode == 1
+    refused = instance.run(*places, "--recipient-key", custodian.key, check=False)
+    assert "give that with --recovery-copy" in refused.stderr
+    refused = instance.run(*places, "--recovery-copy", copy, check=False)
+    assert "--recipient-key" in refused.stderr
+    text = instance.run(*places, "--recovery-copy", copy, "--recipient-key", custodian.key).stdout
+    assert f"Filesystem back was adopted, uuid {view['uuid']}." in text and "vault" in text
+    assert_opens(instance, tmp_path, "back")
+    assert entries(instance, "adopt")[-1] == ("back", "ok")
+    instance.run("fs", "umount", "back")
+    instance.stop()
+    instance.start()
+    assert_opens(instance, tmp_path, "back")

@@ -1,6 +1,7 @@
 """Filesystems with a key of their own in the key server, besides the configured one."""
 import json
 import os
+import shutil
 
 import pytest
 
@@ -179,3 +180,45 @@ def test_a_check_tells_the_state_of_a_kmip_key_of_its_own(instance, pykmip):
     ((result, kind, text, action),), code = own_key_steps(instance)
     assert (result, kind, code) == ("failed", "unusable", 9)
     assert "filesystem data" in text and "deactivated" in text and own in action
+
+
+def test_an_adopted_filesystem_keeps_its_own_key(instance, openbao, keys, tmp_path):
+    instance.add("shared")
+    instance.run("fs", "add", "own", "--kms-key-identifier", keys[1])
+    (instance.mount("own", tmp_path / "own") / "file").write_text("content")
+    instance.run("fs", "umount", "own")
+    views = {name: instance.view(name) for name in ("shared", "own")}
+    instance.stop()
+    shutil.rmtree(instance.state / "registry")
+    instance.start()
+    said = {name: instance.run("fs", "adopt", view["meta"], view["store"], "--name", name).stdout
+            for name, view in views.items()}
+    assert "counts as the filesystem's own" in said["own"]
+    assert "--use-cluster-kms-key-identifier" in said["own"]
+    assert "filesystem's own" not in said["shared"]
+    assert wrapped(instance, "own") == (keys[1], 1, True)
+    assert wrapped(instance, "shared") == (keys[0], 1, False)
+    openbao.rotate_key(keys[1])
+    instance.run("fs", "kms-rewrap", "own")
+    assert wrapped(instance, "own") == (keys[1], 2, True)
+    assert (instance.mount("own", tmp_path / "own") / "file").read_text() == "content"
+
+
+def test_an_adopted_filesystem_keeps_the_namespace_of_its_own_key(instance, openbao):
+    openbao.create_key("key-of-all")
+    openbao.api("POST", "sys/namespaces/team", {})
+    openbao.api("POST", "sys/mounts/transit", {"type": "transit"}, namespace="team")
+    openbao.api("POST", "transit/keys/key", {}, namespace="team")
+    instance.api("PUT", "/api/v1/kms", {"type": "vault", "address": openbao.address,
+                                        "key": "key-of-all", "token": openbao.root_token})
+    instance.run("fs", "add", "own", "--kms-key-identifier", "key", "--kms-namespace", "team")
+    view = instance.view("own")
+    instance.stop()
+    shutil.rmtree(instance.state / "registry")
+    instance.start()
+    instance.run("fs", "adopt", view["meta"], view["store"], "--name", "own")
+    again = instance.view("own")
+    for name in ("kms_key", "kms_namespace", "own_kms_key"):
+        assert again[name] == view[name], name
+    assert again["own_kms_key"] and again["kms_namespace"].strip("/") == "team"
+    instance.run("fs", "kms-rewrap", "own")

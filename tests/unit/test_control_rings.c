@@ -231,6 +231,16 @@ static struct fs_view lose(struct fixture *fixture, const char *name)
     return view;
 }
 
+static int adopt_again(struct fixture *fixture, const char *name, const struct fs_view *lost,
+                       struct fs_view *ret, struct error *err)
+{
+    const struct fs_adopt adopt = { .name = name,
+                                    .meta_url = lost->meta_url,
+                                    .store_url = lost->store_url };
+
+    return control_adopt(fixture->control, &adopt, ret, err);
+}
+
 static void a_filesystem_whose_registry_was_lost_is_adopted(void **state)
 {
     struct fixture *fixture = *state;
@@ -239,13 +249,10 @@ static void a_filesystem_whose_registry_was_lost_is_adopted(void **state)
 
     must_add(fixture, "data");
     struct fs_view lost = lose(fixture, "data");
-    must(control_adopt(fixture->control, "again", lost.meta_url, lost.store_url, &adopted, &err),
-         &err);
+    must(adopt_again(fixture, "again", &lost, &adopted, &err), &err);
     assert_true(uuid_equal(&adopted.uuid, &lost.uuid));
     must_start(fixture, "again");
-    assert_int_equal(
-        control_adopt(fixture->control, "twice", lost.meta_url, lost.store_url, &adopted, NULL),
-        -EEXIST);
+    assert_int_equal(adopt_again(fixture, "twice", &lost, &adopted, NULL), -EEXIST);
 }
 
 static void a_filesystem_with_a_forged_ring_is_not_adopted(void **state)
@@ -261,9 +268,7 @@ static void a_filesystem_with_a_forged_ring_is_not_adopted(void **state)
         assert_int_equal(object_store_replace(store, KEY_RING_OBJECT, buf_bytes(&forged), NULL), 0);
     }
     struct fs_view lost = lose(fixture, "data");
-    assert_int_equal(
-        control_adopt(fixture->control, "again", lost.meta_url, lost.store_url, &adopted, NULL),
-        -EBADMSG);
+    assert_int_equal(adopt_again(fixture, "again", &lost, &adopted, NULL), -EBADMSG);
     assert_int_equal(control_get(fixture->control, "again", &adopted, NULL), -ENOENT);
 }
 
@@ -276,8 +281,7 @@ static void an_adopted_filesystem_may_have_a_damaged_superblock_in_its_store(voi
     must_add(fixture, "data");
     flip(fixture, "data", SUPERBLOCK_OBJECT);
     struct fs_view lost = lose(fixture, "data");
-    must(control_adopt(fixture->control, "again", lost.meta_url, lost.store_url, &adopted, &err),
-         &err);
+    must(adopt_again(fixture, "again", &lost, &adopted, &err), &err);
     must_start(fixture, "again");
     assert_event(fixture, "superblock-repaired");
 }

@@ -145,6 +145,14 @@ static void export_keys(struct fixture *fixture, struct secret *ret)
     must(cms_open(buf_bytes(&copy), buf_bytes(&custodian.key), KEY_EXPORT_MAX, ret, &err), &err);
 }
 
+static const char *local_key_of(const struct fs_view *view)
+{
+    static char uuid[UUID_TEXT_SIZE];
+
+    uuid_format(&view->uuid, uuid);
+    return uuid;
+}
+
 static void no_altered_or_cut_copy_is_imported(void **state)
 {
     CLEANUP(secret_release) struct secret keys = SECRET_INIT;
@@ -213,6 +221,70 @@ static void an_export_is_refused_where_it_is_not_allowed(void **state)
     assert_int_equal(copy.len, 0);
 }
 
+/* The registry and what wraps are lost; a crash between two steps loses neither store nor copy. */
+static void a_filesystem_is_adopted_with_a_copy(void **state)
+{
+    static const enum control_step steps[] = { STEP_ADOPT_RECORDED, STEP_RING_WRITTEN, STEP_COUNT };
+    CLEANUP(secret_release) struct secret keys = SECRET_INIT;
+    struct fixture *fixture = *state;
+
+    must_add(fixture, "data");
+    export_keys(fixture, &keys);
+    const struct fs_view lost = view_of(fixture, "data");
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        struct fs_adopt adopt = { .name = "data",
+                                  .meta_url = lost.meta_url,
+                                  .store_url = lost.store_url };
+        struct error err = { .code = 0 };
+        struct fs_view view;
+        must(kms_remove_local_key(fixture->control->kms, local_key_of(&lost), &err), &err);
+        must(registry_remove(fixture->control->registry, &lost.uuid, &err), &err);
+        reopen_control(fixture);
+        assert_true(control_adopt(fixture->control, &adopt, &view, NULL) < 0);
+        assert_int_equal(control_get(fixture->control, "data", &view, NULL), -ENOENT);
+        adopt.keys = secret_bytes(&keys);
+        assert_int_equal(control_adopt(fixture->control, &adopt, &view, NULL), -ENOKEY);
+        assert_int_equal(control_get(fixture->control, "data", &view, NULL), -ENOENT);
+
+        adopt.allow_no_kms = true;
+        fixture->crash_at = steps[i];
+        int r = control_adopt(fixture->control, &adopt, &view, &err);
+        fixture->crash_at = STEP_COUNT;
+        if (steps[i] == STEP_COUNT) {
+            must(r, &err);
+        } else {
+            assert_true(r < 0);
+            reopen_control(fixture);
+            must(control_key_import(fixture->control, "data", adopt.keys, true, &view, &err), &err);
+        }
+        assert_true(uuid_equal(&view.uuid, &lost.uuid));
+        must_start(fixture, "data");
+        must_stop(fixture, "data");
+    }
+}
+
+static void the_copy_of_another_filesystem_adopts_nothing(void **state)
+{
+    CLEANUP(secret_release) struct secret keys = SECRET_INIT;
+    struct fixture *fixture = *state;
+    struct error err = { .code = 0 };
+    struct fs_view view;
+
+    must_add(fixture, "other");
+    must_add(fixture, "data");
+    export_keys(fixture, &keys);
+    const struct fs_view lost = view_of(fixture, "other");
+    must(registry_remove(fixture->control->registry, &lost.uuid, &err), &err);
+    reopen_control(fixture);
+    const struct fs_adopt adopt = { .name = "again",
+                                    .meta_url = lost.meta_url,
+                                    .store_url = lost.store_url,
+                                    .keys = secret_bytes(&keys),
+                                    .allow_no_kms = true };
+    assert_int_equal(control_adopt(fixture->control, &adopt, &view, NULL), -EINVAL);
+    assert_int_equal(control_get(fixture->control, "again", &view, NULL), -ENOENT);
+}
+
 /* The keys of keyring_samples.h. */
 static void assert_is_sample_copy(struct bytes bytes)
 {
@@ -257,6 +329,8 @@ static void a_copy_of_version_1_is_opened_and_read(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        STATE_TEST(a_filesystem_is_adopted_with_a_copy),
+        STATE_TEST(the_copy_of_another_filesystem_adopts_nothing),
         cmocka_unit_test(a_copy_of_version_1_is_opened_and_read),
         STATE_TEST(what_is_sealed_opens_with_that_key_only),
         STATE_TEST(an_altered_copy_does_not_open),
