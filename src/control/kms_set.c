@@ -328,17 +328,17 @@ static bool is_of_staged(struct control *control, const struct key_provider_conf
 
 /* Staging a third key server forgets the second one, which a half done change has led some
  * filesystems to. If one of them opens by nothing else, that change is finished first. */
-static int prove_beside_staged(struct trial *trial, struct error *err)
-    REQUIRES(trial->control->kms_changing)
+static int prove_beside_staged(struct control *control, struct trial *trial, struct error *err)
+    REQUIRES(control->kms_changing)
 {
     trial->looks_at_staged =
-        kms_is_staged(trial->control->kms) && !is_of_staged(trial->control, trial->options->config);
+        kms_is_staged(control->kms) && !is_of_staged(control, trial->options->config);
     int r = prove(trial, err);
     if (r < 0 || !trial->needs_staged)
         return r;
     trial_forget(trial);
     trial->looks_at_staged = false;
-    r = kms_set_finish_locked(trial->control, err);
+    r = kms_set_finish_locked(control, err);
     if (r < 0)
         return error_prefix(err, r,
                             "nothing was changed, because keys open only with the KMS of an "
@@ -361,7 +361,7 @@ static int set_verified(struct control *control, const struct kms_set_options *o
     struct trial trial = {
         .control = control, .options = options, .server = provider, .uses_gcm = config->uses_gcm
     };
-    r = prove_beside_staged(&trial, err);
+    r = prove_beside_staged(control, &trial, err);
     if (r == 0 && trial.mover_count > 0)
         r = move(&trial, &seen, err);
     *ret_moved = trial.mover_count;

@@ -347,23 +347,23 @@ static int begin_change(const struct changing *changing, struct error *err)
     return r < 0 ? r : control_step(changing->control, STEP_KEY_NAMED);
 }
 
-static int wrap_anew(const struct changing *changing, struct error *err)
-    REQUIRES(changing->control->kms_changing)
+static int wrap_anew(struct control *control, const struct changing *changing, struct error *err)
+    REQUIRES(control->kms_changing)
 {
     CLEANUP(rewrap_report_release) struct rewrap_report report = { .count = 0 };
     int r = changing->is_wrapped
                 ? 0
-                : run(changing->control, changing->fs, &changing->wanted, false, &report, err);
+                : run(control, changing->fs, &changing->wanted, false, &report, err);
 
     if (r == 0 && changing->is_wrapped)
-        return control_step(changing->control, STEP_RINGS_WRAPPED);
+        return control_step(control, STEP_RINGS_WRAPPED);
     if (r < 0)
         return r;
-    rewrap_tell(changing->control, &report);
+    rewrap_tell(control, &report);
     if (report.count != 1 || report.failed > 0)
         return error_set(err, -EIO, "%s",
                          report.count == 1 ? report.rows[0].text : "it has no key ring");
-    return control_step(changing->control, STEP_RINGS_WRAPPED);
+    return control_step(control, STEP_RINGS_WRAPPED);
 }
 
 #define LOGIN_TEXT_SIZE (WRAPPED_NAME_SIZE + 100)
@@ -436,8 +436,8 @@ static int undo_change(const struct changing *changing, int r, const struct erro
                      why->text);
 }
 
-static int carry_out(struct changing *changing, struct error *err)
-    REQUIRES(changing->control->kms_changing)
+static int carry_out(struct control *control, struct changing *changing, struct error *err)
+    REQUIRES(control->kms_changing)
 {
     struct error why = { .code = 0 };
     char text[LOGIN_TEXT_SIZE];
@@ -454,7 +454,7 @@ static int carry_out(struct changing *changing, struct error *err)
     if (r < 0 && r != CONTROL_CRASHED)
         give_up(changing->fs);
     if (r == 0)
-        r = wrap_anew(changing, &why);
+        r = wrap_anew(control, changing, &why);
     if (r < 0)
         return undo_change(changing, r, &why, err);
     return end_change(changing, err);
@@ -493,7 +493,7 @@ static int change_locked(struct control *control, struct filesystem *fs,
     changing.wanted = changing.own;
     r = own_key_change(change, &changing.wanted, err);
     if (r == 0)
-        r = carry_out(&changing, err);
+        r = carry_out(control, &changing, err);
     return r;
 }
 
