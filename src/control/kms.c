@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "control/ca_cert.h"
 #include "control/credentials.h"
+#include "control/idle_provider.h"
 #include "net/tls.h"
 
 struct kms {
@@ -23,6 +24,7 @@ struct kms {
     struct kms_logins logins; /* of filesystems */
     struct buf ca_cert_pem;   /* of vaults; empty: the system's */
     unsigned generation;      /* goes up with each configuration */
+    struct idle_provider idle;
     struct kms_status status;
     struct error load_error; /* why the credentials could not be read; code 0 if they could */
 };
@@ -163,6 +165,7 @@ void kms_close(struct kms *kms)
 {
     if (!kms)
         return;
+    key_provider_close(kms->idle.provider);
     key_provider_config_release(&kms->config);
     key_provider_config_release(&kms->staged);
     kms_logins_release(&kms->logins);
@@ -246,6 +249,41 @@ int kms_provider(struct kms *kms, struct key_provider **ret, struct error *err)
     unsigned generation;
 
     return provider_of(kms, ret, &generation, err);
+}
+
+int kms_borrow(struct kms *kms, struct key_provider **ret, unsigned *ret_generation,
+               struct error *err)
+{
+    bool is_usable = false;
+
+    mutex_lock(&kms->lock);
+    struct key_provider *idle = idle_provider_take(&kms->idle, kms->generation, &is_usable);
+    *ret_generation = kms->generation;
+    mutex_unlock(&kms->lock);
+    if (is_usable) {
+        *ret = idle;
+        return 0;
+    }
+    key_provider_close(idle);
+    return provider_of(kms, ret, ret_generation, err);
+}
+
+void kms_give_back(struct kms *kms, struct key_provider *provider, unsigned generation, int r)
+{
+    mutex_lock(&kms->lock);
+    bool is_kept = r == 0 && generation == kms->generation &&
+                   idle_provider_put(&kms->idle, provider, generation);
+    mutex_unlock(&kms->lock);
+    if (!is_kept)
+        key_provider_close(provider);
+}
+
+static void drop_stale_provider(struct kms *kms)
+{
+    mutex_lock(&kms->lock);
+    struct key_provider *stale = idle_provider_take_stale(&kms->idle, kms->generation);
+    mutex_unlock(&kms->lock);
+    key_provider_close(stale);
 }
 
 /* ------------------------------------------------------------------ filesystems' own */
@@ -466,6 +504,8 @@ void kms_refresh(struct kms *kms)
     struct key_description seen = { .algorithm = "" };
     struct error err = { .code = 0 };
     unsigned generation;
+
+    drop_stale_provider(kms);
     int r = provider_of(kms, &provider, &generation, &err);
 
     if (r == -ENOKEY)
@@ -624,6 +664,7 @@ int kms_replace(struct kms *kms, const struct key_provider_config *config,
         mutex_unlock(&kms->lock);
     }
     mutex_unlock(&kms->storing);
+    drop_stale_provider(kms);
     return r;
 }
 
@@ -650,6 +691,7 @@ int kms_forget(struct kms *kms, struct error *err)
         mutex_unlock(&kms->lock);
     }
     mutex_unlock(&kms->storing);
+    drop_stale_provider(kms);
     return r;
 }
 
@@ -696,6 +738,7 @@ static int renew_config(struct kms *kms, struct key_provider_config *place, stru
     drop_logins_locked(kms);
     kms->generation++;
     mutex_unlock(&kms->lock);
+    drop_stale_provider(kms);
     return 0;
 }
 

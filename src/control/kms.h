@@ -71,6 +71,12 @@ int kms_set_ca_cert(struct kms *kms, struct bytes pem, struct error *err);
 
 int kms_provider(struct kms *kms, struct key_provider **ret, struct error *err);
 
+/* The same for one call: with the connection of the last that was given back, if that was lately.
+ * r: how the call ended; after a failure the next one begins anew, at the first address. */
+int kms_borrow(struct kms *kms, struct key_provider **ret, unsigned *ret_generation,
+               struct error *err);
+void kms_give_back(struct kms *kms, struct key_provider *provider, unsigned generation, int r);
+
 /* The same server with what a filesystem has of its own: the key that wraps, and perhaps the login.
  * secret_id: of the role, in the place of the one that is known (kms_put_login()), for a trial;
  * NULL for that. -EACCES also: none is known. */

@@ -31,15 +31,17 @@ static int unwrap_locally(struct kms *kms, const struct wrapped_key *wrapped, si
 static int unwrap_configured(struct kms *kms, const struct wrapped_key *wrapped, size_t count,
                              struct secret *ret_plain, struct error *err)
 {
-    CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
+    struct key_provider *provider = NULL;
     struct error first = { .code = 0 };
-    int r = kms_provider(kms, &provider, err);
+    unsigned generation = 0;
+    int r = kms_borrow(kms, &provider, &generation, err);
 
     if (r < 0)
         return r;
     r = unwrap_with(provider, wrapped, count, ret_plain, &first);
     if (strcmp(wrapped->provider, provider->ops->type) == 0)
         kms_note(kms, r, &first);
+    kms_give_back(kms, provider, generation, r);
     return r < 0 ? error_set(err, r, "%s", first.text) : 0;
 }
 

@@ -8,11 +8,13 @@ import pytest
 
 import servers
 from instance import Instance
+from kmip_proxy import KmipProxy
 from key_material import CBC, GCM, read_ring
 from test_key_providers import Probe, run_conformance, settings
 
 needs_mounts = pytest.mark.skipif(not os.path.exists("/dev/fuse") or os.geteuid() != 0,
                                   reason="needs root and /dev/fuse")
+DECRYPT = 0x20
 USER, PASSWORD = "storage admin", "correct horse battery"
 
 
@@ -100,11 +102,11 @@ class Admin:
     def __init__(self, instance, kms, password_file):
         self.instance, self.kms, self.password_file = instance, kms, password_file
 
-    def set(self, uid, *more, login=None, **options):
+    def set(self, uid, *more, login=None, address=None, **options):
         cert, key = self.kms.client()
         login = ["--password-file", self.password_file] if login is None else login
         return self.instance.run(
-            "security", "kms", "set", "kmip", self.kms.address, uid, "--client-cert", cert,
+            "security", "kms", "set", "kmip", address or self.kms.address, uid, "--client-cert", cert,
             "--client-key", key, "--ca-cert", self.kms.ca_cert, "--username", USER, *login, *more,
             **options)
 
@@ -199,3 +201,20 @@ def test_the_password_comes_from_anywhere_and_stays_among_the_credentials(
     holders = {path.name for path in pathlib.Path(tmp_path).rglob("*")
                if path.is_file() and PASSWORD.encode() in path.read_bytes()}
     assert holders == {"credentials", "password"}  # that one is the test's
+
+
+@needs_mounts
+def test_filesystems_that_start_one_after_the_other_are_unwrapped_on_one_connection(
+        instance, admin, kms):
+    names = [f"fs{i}" for i in range(6)]
+    with KmipProxy(kms, lambda _: None) as proxy:
+        admin.set(kms.admin().create(), address=proxy.address)
+        for name in names:
+            instance.add(name)
+        before = len(proxy.connections)
+        for name in names:
+            instance.api("POST", f"/api/v1/filesystems/{name}/start")
+            instance.wait_status(name, "started")
+        unwrapping = [asked for asked in proxy.connections[before:] if DECRYPT in asked]
+        assert sum(asked.count(DECRYPT) for asked in proxy.connections) >= 2 * len(names)
+        assert len(unwrapping) < len(names)

@@ -48,6 +48,7 @@ class KmipProxy:
         self.change = change
         self.piece = piece
         self.requests = []
+        self.connections = []  # for each, the operations that were asked for on it
         self.faults = []
         cert, key = kms.authority.server()
         self.server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -75,10 +76,13 @@ class KmipProxy:
 
     def _serve(self, connection):
         admin = self.kms.admin()
+        asked = []
+        self.connections.append(asked)
         try:
             with self.server_side.wrap_socket(connection, server_side=True) as tls:
                 while message := self._read(tls):
                     self.requests.append((operation(message), header_version(message)))
+                    asked.append(operation(message))
                     answer = self.change(message)
                     if answer is None:
                         answer = admin.exchange(message)
