@@ -16,8 +16,8 @@
 #define DUMP_CHUNK_HEAD_LEN 5u  /* version, number of records */
 #define DUMP_RECORD_HEAD_LEN 6u /* length of the key, length of the value */
 #define DUMP_CHUNK_MIN (32u * 1024u)
-#define DUMP_CHUNK_MEAN (128u * 1024u)
-#define DUMP_CHUNK_MAX (512u * 1024u) /* plain; the largest record fits many times */
+#define DUMP_CHUNK_MEAN (96u * 1024u)
+#define DUMP_CHUNK_MAX (256u * 1024u) /* plain; the largest record fits many times */
 
 struct dump_record {
     struct bytes key;
