@@ -28,6 +28,9 @@
 
 #define OBJECT_NAME_MAX 255u
 
+/* Whether a name that is valid can begin with it. */
+bool object_prefix_is_possible(const char *prefix);
+
 struct object_store;
 struct object;
 struct object_writer;

@@ -69,41 +69,23 @@ int bucket_name_compare(const struct bucket_name *a, const struct bucket_name *b
     return memcmp(a->id, b->id, BUCKET_ID_LEN);
 }
 
-static bool is_part_letter(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
-}
-
-/* Parts of [a-z0-9._-], none of them empty, "." or "..". */
-static bool is_prefix(const char *text)
-{
-    while (*text) {
-        size_t len = strcspn(text, "/");
-        if (len == 0 || (len == 1 && text[0] == '.') || (len == 2 && memcmp(text, "..", 2) == 0))
-            return false;
-        for (size_t i = 0; i < len; i++)
-            if (!is_part_letter(text[i]))
-                return false;
-        text += len;
-        text += *text == '/';
-    }
-    return true;
-}
-
 int bucket_init(struct bucket *bucket, struct object_store *store, const char *prefix,
                 struct error *err)
 {
+    struct bucket made = { .store = store };
     size_t len = strlen(prefix);
 
-    if (len > BUCKET_PREFIX_MAX || !is_prefix(prefix))
+    if (len <= BUCKET_PREFIX_MAX) {
+        memcpy(made.prefix, prefix, len);
+        if (len > 0 && prefix[len - 1] != '/')
+            made.prefix[len] = '/';
+    }
+    if (len > BUCKET_PREFIX_MAX || !object_prefix_is_possible(made.prefix))
         return error_set(err, -EINVAL,
                          "'%.128s' cannot be the prefix of objects: give parts of a-z, 0-9, '.',"
                          " '_' and '-', joined by '/', at most %u letters in all",
                          prefix, BUCKET_PREFIX_MAX);
-    *bucket = (struct bucket){ .store = store };
-    memcpy(bucket->prefix, prefix, len);
-    if (len > 0 && prefix[len - 1] != '/')
-        bucket->prefix[len] = '/';
+    *bucket = made;
     return 0;
 }
 

@@ -16,6 +16,3 @@ object_store_open_fn dir_store_open;
 object_store_open_fn fault_dir_store_open; /* in layers/fault.c */
 
 bool object_name_is_valid(const char *name);
-
-/* Whether a name that is valid can begin with it. */
-bool object_prefix_is_possible(const char *prefix);
