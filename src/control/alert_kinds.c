@@ -72,6 +72,15 @@ static const struct alert_kind kinds[] = {
         .action = "Have it renewed, and give it with 'coffer security kms set'",
     },
     {
+        .type = "https-certificate-expiry",
+        .title = "The certificate of the web page ends",
+        .cause = "That of the HTTPS server of cofferd: from 30 days before its end on. In the last "
+                 "7 days it is critical.",
+        .action =
+            "Replace the file of --tls-cert and restart cofferd; if cofferd made it itself, a "
+            "restart is enough. Filesystems go on",
+    },
+    {
         .type = "local-key",
         .title = "A key is wrapped by a local file",
         .cause = "The filesystem was added with --allow-no-kms, or the KMS was removed with "

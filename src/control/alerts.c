@@ -46,6 +46,7 @@ static int add(struct list *list, const char *type, const char *filesystem, stru
 #define HOUR_MS (3600LL * 1000)
 #define CERTIFICATE_WARNING_S (30 * DAY_S)
 #define CERTIFICATE_CRITICAL_S (7 * DAY_S)
+#define WHEN_SIZE 64u
 
 /* In time: in the last quarter of its life, or the last 30 days. */
 static int of_token(struct list *list, const struct key_login_status *login, const char *name,
@@ -78,23 +79,53 @@ static int of_token(struct list *list, const struct key_login_status *login, con
     return r;
 }
 
+/* Whether it is to be told that a certificate ends then, and how. */
+static bool certificate_ends(int64_t until_s, char ret_when[static WHEN_SIZE],
+                             bool *ret_is_critical)
+{
+    int64_t left_s = until_s - clock_wall_ns() / 1000000000;
+
+    if (until_s == 0 || left_s > CERTIFICATE_WARNING_S)
+        return false;
+    (void)snprintf(ret_when, WHEN_SIZE, "has ended");
+    if (left_s >= 2 * DAY_S)
+        (void)snprintf(ret_when, WHEN_SIZE, "ends in %lld days", (long long)(left_s / DAY_S));
+    else if (left_s > 0)
+        (void)snprintf(ret_when, WHEN_SIZE, "ends in %lld hours", (long long)(left_s / 3600));
+    *ret_is_critical = left_s <= CERTIFICATE_CRITICAL_S;
+    return true;
+}
+
 static int of_certificate(struct list *list, const struct kms_status *status, struct error *err)
 {
-    int64_t left_s = status->certificate_until_s - clock_wall_ns() / 1000000000;
-    char when[64] = "has ended";
+    char when[WHEN_SIZE];
+    bool is_critical;
 
-    if (status->certificate_until_s == 0 || left_s > CERTIFICATE_WARNING_S)
+    if (!certificate_ends(status->certificate_until_s, when, &is_critical))
         return 0;
-    if (left_s >= 2 * DAY_S)
-        (void)snprintf(when, sizeof(when), "ends in %lld days", (long long)(left_s / DAY_S));
-    else if (left_s > 0)
-        (void)snprintf(when, sizeof(when), "ends in %lld hours", (long long)(left_s / 3600));
     int r = add(list, "kms-certificate-expiry", "", err,
                 "the client's certificate for the KMS %s; when it is gone no filesystem can be "
                 "started. Have it renewed, and give it with 'coffer security kms set'",
                 when);
-    if (r == 0 && left_s <= CERTIFICATE_CRITICAL_S)
-        list->alerts[list->count - 1].is_critical = true;
+    if (r == 0)
+        list->alerts[list->count - 1].is_critical = is_critical;
+    return r;
+}
+
+static int of_https(struct list *list, struct control *control, struct error *err)
+{
+    char when[WHEN_SIZE];
+    bool is_critical;
+
+    if (!certificate_ends(atomic_load(&control->https_until_s), when, &is_critical))
+        return 0;
+    int r = add(list, "https-certificate-expiry", "", err,
+                "the certificate of the web page and the REST interface %s; replace the file that "
+                "cofferd was given with --tls-cert, and restart cofferd (if it made the "
+                "certificate itself, a restart is enough)",
+                when);
+    if (r == 0)
+        list->alerts[list->count - 1].is_critical = is_critical;
     return r;
 }
 
@@ -195,6 +226,8 @@ static int find_conditions(struct control *control, struct list *ret, struct err
     int r = of_kms(ret, control->kms, err);
 
     if (r == 0)
+        r = of_https(ret, control, err);
+    if (r == 0)
         r = control_each(control, of_filesystem, ret, err);
     mutex_lock(&control->lock);
     if (r == 0 && control->audit_damage[0] != '\0')
@@ -229,6 +262,11 @@ void control_watch_alerts(struct control *control)
 
     if (update(control, &err) < 0)
         log_error("the alerts could not be looked at: %s", err.text);
+}
+
+void control_watch_https_certificate(struct control *control, int64_t until_s)
+{
+    atomic_store(&control->https_until_s, until_s);
 }
 
 int control_mute_alert(struct control *control, const char *type, int64_t until_ns,

@@ -328,6 +328,10 @@ int control_ca_cert_set(struct control *control, struct bytes pem, struct kms_st
 int control_alerts(struct control *control, struct alert **ret, size_t *ret_count,
                    struct error *err);
 
+/* Until when the certificate of the HTTPS server is good, in seconds since 1970: for an alert in
+ * time. */
+void control_watch_https_certificate(struct control *control, int64_t until_s);
+
 /* Mutes all alerts of a type until then; one that has passed unmutes. -ENOENT: no such type. */
 int control_mute_alert(struct control *control, const char *type, int64_t until_ns,
                        const char *comment, struct error *err);

@@ -89,6 +89,7 @@ struct control {
     bool kms_has_changed;           /* the monitor looks at it at once */
     char audit_damage[640];         /* what was found last; "" if all was well */
     atomic_bool is_shutting_down;
+    _Atomic int64_t https_until_s; /* 0: there is no HTTPS */
     pthread_t monitor;
     bool has_monitor;
     struct mutex kms_changing; /* one change of the key server or new key at a time; taken first */

@@ -276,6 +276,8 @@ static int open_web(struct daemon *daemon, const struct options *options,
     r = api_web_open(context, fd, &daemon->web, err);
     if (r < 0)
         return r;
+    control_watch_https_certificate(daemon->control,
+                                    tls_identity_validity(daemon->identity).until_s);
     web_fingerprint(daemon->identity, fingerprint);
     log_info("https address=%s certificate-sha256=%s", context->web.address, fingerprint);
     return 0;

@@ -161,6 +161,30 @@ def test_a_certificate_of_the_administrators_is_used_and_a_wrong_one_told(build_
         assert done.returncode == 1 and text in done.stderr, done.stderr
 
 
+def test_the_end_of_its_certificate_is_an_alert_in_time(build_folder, folder):
+    folder.joinpath("certificate").mkdir()
+    cert, key = folder / "certificate/cert.pem", folder / "certificate/key.pem"
+
+    def make(days):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:P-256", "-nodes", "-days", str(days), "-subj",
+                        "/CN=localhost", "-keyout", key, "-out", cert],
+                       check=True, capture_output=True)
+    make(20)
+    options = ("--https", "127.0.0.1:0", "--tls-cert", cert, "--tls-key", key)
+    with Instance(build_folder, folder, options) as instance:
+        def found():
+            return [(row["severity"], row["text"]) for row in instance.api("GET", "/api/v1/alerts")
+                    if row["type"] == "https-certificate-expiry"]
+        (severity, text), = found()
+        assert severity == "warning" and re.search("ends in (19|20) days", text) and "--tls-cert" in text
+        for days, expected in ((5, ["critical"]), (60, [])):
+            instance.stop()
+            make(days)
+            instance.start()
+            assert [row[0] for row in found()] == expected
+
+
 def test_a_browser_session_needs_cookie_and_token_and_ends_with_logout(instance, web):
     add_user(instance, "alice", "ClusterAdmin")
     status, answer = web.call("POST", "/api/v1/login", {"user": "alice", "password": "wrong"})
