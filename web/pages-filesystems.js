@@ -12,6 +12,7 @@ function key(row) {
   const version = row.kms_key_version ? `, version ${row.kms_key_version}` : "";
   const what = row.kms_type === "local" ? "a local key" : `${row.kms_key}${version}`;
   return [what, row.own_kms_key ? element("p", { class: "hint" }, "a key of its own") : null,
+    row.kms_role ? element("p", { class: "hint" }, `a login of its own, ${row.kms_role}`) : null,
     row.kms_namespace ? element("p", { class: "hint" }, `namespace ${row.kms_namespace}`) : null];
 }
 
@@ -32,7 +33,10 @@ async function add(reload) {
       field({ label: "Name", name: "name", required: true, maxlength: 32, pattern: "[A-Za-z0-9._][A-Za-z0-9._\\-]*" }),
       field({ label: "Capacity in GiB", name: "gib", inputmode: "decimal", pattern: "[0-9]+([.][0-9]+)?", hint: "Without it, as much as the store has" }),
       field({ label: "Key in the key server", name: "kms_key", hint: "One of its own; without it the configured one wraps it" }),
-      field({ label: "Namespace of that key", name: "kms_namespace" }),
+      element("details", {}, element("summary", {}, "Where that key is, and a login of its own"),
+        field({ label: "Namespace", name: "kms_namespace" }),
+        field({ label: "Role ID", name: "kms_role_id" }),
+        field({ label: "Secret ID", name: "kms_secret_id", type: "password", secret: true })),
       checkbox("Allow no key server", "allow_no_kms", "Without one, a key in a file of this host wraps it: for trials"),
     ],
     action: "Add",

@@ -61,6 +61,11 @@ function kmipFields(kms) {
     field({ label: "Client Certificate", name: "client_cert", rows: 5, required: true, hint: "PEM text" }),
     field({ label: "Client Key", name: "client_key", rows: 5, required: true, secret: true, hint: "PEM text, without a passphrase. It is not shown again." }),
     field({ label: "CA Certificate", name: "ca_cert", rows: 5, hint: "PEM text; without it the system's CAs are trusted" }),
+    element("details", { open: Boolean(of(kms.username)) || of(kms.cipher_mode) === "gcm" },
+      element("summary", {}, "Further settings"),
+      field({ label: "User name", name: "username", value: of(kms.username), hint: "Only if the server wants one besides the certificate" }),
+      field({ label: "Password", name: "password", type: "password", secret: true }),
+      checkbox("Wrap with AES-GCM", "gcm", "It needs KMIP 1.4; otherwise AES-CBC is used", of(kms.cipher_mode) === "gcm")),
   ];
 }
 
@@ -85,8 +90,8 @@ function settings(kms, title, done) {
   return form(title, [
     choice("Type", "type", Object.entries(TYPES), kms.type || "vault", show), vault, kmip,
   ], [submit(kms.configured ? "Update KMS" : "Configure KMS"), button("Cancel", () => done(null))], async (found) => {
-    const { auth, ...body } = found;
-    done(await call("PUT", "/kms", body));
+    const { auth, gcm, ...body } = found;
+    done(await call("PUT", "/kms", gcm ? { ...body, cipher_mode: "gcm" } : body));
   });
 }
 
@@ -112,6 +117,8 @@ function view(kms) {
     ["Transit path", kms.type === "vault" ? kms.transit_path : ""],
     ["Login", LOGINS[kms.auth_method] || kms.auth_method],
     ["Role", kms.role],
+    ["User name", kms.username],
+    ["Cipher mode", kms.cipher_mode],
     ["Token", tokenFacts(kms.token)],
     ["Server", kms.server],
     ["State", kms.reachable ? badge("reachable", "good") : badge("not reachable", "bad")],
