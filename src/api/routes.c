@@ -43,7 +43,7 @@ const struct api_route api_routes[] = {
     { "GET", "/api/v1/filesystems/{name}/snapshots", NEED_VIEW, api_list_snapshots },
     { "POST", "/api/v1/filesystems/{name}/snapshots", NEED_FILESYSTEM, api_add_snapshot },
     { "PATCH", "/api/v1/filesystems/{name}/snapshots", NEED_FILESYSTEM, api_update_snapshot },
-    { "DELETE", "/api/v1/filesystems/{name}/snapshots", NEED_FILESYSTEM, api_remove_snapshot },
+    { "DELETE", "/api/v1/filesystems/{name}/snapshots", NEED_ADMIN, api_remove_snapshot },
     { "GET", "/metrics", NEED_VIEW, api_get_metrics },
     { "GET", "/api/v1/alerts", NEED_VIEW, api_list_alerts },
     { "GET", "/api/v1/alerts/types", NEED_VIEW, api_list_alert_types },

@@ -16,13 +16,14 @@
 #include "host/unix_socket.h"
 
 #define DOCUMENT_MAX (256u * 1024u)
-#define OPERATIONS_MAX 64u
+#define OPERATIONS_MAX 128u
 
 /* "METHOD path" of each operation that the OpenAPI document describes: paths stand two blanks
  * deep, methods four. */
 struct operations {
     char *items[OPERATIONS_MAX];
     size_t count;
+    size_t with_roles; /* that say who may use them */
 };
 
 static void operations_release(struct operations *operations)
@@ -63,6 +64,8 @@ static void read_document(struct operations *ret)
             return;
         if (strncmp(line, "  /", 3) == 0)
             (void)snprintf(path, sizeof(path), "%.*s", (int)strcspn(line + 2, ":"), line + 2);
+        else if (strncmp(line, "      x-roles: [", 16) == 0)
+            ret->with_roles++;
         else
             take_method(ret, path, line);
     }
@@ -75,6 +78,7 @@ static void the_openapi_document_describes_the_routes_and_no_others(void **state
     (void)state;
     read_document(&documented);
     assert_int_equal(documented.count, api_route_count);
+    assert_int_equal(documented.with_roles, api_route_count);
     for (size_t i = 0; i < api_route_count; i++) {
         char wanted[300];
         bool is_there = false;
