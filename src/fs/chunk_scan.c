@@ -94,14 +94,21 @@ static int visit_chunk(uint64_t ino, uint32_t chunk, const struct extents *list,
     return r < 0 ? r : scan->visit(ino, chunk, &scan->blocks, scan->arg);
 }
 
-int blocks_scan(struct volume *volume, struct meta_txn *txn, blocks_visit_fn *visit, void *arg,
-                struct error *err)
+int live_blocks_scan(struct meta_txn *txn, blocks_visit_fn *visit, void *arg, struct error *err)
 {
     struct blocks_scan scan = { .visit = visit, .arg = arg };
-    struct volume_txn past = { .volume = volume, .meta = txn };
 
     int r = chunk_scan(txn, visit_chunk, &scan, err);
     run_list_release(&scan.blocks);
+    return r;
+}
+
+int blocks_scan(struct volume *volume, struct meta_txn *txn, blocks_visit_fn *visit, void *arg,
+                struct error *err)
+{
+    struct volume_txn past = { .volume = volume, .meta = txn };
+
+    int r = live_blocks_scan(txn, visit, arg, err);
     if (r != 0)
         return r;
     r = history_scan_blocks(&past, visit, arg);

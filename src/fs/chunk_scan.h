@@ -16,6 +16,8 @@ int chunk_scan(struct meta_txn *txn, chunk_visit_fn *visit, void *arg, struct er
 typedef int blocks_visit_fn(uint64_t ino, uint32_t chunk, const struct run_list *blocks, void *arg);
 int blocks_scan(struct volume *volume, struct meta_txn *txn, blocks_visit_fn *visit, void *arg,
                 struct error *err);
+/* Only those of files as they are. */
+int live_blocks_scan(struct meta_txn *txn, blocks_visit_fn *visit, void *arg, struct error *err);
 
 /* Adds the blocks of a list, each once. */
 int chunk_blocks(const struct extents *list, struct run_list *ret);

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "fs/chunk_scan.h"
 #include "fs/commit.h"
+#include "fs/history.h"
 #include "fs/volume_internal.h"
 
 #define VICTIMS_MAX 16u
@@ -251,31 +252,48 @@ bool volume_make_room(struct volume *volume)
            (compact(volume, FULL_LIVE_MAX_8, NULL) > 0 && delete_dead(volume));
 }
 
+struct recount {
+    struct volume *volume;
+    uint64_t bytes;
+};
+
 static int recount_blocks(uint64_t ino, uint32_t chunk, const struct run_list *blocks, void *arg)
 {
-    struct volume *volume = arg;
+    struct recount *recount = arg;
     const struct run_list none = RUN_LIST_INIT;
 
     (void)ino;
     (void)chunk;
-    segments_account(volume->segments, blocks, &none);
-    segments_settled(volume->segments);
+    segments_account(recount->volume->segments, blocks, &none);
+    segments_settled(recount->volume->segments);
+    recount->bytes += run_list_sealed(blocks);
     return 0;
 }
 
 static int recount_all(struct volume_txn *txn, void *arg)
 {
-    segments_recount_begin(txn->volume->segments);
-    int r = blocks_scan(txn->volume, txn->meta, recount_blocks, arg, &txn->err);
+    struct recount *recount = arg;
+    struct volume *volume = recount->volume;
+
+    segments_recount_begin(volume->segments);
+    int r = live_blocks_scan(txn->meta, recount_blocks, recount, &txn->err);
+    recount->bytes = 0;
     if (r == 0)
-        segments_recount_end(txn->volume->segments);
+        r = history_scan_blocks(txn, recount_blocks, recount);
+    if (r == 0) {
+        atomic_store(&volume->held, recount->bytes);
+        atomic_store(&volume->held_changed, true);
+        segments_recount_end(volume->segments);
+    }
     return r;
 }
 
 int volume_recount(struct volume *volume, struct error *err)
 {
+    struct recount recount = { .volume = volume };
+
     mutex_lock(&volume->maintenance);
-    int r = volume_change(volume, META_FREE, recount_all, volume);
+    int r = volume_change(volume, META_FREE, recount_all, &recount);
     mutex_unlock(&volume->maintenance);
     return r < 0 ? error_set(err, r, "what is in use could not be counted: %s", strerrordesc_np(-r))
                  : 0;

@@ -180,6 +180,23 @@ static int subtract_version(struct volume_txn *txn, const struct version *versio
     return r < 0 ? r : run_list_subtract(from, &blocks);
 }
 
+static bool is_altered(int r)
+{
+    return r == -EBADMSG || r == -EPROTONOSUPPORT;
+}
+
+/* Which blocks an altered version names is not known. So nothing is given up that it may name, and
+ * what is in use is counted anew when it can be. The live filesystem does not suffer. */
+static int unknown_blocks(struct volume_txn *txn)
+{
+    volume_report(txn->volume, VOLUME_EVENT_CORRUPTION,
+                  "The metadata, a record that was saved for snapshots: %s.",
+                  txn->err.code != 0 ? txn->err.text : "it was altered");
+    txn->err = (struct error){ .code = 0 };
+    segments_distrust(txn->volume->segments);
+    return 0;
+}
+
 int history_drop_blocks(struct volume_txn *txn, const struct record_key *key,
                         struct run_list *dropped)
 {
@@ -199,6 +216,10 @@ int history_drop_blocks(struct volume_txn *txn, const struct record_key *key,
     r = find_before(txn, key, txn->meta->epoch, &before);
     if (r == 0)
         r = subtract_version(txn, &before, dropped);
+    if (is_altered(r)) {
+        txn->held += (int64_t)all;
+        return unknown_blocks(txn);
+    }
     if (r < 0 && r != -ENOENT)
         return r;
     txn->held += (int64_t)(all - run_list_sealed(dropped));
@@ -240,6 +261,8 @@ static int give_up_blocks(struct volume_txn *txn, const struct record_key *key,
     CLEANUP(run_list_release) struct run_list blocks = RUN_LIST_INIT;
 
     int r = history_own_blocks(txn, key, version, false, &blocks);
+    if (is_altered(r))
+        return unknown_blocks(txn);
     if (r < 0)
         return r;
     txn->held -= (int64_t)run_list_sealed(&blocks);
@@ -255,6 +278,8 @@ int history_remove(struct volume_txn *txn, const struct record_key *key, uint64_
     int r = search(txn, key, last, last + 1, true, &version);
     if (r == 0 && record_kind_of(record_key_bytes(key)) == RECORD_EXTENTS)
         r = give_up_blocks(txn, key, &version);
+    else if (is_altered(r))
+        r = unknown_blocks(txn);
     if (r < 0 && r != -ENOENT)
         return r;
     history_key(key, last, &history);

@@ -113,23 +113,25 @@ static void recount(struct volume *volume, struct keeper *keeper)
         keeper->recount_rests_until_ms = now_ms + RECOUNT_REST_MS;
 }
 
-static void collect(struct volume *volume)
+static void collect(struct volume *volume, struct keeper *keeper)
 {
     int64_t until_ms = clock_monotonic_ms() + COLLECT_MS;
-    bool has_more;
+    bool has_more = snapshots_collect(volume);
+    bool has_worked = has_more;
 
-    do
+    while (has_more && clock_monotonic_ms() < until_ms)
         has_more = snapshots_collect(volume);
-    while (has_more && clock_monotonic_ms() < until_ms);
     if (has_more)
         keeper_wake(volume);
+    else if (has_worked) /* what stood in the way of a recount may be gone */
+        keeper->recount_rests_until_ms = 0;
 }
 
 static void work(struct volume *volume, struct keeper *keeper)
 {
     reap_waiting(volume);
+    collect(volume, keeper);
     recount(volume, keeper);
-    collect(volume);
     announce(volume);
     (void)segments_delete_dead(volume->segments); /* the superblock may need the room */
     publish(volume, keeper);

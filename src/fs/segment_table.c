@@ -362,6 +362,13 @@ void segments_recount_end(struct segments *segments)
     mutex_unlock(&segments->lock);
 }
 
+void segments_distrust(struct segments *segments)
+{
+    mutex_lock(&segments->lock);
+    segments->needs_recount = true;
+    mutex_unlock(&segments->lock);
+}
+
 bool segments_need_recount(struct segments *segments)
 {
     mutex_lock(&segments->lock);

@@ -88,6 +88,7 @@ void segments_settled(struct segments *segments);
 /* The account made anew, under one write transaction: begin, then segments_account() of all runs
  * that any record names, settled, end. */
 bool segments_need_recount(struct segments *segments);
+void segments_distrust(struct segments *segments); /* it is to be made anew */
 void segments_recount_begin(struct segments *segments);
 void segments_recount_end(struct segments *segments);
 

@@ -87,12 +87,15 @@ static int remove_saved(struct volume_txn *txn, const struct index_entry *entry)
     struct version version;
 
     int r = history_find(txn, &entry->key, entry->epoch, &version);
-    if (r < 0 && r != -ENOENT)
+    if (r == -ENOENT || (r == 0 && version.last != entry->epoch))
+        return history_remove(txn, &entry->key, entry->epoch); /* its index entry alone */
+    if (r == -EBADMSG || r == -EPROTONOSUPPORT) /* for whom it was is not known any more */
+        version.written = 0;
+    else if (r < 0)
         return r;
-    bool is_there = r == 0 && version.last == entry->epoch;
-    if (is_there && snapshot_set_has_kept(&txn->volume->snapshots, version.written, version.last))
-        return 0;
-    return history_remove(txn, &entry->key, entry->epoch);
+    return snapshot_set_has_kept(&txn->volume->snapshots, version.written, entry->epoch)
+               ? 0
+               : history_remove(txn, &entry->key, entry->epoch);
 }
 
 static int collect_batch(struct volume_txn *txn, void *arg)

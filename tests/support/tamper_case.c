@@ -96,6 +96,7 @@ static void make_unlinked(struct tamper_case *tamper)
 void tamper_case_new(struct tamper_case *ret)
 {
     struct volume_case *c = &ret->volume;
+    struct volume_snapshot snapshot;
     struct fault_store *fault = NULL;
     struct object_store *layer = NULL;
 
@@ -107,6 +108,7 @@ void tamper_case_new(struct tamper_case *ret)
     c->store = layer;
     volume_case_open(c);
     make_file(ret, 0, "first", 7 * TAMPER_BLOCK + 100);
+    assert_int_equal(volume_snapshot_take(c->volume, "snapshot", "shown", &snapshot, NULL), 0);
     overwrite(ret, &ret->files[0], TAMPER_BLOCK, TAMPER_BLOCK);
     make_others(ret);
     volume_case_reopen(c);

@@ -11,7 +11,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/file_io.h"
+#include "fs/records.h"
 #include "fs/segment_format.h"
 #include "meta/record_kinds.h"
 #include "tests/support/tamper_case.h"
@@ -488,6 +490,60 @@ static void a_volume_with_altered_records_can_be_written_to_or_is_refused(void *
     assert_sound(tamper);
 }
 
+static bool is_saved(const struct record *record, uint8_t kind, uint64_t ino)
+{
+    struct record_key live;
+    uint64_t found;
+    uint64_t last;
+
+    return kind_of(record) == RECORD_HISTORY &&
+           history_key_decode(buf_bytes(&record->key), &live, &last) == 0 &&
+           record_key_inode(record_key_bytes(&live), kind, &found, NULL) == 0 && found == ino;
+}
+
+static struct record *find_saved(struct records *records, uint8_t kind, uint64_t ino)
+{
+    unsigned i = 0;
+
+    while (!is_saved(&records->items[i], kind, ino))
+        assert_true(++i < records->count);
+    return &records->items[i];
+}
+
+/* Until the snapshot is gone, and what is in use was counted anew. */
+static void wait_until_sound(struct tamper_case *tamper)
+{
+    while (tamper_faults(tamper, true) != 0)
+        clock_sleep_ms(10);
+}
+
+static void an_altered_saved_record_harms_its_snapshot_alone(void **state)
+{
+    struct fixture *fixture = *state;
+    struct tamper_case *tamper = &fixture->tamper;
+    const struct tamper_file *file = &tamper->files[0];
+    struct record *record = find_saved(&fixture->records, RECORD_EXTENTS, file->ino);
+    uint64_t past = ((uint64_t)1 << 48) | file->ino;
+    uint8_t data[TAMPER_BLOCK];
+    size_t len;
+
+    record->value.data[record->value.len - 20] ^= 1;
+    record_set(tamper, record, &record->value);
+    tamper->volume.read_only = false;
+    tamper_reopen(tamper);
+    assert_int_equal(volume_read(tamper->volume.volume, past, 0, sizeof(data), data, &len), -EIO);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(
+            volume_write(tamper->volume.volume, file->ino, (uint64_t)i * TAMPER_BLOCK,
+                         (struct bytes){ file->data + (size_t)i * TAMPER_BLOCK, TAMPER_BLOCK }),
+            0);
+    assert_int_equal(tamper_read(tamper, file), 0);
+    assert_true(tamper_faults(tamper, false) > 0);
+    assert_int_equal(volume_snapshot_remove(tamper->volume.volume, "snapshot", NULL), 0);
+    wait_until_sound(tamper);
+    assert_int_equal(tamper_read(tamper, file), 0);
+}
+
 static void the_altered_copy_of_the_superblock_is_repaired(void **state)
 {
     struct fixture *fixture = *state;
@@ -728,6 +784,7 @@ int main(void)
         EVERY(exchanged_values_are_noticed),
         EVERY(a_record_put_back_from_an_older_copy_is_noticed),
         EVERY(a_volume_with_altered_records_can_be_written_to_or_is_refused),
+        EVERY(an_altered_saved_record_harms_its_snapshot_alone),
         EVERY(the_altered_copy_of_the_superblock_is_repaired),
         EVERY(an_old_copy_of_the_metadata_is_read_only_until_taken_over),
         EVERY(what_the_old_state_had_announced_goes_when_it_is_taken_over),
