@@ -6,12 +6,14 @@ import { filesystemsPage } from "/pages-filesystems.js";
 import { kmsPage } from "/pages-kms.js";
 import { alertsPage, auditPage, eventsPage } from "/pages-logs.js";
 import { overviewPage } from "/pages-overview.js";
+import { snapshotsPage } from "/pages-snapshots.js";
 import { accountPage, usersPage } from "/pages-users.js";
 
 const PAGES = [
   { path: "#/", title: "Overview", show: overviewPage },
   { path: "#/security", title: "Security", show: kmsPage },
   { path: "#/filesystems", title: "Filesystems", show: filesystemsPage },
+  { path: "#/snapshots", title: "Snapshots", show: snapshotsPage },
   { path: "#/alerts", title: "Alerts", show: alertsPage },
   { path: "#/events", title: "Events", show: eventsPage },
   { path: "#/audit", title: "Audit", show: auditPage },

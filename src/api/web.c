@@ -32,6 +32,14 @@
 #define CSRF_HEADER "X-Coffer-CSRF"
 #define COOKIE_SIZE 64u
 
+/* Requests that are not written as they should be are refused; the option has another name since.
+ */
+#if MHD_VERSION >= 0x00097701
+#define STRICTNESS_OPTION MHD_OPTION_CLIENT_DISCIPLINE_LVL
+#else
+#define STRICTNESS_OPTION MHD_OPTION_STRICT_FOR_CLIENT
+#endif
+
 /* TLS 1.2 and 1.3, with forward secrecy and authenticated encryption only. */
 static const char tls_priorities[] =
     "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:-DHE-RSA:-MAC-ALL:+AEAD:-CIPHER-ALL:"
@@ -315,10 +323,10 @@ static int start(struct api_server *server, int listen_fd, struct error *err)
         0, NULL, NULL, api_on_request, server, MHD_OPTION_LISTEN_SOCKET, listen_fd,
         MHD_OPTION_NOTIFY_COMPLETED, api_on_completed, server, MHD_OPTION_NOTIFY_CONNECTION,
         on_connection, server, MHD_OPTION_CONNECTION_LIMIT, API_WEB_CONNECTIONS_MAX,
-        MHD_OPTION_PER_IP_CONNECTION_LIMIT, API_WEB_CONNECTIONS_OF_ADDRESS_MAX,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_HTTPS_PRIORITIES, tls_priorities,
-        MHD_OPTION_HTTPS_MEM_CERT, tls_identity_cert_pem(identity), MHD_OPTION_HTTPS_MEM_KEY,
-        tls_identity_key_pem(identity), MHD_OPTION_END);
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT, API_WEB_CONNECTIONS_OF_ADDRESS_MAX, STRICTNESS_OPTION,
+        1, MHD_OPTION_HTTPS_PRIORITIES, tls_priorities, MHD_OPTION_HTTPS_MEM_CERT,
+        tls_identity_cert_pem(identity), MHD_OPTION_HTTPS_MEM_KEY, tls_identity_key_pem(identity),
+        MHD_OPTION_END);
     return server->daemon ? 0
                           : error_set(err, -EIO,
                                       "cannot start the HTTPS server; is its certificate of a "

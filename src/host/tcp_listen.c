@@ -125,7 +125,9 @@ int tcp_listen(struct tcp_place *place, int *ret_fd, struct error *err)
     if (why.code < 0)
         return error_set(err, r, "%s", why.text);
     if (r < 0)
-        return error_set(err, r, "cannot listen on %s port %u: %s",
+        return error_set(err, r,
+                         "cannot listen on %s port %u: %s; choose an address of this host, and a "
+                         "port that is free",
                          place->host[0] == '\0' ? "all addresses," : place->host, place->port,
                          strerrordesc_np(-r));
     place->port = port_of(fd);

@@ -328,6 +328,18 @@ def test_filesystems_alerts_events_audit_and_users(instance, page, bao):
     row.get_by_text("started").wait_for()
     page.press("Check data")
     page.sees("data: no faults")
+    page.open("Snapshots")
+    page.sees("There is no snapshot of data")
+    page.press("Take snapshot")
+    page.fill(Name="before <b>it")
+    page.press("Take snapshot", page.dialog())
+    page.page.get_by_role("row").filter(has_text="before <b>it").get_by_text("ready").wait_for()
+    assert [row["name"] for row in instance.api("GET", "/api/v1/filesystems/data/snapshots")] == \
+        ["before <b>it"]
+    page.press("Remove before <b>it")
+    page.press("Remove", page.dialog())
+    page.sees("There is no snapshot of data")
+    page.open("Filesystems")
     page.press("Stop data")
     row.get_by_text("stopped").wait_for()
     page.press("Remove data")
@@ -397,7 +409,7 @@ def test_a_read_only_user_sees_and_changes_nothing_and_a_session_that_ended_is_t
     page.press("Log in")
     assert page.refusal() == "the name or the password is wrong"
     page.log_in("rose")
-    for name in ("Security", "Filesystems", "Alerts"):
+    for name in ("Security", "Filesystems", "Snapshots", "Alerts"):
         page.open(name)
         page.page.locator(".content .card").first.wait_for()
         labels = page.page.get_by_role("main").get_by_role("button").all_inner_texts()
@@ -424,7 +436,7 @@ def test_it_fits_narrow_screens_has_names_and_both_schemes(browser, instance, pa
         shown.log_in()
         grounds.add(shown.page.evaluate("getComputedStyle(document.body.parentElement).backgroundColor"))
         links = shown.page.get_by_role("navigation").get_by_role("link").all_inner_texts()
-        assert len(links) == 8
+        assert len(links) == 9
         for name in links:
             shown.open(name)
             shown.page.locator(".content .card").first.wait_for()
