@@ -132,9 +132,9 @@ static int take_ca_cert(const json_t *body, struct s3_settings *s3, struct error
     if (r < 0 || !pem)
         return r;
     const struct bytes text = { .data = (const uint8_t *)pem, .len = strlen(pem) };
-    if (text.len > STORE_CA_CERT_MAX)
+    if (text.len > S3_CA_CERT_MAX)
         return error_set(err, -EFBIG, "the CA certificates are longer than %u bytes",
-                         STORE_CA_CERT_MAX);
+                         S3_CA_CERT_MAX);
     if (text.len > 0)
         r = ca_bundle_read(text, certificates, &count, err);
     if (r == 0 && buf_assign(&s3->ca_cert_pem, text) < 0)

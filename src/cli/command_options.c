@@ -125,7 +125,7 @@ const struct option_spec kms_unset_options[] = {
     }
 
 const struct option_spec fs_add_options[] = {
-    { 0, "store", "url", "where the data goes: dir:/path [below the state folder]" },
+    { 0, "store", "url", "where the data goes: dir:/path or s3:NAME [below the state folder]" },
     { 0, "meta", "url", "where the metadata goes: lmdb:/path [below the state folder]" },
     { 0, "allow-no-kms", NULL, "without a KMS, keep the key in a local file; not secure" },
     OWN_KEY_OPTIONS,

@@ -16,10 +16,12 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "control/key_copy.h"
+#include "control/object_stores.h"
 #include "control/rings.h"
 #include "store/object_store.h"
 
-static int adopt_record(const struct fs_adopt *adopt, struct fs_record *ret, struct error *err)
+static int adopt_record(struct control *control, const struct fs_adopt *adopt,
+                        struct fs_record *ret, struct error *err)
 {
     CLEANUP(object_store_closep) struct object_store *store = NULL;
     CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
@@ -27,12 +29,14 @@ static int adopt_record(const struct fs_adopt *adopt, struct fs_record *ret, str
     int r = fs_name_check(adopt->name, err);
 
     *ret = (struct fs_record){ .phase = FS_PHASE_READY, .created_ns = (uint64_t)clock_wall_ns() };
-    if (r == 0)
+    if (r == 0 && place_is_s3(adopt->store_url))
+        (void)snprintf(ret->store_url, sizeof(ret->store_url), "%s", adopt->store_url);
+    else if (r == 0)
         r = filesystem_set_url(ret->store_url, adopt->store_url, "dir:", "store", err);
     if (r == 0)
         r = filesystem_set_url(ret->meta_url, adopt->meta_url, "lmdb:", "metadata", err);
     if (r == 0)
-        r = object_store_open(ret->store_url, &store, err);
+        r = place_open(control, ret->store_url, &store, err);
     if (r == 0)
         r = object_store_get(store, KEY_RING_OBJECT, KEY_RING_MAX, &encoded, err);
     if (r == -ENOENT)
@@ -187,7 +191,7 @@ int control_adopt(struct control *control, const struct fs_adopt *adopt, struct 
         return error_set(err, -ENOMEM, "out of memory");
     int r = read_copy(adopt->keys, &copy, err);
     if (r == 0)
-        r = adopt_record(adopt, record, err);
+        r = adopt_record(control, adopt, record, err);
     if (r == 0)
         r = filesystem_list(control, record, &fs, err);
     if (r < 0)

@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/file_io.h"
 #include "control/filesystem.h"
+#include "control/object_stores.h"
 #include "control/own_key.h"
 #include "control/rings.h"
 #include "crypto/random.h"
@@ -78,9 +79,12 @@ static int new_record(const struct control *control, const struct fs_add *add,
         return r;
     random_uuid(&ret->uuid);
     registry_instance(control->registry, &ret->owner);
-    r = add->store_url
-            ? filesystem_set_url(ret->store_url, add->store_url, "dir:", "store", err)
-            : filesystem_default_url(control, &ret->uuid, "dir:", "/store", ret->store_url, err);
+    if (add->store_url && place_is_s3(add->store_url))
+        r = place_name(add->store_url, &ret->uuid, ret->store_url, sizeof(ret->store_url), err);
+    else if (add->store_url)
+        r = filesystem_set_url(ret->store_url, add->store_url, "dir:", "store", err);
+    else
+        r = filesystem_default_url(control, &ret->uuid, "dir:", "/store", ret->store_url, err);
     if (r < 0)
         return r;
     return add->meta_url
@@ -163,6 +167,8 @@ static int make_folder(const struct control *control, const char *url, struct er
 {
     const char *folder = filesystem_url_folder(url);
 
+    if (place_is_s3(url))
+        return 0;
     if (geteuid() == 0)
         return sandbox_give_folder(folder, control->worker_uid, control->worker_gid, err);
     return folder_make(folder, 0700, err);
@@ -173,12 +179,31 @@ static int is_not_dot(const struct dirent *entry)
     return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
 }
 
+/* That it can be used: nothing can be in the part of a filesystem that is new. */
+static int check_s3_place(struct control *control, const char *url, struct error *err)
+{
+    CLEANUP(object_store_closep) struct object_store *store = NULL;
+    struct error why = { .code = 0 };
+    uint64_t size;
+    int r = place_open(control, url, &store, err);
+
+    if (r < 0)
+        return r;
+    r = object_store_stat(store, SUPERBLOCK_OBJECT, &size, &why);
+    if (r == 0)
+        return error_set(err, -ENOTEMPTY, "%s holds a filesystem already", url);
+    return r == -ENOENT ? 0 : error_set(err, r, "%s", why.text);
+}
+
 /* A place that is given must be empty: what is there is somebody's, and a removal of the
  * filesystem must not take it along. */
-static int check_place(const char *url, struct error *err)
+static int check_place(struct control *control, const char *url, struct error *err)
 {
     const char *folder = filesystem_url_folder(url);
     struct dirent **entries = NULL;
+
+    if (place_is_s3(url))
+        return check_s3_place(control, url, err);
     int count = scandir(folder, &entries, is_not_dot, NULL);
 
     if (count < 0)
@@ -195,20 +220,21 @@ static int check_place(const char *url, struct error *err)
                                   folder);
 }
 
-static int store_ring(const struct fs_record *record, struct bytes ring, struct error *err)
+static int store_ring(struct control *control, const struct fs_record *record, struct bytes ring,
+                      struct error *err)
 {
     CLEANUP(object_store_closep) struct object_store *store = NULL;
-    int r = object_store_open(record->store_url, &store, err);
+    int r = place_open(control, record->store_url, &store, err);
 
     return r < 0 ? r : object_store_replace(store, KEY_RING_OBJECT, ring, err);
 }
 
-static int read_superblock(const struct fs_record *record, const struct key_set *keys,
-                           struct superblock *ret, struct error *err)
+static int read_superblock(struct control *control, const struct fs_record *record,
+                           const struct key_set *keys, struct superblock *ret, struct error *err)
 {
     CLEANUP(object_store_closep) struct object_store *store = NULL;
     CLEANUP(buf_release) struct buf encoded = BUF_INIT;
-    int r = object_store_open(record->store_url, &store, err);
+    int r = place_open(control, record->store_url, &store, err);
 
     if (r == 0)
         r = object_store_get(store, SUPERBLOCK_OBJECT, SUPERBLOCK_MAX, &encoded, err);
@@ -221,12 +247,14 @@ static int format(struct filesystem *fs, struct rings_opened *opened, struct err
     struct filesystem_spawn spawn = { .keys = &opened->keys, .format = true };
     struct worker *worker = NULL;
 
-    if (read_superblock(&fs->record, &opened->keys, &opened->superblock, NULL) == 0)
+    if (read_superblock(fs->control, &fs->record, &opened->keys, &opened->superblock, NULL) == 0)
         return 0;
     int r = filesystem_spawn(fs, &spawn, &worker, err);
     if (r == 0)
         r = filesystem_end_worker(worker, err);
-    return r < 0 ? r : read_superblock(&fs->record, &opened->keys, &opened->superblock, err);
+    return r < 0
+               ? r
+               : read_superblock(fs->control, &fs->record, &opened->keys, &opened->superblock, err);
 }
 
 static int set_names(struct rings_opened *opened, struct error *err)
@@ -252,7 +280,7 @@ static int finish_creating(struct filesystem *fs, struct rings_opened *opened, s
     if (r == 0)
         r = control_step(control, STEP_ADD_FOLDERS);
     if (r == 0)
-        r = store_ring(&fs->record, buf_bytes(&opened->encoded), err);
+        r = store_ring(control, &fs->record, buf_bytes(&opened->encoded), err);
     if (r == 0)
         r = control_step(control, STEP_ADD_RING_STORED);
     if (r == 0)
@@ -273,7 +301,7 @@ static int finish_creating(struct filesystem *fs, struct rings_opened *opened, s
     r = registry_put(control->registry, &fs->record, buf_bytes(&final), err);
     if (r == 0)
         r = control_step(control, STEP_ADD_READY);
-    return r < 0 ? r : store_ring(&fs->record, buf_bytes(&final), err);
+    return r < 0 ? r : store_ring(control, &fs->record, buf_bytes(&final), err);
 }
 
 int filesystem_complete(struct filesystem *filesystem, bool *ret_is_kms, struct error *err)
@@ -343,10 +371,10 @@ static int add_listed(struct filesystem *fs, const struct fs_add *add, struct er
 {
     CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
     struct control *control = fs->control;
-    int r = check_place(fs->record.store_url, err);
+    int r = check_place(control, fs->record.store_url, err);
 
     if (r == 0)
-        r = check_place(fs->record.meta_url, err);
+        r = check_place(control, fs->record.meta_url, err);
     if (r < 0)
         return r; /* nothing was done to keys */
     mutex_lock(&control->kms_changing);

@@ -1,4 +1,5 @@
 #include "control/drop_previous.h"
+#include "control/object_stores.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,6 +27,8 @@ static int open_stored_ring(const struct fs_record *record)
 {
     char path[PATH_MAX];
 
+    if (place_is_s3(record->store_url))
+        return -1; /* the server may keep what is replaced, if it keeps versions */
     if (snprintf(path, sizeof(path), "%s/" KEY_RING_OBJECT,
                  filesystem_url_folder(record->store_url)) >= (int)sizeof(path))
         return -1;

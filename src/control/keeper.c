@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "control/filesystem.h"
+#include "control/object_stores.h"
 #include "control/remount.h"
 #include "crypto/random.h"
 
@@ -133,8 +134,10 @@ static void prepare_worker(struct filesystem *fs)
     mutex_unlock(&fs->lock);
 }
 
+/* What it holds of keys and secrets is borrowed: encoding leaves it whose it is. */
 static struct worker_message *start_message(struct filesystem *fs,
-                                            const struct filesystem_spawn *spawn)
+                                            const struct filesystem_spawn *spawn,
+                                            const struct secret *store_settings)
 {
     struct worker_message *message = calloc(1, sizeof(*message));
     const struct fs_record *record = &fs->record;
@@ -151,7 +154,8 @@ static struct worker_message *start_message(struct filesystem *fs,
     start->block_size = FS_BLOCK_SIZE;
     start->uid = fs->control->worker_uid;
     start->gid = fs->control->worker_gid;
-    start->keys = *spawn->keys; /* borrowed: encoding leaves it ours */
+    start->keys = *spawn->keys;
+    start->store_settings = *store_settings;
     start->flags |= spawn->read_only ? WORKER_FLAG_READ_ONLY : 0;
     start->flags |= spawn->format ? WORKER_FLAG_FORMAT : 0;
     start->flags |= spawn->take_over ? WORKER_FLAG_TAKE_OVER : 0;
@@ -170,20 +174,27 @@ static void discard_worker(struct worker *worker)
 int filesystem_spawn(struct filesystem *filesystem, const struct filesystem_spawn *spawn,
                      struct worker **ret, struct error *err)
 {
-    CLEANUP(free_ptr) struct worker_message *message = start_message(filesystem, spawn);
+    CLEANUP(secret_release) struct secret store_settings = SECRET_INIT;
+    int r = place_pack(filesystem->control, filesystem->record.store_url, &store_settings, err);
+    CLEANUP(free_ptr)
+    struct worker_message *message = start_message(filesystem, spawn, &store_settings);
     CLEANUP(free_ptr) struct worker_message *answer = calloc(1, sizeof(*answer));
     struct worker_watcher watcher = watcher_of(filesystem);
     struct worker *worker = NULL;
-    char path[PATH_MAX];
+    char path[PATH_MAX], program[PATH_MAX];
 
+    if (r < 0)
+        return r;
+    (void)snprintf(program, sizeof(program), "%s%s", filesystem->control->worker_program,
+                   store_settings.len > 0 ? "-s3" : "");
     if (!message || !answer)
         return error_set(err, -ENOMEM, "out of memory");
-    int r = filesystem_socket_path(filesystem, path, err);
+    r = filesystem_socket_path(filesystem, path, err);
     if (r < 0)
         return r;
     filesystem_end_orphan(filesystem);
     prepare_worker(filesystem);
-    r = worker_spawn(filesystem->control->worker_program, path, &watcher, &worker, err);
+    r = worker_spawn(program, path, &watcher, &worker, err);
     if (r < 0)
         return r;
     r = worker_ask(worker, message, -1, -1, answer, err);

@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "control/key_copy.h"
+#include "control/object_stores.h"
 #include "control/own_key.h"
 #include "control/rewrap.h"
 #include "control/rings.h"
@@ -169,7 +170,7 @@ int key_copy_know(struct control *control, const struct fs_record *record,
         r = 0; /* it is being adopted */
     else if (r == 0)
         r = know_ring(ret, buf_bytes(&mine), copy, err);
-    if (r < 0 || object_store_open(record->store_url, &store, NULL) < 0 ||
+    if (r < 0 || place_open(control, record->store_url, &store, NULL) < 0 ||
         object_store_get(store, KEY_RING_OBJECT, KEY_RING_MAX, &theirs, NULL) < 0)
         return r;
     return know_ring(ret, buf_bytes(&theirs), copy, err);

@@ -166,6 +166,81 @@ int object_stores_tidy(struct control *control, struct error *err)
     return r;
 }
 
+/* --- places of filesystems --- */
+
+bool place_is_s3(const char *url)
+{
+    return strncmp(url, PLACE_S3, strlen(PLACE_S3)) == 0;
+}
+
+int place_name(const char *given, const struct uuid *uuid, char *ret, size_t size,
+               struct error *err)
+{
+    const char *name = given + strlen(PLACE_S3);
+    char id[UUID_TEXT_SIZE];
+
+    if (*name == '\0' || strchr(name, '/') != NULL)
+        return error_set(err, -EINVAL,
+                         "the store '%.128s' is not of the form s3:NAME, the name of one that "
+                         "coffer fs tier s3 lists",
+                         given);
+    uuid_format(uuid, id);
+    return snprintf(ret, size, "%s/%s", given, id) >= (int)size
+               ? error_set(err, -ENAMETOOLONG, "the store's name is too long")
+               : 0;
+}
+
+/* The record of the store, its prefix that of the part. */
+static int load_place(struct control *control, const char *url, struct store_record *ret,
+                      struct error *err)
+{
+    char name[STORE_NAME_MAX + 1], prefix[2 * S3_PREFIX_SIZE];
+    const char *at = url + strlen(PLACE_S3);
+    size_t len = strcspn(at, "/");
+
+    if (len == 0 || len > STORE_NAME_MAX || at[len] != '/' || at[len + 1] == '\0')
+        return error_set(err, -EINVAL, "the store '%.128s' is not of the form s3:NAME/PART", url);
+    (void)snprintf(name, sizeof(name), "%.*s", (int)len, at);
+    int r = load_with_secret(control, name, ret, err);
+    if (r == -ENOENT) /* not to be taken for a missing object */
+        return error_recode(err, -ENXIO);
+    if (r < 0)
+        return r;
+    if (ret->kind != STORE_KIND_S3)
+        return error_set(err, -EINVAL, "object store %s is a folder: give dir:%.256s", name,
+                         ret->path);
+    const char *present = ret->s3.prefix;
+    bool has_slash = *present == '\0' || present[strlen(present) - 1] == '/';
+    if (snprintf(prefix, sizeof(prefix), "%s%s%s", present, has_slash ? "" : "/", at + len + 1) >=
+        (int)S3_PREFIX_SIZE)
+        return error_set(err, -ENAMETOOLONG,
+                         "the prefix of object store %s is too long for a filesystem below it",
+                         name);
+    memcpy(ret->s3.prefix, prefix, S3_PREFIX_SIZE);
+    return 0;
+}
+
+int place_open(struct control *control, const char *url, struct object_store **ret,
+               struct error *err)
+{
+    CLEANUP(store_record_release) struct store_record record = STORE_RECORD_INIT;
+
+    if (!place_is_s3(url))
+        return object_store_open(url, ret, err);
+    int r = load_place(control, url, &record, err);
+    return r < 0 ? r : s3_store_open(&record.s3, ret, err); /* rings are small: without a limit */
+}
+
+int place_pack(struct control *control, const char *url, struct secret *ret, struct error *err)
+{
+    CLEANUP(store_record_release) struct store_record record = STORE_RECORD_INIT;
+
+    if (!place_is_s3(url))
+        return 0;
+    int r = load_place(control, url, &record, err);
+    return r < 0 ? r : s3_settings_pack(&record.s3, &record.rates, ret, err);
+}
+
 /* --- changing --- */
 
 static int save(struct control *control, const struct store_record *record, struct error *err)
@@ -295,12 +370,45 @@ int control_store_update(struct control *control, const char *name, store_edit_f
     return 0;
 }
 
+struct use {
+    const char *name;
+    char filesystem[FS_NAME_MAX + 1]; /* "": none */
+};
+
+static int look_for_use(struct filesystem *fs, void *arg, struct error *err)
+{
+    struct use *use = arg;
+    const char *url = fs->record.store_url; /* never changes */
+    size_t len = strlen(use->name);
+
+    (void)err;
+    if (!place_is_s3(url) || strncmp(url + strlen(PLACE_S3), use->name, len) != 0 ||
+        url[strlen(PLACE_S3) + len] != '/')
+        return 0;
+    memcpy(use->filesystem, fs->record.name, sizeof(use->filesystem));
+    return 1;
+}
+
+static int expect_unused(struct control *control, const char *name, struct error *err)
+{
+    struct use use = { .name = name };
+
+    (void)control_each(control, look_for_use, &use, NULL);
+    return use.filesystem[0] == '\0'
+               ? 0
+               : error_set(err, -EBUSY,
+                           "object store %s holds the data of filesystem %s; remove that first",
+                           name, use.filesystem);
+}
+
 static int remove_locked(struct control *control, const struct store_record *record,
                          struct error *err) REQUIRES(control->stores_changing)
 {
     char key[KEY_SIZE];
     int r = key_of(record->name, key, err);
 
+    if (r == 0)
+        r = expect_unused(control, record->name, err);
     if (r == 0)
         r = registry_put_value(control->registry, key, (struct bytes){ .len = 0 }, err);
     if (r == 0)

@@ -55,5 +55,19 @@ int control_store_check(struct control *control, const char *name, struct error 
 int control_store_open(struct control *control, const char *name, struct object_store **ret,
                        struct error *err);
 
+/* Where the data of a filesystem is: a folder's URL, or "s3:NAME/PART", a part of the object store
+ * NAME that belongs to the filesystem alone. */
+#define PLACE_S3 "s3:"
+bool place_is_s3(const char *url);
+int place_open(struct control *control, const char *url, struct object_store **ret,
+               struct error *err);
+
+/* What a worker needs to open it; of a folder nothing. */
+int place_pack(struct control *control, const char *url, struct secret *ret, struct error *err);
+
+/* "s3:NAME" becomes the part of a new filesystem of that UUID; -EINVAL: it is not of that form. */
+int place_name(const char *given, const struct uuid *uuid, char *ret, size_t size,
+               struct error *err);
+
 /* control.c: what a crash left of changes. */
 int object_stores_tidy(struct control *control, struct error *err);

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "control/object_stores.h"
 #include "control/rewrap.h"
 #include "control/rings.h"
 #include "store/object_store.h"
@@ -160,7 +161,7 @@ static int get_agreed_ring(struct control *control, const struct fs_record *reco
     int r = registry_get_ring(control->registry, &record->uuid, ret, err);
 
     if (r == 0)
-        r = object_store_open(record->store_url, &store, err);
+        r = place_open(control, record->store_url, &store, err);
     if (r == 0)
         r = object_store_get(store, KEY_RING_OBJECT, KEY_RING_MAX, &theirs, err);
     if (r == 0 && (ret->len != theirs.len || memcmp(ret->data, theirs.data, ret->len) != 0))

@@ -18,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "control/filesystem.h"
+#include "control/object_stores.h"
 #include "control/own_key.h"
 #include "control/shred.h"
 #include "store/object_store.h"
@@ -63,22 +64,25 @@ static int remove_object(const char *name, uint64_t size, void *arg)
 }
 
 /* Somebody's own folder: what we put there, and no more. */
-static int empty_store(const struct fs_record *record, struct error *err)
+static int empty_store(struct control *control, const struct fs_record *record, struct error *err)
 {
     CLEANUP(object_store_closep) struct object_store *store = NULL;
     const char *folder = filesystem_url_folder(record->store_url);
     char segments[PATH_MAX];
     struct stat st;
 
-    if (stat(folder, &st) < 0 && errno == ENOENT)
+    bool is_folder = !place_is_s3(record->store_url);
+
+    if (is_folder && stat(folder, &st) < 0 && errno == ENOENT)
         return 0;
-    int r = object_store_open(record->store_url, &store, err);
+    int r = place_open(control, record->store_url, &store, err);
     if (r == 0)
         r = object_store_remove(store, SUPERBLOCK_OBJECT, err);
     if (r == 0)
         r = object_store_list(store, SEGMENTS_PREFIX, remove_object, store, err);
     /* So that the place can be used again; what else may be in it is somebody's. */
-    if (r == 0 && snprintf(segments, PATH_MAX, "%s/" SEGMENTS_PREFIX, folder) < PATH_MAX)
+    if (r == 0 && is_folder &&
+        snprintf(segments, PATH_MAX, "%s/" SEGMENTS_PREFIX, folder) < PATH_MAX)
         (void)rmdir(segments);
     return r < 0 ? r : object_store_remove(store, KEY_RING_OBJECT, err);
 }
@@ -106,7 +110,7 @@ static int delete_data(struct control *control, const struct fs_record *record, 
 
     uuid_format(&record->uuid, text);
     if (!record->has_own_store)
-        r = empty_store(record, err);
+        r = empty_store(control, record, err);
     if (r == 0 && !record->has_own_meta)
         r = empty_meta(record, err);
     if (r == 0)

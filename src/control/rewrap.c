@@ -372,7 +372,8 @@ static void write_store(void *arg, size_t index)
     struct item *item = (struct item *)arg + index;
 
     if (item->is_in_registry && !item->is_new)
-        item->result = rings_write_store(&item->record, &item->opened, &item->err);
+        item->result =
+            rings_write_store(item->fs->control, &item->record, &item->opened, &item->err);
 }
 
 /* What is in the registry opens, and is to be proved, whether or not the store has it, too. */

@@ -1,4 +1,5 @@
 #include "control/rings.h"
+#include "control/object_stores.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -265,7 +266,7 @@ static int read_places(struct opening *opening, struct error *err)
 
     if (r < 0 && r != -ENOENT)
         return r;
-    r = object_store_open(record->store_url, &opening->store, err);
+    r = place_open(opening->control, record->store_url, &opening->store, err);
     if (r < 0)
         return r;
     r = object_store_get(opening->store, KEY_RING_OBJECT, KEY_RING_MAX, &theirs->encoded, err);
@@ -517,12 +518,12 @@ int rings_open_new(struct control *control, const struct fs_record *record,
     return r;
 }
 
-int rings_write_store(const struct fs_record *record, const struct rings_opened *opened,
-                      struct error *err)
+int rings_write_store(struct control *control, const struct fs_record *record,
+                      const struct rings_opened *opened, struct error *err)
 {
     CLEANUP(object_store_closep) struct object_store *store = NULL;
     CLEANUP(buf_release) struct buf back = BUF_INIT;
-    int r = object_store_open(record->store_url, &store, err);
+    int r = place_open(control, record->store_url, &store, err);
 
     if (r == 0)
         r = object_store_replace(store, KEY_RING_OBJECT, buf_bytes(&opened->encoded), err);
@@ -553,5 +554,5 @@ int rings_write(struct control *control, const struct fs_record *record, bool is
         r = registry_put_ring(control->registry, &record->uuid, buf_bytes(&opened->encoded), err);
     if (r == 0)
         r = rings_check_registry(control, record, opened, err);
-    return r < 0 || is_new ? r : rings_write_store(record, opened, err);
+    return r < 0 || is_new ? r : rings_write_store(control, record, opened, err);
 }

@@ -80,8 +80,8 @@ int rings_write(struct control *control, const struct fs_record *record, bool is
  * for several filesystems at a time. */
 int rings_check_registry(struct control *control, const struct fs_record *record,
                          const struct rings_opened *opened, struct error *err);
-int rings_write_store(const struct fs_record *record, const struct rings_opened *opened,
-                      struct error *err);
+int rings_write_store(struct control *control, const struct fs_record *record,
+                      const struct rings_opened *opened, struct error *err);
 
 /* How the newest generation is wrapped at present. NULL: it has none. */
 const struct wrapped_key *rings_newest(const struct key_ring *ring);

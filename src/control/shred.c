@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/file_io.h"
 #include "control/key_list.h"
+#include "control/object_stores.h"
 #include "store/object_store.h"
 
 void shred_report_release(struct shred_report *report)
@@ -39,7 +40,7 @@ static int add_store(struct filesystem *fs, struct key_list *list)
     CLEANUP(object_store_closep) struct object_store *store = NULL;
     CLEANUP(buf_release) struct buf encoded = BUF_INIT;
 
-    if (object_store_open(fs->record.store_url, &store, NULL) < 0 ||
+    if (place_open(fs->control, fs->record.store_url, &store, NULL) < 0 ||
         object_store_get(store, KEY_RING_OBJECT, KEY_RING_MAX, &encoded, NULL) < 0)
         return 0;
     return add_ring(buf_bytes(&encoded), list);
@@ -150,11 +151,26 @@ void shred_describe(const struct shred_report *report, char *ret, size_t size)
 
 /* ------------------------------------------------------------------ destruction */
 
-/* An object of a store in a folder is a file there. */
-static int shred_object(const struct fs_record *record, const char *object, struct error *err)
+static int remove_from_bucket(struct control *control, const struct fs_record *record,
+                              const char *object, struct error *err)
+{
+    CLEANUP(object_store_closep) struct object_store *store = NULL;
+    int r = place_open(control, record->store_url, &store, err);
+
+    if (r == 0)
+        r = object_store_replace(store, object, (struct bytes){ .len = 0 }, err);
+    return r < 0 ? r : object_store_remove(store, object, err);
+}
+
+/* An object of a store in a folder is a file there. What a bucket does with one that is replaced
+ * and removed is the server's: versions of it stay where they are kept. */
+static int shred_object(struct control *control, const struct fs_record *record, const char *object,
+                        struct error *err)
 {
     char path[PATH_MAX];
 
+    if (place_is_s3(record->store_url))
+        return remove_from_bucket(control, record, object, err);
     if (snprintf(path, sizeof(path), "%s/%s", filesystem_url_folder(record->store_url), object) >=
         (int)sizeof(path))
         return error_set(err, -ENAMETOOLONG, "path too long: %s", record->store_url);
@@ -171,9 +187,9 @@ int shred_destroy(struct filesystem *filesystem, struct error *err)
     if (r == 0)
         r = control_step(control, STEP_SHRED_REGISTRY);
     if (r == 0)
-        r = shred_object(record, KEY_RING_OBJECT, err);
+        r = shred_object(control, record, KEY_RING_OBJECT, err);
     if (r == 0)
-        r = shred_object(record, SUPERBLOCK_OBJECT, err);
+        r = shred_object(control, record, SUPERBLOCK_OBJECT, err);
     if (r < 0)
         return r;
     uuid_format(&record->uuid, uuid);

@@ -13,7 +13,7 @@
 
 #define RECORD_MAGIC 0x524f5343u /* "CSOR" */
 #define RECORD_VERSION 1u
-#define RECORD_MAX (STORE_CA_CERT_MAX + 8192u)
+#define RECORD_MAX (S3_CA_CERT_MAX + 8192u)
 #define SECRET_MAGIC 0x4b4f5343u /* "CSOK" */
 #define SECRET_VERSION 1u
 #define SECRET_MAX 8192u
@@ -67,14 +67,7 @@ static void write_record(struct writer *writer, const struct store_record *recor
     writer_u64(writer, record->rates.removals);
     writer_text(writer, record->name);
     writer_text(writer, record->path);
-    writer_text(writer, s3->hostname);
-    writer_u16(writer, s3->port);
-    writer_text(writer, s3->bucket);
-    writer_text(writer, s3->region);
-    writer_text(writer, s3->prefix);
-    writer_text(writer, s3->access_key_id);
-    writer_u16(writer, (uint16_t)s3->concurrency);
-    writer_string(writer, buf_bytes(&s3->ca_cert_pem));
+    s3_settings_write(writer, s3);
 }
 
 int store_record_encode(const struct store_record *record, struct buf *ret, struct error *err)
@@ -85,23 +78,10 @@ int store_record_encode(const struct store_record *record, struct buf *ret, stru
         return error_set(err, -ENOMEM, "out of memory");
     struct writer writer = writer_init(room, RECORD_MAX);
     write_record(&writer, record);
-    if (record->s3.ca_cert_pem.len > STORE_CA_CERT_MAX || writer_done(&writer) < 0)
+    if (record->s3.ca_cert_pem.len > S3_CA_CERT_MAX || writer_done(&writer) < 0)
         return error_set(err, -ENOSPC, "the record of object store %s does not fit", record->name);
     return buf_assign(ret, writer_written(&writer)) < 0 ? error_set(err, -ENOMEM, "out of memory")
                                                         : 0;
-}
-
-static int read_s3(struct reader *reader, struct s3_settings *ret)
-{
-    reader_text(reader, ret->hostname, sizeof(ret->hostname));
-    ret->port = reader_u16(reader);
-    reader_text(reader, ret->bucket, sizeof(ret->bucket));
-    reader_text(reader, ret->region, sizeof(ret->region));
-    reader_text(reader, ret->prefix, sizeof(ret->prefix));
-    reader_text(reader, ret->access_key_id, sizeof(ret->access_key_id));
-    ret->concurrency = reader_u16(reader);
-    struct bytes ca_cert = reader_string(reader, STORE_CA_CERT_MAX);
-    return ca_cert.len > 0 ? buf_assign(&ret->ca_cert_pem, ca_cert) : 0;
 }
 
 static int read_record(struct reader *reader, struct store_record *ret)
@@ -118,7 +98,7 @@ static int read_record(struct reader *reader, struct store_record *ret)
     ret->rates.removals = reader_u64(reader);
     reader_text(reader, ret->name, sizeof(ret->name));
     reader_text(reader, ret->path, sizeof(ret->path));
-    int r = read_s3(reader, &ret->s3);
+    int r = s3_settings_read(reader, &ret->s3);
     if (kind != STORE_KIND_DIR && kind != STORE_KIND_S3)
         reader_fail(reader);
     return r;
@@ -264,17 +244,7 @@ static int open_plain(const struct store_record *record, struct object_store **r
 int store_record_open(const struct store_record *record, struct object_store **ret,
                       struct error *err)
 {
-    const struct limit_rates *rates = &record->rates;
-    struct object_store *store = NULL;
+    int r = open_plain(record, ret, err);
 
-    int r = open_plain(record, &store, err);
-    if (r < 0)
-        return r;
-    if ((rates->sent > 0 || rates->received > 0 || rates->removals > 0) &&
-        limit_store_new(store, rates, NULL, &store) < 0) {
-        object_store_close(store);
-        return error_set(err, -ENOMEM, "out of memory");
-    }
-    *ret = store;
-    return 0;
+    return r < 0 ? r : limit_store_wrap(&record->rates, ret, err);
 }

@@ -21,7 +21,6 @@
 #include "store/s3_store.h"
 
 #define STORE_NAME_MAX 32u
-#define STORE_CA_CERT_MAX (48u * 1024u)
 
 enum store_kind {
     STORE_KIND_DIR = 1, /* a folder: a disk, or what is mounted there */

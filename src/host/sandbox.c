@@ -122,12 +122,19 @@ static int name_inside(const char *folder, int fd, char ret[static PATH_MAX], st
     return 0;
 }
 
+/* How names are resolved, and whom the system trusts. /etc as a whole, since resolv.conf is
+ * replaced while the worker runs; what only root may read there stays root's. */
+static const char *const network_paths[] = { "/etc", "/usr/share/ca-certificates",
+                                             "/run/systemd/resolve", "/run/NetworkManager",
+                                             "/run/resolvconf" };
+#define NETWORK_PATHS (sizeof(network_paths) / sizeof(network_paths[0]))
+
 static int restrict_paths(const struct sandbox *sandbox,
                           char paths[static SANDBOX_FOLDERS_MAX][PATH_MAX], bool *ret_has_landlock,
                           struct error *err)
 {
     /* For libgcc_s (thread cancellation), OpenSSL's configuration and the number of processors. */
-    struct landlock_path rules[SANDBOX_FOLDERS_MAX + 8] = {
+    struct landlock_path rules[SANDBOX_FOLDERS_MAX + 8 + NETWORK_PATHS] = {
         { "/usr/lib", true },
         { "/lib", true },
         { "/lib64", true },
@@ -142,6 +149,8 @@ static int restrict_paths(const struct sandbox *sandbox,
 
     for (size_t i = 0; i < sandbox->folder_count; i++)
         rules[count++] = (struct landlock_path){ .path = paths[i] };
+    for (size_t i = 0; i < NETWORK_PATHS && sandbox->needs_network; i++)
+        rules[count++] = (struct landlock_path){ network_paths[i], true };
     int r = landlock_enter(rules, count, &reason);
     if (r < 0 && r != -EOPNOTSUPP)
         return error_set(err, r, "%s", reason.text);
@@ -170,6 +179,6 @@ int sandbox_enter(const struct sandbox *sandbox,
     if (r == 0)
         r = restrict_paths(sandbox, ret_paths, ret_has_landlock, err);
     if (r == 0)
-        r = syscall_filter_enter(err);
+        r = syscall_filter_enter(sandbox->needs_network, err);
     return r;
 }

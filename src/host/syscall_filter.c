@@ -150,12 +150,18 @@ static const char *const allowed[] = {
     "getcpu",
 };
 
-#define ALLOWED_COUNT (sizeof(allowed) / sizeof(allowed[0]))
+/* To resolve a name and to connect to it. No listening. */
+static const char *const allowed_with_network[] = {
+    "socket",   "socketpair", "connect",     "bind",       "getsockname",
+    "sendmmsg", "recvmmsg",   "getpeername", "setsockopt",
+};
 
-static int allow_names(scmp_filter_ctx filter)
+#define COUNT(list) (sizeof(list) / sizeof((list)[0]))
+
+static int allow_names(scmp_filter_ctx filter, const char *const *names, size_t count)
 {
-    for (size_t i = 0; i < ALLOWED_COUNT; i++) {
-        int number = seccomp_syscall_resolve_name(allowed[i]);
+    for (size_t i = 0; i < count; i++) {
+        int number = seccomp_syscall_resolve_name(names[i]);
         if (number == __NR_SCMP_ERROR)
             continue;
         int r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, number, 0);
@@ -197,7 +203,7 @@ static int allow_conditions(scmp_filter_ctx filter)
     return r;
 }
 
-int syscall_filter_enter(struct error *err)
+int syscall_filter_enter(bool needs_network, struct error *err)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
     int r = filter ? 0 : -ENOMEM;
@@ -207,7 +213,9 @@ int syscall_filter_enter(struct error *err)
     if (r == 0)
         (void)seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* only makes it faster */
     if (r == 0)
-        r = allow_names(filter);
+        r = allow_names(filter, allowed, COUNT(allowed));
+    if (r == 0 && needs_network)
+        r = allow_names(filter, allowed_with_network, COUNT(allowed_with_network));
     if (r == 0)
         r = allow_conditions(filter);
     if (r == 0)

@@ -7,6 +7,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/error.h"
 
-int syscall_filter_enter(struct error *err);
+int syscall_filter_enter(bool needs_network, struct error *err);

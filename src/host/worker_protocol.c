@@ -71,6 +71,7 @@ static void put_start(struct writer *writer, const struct worker_message *messag
     writer_u32(writer, start->uid);
     writer_u32(writer, start->gid);
     put_keys(writer, &start->keys);
+    writer_string(writer, secret_bytes(&start->store_settings));
 }
 
 static int get_start(struct reader *reader, struct worker_message *message)
@@ -88,7 +89,9 @@ static int get_start(struct reader *reader, struct worker_message *message)
     start->gid = reader_u32(reader);
     if (start->flags & ~(uint32_t)FLAGS_ALL)
         reader_fail(reader);
-    return get_keys(reader, &start->keys);
+    int r = get_keys(reader, &start->keys);
+    struct bytes settings = reader_string(reader, WORKER_STORE_SETTINGS_MAX);
+    return r < 0 || settings.len == 0 ? r : secret_assign(&start->store_settings, settings);
 }
 
 static void put_mount(struct writer *writer, const struct worker_message *message)
@@ -411,8 +414,10 @@ int worker_message_decode(struct bytes packet, enum worker_side sender, struct w
 
 void worker_message_release(struct worker_message *message)
 {
-    if (message->type == WORKER_START)
+    if (message->type == WORKER_START) {
         key_set_release(&message->start.keys);
+        secret_release(&message->start.store_settings);
+    }
     message->type = (enum worker_message_type)0;
 }
 

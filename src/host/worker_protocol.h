@@ -26,6 +26,7 @@
 
 #define WORKER_PACKET_MAX (64u * 1024u)
 #define WORKER_URL_SIZE 4096u
+#define WORKER_STORE_SETTINGS_MAX (60u * 1024u)
 #define WORKER_TEXT_SIZE 512u
 #define WORKER_REPORT_SIZE (32u * 1024u)
 #define WORKER_NAME_SIZE 256u
@@ -74,7 +75,8 @@ struct worker_start {
     uint32_t flags;      /* enum worker_start_flag */
     uint32_t uid;        /* whom a worker that runs as root becomes (sandbox_worker_user) */
     uint32_t gid;
-    struct key_set keys; /* encoding leaves it the caller's; a decoded message owns it */
+    struct key_set keys;          /* encoding leaves it the caller's; a decoded message owns it */
+    struct secret store_settings; /* likewise; of a store that no URL opens (s3_settings_pack) */
 };
 
 struct worker_mount {

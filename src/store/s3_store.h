@@ -25,7 +25,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/wire.h"
 #include "crypto/secret.h"
+#include "store/layers/limit.h"
 #include "store/layers/retry.h"
 #include "store/object_store.h"
 
@@ -36,6 +38,7 @@
 #define S3_PREFIX_SIZE 129u
 #define S3_SMALL_LEN (16u * 1024u)
 #define S3_CONCURRENCY_MAX 64u
+#define S3_CA_CERT_MAX (48u * 1024u)
 #define S3_PART_MIN (5u * 1024u * 1024u) /* what the protocol allows */
 
 struct s3_settings {
@@ -60,6 +63,15 @@ void s3_settings_release(struct s3_settings *settings);
 
 /* Whether all members can be used: the sentence names the first that cannot. -EINVAL. */
 int s3_settings_check(const struct s3_settings *settings, struct error *err);
+
+/* All but the secret key and the protocol, as the registry has them. */
+void s3_settings_write(struct writer *writer, const struct s3_settings *settings);
+int s3_settings_read(struct reader *reader, struct s3_settings *ret); /* -ENOMEM only */
+
+/* All of it, with the rates of a limit around the store, for another process of this version. */
+int s3_settings_pack(const struct s3_settings *settings, const struct limit_rates *rates,
+                     struct secret *ret, struct error *err);
+int s3_store_open_packed(struct bytes packed, struct object_store **ret, struct error *err);
 
 /* Contacts nobody. */
 int s3_store_open(const struct s3_settings *settings, struct object_store **ret, struct error *err);

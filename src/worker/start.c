@@ -63,7 +63,9 @@ static void rename_place(struct place *place, const char *inside)
 static int lock_in(const struct worker_start *order, struct place *places, size_t count,
                    struct error *err)
 {
-    struct sandbox sandbox = { .uid = order->uid, .gid = order->gid };
+    struct sandbox sandbox = { .uid = order->uid,
+                               .gid = order->gid,
+                               .needs_network = order->store_settings.len > 0 };
     char inside[SANDBOX_FOLDERS_MAX][PATH_MAX];
     bool has_landlock = false;
     size_t folder = 0;
@@ -84,6 +86,14 @@ static int lock_in(const struct worker_start *order, struct place *places, size_
             (void)snprintf(places[i].inside, sizeof(places[i].inside), "%s", places[i].url);
     }
     return 0;
+}
+
+static int open_store(const struct worker_start *order, const char *url, struct object_store **ret,
+                      struct error *err)
+{
+    if (order->store_settings.len > 0)
+        return worker_open_packed(secret_bytes(&order->store_settings), ret, err);
+    return object_store_open(url, ret, err);
 }
 
 static int open_volume(const struct worker_start *order, const struct volume_config *config,
@@ -107,7 +117,7 @@ int worker_start(const struct worker_start *order, volume_event_fn *on_event, vo
     mount_open_spares(started.spare_fds);
     int r = lock_in(order, places, 2, err);
     if (r == 0)
-        r = object_store_open(places[1].inside, &started.store, err);
+        r = open_store(order, places[1].inside, &started.store, err);
     if (r < 0)
         return r; /* the process ends: it closes what was opened */
     const struct volume_config config = {

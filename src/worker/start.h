@@ -17,5 +17,10 @@ struct started {
     int spare_fds[MOUNT_THREADS]; /* for mount_session_start() */
 };
 
+/* Opens a store by settings that cofferd packed. Two programs are made of a worker, each with one
+ * of these: coffer-fsd with packed_none.c, and coffer-fsd-s3 with packed_s3.c, since what speaks
+ * HTTP costs each process memory, and is no part of one that has no network. */
+int worker_open_packed(struct bytes settings, struct object_store **ret, struct error *err);
+
 int worker_start(const struct worker_start *order, volume_event_fn *on_event, void *event_arg,
                  struct started *ret, struct error *err);

@@ -109,6 +109,7 @@ class Worker:
         body += struct.pack("<QIIIIB", capacity, 4096, flags, uid, gid, len(keys))
         for generation, key in keys:
             body += struct.pack("<I", generation) + key
+        body += struct.pack("<H", 0)  # no settings of a store that no URL opens
         return self.order(START, body)
 
     def mount(self, mountpoint, name="test"):

@@ -1,8 +1,10 @@
 /* What a process that has locked itself in can still do. Each case runs in a child. */
 #include "tests/support/cmocka_all.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -38,10 +40,9 @@ static bool can_open(const char *path, const char *name, int flags)
 #define CHILD_NO_SANDBOX 100
 #define CHILD_NO_LANDLOCK 101
 
-/* Runs act in a child inside the sandbox; what it returns is the exit code. */
-static int run_inside(int (*act)(void))
+/* Runs act in a child inside a sandbox; what it returns is the exit code. */
+static int run_inside_of(struct sandbox sandbox, int (*act)(void))
 {
-    struct sandbox sandbox = { .folders = { own }, .folder_count = 1 };
     struct error err = { .text = "" };
     int status;
 
@@ -58,6 +59,17 @@ static int run_inside(int (*act)(void))
     assert_true(pid > 0);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     return status;
+}
+
+static int run_inside(int (*act)(void))
+{
+    return run_inside_of((struct sandbox){ .folders = { own }, .folder_count = 1 }, act);
+}
+
+static int run_with_network(int (*act)(void))
+{
+    return run_inside_of(
+        (struct sandbox){ .folders = { own }, .folder_count = 1, .needs_network = true }, act);
 }
 
 static int use_own_folder(void)
@@ -119,6 +131,46 @@ static void a_forbidden_system_call_kills(void **state)
         assert_true(WIFSIGNALED(status));
         assert_int_equal(WTERMSIG(status), SIGSYS);
     }
+}
+
+/* To a port where nobody is: refused by the host, not by the sandbox. */
+static int connect_somewhere(void)
+{
+    const struct sockaddr_in address = { .sin_family = AF_INET,
+                                         .sin_port = htons(1),
+                                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) == 0 ||
+        errno != ECONNREFUSED)
+        return 1;
+    return can_open("/etc", "hosts", O_RDONLY) ? 0 : 2;
+}
+
+static int listen_somewhere(void)
+{
+    return listen(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), 1) == 0;
+}
+
+static int write_settings_of_the_host(void)
+{
+    if (!has_landlock)
+        return CHILD_NO_LANDLOCK;
+    return can_open("/etc", "coffer-test", O_WRONLY | O_CREAT) || can_open(other, "file", O_RDONLY);
+}
+
+static void who_needs_the_network_can_connect_and_no_more(void **state)
+{
+    (void)state;
+    assert_int_equal(run_with_network(connect_somewhere), 0);
+    int status = run_with_network(listen_somewhere);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGSYS);
+    status = run_with_network(start_process);
+    assert_true(WIFSIGNALED(status));
+    status = run_with_network(write_settings_of_the_host);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != CHILD_NO_LANDLOCK)
+        assert_int_equal(status, 0);
 }
 
 static void *say_yes(void *arg)
@@ -241,6 +293,7 @@ int main(void)
         cmocka_unit_test(its_own_folder_can_be_used),
         cmocka_unit_test(another_folder_of_the_same_user_cannot_be_opened),
         cmocka_unit_test(a_forbidden_system_call_kills),
+        cmocka_unit_test(who_needs_the_network_can_connect_and_no_more),
         cmocka_unit_test(threads_can_be_started),
         cmocka_unit_test(no_privileges_are_left_and_no_core_dump_is_possible),
         cmocka_unit_test(a_folder_is_given_whole_but_for_what_links_lead_to),

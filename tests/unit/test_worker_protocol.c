@@ -29,6 +29,8 @@ static void fill_start(struct worker_message *message, uint32_t key_count)
     start->capacity = 1u << 30;
     start->block_size = 16384;
     start->flags = WORKER_FLAG_FORMAT | WORKER_FLAG_TAKE_OVER;
+    assert_int_equal(
+        secret_assign(&start->store_settings, (struct bytes){ (const uint8_t *)"settings", 8 }), 0);
     start->uid = 65534;
     start->gid = 65533;
     for (uint32_t i = 0; i < key_count; i++) {
@@ -66,6 +68,8 @@ static void start_carries_every_member_and_every_key(void **state)
     assert_int_equal(got.start.flags, sent.start.flags);
     assert_int_equal(got.start.uid, 65534);
     assert_int_equal(got.start.gid, 65533);
+    assert_true(secret_equal(secret_bytes(&got.start.store_settings),
+                             secret_bytes(&sent.start.store_settings)));
     assert_int_equal(got.start.keys.count, KEY_GENERATIONS_MAX);
     for (uint32_t i = 0; i < KEY_GENERATIONS_MAX; i++) {
         assert_int_equal(got.start.keys.generations[i], 3 * i + 1);

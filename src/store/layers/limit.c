@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/thread.h"
 
@@ -113,4 +114,15 @@ int limit_store_new(struct object_store *inner, const struct limit_rates *rates,
     limit->removals.rate = rates->removals;
     *ret_store = &limit->base.base;
     return 0;
+}
+
+int limit_store_wrap(const struct limit_rates *rates, struct object_store **store,
+                     struct error *err)
+{
+    bool has_limit = rates->sent > 0 || rates->received > 0 || rates->removals > 0;
+
+    if (!has_limit || limit_store_new(*store, rates, NULL, store) == 0)
+        return 0;
+    object_store_close(TAKE(*store));
+    return error_set(err, -ENOMEM, "no memory for an object store");
 }

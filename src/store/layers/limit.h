@@ -27,6 +27,10 @@ struct limit_clock {
     void *arg;
 };
 
+/* Around *store, if there is a limit. After a failure the store is closed. */
+int limit_store_wrap(const struct limit_rates *rates, struct object_store **store,
+                     struct error *err);
+
 /* clock: NULL for the real one. */
 int limit_store_new(struct object_store *inner, const struct limit_rates *rates,
                     const struct limit_clock *clock, struct object_store **ret_store);
