@@ -177,7 +177,9 @@ static int discover_in(struct kmip_connection *connection, struct kmip_version i
 
 static int negotiate(struct kmip_connection *connection, int64_t deadline_ms, struct error *err)
 {
-    static const struct kmip_version headers[] = { { 1, 2 }, { 1, 4 }, { 2, 1 }, { 2, 0 } };
+    static const struct kmip_version headers[] = {
+        { 1, 2 }, { 1, 4 }, { 1, 3 }, { 2, 1 }, { 2, 0 }
+    };
 
     for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
         int r = discover_in(connection, headers[i], deadline_ms, err);
@@ -185,8 +187,8 @@ static int negotiate(struct kmip_connection *connection, int64_t deadline_ms, st
             return r;
     }
     return error_set(err, -EPROTO,
-                     "the KMIP server reads no message of version 1.2, 1.4, 2.0 or 2.1: it is too "
-                     "old or not a KMIP server");
+                     "the KMIP server reads no message of the versions 1.2 to 1.4, 2.0 and 2.1: it "
+                     "is too old or not a KMIP server");
 }
 
 static void disconnectp(struct kmip_connection **connection)
