@@ -26,6 +26,7 @@ static const struct column columns[] = {
     { "kms_role", "KMS ROLE", COLUMN_TEXT, .hidden = true },
     { "own_kms_key", "OWN KEY", COLUMN_FLAG, .hidden = true },
     { "kms_key_version", "KEY VERSION", COLUMN_NUMBER, .zero_is = "-" },
+    { "kms_cipher_mode", "CIPHER MODE", COLUMN_TEXT, .hidden = true },
     { "mounted_at", "MOUNTED AT", COLUMN_TEXT },
     { "store", "STORE", COLUMN_TEXT, .hidden = true },
     { "meta", "META", COLUMN_TEXT, .hidden = true },

@@ -91,6 +91,7 @@ struct fs_view {
     char kms_key[WRAPPED_NAME_SIZE];
     uint32_t kms_key_version;
     char kms_namespace[WRAPPED_NAME_SIZE];
+    enum wrap_mode kms_cipher_mode;
     bool has_own_kms_key;
     char kms_role[WRAPPED_NAME_SIZE];    /* of a login of its own; "": the instance's */
     char mounted_at[FS_MOUNTPOINT_SIZE]; /* "" if it is not mounted */

@@ -267,6 +267,7 @@ static void view_locked(const struct filesystem *filesystem, struct fs_view *ret
         .free = filesystem->seen.free,
         .is_read_only = filesystem->seen.is_read_only || is_mounted_read_only(filesystem),
         .kms_key_version = filesystem->wrapped.key_version,
+        .kms_cipher_mode = filesystem->wrapped.mode,
     };
     memcpy(ret->name, record->name, sizeof(ret->name));
     memcpy(ret->status_text, filesystem->status_text, sizeof(ret->status_text));

@@ -62,7 +62,7 @@ static void describe_config_locked(struct kms *kms) REQUIRES(kms->lock)
     copy_text(status->username, sizeof(status->username), config->username);
     if (strcmp(config->type, "kmip") == 0)
         copy_text(status->cipher_mode, sizeof(status->cipher_mode),
-                  config->uses_gcm ? "gcm" : "cbc");
+                  wrap_mode_name(config->uses_gcm ? WRAP_MODE_GCM : WRAP_MODE_CBC_PKCS5));
     status->leaves_renewal = config->leaves_renewal;
     status->is_insecure = config->allows_insecure_http;
     if (config->client_cert_pem.len > 0 &&

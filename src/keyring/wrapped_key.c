@@ -36,6 +36,19 @@ static void write_short(struct writer *writer, const uint8_t *from, uint8_t len)
     writer_bytes(writer, from, len);
 }
 
+const char *wrap_mode_name(enum wrap_mode mode)
+{
+    switch (mode) {
+    case WRAP_MODE_CBC_PKCS5:
+        return "cbc";
+    case WRAP_MODE_GCM:
+        return "gcm";
+    case WRAP_MODE_SERVER:
+    default:
+        return "";
+    }
+}
+
 void wrapped_key_write(struct writer *writer, const struct wrapped_key *wrapped)
 {
     writer_text(writer, wrapped->provider);

@@ -26,6 +26,9 @@ enum wrap_mode {
     WRAP_MODE_GCM = 2,       /* AES-GCM with IV and tag: KMIP 1.4 and later, local */
 };
 
+/* "cbc", "gcm"; "" if the server chooses. */
+const char *wrap_mode_name(enum wrap_mode mode);
+
 struct wrapped_key {
     char provider[16];                      /* "vault", "kmip", "local" */
     char addresses[WRAPPED_ADDRESSES_SIZE]; /* comma-separated; for people only */

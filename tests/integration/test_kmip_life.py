@@ -54,6 +54,17 @@ def test_a_2_0_server_with_a_login_keeps_every_promise_with_gcm(build_folder, km
     run_conformance(build_folder, "kmip", login_settings(kms, tmp_path, CIPHER_MODE="gcm"))
 
 
+@pytest.mark.deep
+@pytest.mark.parametrize("version", ["1.2", "1.3", "1.4", "2.0"])
+def test_a_server_of_one_version_alone_keeps_every_promise(build_folder, tmp_path, version):
+    with servers.NarrowPykmipServer(tmp_path / "kms", only=version) as server:
+        cert, key = server.client()
+        admin = server.admin()
+        run_conformance(build_folder, "kmip",
+                        settings(server, admin.create(), admin.create(), CA_CERT=server.ca_cert,
+                                 CLIENT_CERT=cert, CLIENT_KEY=key))
+
+
 def test_the_server_says_that_it_speaks_2_0_and_both_are_accepted(probe):
     assert probe("verify") == "OK AES-256, active, version 0, from 0, KMIP 2.0"
     said = probe("check")
@@ -115,9 +126,12 @@ class Admin:
 
     def modes(self, name):
         """Of the wrapped keys of a filesystem, with their UIDs."""
-        uuid = self.instance.view(name)["uuid"]
-        ring = self.instance.state / "filesystems" / uuid / "store" / "keyring"
-        return [(wrapping["mode"], wrapping["key"]) for _, wrapping in read_ring(ring.read_bytes())]
+        view = self.instance.view(name)
+        ring = self.instance.state / "filesystems" / view["uuid"] / "store" / "keyring"
+        found = [(wrapping["mode"], wrapping["key"])
+                 for _, wrapping in read_ring(ring.read_bytes())]
+        assert view["kms_cipher_mode"] == {CBC: "cbc", GCM: "gcm"}[found[-1][0]]
+        return found
 
 
 @pytest.fixture
