@@ -266,7 +266,7 @@ const struct argument_spec help_arguments[] = {
 
 const struct argument_spec snapshot_arguments[] = {
     { "filesystem", "a started filesystem", false },
-    { "name", "the snapshot; at most 255 bytes, without '/'", false },
+    { "snapshot", "its name; at most 255 bytes, without '/'", false },
     END_OF_ARGUMENTS,
 };
 

@@ -75,7 +75,21 @@ static bool names_store(const struct command *command, size_t place)
 
 static bool names_filesystem(const struct command *command, size_t place)
 {
-    return argument_is(command, place, "name") && command->run != cmd_fs_add;
+    return argument_is(command, place, "filesystem") ||
+           (argument_is(command, place, "name") && command->run != cmd_fs_add);
+}
+
+static bool names_snapshot(const struct command *command, size_t place)
+{
+    return argument_is(command, place, "snapshot") && command->run != cmd_fs_snapshot_add;
+}
+
+static void offer_snapshots(const struct arguments *arguments, const char *start)
+{
+    char path[CLIENT_PATH_SIZE];
+
+    if (client_filesystem_path(arguments->words[0], "/snapshots", path, NULL) == 0)
+        offer_listed(arguments, path, "name", start);
 }
 
 /* Follows the words in front of the cursor. False: the cursor is at an option's value. */
@@ -123,6 +137,8 @@ int cli_complete(int n_words, char **words)
         offer_commands(command, start);
     else if (names_filesystem(command, before.n_words))
         offer_listed(&before, "/api/v1/filesystems", "name", start);
+    else if (names_snapshot(command, before.n_words))
+        offer_snapshots(&before, start);
     else if (names_user(command, before.n_words))
         offer_listed(&before, "/api/v1/users", "name", start);
     else if (names_store(command, before.n_words))

@@ -1,5 +1,6 @@
 """No room: by capacity, and on really full disks under the store, the metadata and both. The writer
 is told, nothing acknowledged is lost, and it goes on when there is room."""
+import contextlib
 import errno
 import hashlib
 import os
@@ -140,6 +141,45 @@ def test_a_disk_that_is_full(build_folder, folder, place, kind, size, file_size,
         filesystem.mount()
         files = Files(filesystem.mnt / "files", file_size, note_size)
         live_with_a_full_disk(filesystem, files)
+    finally:
+        filesystem.close()
+        disk.close()
+
+
+@pytest.mark.parametrize("place,kind,size,file_size,note_size", [
+    pytest.param("store", "tmpfs", 80 * MIB, MIB, 8, id="store"),
+    pytest.param("meta", "tmpfs", 24 * MIB, 300, 10_000, id="meta"),
+    pytest.param(*PLACES[5], id="both", marks=pytest.mark.deep)])
+def test_a_snapshot_on_a_full_disk(build_folder, folder, place, kind, size, file_size, note_size):
+    """What it holds stays although there is no room, and removing it makes room."""
+    disk = Disk(folder, "disk", size, kind)
+    where = {name: disk.path / name for name in ("meta", "store") if place in (name, "both")}
+    filesystem = Filesystem(build_folder, folder, **where)
+    try:
+        filesystem.start()
+        filesystem.mount()
+        held = Files(filesystem.mnt / "held", file_size, note_size)
+        while disk.free() > size // 2:
+            held.add()
+        assert filesystem.worker.take_snapshot("half") == 0
+        files = Files(filesystem.mnt / "files", file_size, note_size)
+        files.fill()
+        assert filesystem.worker.take_snapshot("full") in (0, -errno.ENOSPC)
+        with contextlib.suppress(OSError):  # to keep it for the snapshot may take more than there is
+            for name in list(held.acknowledged):
+                os.unlink(held.folder / name)
+        files.verify()
+        held.folder = filesystem.mnt / ".snapshots" / "half" / "held"
+        held.verify()
+        filesystem.assert_sound()
+        filesystem.kill()
+        filesystem.restart()
+        held.verify()
+        for name in ("half", "full"):
+            assert filesystem.worker.remove_snapshot(name)[0] in (0, -errno.ENOENT)
+        until(files.has_room, "room after the snapshots were removed", 60)
+        files.verify()
+        filesystem.assert_sound()
     finally:
         filesystem.close()
         disk.close()

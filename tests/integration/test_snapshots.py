@@ -178,6 +178,9 @@ def test_the_list_and_names(home):
                           "-o", "name,access_point", "--no-header").stdout
     assert f"{row['access_point']}" in listed and "ü" in listed
     assert instance.run("fs", "snapshot", "--name", "none", "-J").stdout.strip() == "[]"
+    complete = ("__complete", "fs", "snapshot", "remove")
+    assert instance.run(*complete, "").stdout.split() == ["home"]
+    assert "fixed" in instance.run(*complete, "home", "f").stdout.split()
 
     with pytest.raises(ApiError) as refused:
         instance.api("POST", SNAPSHOTS, {"name": "a name, with ' and ü"})

@@ -8,8 +8,9 @@ import struct
 import subprocess
 import uuid as uuids
 
-START, MOUNT, STATUS, CHECK, STOP, SET_CAPACITY = range(1, 7)
-DONE, STATUS_REPLY, CHECK_REPLY = range(32, 35)
+START, MOUNT, STATUS, CHECK, STOP, SET_CAPACITY, SNAPSHOT_TAKE, SNAPSHOT_UPDATE, SNAPSHOT_REMOVE, \
+    SNAPSHOT_LIST = range(1, 11)
+DONE, STATUS_REPLY, CHECK_REPLY, SNAPSHOTS_REPLY = range(32, 36)
 EVENT, UNMOUNTED = 64, 65
 READ_ONLY, TAKE_OVER, FORMAT = 1, 2, 4
 
@@ -131,6 +132,14 @@ class Worker:
         return {"started": bool(started), "mounted": bool(mounted), "read_only": bool(read_only),
                 "pid": pid, "uuid": uuids.UUID(bytes=body[7:23]), "mountpoint": mountpoint,
                 "generations": list(generations), **dict(zip(names, numbers))}
+
+    def take_snapshot(self, name):
+        """0, or a negative errno."""
+        answer, body = self.ask(SNAPSHOT_TAKE, text(name) + text("") + text(name))
+        return 0 if answer == SNAPSHOTS_REPLY else struct.unpack_from("<i", body)[0]
+
+    def remove_snapshot(self, name):
+        return self.order(SNAPSHOT_REMOVE, text(name) + text("") + text(""))
 
     def wait(self, timeout=60):
         return self.process.wait(timeout)
