@@ -161,6 +161,17 @@ static int encode_batch(struct batch *batch, const struct audit_note *notes, siz
     return 0;
 }
 
+/* Without these, nothing that is there could be started or removed on a full disk. What makes new
+ * keys, or wraps them anew, waits for room. */
+static bool may_use_reserve(const struct audit_note *notes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (notes[i].operation != AUDIT_UNWRAP && notes[i].operation != AUDIT_REMOVE &&
+            notes[i].operation != AUDIT_SHRED && notes[i].operation != AUDIT_BROKEN)
+            return false;
+    return true;
+}
+
 static int append_locked(struct audit *audit, struct batch *batch, const struct audit_note *notes,
                          size_t count, struct error *err) REQUIRES(audit->lock)
 {
@@ -174,6 +185,7 @@ static int append_locked(struct audit *audit, struct batch *batch, const struct 
                                         .first = audit->head.number + 1,
                                         .values = batch->values,
                                         .count = count,
+                                        .may_use_reserve = may_use_reserve(notes, count),
                                         .head = HEAD,
                                         .head_value = { .data = head, .len = sizeof(head) } };
     r = registry_append(audit->registry, &entries, err);

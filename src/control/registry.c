@@ -80,16 +80,19 @@ static int pass_open(void *arg, struct bytes key, struct bytes stored, uint8_t *
     return pass_seal(arg, key, stored, (struct bytes){ .len = 0 }, ret, ret_len, err);
 }
 
-/* One write transaction, run again while another writer wins, and made durable. */
+/* One write transaction, run again while another writer wins, and made durable. When the disk is
+ * full, META_FREE may use what the engine keeps back: for what makes room, and for the little
+ * without which what is there could not be used. */
 typedef int change_fn(struct meta_txn *txn, void *arg, struct error *err);
 
-static int run_unsynced(struct registry *registry, change_fn *change, void *arg, struct error *err)
+static int run_unsynced(struct registry *registry, enum meta_access access, change_fn *change,
+                        void *arg, struct error *err)
 {
     int r = -EAGAIN;
 
     while (r == -EAGAIN) {
         struct meta_txn *txn = NULL;
-        r = meta_begin(registry->engine, META_WRITE, &txn, err);
+        r = meta_begin(registry->engine, access, &txn, err);
         if (r < 0)
             return r;
         r = change(txn, arg, err);
@@ -101,9 +104,10 @@ static int run_unsynced(struct registry *registry, change_fn *change, void *arg,
     return r;
 }
 
-static int run_change(struct registry *registry, change_fn *change, void *arg, struct error *err)
+static int run_change(struct registry *registry, enum meta_access access, change_fn *change,
+                      void *arg, struct error *err)
 {
-    int r = run_unsynced(registry, change, arg, err);
+    int r = run_unsynced(registry, access, change, arg, err);
 
     return r < 0 ? r : meta_sync(registry->engine, err);
 }
@@ -143,7 +147,7 @@ int registry_open(const char *url, struct registry **ret, struct error *err)
     }
     if (r < 0)
         return error_set(err, r, "cannot open the registry: %s", first.text);
-    r = run_change(registry, put_instance, registry, err);
+    r = run_change(registry, META_WRITE, put_instance, registry, err);
     if (r < 0)
         return r;
     *ret = TAKE(registry);
@@ -274,7 +278,7 @@ int registry_put(struct registry *registry, const struct fs_record *record, stru
     put->ring = ring;
     int r = fs_record_encode(record, put->encoded, &put->encoded_len, err);
     if (r == 0)
-        r = run_change(registry, change_put, put, err);
+        r = run_change(registry, ring.len == 0 ? META_FREE : META_WRITE, change_put, put, err);
     return r < 0 ? error_prefix(err, r, "cannot store filesystem %s in the registry", record->name)
                  : 0;
 }
@@ -344,7 +348,7 @@ int registry_put_rings(struct registry *registry, const struct registry_ring *ri
                        struct error *err)
 {
     struct rings_arg put = { .rings = rings, .count = count };
-    int r = run_change(registry, change_rings, &put, err);
+    int r = run_change(registry, META_WRITE, change_rings, &put, err);
 
     return r < 0 ? error_prefix(err, r, "cannot store a key ring in the registry") : 0;
 }
@@ -374,7 +378,7 @@ int registry_put_shred(struct registry *registry, const struct uuid *uuid, struc
 {
     struct one_arg one = { .key = key_of("shred/", uuid), .value = keys };
 
-    return run_change(registry, change_one, &one, err);
+    return run_change(registry, META_FREE, change_one, &one, err);
 }
 
 int registry_keep_ring(struct registry *registry, const struct uuid *uuid, char place,
@@ -386,7 +390,7 @@ int registry_keep_ring(struct registry *registry, const struct uuid *uuid, char 
     writer_u64be(&writer, (uint64_t)clock_wall_ns());
     writer_u8(&writer, (uint8_t)place);
     keep.key.len += writer.len;
-    int r = run_change(registry, change_one, &keep, err);
+    int r = run_change(registry, META_WRITE, change_one, &keep, err);
     return r < 0 ? error_prefix(err, r, "cannot keep a key ring aside") : 0;
 }
 
@@ -405,7 +409,7 @@ static int change_remove_rings(struct meta_txn *txn, void *arg, struct error *er
 int registry_remove_rings(struct registry *registry, const struct uuid *uuid, struct error *err)
 {
     struct uuid copy = *uuid;
-    int r = run_change(registry, change_remove_rings, &copy, err);
+    int r = run_change(registry, META_FREE, change_remove_rings, &copy, err);
 
     return r < 0 ? error_prefix(err, r, "cannot remove key rings from the registry") : 0;
 }
@@ -413,7 +417,7 @@ int registry_remove_rings(struct registry *registry, const struct uuid *uuid, st
 int registry_remove_kept(struct registry *registry, const struct uuid *uuid, struct error *err)
 {
     struct uuid copy = *uuid;
-    int r = run_change(registry, change_remove_kept, &copy, err);
+    int r = run_change(registry, META_FREE, change_remove_kept, &copy, err);
 
     return r < 0 ? error_prefix(err, r, "cannot remove key rings that were kept aside") : 0;
 }
@@ -470,7 +474,7 @@ static int change_remove(struct meta_txn *txn, void *arg, struct error *err)
 int registry_remove(struct registry *registry, const struct uuid *uuid, struct error *err)
 {
     struct uuid copy = *uuid;
-    int r = run_change(registry, change_remove, &copy, err);
+    int r = run_change(registry, META_FREE, change_remove, &copy, err);
 
     return r < 0 ? error_prefix(err, r, "cannot remove a filesystem from the registry") : 0;
 }
@@ -507,7 +511,8 @@ int registry_append(struct registry *registry, const struct registry_entries *en
 {
     struct registry_entries copy = *entries;
 
-    return run_unsynced(registry, change_append, &copy, err);
+    return run_unsynced(registry, copy.may_use_reserve ? META_FREE : META_WRITE, change_append,
+                        &copy, err);
 }
 
 int registry_sync(struct registry *registry, struct error *err)
@@ -572,5 +577,5 @@ int registry_put_value(struct registry *registry, const char *name, struct bytes
 {
     struct value_arg arg = { .name = name, .value = value };
 
-    return run_change(registry, change_value, &arg, err);
+    return run_change(registry, META_WRITE, change_value, &arg, err);
 }

@@ -42,7 +42,8 @@ typedef int registry_visit_fn(const struct fs_record *record, void *arg);
 int registry_each(struct registry *registry, registry_visit_fn *visit, void *arg,
                   struct error *err);
 
-/* Writes the record and, unless ring is empty, the ring, in one step. */
+/* Writes the record and, unless ring is empty, the ring, in one step. The record alone also finds
+ * room on a full disk, as do removals: what is there can be started, stopped and removed. */
 int registry_put(struct registry *registry, const struct fs_record *record, struct bytes ring,
                  struct error *err);
 
@@ -97,6 +98,7 @@ struct registry_entries {
     uint64_t forget_below; /* those with smaller numbers go; 0: none */
     const char *head;      /* the name of a value that is written along, or NULL */
     struct bytes head_value;
+    bool may_use_reserve; /* when the disk is full */
 };
 
 /* They are visible then, and durable within about a second, or when registry_sync() returns 0. */
