@@ -121,9 +121,81 @@ int api_verify_audit(const struct api_request *request, struct api_reply *ret, s
         json_decref(faults);
         return r;
     }
-    ret->body = json_pack(
-        "{s:I,s:b,s:I,s:o,s:I,s:o}", "entries", (json_int_t)verdict.entries, "intact",
-        (int)(verdict.faults == 0), "faults", (json_int_t)verdict.faults, "report", faults,
-        "number", (json_int_t)verdict.newest.number, "hash", hash_json(verdict.newest.hash));
+    ret->body =
+        json_pack("{s:I,s:b,s:I,s:o,s:I,s:o,s:I,s:o}", "entries", (json_int_t)verdict.entries,
+                  "intact", (int)(verdict.faults == 0), "faults", (json_int_t)verdict.faults,
+                  "report", faults, "number", (json_int_t)verdict.newest.number, "hash",
+                  hash_json(verdict.newest.hash), "archived_number",
+                  (json_int_t)verdict.base.number, "archived_hash", hash_json(verdict.base.hash));
+    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+}
+
+/* ------------------------------------------------------------------ archiving */
+
+static int add_stored(uint64_t number, struct bytes stored, void *arg)
+{
+    char text[BASE64_SIZE(AUDIT_ENTRY_MAX)];
+
+    if (stored.len > AUDIT_ENTRY_MAX)
+        return -EUCLEAN;
+    base64_encode(stored, text);
+    json_t *item = json_pack("{s:I,s:s}", "number", (json_int_t)number, "data", text);
+    return item && json_array_append_new(arg, item) == 0 ? 0 : -ENOMEM;
+}
+
+int api_read_audit(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    struct control *control = request->context->control;
+    CLEANUP(json_freep) json_t *entries = json_array();
+    char instance_text[UUID_TEXT_SIZE];
+    int64_t until_ns = INT64_MAX;
+    struct audit_head base;
+    struct uuid instance;
+    uint64_t after = 0;
+    size_t limit = 0;
+    int r = api_query_number(request, "after", INT64_MAX - 1, &after, err);
+
+    if (r == 0)
+        r = api_query_time(request, "until", &until_ns, err);
+    if (r == 0)
+        r = api_query_limit(request, &limit, err);
+    if (r < 0)
+        return r;
+    audit_base(control_audit(control), &base);
+    r = audit_each_stored(control_audit(control), after, until_ns, limit, add_stored, entries, err);
+    if (r < 0)
+        return r == -EUCLEAN || r == -ENOMEM
+                   ? error_set(err, r,
+                               r == -ENOMEM ? "out of memory for the answer"
+                                            : "the audit log has faults, which coffer audit "
+                                              "verify tells")
+                   : r;
+    control_instance(control, &instance);
+    uuid_format(&instance, instance_text);
+    ret->body = json_pack("{s:s,s:I,s:o,s:O}", "instance", instance_text, "archived_number",
+                          (json_int_t)base.number, "archived_hash", hash_json(base.hash), "entries",
+                          entries);
+    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+}
+
+int api_forget_audit(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    struct audit_head last = { .number = 0 };
+    const char *hash = NULL;
+    int64_t number = 0;
+    int r = json_get_integer(request->body, "number", JSON_REQUIRED, &number, err);
+
+    if (r == 0)
+        r = json_get_text(request->body, "hash", JSON_REQUIRED, &hash, err);
+    if (r == 0 && (number <= 0 || hex_decode(hash, last.hash, HASH_LEN) < 0))
+        r = error_set(err, -EINVAL,
+                      "give the number of the last entry in the archive, and its hash of 64 "
+                      "hexadecimal digits");
+    last.number = (uint64_t)number;
+    if (r == 0)
+        r = control_audit_forget(request->context->control, &last, err);
+    if (r < 0)
+        return r;
+    ret->body = json_object();
     return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
 }

@@ -52,6 +52,8 @@ const struct api_route api_routes[] = {
     { "GET", "/api/v1/events", NEED_VIEW, api_list_events },
     { "GET", "/api/v1/audit", NEED_VIEW, api_list_audit },
     { "GET", "/api/v1/audit/verify", NEED_VIEW, api_verify_audit },
+    { "GET", "/api/v1/audit/stored", NEED_VIEW, api_read_audit },
+    { "POST", "/api/v1/audit/archived", NEED_ADMIN, api_forget_audit },
 };
 const size_t api_route_count = sizeof(api_routes) / sizeof(api_routes[0]);
 

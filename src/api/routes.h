@@ -143,6 +143,8 @@ api_handler_fn api_list_events;
 /* audit.c */
 api_handler_fn api_list_audit;
 api_handler_fn api_verify_audit;
+api_handler_fn api_read_audit;
+api_handler_fn api_forget_audit;
 
 json_t *api_kms_json(struct control *control);
 /* What a recovery copy holds: "keys". */

@@ -145,6 +145,7 @@ int cmd_user_passwd(struct cli *cli, struct error *err);
 int cmd_user_update(struct cli *cli, struct error *err);
 int cmd_audit(struct cli *cli, struct error *err);
 int cmd_audit_verify(struct cli *cli, struct error *err);
+int cmd_audit_archive(struct cli *cli, struct error *err);
 int cmd_kms_rewrap(struct cli *cli, struct error *err);
 int cmd_kms_unset(struct cli *cli, struct error *err);
 int cmd_fs_list(struct cli *cli, struct error *err);

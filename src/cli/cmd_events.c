@@ -14,7 +14,6 @@
 
 #define RESULTS_DEFAULT 50u
 #define PAGE 200u
-#define VERIFY_TIMEOUT_MS (3600LL * 1000)
 
 static const struct column event_columns[] = {
     { "number", "NUMBER", COLUMN_NUMBER, .hidden = true },
@@ -170,74 +169,4 @@ int cmd_events(struct cli *cli, struct error *err)
 int cmd_audit(struct cli *cli, struct error *err)
 {
     return list_log(cli, "/api/v1/audit", audit_columns, err);
-}
-
-/* ------------------------------------------------------------------ coffer audit verify */
-
-/* NUMBER:HASH as an earlier verification printed it. */
-static int add_kept(char path[static CLIENT_PATH_SIZE], const char *kept, struct error *err)
-{
-    char number[24];
-    size_t len = kept ? strcspn(kept, ":") : 0;
-
-    if (!kept)
-        return 0;
-    if (kept[len] != ':' || len == 0 || len >= sizeof(number))
-        return error_set(err, -EINVAL,
-                         "'%s' is not of the form NUMBER:HASH; give it as 'coffer audit verify' "
-                         "printed it",
-                         kept);
-    (void)snprintf(number, sizeof(number), "%.*s", (int)len, kept);
-    int r = client_add_query(path, "number", number, err);
-    return r < 0 ? r : client_add_query(path, "hash", kept + len + 1, err);
-}
-
-static void print_verdict(const json_t *answer, const char *kept)
-{
-    const json_t *report = json_object_get(answer, "report");
-    long long number = (long long)json_integer_value(json_object_get(answer, "number"));
-
-    for (size_t i = 0; i < json_array_size(report); i++)
-        cli_print(stdout, "%s\n", client_text(json_array_get(report, i), "text"));
-    if (!json_is_true(json_object_get(answer, "intact")))
-        return;
-    long long entries = (long long)json_integer_value(json_object_get(answer, "entries"));
-    cli_print(stdout, "The audit log is whole and unaltered, with %lld entr%s%s.\n", entries,
-              entries == 1 ? "y" : "ies", kept ? ", and holds what was kept" : "");
-    if (number > 0)
-        cli_print(stdout,
-                  "Newest entry: %lld:%s\n"
-                  "Keep this on another host: given to 'coffer audit verify' later, it proves that "
-                  "nothing up to it was replaced or cut off.\n",
-                  number, client_text(answer, "hash"));
-}
-
-int cmd_audit_verify(struct cli *cli, struct error *err)
-{
-    CLEANUP(json_freep) json_t *answer = NULL;
-    char path[CLIENT_PATH_SIZE] = "/api/v1/audit/verify";
-    const char *kept = cli_word(cli, 0);
-    struct client_request request = {
-        .method = "GET",
-        .path = path,
-        .timeout_ms = VERIFY_TIMEOUT_MS,
-    };
-    int r = add_kept(path, kept, err);
-
-    if (r == 0)
-        r = client_call(&cli->instance, &request, &answer, err);
-    if (r < 0)
-        return r;
-    if (cli->json)
-        r = cli_print_json(answer, err);
-    else
-        print_verdict(answer, kept);
-    long long faults = (long long)json_integer_value(json_object_get(answer, "faults"));
-    if (r == 0 && faults > 0)
-        return error_set(
-            err, -EUCLEAN,
-            "the audit log has %lld fault%s: it is not what cofferd wrote; keep a copy "
-            "of the state folder, and find out who had access to it",
-            faults, faults == 1 ? "" : "s");
-    return r;
 }

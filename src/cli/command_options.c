@@ -236,6 +236,19 @@ const struct argument_spec audit_verify_arguments[] = {
     END_OF_ARGUMENTS,
 };
 
+const struct option_spec audit_verify_options[] = {
+    { 0, "archive", "file", "also an archive of earlier entries" },
+    { 0, "offline", NULL, "only the archive; cofferd is not asked" },
+    END_OF_OPTIONS,
+};
+
+const struct option_spec audit_archive_options[] = {
+    { 0, "before", "time", "entries older than this: 90d, 2026-11-01 ... (mandatory)" },
+    { 0, "output-file", "file", "a new file for them (mandatory)" },
+    { 'f', "force", NULL, "do not ask" },
+    END_OF_OPTIONS,
+};
+
 const struct option_spec alerts_options[] = {
     { 0, "muted", NULL, "also those that are muted" },
     END_OF_OPTIONS,

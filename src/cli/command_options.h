@@ -34,6 +34,8 @@ extern const struct option_spec fs_check_options[];
 extern const struct option_spec events_options[];
 extern const struct option_spec audit_options[];
 extern const struct argument_spec audit_verify_arguments[];
+extern const struct option_spec audit_verify_options[];
+extern const struct option_spec audit_archive_options[];
 extern const struct option_spec alerts_options[];
 extern const struct argument_spec alert_mute_arguments[];
 extern const struct option_spec alert_mute_options[];

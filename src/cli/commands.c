@@ -492,8 +492,20 @@ static const struct command commands[] = {
                    "on another\nhost and given here later, they prove that nothing before was "
                    "replaced or cut off.",
         .arguments = audit_verify_arguments,
+        .options = audit_verify_options,
         .prints_json = true,
         .run = cmd_audit_verify,
+    },
+    {
+        .path = "audit archive",
+        .summary = "Moves the older entries of the audit log into a file",
+        .details =
+            "The file is written, read back and verified first; then an entry that names its "
+            "last one takes\ntheir place, so that the chain goes on. 'coffer audit verify "
+            "--archive' proves the file, also\nwithout cofferd (--offline). Keep it as long "
+            "as the log has to be kept.",
+        .options = audit_archive_options,
+        .run = cmd_audit_archive,
     },
     {
         .path = "user",

@@ -1,7 +1,7 @@
 /* audit.c - the log in the registry: "audit/" number for each entry, "audit-head" for the number
  * and hash of the newest, both written in one transaction.
  */
-#include "control/audit.h"
+#include "control/audit_internal.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -14,18 +14,13 @@
 #include "base/clock.h"
 #include "base/encoding.h"
 #include "base/log.h"
-#include "base/thread.h"
+#include "control/fs_record.h"
+#include "control/user_record.h"
 
-#define KIND "audit/"
-#define HEAD "audit-head"
 #define HEX_SIZE (2 * HASH_LEN + 1)
 
-struct audit {
-    struct registry *registry;
-    uint8_t begin[HASH_LEN]; /* what stands before the first entry; never changes */
-    struct mutex lock;       /* guards head, also while entries go to the registry */
-    struct audit_head head;
-};
+_Static_assert(AUDIT_FILESYSTEM_MAX == FS_NAME_MAX && AUDIT_USER_MAX == USER_NAME_MAX,
+               "an entry holds each name whole");
 
 static _Thread_local struct audit_actor acting_for;
 
@@ -54,23 +49,15 @@ struct audit_key audit_key_of(const struct wrapped_key *wrapped)
 static const char *operation_name(enum audit_operation operation)
 {
     static const char *const names[AUDIT_OPERATION_COUNT] = {
-        [AUDIT_CREATE] = "create",
-        [AUDIT_UNWRAP] = "unwrap",
-        [AUDIT_REWRAP] = "rewrap",
-        [AUDIT_REMOVE] = "remove",
-        [AUDIT_ADOPT] = "adopt",
-        [AUDIT_REPAIR] = "repair",
-        [AUDIT_EXPORT] = "export",
-        [AUDIT_IMPORT] = "import",
-        [AUDIT_KMS_SET] = "kms-set",
-        [AUDIT_BROKEN] = "log-damaged",
-        [AUDIT_KMS_UNSET] = "kms-unset",
-        [AUDIT_SHRED] = "shred",
-        [AUDIT_DROP] = "drop-previous",
-        [AUDIT_USER_ADD] = "user-add",
-        [AUDIT_USER_REMOVE] = "user-remove",
-        [AUDIT_USER_ROLE] = "user-role",
-        [AUDIT_USER_PASSWORD] = "user-password",
+        [AUDIT_CREATE] = "create",       [AUDIT_UNWRAP] = "unwrap",
+        [AUDIT_REWRAP] = "rewrap",       [AUDIT_REMOVE] = "remove",
+        [AUDIT_ADOPT] = "adopt",         [AUDIT_REPAIR] = "repair",
+        [AUDIT_EXPORT] = "export",       [AUDIT_IMPORT] = "import",
+        [AUDIT_KMS_SET] = "kms-set",     [AUDIT_BROKEN] = "log-damaged",
+        [AUDIT_KMS_UNSET] = "kms-unset", [AUDIT_SHRED] = "shred",
+        [AUDIT_DROP] = "drop-previous",  [AUDIT_ARCHIVE] = AUDIT_ARCHIVE_OPERATION,
+        [AUDIT_USER_ADD] = "user-add",   [AUDIT_USER_REMOVE] = "user-remove",
+        [AUDIT_USER_ROLE] = "user-role", [AUDIT_USER_PASSWORD] = "user-password",
     };
 
     return names[operation];
@@ -167,31 +154,42 @@ static bool may_use_reserve(const struct audit_note *notes, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         if (notes[i].operation != AUDIT_UNWRAP && notes[i].operation != AUDIT_REMOVE &&
-            notes[i].operation != AUDIT_SHRED && notes[i].operation != AUDIT_BROKEN)
+            notes[i].operation != AUDIT_SHRED && notes[i].operation != AUDIT_BROKEN &&
+            notes[i].operation != AUDIT_ARCHIVE)
             return false;
     return true;
 }
 
 static int append_locked(struct audit *audit, struct batch *batch, const struct audit_note *notes,
-                         size_t count, struct error *err) REQUIRES(audit->lock)
+                         size_t count, const struct audit_head *base, struct error *err)
+    REQUIRES(audit->lock)
 {
+    uint8_t base_bytes[AUDIT_HEAD_LEN];
     uint8_t head[AUDIT_HEAD_LEN];
     int r = encode_batch(batch, notes, count, &audit->head, err);
 
     if (r < 0)
         return r;
     audit_head_encode(&batch->heads[count - 1], head);
-    struct registry_entries entries = { .kind = KIND,
+    struct registry_entries entries = { .kind = AUDIT_KIND,
                                         .first = audit->head.number + 1,
                                         .values = batch->values,
                                         .count = count,
                                         .may_use_reserve = may_use_reserve(notes, count),
-                                        .head = HEAD,
+                                        .head = AUDIT_HEAD,
                                         .head_value = { .data = head, .len = sizeof(head) } };
+    if (base) {
+        audit_head_encode(base, base_bytes);
+        entries.base = AUDIT_BASE;
+        entries.base_value = (struct bytes){ .data = base_bytes, .len = sizeof(base_bytes) };
+    }
     r = registry_append(audit->registry, &entries, err);
-    if (r == 0)
-        audit->head = batch->heads[count - 1];
-    return r;
+    if (r < 0)
+        return r;
+    audit->head = batch->heads[count - 1];
+    if (base)
+        audit->base = *base;
+    return 0;
 }
 
 static void log_batch(struct batch *batch, size_t count)
@@ -203,7 +201,8 @@ static void log_batch(struct batch *batch, size_t count)
             log_entry(&batch->entry, &batch->heads[i]);
 }
 
-int audit_add(struct audit *audit, const struct audit_note *notes, size_t count, struct error *err)
+int audit_add_behind(struct audit *audit, const struct audit_note *notes, size_t count,
+                     const struct audit_head *base, struct error *err)
 {
     CLEANUP(batch_release) struct batch batch = { .room = NULL };
 
@@ -215,7 +214,7 @@ int audit_add(struct audit *audit, const struct audit_note *notes, size_t count,
     if (!batch.room || !batch.values || !batch.heads)
         return error_set(err, -ENOMEM, "out of memory for the audit log");
     mutex_lock(&audit->lock);
-    int r = append_locked(audit, &batch, notes, count, err);
+    int r = append_locked(audit, &batch, notes, count, base, err);
     mutex_unlock(&audit->lock);
     /* Outside of the lock, so that those who add at the same time share a flush. */
     if (r == 0)
@@ -226,6 +225,11 @@ int audit_add(struct audit *audit, const struct audit_note *notes, size_t count,
                             "without it; see to the disk of the state folder");
     log_batch(&batch, count);
     return 0;
+}
+
+int audit_add(struct audit *audit, const struct audit_note *notes, size_t count, struct error *err)
+{
+    return audit_add_behind(audit, notes, count, NULL, err);
 }
 
 /* ------------------------------------------------------------------ opening */
@@ -250,7 +254,8 @@ static int check_end(struct audit *audit, bool has_head, char damage[AUDIT_TEXT_
 {
     struct audit_head last = { .number = 0 };
     uint64_t first = has_head && audit->head.number > 0 ? audit->head.number : 1;
-    int r = registry_each_entry(audit->registry, KIND, first, UINT64_MAX, last_entry, &last, err);
+    int r =
+        registry_each_entry(audit->registry, AUDIT_KIND, first, UINT64_MAX, last_entry, &last, err);
 
     damage[0] = '\0';
     if (r < 0)
@@ -285,10 +290,15 @@ static int open_log(struct audit *audit, char ret_damage[AUDIT_TEXT_SIZE], struc
     if (r < 0)
         return error_set(err, r, "out of memory for the audit log");
     memcpy(audit->head.hash, audit->begin, HASH_LEN);
-    r = registry_get_value(audit->registry, HEAD, &head, err);
+    r = registry_get_value(audit->registry, AUDIT_HEAD, &head, err);
     if (r < 0 && r != -ENOENT)
         return r;
     bool has_head = r == 0 && audit_head_decode(buf_bytes(&head), &audit->head, NULL) == 0;
+    r = audit_read_base(audit, &audit->base, err);
+    if (r == 0)
+        r = audit_forget_rest(audit, err);
+    if (r < 0)
+        return r;
     r = check_end(audit, has_head, ret_damage, err);
     if (r < 0 || ret_damage[0] == '\0')
         return r;
@@ -321,6 +331,25 @@ void audit_close(struct audit *audit)
 
 /* ------------------------------------------------------------------ reading */
 
+int audit_read_base(struct audit *audit, struct audit_head *ret, struct error *err)
+{
+    CLEANUP(buf_release) struct buf stored = BUF_INIT;
+    int r = registry_get_value(audit->registry, AUDIT_BASE, &stored, err);
+
+    memcpy(ret->hash, audit->begin, HASH_LEN);
+    ret->number = 0;
+    if (r == -ENOENT || (r == 0 && audit_head_decode(buf_bytes(&stored), ret, NULL) < 0))
+        return 0; /* a damaged one shows as entries that are missing */
+    return r;
+}
+
+void audit_base(struct audit *audit, struct audit_head *ret)
+{
+    mutex_lock(&audit->lock);
+    *ret = audit->base;
+    mutex_unlock(&audit->lock);
+}
+
 void audit_newest(struct audit *audit, struct audit_head *ret)
 {
     mutex_lock(&audit->lock);
@@ -347,12 +376,14 @@ int audit_list(struct audit *audit, const struct journal_query *query, struct au
                size_t *ret_count, struct error *err)
 {
     struct audit_head newest;
+    struct audit_head base;
     void *items = NULL;
 
     audit_newest(audit, &newest);
+    audit_base(audit, &base);
     struct journal journal = { .registry = audit->registry,
-                               .kind = KIND,
-                               .first = 1,
+                               .kind = AUDIT_KIND,
+                               .first = base.number + 1,
                                .newest = newest.number,
                                .item_size = sizeof(**ret),
                                .take = take_entry };
@@ -366,6 +397,8 @@ struct walk {
     struct audit_chain chain;
     const struct audit_head *kept;
     bool kept_is_there;
+    struct audit_head base;   /* what stands before the first entry */
+    struct audit_head anchor; /* what the newest entry about an archive says of that; 0: none */
     uint64_t entries;
     audit_fault_fn *report;
     void *arg;
@@ -374,8 +407,14 @@ struct walk {
 static int walk_one(uint64_t number, struct bytes value, void *arg)
 {
     struct walk *walk = arg;
+    struct audit_entry entry;
+    uint8_t hash[HASH_LEN];
 
+    if (number > 0 && number <= walk->base.number)
+        return 0; /* archived, and not yet removed */
     audit_chain_step(&walk->chain, number, value, walk->report, walk->arg);
+    if (audit_entry_decode(value, &entry, hash, NULL) == 0)
+        (void)audit_anchor_read(&entry, &walk->anchor);
     walk->entries++;
     if (walk->kept && walk->kept->number == number)
         walk->kept_is_there = memcmp(walk->kept->hash, walk->chain.hash, HASH_LEN) == 0;
@@ -388,12 +427,36 @@ static void check_kept(struct walk *walk)
 
     if (!walk->kept || walk->kept_is_there)
         return;
+    if (walk->kept->number == walk->base.number &&
+        memcmp(walk->kept->hash, walk->base.hash, HASH_LEN) == 0)
+        return; /* the last one of an archive */
     (void)snprintf(text, sizeof(text),
-                   "entry %" PRIu64 " is not there with the hash that was kept: the log is not the "
-                   "one that it was",
+                   walk->kept->number < walk->base.number
+                       ? "entry %" PRIu64
+                         " was archived; look for it in that archive (coffer audit "
+                         "verify --archive FILE)"
+                       : "entry %" PRIu64 " is not there with the hash that was kept: the log is "
+                         "not the one that it was",
                    walk->kept->number);
     walk->chain.faults++;
     walk->report(walk->kept->number, text, walk->arg);
+}
+
+/* Whoever removes entries and notes that they were archived needs an entry that says so, too. */
+static void check_base(struct walk *walk)
+{
+    char text[160];
+
+    if (walk->anchor.number == walk->base.number &&
+        (walk->base.number == 0 || memcmp(walk->anchor.hash, walk->base.hash, HASH_LEN) == 0))
+        return;
+    (void)snprintf(text, sizeof(text),
+                   "the registry's note that entries up to %" PRIu64
+                   " were archived does not agree "
+                   "with the entry about it: the beginning of the log was changed",
+                   walk->base.number);
+    walk->chain.faults++;
+    walk->report(walk->base.number + 1, text, walk->arg);
 }
 
 int audit_verify(struct audit *audit, const struct audit_head *kept, audit_fault_fn *report,
@@ -403,18 +466,24 @@ int audit_verify(struct audit *audit, const struct audit_head *kept, audit_fault
     struct walk walk = { .kept = kept, .report = report, .arg = arg };
     struct audit_head head = { .number = 0 };
 
-    memcpy(walk.chain.hash, audit->begin, HASH_LEN);
     /* Nobody adds meanwhile, so that the walk and the head are of one moment. */
     mutex_lock(&audit->lock);
-    int r = registry_each_entry(audit->registry, KIND, 0, UINT64_MAX, walk_one, &walk, err);
-    int head_is = r == 0 ? registry_get_value(audit->registry, HEAD, &stored, err) : r;
+    int r = audit_read_base(audit, &walk.base, err);
+    walk.chain.number = walk.base.number;
+    memcpy(walk.chain.hash, walk.base.hash, HASH_LEN);
+    if (r == 0)
+        r = registry_each_entry(audit->registry, AUDIT_KIND, 0, UINT64_MAX, walk_one, &walk, err);
+    int head_is = r == 0 ? registry_get_value(audit->registry, AUDIT_HEAD, &stored, err) : r;
     mutex_unlock(&audit->lock);
     if (r < 0 || (head_is < 0 && head_is != -ENOENT))
         return r < 0 ? r : head_is;
     bool has_head = head_is == 0 && audit_head_decode(buf_bytes(&stored), &head, NULL) == 0;
     audit_chain_end(&walk.chain, has_head ? &head : NULL, report, arg);
+    check_base(&walk);
     check_kept(&walk);
-    *ret = (struct audit_verdict){ .entries = walk.entries, .faults = walk.chain.faults };
+    *ret = (struct audit_verdict){ .entries = walk.entries,
+                                   .faults = walk.chain.faults,
+                                   .base = walk.base };
     ret->newest.number = walk.chain.number;
     memcpy(ret->newest.hash, walk.chain.hash, HASH_LEN);
     return 0;

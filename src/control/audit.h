@@ -16,10 +16,10 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "control/audit_entry.h"
 #include "control/journal.h"
 #include "control/registry.h"
 #include "control/user_record.h"
+#include "host/audit_entry.h"
 
 struct audit;
 
@@ -40,6 +40,7 @@ enum audit_operation {
     AUDIT_USER_REMOVE,
     AUDIT_USER_ROLE,     /* ... in another role */
     AUDIT_USER_PASSWORD, /* ... with another password */
+    AUDIT_ARCHIVE,       /* entries of the log were taken into an archive, and removed */
     AUDIT_BROKEN,        /* the log itself was found damaged and goes on behind the damage */
     AUDIT_OPERATION_COUNT,
 };
@@ -83,7 +84,6 @@ struct audit_actor audit_acting_for(void);
 
 /* A log that is found damaged gets an entry that says so, and goes on; ret_damage, of AUDIT_TEXT
  * bytes, then tells what was found, else it is "". */
-#define AUDIT_TEXT_SIZE 512u
 int audit_open(struct registry *registry, struct audit **ret, char ret_damage[AUDIT_TEXT_SIZE],
                struct error *err);
 void audit_close(struct audit *audit); /* NULL is allowed */
@@ -105,9 +105,23 @@ struct audit_verdict {
     uint64_t entries;
     uint64_t faults; /* 0: all is as it was written */
     struct audit_head newest;
+    struct audit_head base; /* what stands before the first: the last one of an archive; 0: none */
 };
 
 /* Walks the whole chain. kept: a number and a hash that were noted at some time, which must still
  * be in it; or NULL. */
 int audit_verify(struct audit *audit, const struct audit_head *kept, audit_fault_fn *report,
                  void *arg, struct audit_verdict *ret, struct error *err);
+
+/* What stands before the first entry: number 0, or the last one that was archived. */
+void audit_base(struct audit *audit, struct audit_head *ret);
+
+/* Visits the entries behind after, as they are stored, up to the first that is not older than
+ * until_ns, and at most limit. */
+typedef int audit_stored_fn(uint64_t number, struct bytes stored, void *arg);
+int audit_each_stored(struct audit *audit, uint64_t after, int64_t until_ns, size_t limit,
+                      audit_stored_fn *visit, void *arg, struct error *err);
+
+/* Removes the entries up to last, which whoever asks has in an archive: an entry that says so comes
+ * first. -EINVAL: there is no such entry; -EUCLEAN: the log has faults, and stays as evidence. */
+int audit_forget(struct audit *audit, const struct audit_head *last, struct error *err);

@@ -320,3 +320,8 @@ struct users *control_users(struct control *control)
 {
     return control->users;
 }
+
+void control_instance(struct control *control, struct uuid *ret)
+{
+    registry_instance(control->registry, ret);
+}

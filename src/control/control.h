@@ -337,6 +337,10 @@ void control_watch_https_certificate(struct control *control, int64_t until_s);
 int control_mute_alert(struct control *control, const char *type, int64_t until_ns,
                        const char *comment, struct error *err);
 
+/* Removes entries of the audit log that are in an archive, as audit_forget(). */
+int control_audit_forget(struct control *control, const struct audit_head *last, struct error *err);
+void control_instance(struct control *control, struct uuid *ret);
+
 struct events *control_events(struct control *control);
 struct audit *control_audit(struct control *control);
 struct users *control_users(struct control *control);

@@ -71,6 +71,17 @@ struct filesystem {
     bool is_full;
 };
 
+/* The last check of the key server that the audit log tells of, and how many equal ones came since.
+ */
+#define CHECK_CONDENSED_MS (3600 * 1000)
+
+struct check_seen {
+    struct audit_actor by;
+    char key[600];
+    int64_t at_ms; /* 0: there is none */
+    unsigned left_out;
+};
+
 struct control {
     char *state_dir;
     char *worker_program;
@@ -88,6 +99,7 @@ struct control {
     unsigned keepers;               /* threads that run */
     bool kms_has_changed;           /* the monitor looks at it at once */
     char audit_damage[640];         /* what was found last; "" if all was well */
+    struct check_seen check_seen;
     atomic_bool is_shutting_down;
     _Atomic int64_t https_until_s; /* 0: there is no HTTPS */
     pthread_t monitor;

@@ -7,6 +7,7 @@
 #include "base/wire.h"
 
 #define LIST_VERSION 1u
+#define LIST_BYTES_MAX (60u * 1024u)
 #define LIST_MAX (2u * 2u * KEY_GENERATIONS_MAX * 16u)
 #define KEY_ENCODED_MAX (4u * 2u + 16u + 3u * WRAPPED_NAME_SIZE + 4u)
 
@@ -106,7 +107,9 @@ int key_list_encode(const struct key_list *list, struct buf *ret, struct error *
     }
     buf_release(ret);
     *ret = (struct buf){ .data = data, .len = writer.len };
-    return writer_done(&writer) < 0 ? error_set(err, -ENOSPC, "too many keys") : 0;
+    return writer_done(&writer) < 0 || writer.len > LIST_BYTES_MAX
+               ? error_set(err, -ENOSPC, "there are more keys of key servers than fit into a note")
+               : 0;
 }
 
 int key_list_decode(struct bytes encoded, struct key_list *list, struct error *err)

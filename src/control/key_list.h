@@ -22,6 +22,7 @@ int key_list_add_ring(struct key_list *list, const struct key_ring *ring, struct
 /* One more, if it is a key server's and not there yet. */
 int key_list_add(struct key_list *list, const struct rewrap_key *key, struct error *err);
 
+/* -ENOSPC: longer than a value of the registry may be. */
 int key_list_encode(const struct key_list *list, struct buf *ret, struct error *err);
 
 /* Adds what the bytes hold. */

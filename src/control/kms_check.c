@@ -2,10 +2,12 @@
  * anything there or here: the provider's steps, a step for each key that filesystems have of their
  * own, and then whether it unwraps the keys of the filesystems that are here. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "control/control.h"
 #include "control/filesystem.h"
 #include "control/rings.h"
@@ -144,12 +146,44 @@ static int try_filesystem(struct filesystem *filesystem, void *arg, struct error
     return names_server(&ring) ? check_ring(checking, record, &ring) : 0;
 }
 
+/* A check each minute is one entry each hour: by the same user, with the same key. Whether it may
+ * be left out; else text says how many were. */
+static bool is_condensed(struct control *control, const struct kms_status *status, char *text,
+                         size_t size)
+{
+    struct check_seen now = { .by = audit_acting_for(), .at_ms = clock_monotonic_ms() };
+    bool is_equal;
+
+    (void)snprintf(now.key, sizeof(now.key), "%s %s %s %u", status->type, status->kms_namespace,
+                   status->key_name, status->key.latest_version);
+    mutex_lock(&control->lock);
+    struct check_seen *seen = &control->check_seen;
+    is_equal = seen->at_ms != 0 && now.at_ms - seen->at_ms < CHECK_CONDENSED_MS &&
+               seen->by.is_user == now.by.is_user && seen->by.uid == now.by.uid &&
+               strcmp(seen->key, now.key) == 0;
+    if (is_equal) {
+        seen->left_out++;
+    } else {
+        (void)snprintf(
+            text, size,
+            "kms check: those of all filesystems, each for a moment; further ones by the "
+            "same user within the hour are counted only, %u since the entry before",
+            seen->left_out);
+        *seen = now;
+    }
+    mutex_unlock(&control->lock);
+    return is_equal;
+}
+
 /* One entry for all: who has keys unwrapped, if only to see that they can be. */
 static int audit_check(struct control *control, struct error *err)
 {
     struct kms_status status;
+    char text[AUDIT_TEXT_SIZE];
 
     kms_status(control->kms, &status);
+    if (is_condensed(control, &status, text, sizeof(text)))
+        return 0;
     struct audit_note note = { .operation = AUDIT_UNWRAP,
                                .key = { .provider = status.type,
                                         .addresses = status.addresses,
@@ -157,7 +191,7 @@ static int audit_check(struct control *control, struct error *err)
                                         .mount_path = status.mount_path,
                                         .key_name = status.key_name,
                                         .version = status.key.latest_version },
-                               .text = "kms check: those of all filesystems, each for a moment" };
+                               .text = text };
     return audit_add(control->audit, &note, 1, err);
 }
 

@@ -77,17 +77,58 @@ static int need_of_log(struct control *control, const char *operation, struct ke
     return r;
 }
 
-static int list_needed(struct control *control, struct rewrap_report *report, struct error *err)
+/* What the part of the log told that was archived. */
+#define NOTED_KEYS "audit-keys"
+
+static int need_of_archive(struct control *control, struct key_list *list, struct error *err)
+{
+    CLEANUP(buf_release) struct buf noted = BUF_INIT;
+    int r = registry_get_value(control->registry, NOTED_KEYS, &noted, err);
+
+    return r < 0 ? (r == -ENOENT ? 0 : r) : key_list_decode(buf_bytes(&noted), list, err);
+}
+
+static int collect_needed(struct control *control, struct key_list *ret, struct error *err)
 {
     static const char *const operations[] = { "create", "rewrap", "adopt", "import" };
-    CLEANUP(key_list_release) struct key_list list = { .count = 0 };
-    int r = control_each(control, need_of, &list, err);
+    int r = control_each(control, need_of, ret, err);
 
     for (size_t i = 0; r == 0 && i < sizeof(operations) / sizeof(operations[0]); i++)
-        r = need_of_log(control, operations[i], &list, err);
-    key_list_sort(&list);
+        r = need_of_log(control, operations[i], ret, err);
+    if (r == 0)
+        r = need_of_archive(control, ret, err);
+    key_list_sort(ret);
+    return r;
+}
+
+static int list_needed(struct control *control, struct rewrap_report *report, struct error *err)
+{
+    CLEANUP(key_list_release) struct key_list list = { .count = 0 };
+    int r = collect_needed(control, &list, err);
+
     report->needed_count = list.count;
     report->needed = TAKE(list.keys);
+    return r;
+}
+
+/* Which keys must stay is to be known also when the entries are gone that tell it. */
+int control_audit_forget(struct control *control, const struct audit_head *last, struct error *err)
+{
+    CLEANUP(key_list_release) struct key_list list = { .count = 0 };
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+    int r = collect_needed(control, &list, err);
+
+    if (r == 0 && list.count > 0)
+        r = key_list_encode(&list, &encoded, err);
+    if (r == 0 && list.count > 0)
+        r = registry_put_value(control->registry, NOTED_KEYS, buf_bytes(&encoded), err);
+    if (r < 0)
+        return error_prefix(err, r, "nothing was removed from the audit log");
+    r = audit_forget(control->audit, last, err);
+    if (r == 0)
+        events_add(&control->events, LOG_LEVEL_INFO, "audit-archived", "",
+                   "the entries of the audit log up to %llu were archived and removed",
+                   (unsigned long long)last->number);
     return r;
 }
 

@@ -503,6 +503,8 @@ static int change_append(struct meta_txn *txn, void *arg, struct error *err)
                          entry_key(entries->kind, entries->forget_below), err);
     if (r == 0 && entries->head)
         r = meta_put(txn, text_bytes(entries->head), entries->head_value, err);
+    if (r == 0 && entries->base)
+        r = meta_put(txn, text_bytes(entries->base), entries->base_value, err);
     return r;
 }
 

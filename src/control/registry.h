@@ -9,7 +9,8 @@
  *   "shred/" uuid                  which keys wrapped those that are being shredded
  *   kind number                    entries that are numbered: "audit/", "event/"
  *   "store/" name                  struct store_record
- *   a name                         values of their own: "audit-head", "user/" name
+ *   a name                         values of their own: "audit-head", "audit-base", "audit-keys",
+ * "user/" name
  *
  * Nothing in it opens anything: rings hold wrapped keys, users hashes of passwords.
  *
@@ -98,6 +99,8 @@ struct registry_entries {
     uint64_t forget_below; /* those with smaller numbers go; 0: none */
     const char *head;      /* the name of a value that is written along, or NULL */
     struct bytes head_value;
+    const char *base; /* likewise */
+    struct bytes base_value;
     bool may_use_reserve; /* when the disk is full */
 };
 

@@ -109,7 +109,7 @@ static int note(struct filesystem *fs, const struct key_list *list, struct error
     int r = list->count > 0 ? key_list_encode(list, &encoded, err) : 0;
 
     if (r < 0 || list->count == 0)
-        return r;
+        return r == -ENOSPC ? 0 : r; /* they are told at least if nothing interrupts it */
     return registry_put_shred(fs->control->registry, &fs->record.uuid, buf_bytes(&encoded), err);
 }
 

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "control/audit_entry.h"
+#include "host/audit_entry.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

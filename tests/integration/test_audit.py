@@ -336,3 +336,60 @@ def test_a_token_in_the_place_of_the_key_is_not_in_the_log(instance):
     instance.start()
     entry, = rows(instance, "audit")
     assert entry["result"] == "EAGAIN" and "not noted" in entry["text"]
+
+
+def test_older_entries_are_archived_and_the_chain_goes_on(instance, tmp_path):
+    archive = tmp_path / "audit.cfaa"
+    for name in ("one", "two"):
+        instance.run("fs", "add", name, "--allow-no-kms")
+    kept = rows(instance, "audit", "verify")
+    done = instance.run("audit", "archive", "--before", "1d", "--output-file", archive, "-f")
+    assert "nothing was archived" in done.stdout and not archive.exists()
+    done = instance.run("audit", "archive", "--before", "2100-01-01", "--output-file", archive, "-f")
+    last = re.search(r"The last of them: (2:[0-9a-f]{64})", done.stdout).group(1)
+    assert "Entries 1 to 2 are in" in done.stdout and archive.stat().st_mode & 0o777 == 0o600
+    assert last == f"{kept['number']}:{kept['hash']}"
+    assert operations(instance) == [("archive", "", "ok")]
+    assert f"It goes on behind what was archived: {last}" in verify(instance).stdout
+    verify(instance, last)
+    both = verify(instance, "--archive", archive).stdout
+    assert "holds entries 1 to 2" in both and "ends where the audit log begins" in both
+
+    instance.run("fs", "remove", "one", "--force")
+    second = tmp_path / "second.cfaa"
+    refused = instance.run("audit", "archive", "--before", "2100-01-01", "--output-file", archive, "-f",
+                           check=False)
+    assert refused.returncode == 1 and "File exists" in refused.stderr
+    instance.run("audit", "archive", "--before", "2100-01-01", "--output-file", second, "-f")
+    assert "Another archive is between" in verify(instance, "--archive", archive).stdout
+    assert "ends where the audit log begins" in verify(instance, "--archive", second).stdout
+    instance.stop()
+    offline = ["--archive", second, "--offline"]
+    assert "holds entries 3 to 4" in verify(instance, *offline).stdout
+    verify(instance, last, "--archive", archive, "--offline")
+    wrong = verify(instance, "2:" + "0" * 64, "--archive", archive, "--offline", check=False)
+    assert wrong.returncode == 1 and "not in it with that hash" in wrong.stdout
+    data = bytearray(second.read_bytes())
+    data[-60] ^= 1
+    second.write_bytes(data)
+    assert verify(instance, *offline, check=False).returncode == 1
+    instance.start()
+    verify(instance)
+    instance.run("fs", "add", "three", "--allow-no-kms")
+    verify(instance)
+
+
+def test_equal_checks_of_the_key_server_are_counted_not_listed(instance, openbao):
+    openbao.create_key("checked")
+    instance.api("PUT", "/api/v1/kms", {"type": "vault", "address": openbao.address,
+                                        "key": "checked", "token": openbao.coffer_token("checked")})
+    instance.add("data")
+    before = len(operations(instance))
+    for _ in range(5):
+        instance.run("security", "kms", "check")
+    assert len(operations(instance)) == before + 1
+    openbao.rotate_key("checked")
+    instance.run("security", "kms", "rewrap", "-f")
+    instance.run("security", "kms", "check")
+    entry = rows(instance, "audit")[-1]
+    assert "4 since the entry before" in entry["text"]

@@ -1,11 +1,13 @@
-#include "control/audit_entry.h"
+#include "host/audit_entry.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/encoding.h"
 #include "base/wire.h"
 
 #define ENTRY_MAGIC 0x55414643u /* "CFAU" */
@@ -232,4 +234,43 @@ int audit_head_decode(struct bytes encoded, struct audit_head *ret, struct error
         return error_set(err, -EBADMSG, "the registry's note of the audit log's end is damaged");
     *ret = head;
     return 0;
+}
+
+#define HEX_SIZE (2 * HASH_LEN + 1)
+
+void audit_anchor_text(uint64_t first, const struct audit_head *last,
+                       char ret[static AUDIT_TEXT_SIZE])
+{
+    char hash[HEX_SIZE];
+
+    hex_encode((struct bytes){ .data = last->hash, .len = HASH_LEN }, hash);
+    (void)snprintf(ret, AUDIT_TEXT_SIZE,
+                   "entries %" PRIu64 " to %" PRIu64 " are in an archive; the last is %" PRIu64
+                   ":%s",
+                   first, last->number, last->number, hash);
+}
+
+/* Only what audit_anchor_text() writes. */
+bool audit_anchor_read(const struct audit_entry *entry, struct audit_head *ret_last)
+{
+    static const char beginning[] = "entries ";
+    static const char middle[] = "; the last is ";
+    char expected[AUDIT_TEXT_SIZE];
+    struct audit_head last;
+    const char *at = strstr(entry->text, middle);
+    char *end = NULL;
+
+    if (strcmp(entry->operation, AUDIT_ARCHIVE_OPERATION) != 0 ||
+        strcmp(entry->result, "ok") != 0 || !at ||
+        strncmp(entry->text, beginning, sizeof(beginning) - 1) != 0)
+        return false;
+    uint64_t first = strtoull(entry->text + sizeof(beginning) - 1, NULL, 10);
+    last.number = strtoull(at + sizeof(middle) - 1, &end, 10);
+    if (*end != ':' || hex_decode(end + 1, last.hash, HASH_LEN) < 0)
+        return false;
+    audit_anchor_text(first, &last, expected);
+    if (strcmp(expected, entry->text) != 0)
+        return false;
+    *ret_last = last;
+    return true;
 }

@@ -13,12 +13,13 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/uuid.h"
-#include "control/fs_record.h"
-#include "control/user_record.h"
 #include "crypto/hash.h"
 #include "keyring/wrapped_key.h"
 
 #define AUDIT_ENTRY_MAX 6144u
+#define AUDIT_FILESYSTEM_MAX 32u
+#define AUDIT_USER_MAX 32u
+#define AUDIT_TEXT_SIZE 512u
 
 /* A key of a key server. */
 struct audit_entry_key {
@@ -36,14 +37,14 @@ struct audit_entry {
     uint8_t previous[HASH_LEN];
     bool is_user; /* asked for by the user uid; else by cofferd itself */
     uint32_t uid;
-    char user[USER_NAME_MAX + 1]; /* the name that he logged in with; "": he is uid of this host */
+    char user[AUDIT_USER_MAX + 1]; /* the name that he logged in with; "": he is uid of this host */
     char operation[24];
     struct uuid uuid; /* of the filesystem; zero: none */
-    char filesystem[FS_NAME_MAX + 1];
+    char filesystem[AUDIT_FILESYSTEM_MAX + 1];
     struct audit_entry_key key;
     struct audit_entry_key old_key; /* of a rewrap: the one before */
     char result[24];                /* "ok", or the name of an errno */
-    char text[512];
+    char text[AUDIT_TEXT_SIZE];
 };
 
 /* Who asked for it, as people read it: "user alice", "uid 0", "cofferd". */
@@ -62,7 +63,8 @@ int audit_entry_decode(struct bytes encoded, struct audit_entry *ret,
 int audit_chain_begin(const struct uuid *instance, uint8_t ret[static HASH_LEN])
     __attribute__((warn_unused_result));
 
-/* A walk along the chain. Set number to 0 and hash by audit_chain_begin(). */
+/* A walk along the chain. Set number to 0 and hash by audit_chain_begin(), or both to what stands
+ * before: the last entry of an archive. */
 struct audit_chain {
     uint64_t number; /* of the entry before */
     uint8_t hash[HASH_LEN];
@@ -84,6 +86,13 @@ struct audit_head {
 };
 void audit_chain_end(struct audit_chain *chain, const struct audit_head *head,
                      audit_fault_fn *report, void *arg);
+
+/* The entry that stands where others were taken into an archive, all up to the last one: its
+ * operation, and its text, from which they are read again. */
+#define AUDIT_ARCHIVE_OPERATION "archive"
+void audit_anchor_text(uint64_t first, const struct audit_head *last,
+                       char ret[static AUDIT_TEXT_SIZE]);
+bool audit_anchor_read(const struct audit_entry *entry, struct audit_head *ret_last);
 
 #define AUDIT_HEAD_LEN (8u + HASH_LEN)
 void audit_head_encode(const struct audit_head *head, uint8_t ret[static AUDIT_HEAD_LEN]);
