@@ -141,5 +141,11 @@ class Worker:
     def remove_snapshot(self, name):
         return self.order(SNAPSHOT_REMOVE, text(name) + text("") + text(""))
 
+    def has_snapshots(self):
+        """Also such as are being removed."""
+        answer, body = self.ask(SNAPSHOT_LIST, struct.pack("<Q", 0))
+        assert answer == SNAPSHOTS_REPLY
+        return body[1] > 0
+
     def wait(self, timeout=60):
         return self.process.wait(timeout)
