@@ -33,7 +33,7 @@ static enum MHD_Result send_bytes(const struct api_server *server,
                                   struct bytes body, const char *type)
 {
     struct MHD_Response *response = MHD_create_response_from_buffer(
-        body.len, __extension__(void *)(uintptr_t) body.data, MHD_RESPMEM_MUST_COPY);
+        body.len, api_response_bytes(body.data), MHD_RESPMEM_MUST_COPY);
     if (!response)
         return MHD_NO;
     (void)MHD_add_response_header(response, "Content-Type", type);

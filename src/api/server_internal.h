@@ -48,5 +48,16 @@ enum MHD_Result api_on_request(void *arg, struct MHD_Connection *connection, con
 void api_on_completed(void *arg, struct MHD_Connection *connection, void **state,
                       enum MHD_RequestTerminationCode code);
 
+/* libmicrohttpd only reads the bytes of an answer, but its prototypes do not say so. */
+static inline void *api_response_bytes(const void *bytes)
+{
+    union {
+        const void *given;
+        void *wanted;
+    } pointer = { .given = bytes };
+
+    return pointer.wanted;
+}
+
 /* NULL without memory. */
 struct api_server *api_server_new(const struct api_context *context, const struct api_face *face);

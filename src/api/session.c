@@ -134,7 +134,7 @@ static int begin_session(const struct api_request *request, const struct user_vi
 int api_log_in(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
     CLEANUP(login_text_release) struct login_text text = { .password = SECRET_INIT };
-    struct user_view user;
+    struct user_view user = { .epoch = 0 };
 
     if (request->caller->is_local)
         return error_set(err, -EINVAL,
@@ -178,7 +178,7 @@ int api_change_own_password(const struct api_request *request, struct api_reply 
     CLEANUP(secret_release) struct secret before = SECRET_INIT;
     CLEANUP(secret_release) struct secret after = SECRET_INIT;
     const struct api_caller *caller = request->caller;
-    struct user_view user;
+    struct user_view user = { .epoch = 0 };
     int r = need_session(request, err);
 
     if (r == 0)

@@ -249,8 +249,7 @@ static enum MHD_Result send_file(struct MHD_Connection *connection, const struct
     const char *known = header(connection, MHD_HTTP_HEADER_IF_NONE_MATCH);
     bool is_known = known && strcmp(known, file->etag) == 0;
     struct MHD_Response *response = MHD_create_response_from_buffer(
-        is_known ? 0 : file->len, __extension__(void *)(uintptr_t) file->data,
-        MHD_RESPMEM_PERSISTENT);
+        is_known ? 0 : file->len, api_response_bytes(file->data), MHD_RESPMEM_PERSISTENT);
 
     if (!response)
         return MHD_NO;

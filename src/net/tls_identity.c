@@ -124,7 +124,7 @@ static bool add_extension(X509 *certificate, int nid, const char *value)
 {
     X509V3_CTX context;
 
-    X509V3_set_ctx_nodb(&context);
+    X509V3_set_nconf(&context, NULL);
     X509V3_set_ctx(&context, certificate, certificate, NULL, NULL, 0);
     X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, &context, nid, value);
     bool is_added = extension && X509_add_ext(certificate, extension, -1) == 1;
