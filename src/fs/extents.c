@@ -104,6 +104,23 @@ static bool covers(const struct run_list *sorted, const struct uuid *segment, ui
     return uuid_equal(&run->segment, segment) && address < run->address + block_run_sealed(run);
 }
 
+void run_list_sort(struct run_list *list)
+{
+    size_t kept = 0;
+
+    if (list->count == 0)
+        return;
+    qsort(list->items, list->count, sizeof(*list->items), compare_runs);
+    for (size_t i = 0; i < list->count; i++) {
+        struct block_run *last = kept > 0 ? &list->items[kept - 1] : NULL;
+        if (last && run_continues(last, &list->items[i]))
+            last->count += list->items[i].count;
+        else if (!last || compare_runs(last, &list->items[i]) != 0)
+            list->items[kept++] = list->items[i];
+    }
+    list->count = kept;
+}
+
 int run_list_subtract(struct run_list *list, struct run_list *other)
 {
     CLEANUP(run_list_release) struct run_list left = RUN_LIST_INIT;

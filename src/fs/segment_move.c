@@ -96,36 +96,72 @@ int segments_in_victim(struct segments *segments, struct block_run *run, struct 
     return 0;
 }
 
-static int read_sealed(struct segments *segments, const struct block_run *run, struct piece *piece,
-                       struct error *err)
+int segments_locate(struct segments *segments, const struct block_run *run,
+                    struct block_run *ret_front, struct block_identity *ret_identity)
 {
+    struct place place;
+
+    mutex_lock(&segments->lock);
+    int r = segment_resolve(segments, &run->segment, run->address, &place);
+    mutex_unlock(&segments->lock);
+    if (r < 0)
+        return r;
+    uint32_t blocks = part_together(run, &place);
+    if (blocks == 0)
+        return -EBADMSG;
+    *ret_front = *run;
+    ret_front->count = blocks;
+    *ret_identity = place.identity;
+    return 0;
+}
+
+static int read_sealed(struct segments *segments, const struct block_run *run, uint8_t *to,
+                       struct place *ret_place, struct error *err)
+{
+    size_t len = (size_t)block_run_sealed(run), got = 0;
     struct source source;
-    size_t got = 0;
 
     int r = source_get(segments, &run->segment, run->address, &source, err);
     if (r < 0)
         return r;
-    piece->identity = source.place.identity;
-    piece->offset = source.place.offset;
-    piece->len = (uint32_t)block_run_sealed(run);
-    r = object_read(source.place.object->object, piece->offset, piece->len, piece->data, &got, err);
-    if (r == 0 && got < piece->len)
+    *ret_place = source.place;
+    r = object_read(source.place.object->object, source.place.offset, len, to, &got, err);
+    if (r == 0 && got < len)
         r = error_set(err, -EBADMSG, "an object is too short");
     source_put(segments, &source);
     return r;
+}
+
+int segments_read_sealed(struct segments *segments, const struct block_run *run, uint8_t *to,
+                         struct block_identity *ret_identity, struct error *err)
+{
+    struct place place;
+
+    int r = read_sealed(segments, run, to, &place, err);
+    if (r < 0)
+        return r;
+    if (part_together(run, &place) < run->count)
+        return error_set(err, -EAGAIN, "blocks were moved while they were read");
+    *ret_identity = place.identity;
+    return 0;
 }
 
 int segments_copy(struct segments *segments, const struct block_run *run,
                   const struct segment_origin *origin, struct segment_copy *ret, struct error *err)
 {
     struct piece *piece = piece_new(segments, (size_t)block_run_sealed(run));
+    struct place place;
     struct room room;
 
     if (piece == NULL)
         return error_set(err, -ENOMEM, "no memory to move blocks");
-    int r = read_sealed(segments, run, piece, err);
-    if (r == 0)
+    int r = read_sealed(segments, run, piece->data, &place, err);
+    if (r == 0) {
+        piece->identity = place.identity;
+        piece->offset = place.offset;
+        piece->len = (uint32_t)block_run_sealed(run);
         r = segment_reserve(segments, piece->len, false, &room, err);
+    }
     if (r != 0) {
         piece_free(segments, piece);
         return r;

@@ -152,6 +152,15 @@ void segments_uncopy(struct segments *segments, const struct segment_copy *copy)
  * were chosen. By who holds the engine's write transaction. */
 int segments_moved(struct segments *segments, const struct segment_copy *copies, size_t count);
 
+/* For an upload. What of a run, from its first block on, lies together, and under what that is
+ * sealed; -ENOENT: no such segment. */
+int segments_locate(struct segments *segments, const struct block_run *run,
+                    struct block_run *ret_front, struct block_identity *ret_identity);
+/* All of a run that lies together, sealed as it is: block_run_sealed() bytes, which are not
+ * verified. -EAGAIN: it does not lie together any more. */
+int segments_read_sealed(struct segments *segments, const struct block_run *run, uint8_t *to,
+                         struct block_identity *ret_identity, struct error *err);
+
 /* Gives back memory that was kept for the next appends. */
 void segments_trim(struct segments *segments);
 
