@@ -1,6 +1,6 @@
 /* routes.h - the requests that the API answers: one table, which docs/api/openapi.yaml describes
  * and a test compares with it, and what each needs of its caller. A new one is also told to that
- * document, with its x-roles, and to the table of tests/unit/test_web.c.
+ * document, with its x-roles.
  *
  * A handler answers with a status and a JSON value, or a text, or returns a negative errno and a
  * sentence, which become an error reply.
