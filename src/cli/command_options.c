@@ -85,7 +85,7 @@ const struct argument_spec kms_set_arguments[] = {
     { "type", "vault or kmip", false },
     { "address", "a URL for vault, hostname:port for kmip; several with commas", false },
     { "key-identifier", "the name of the transit key, or the UID of the KMIP key", false },
-    { "-", "vault: read the token or secret ID from standard input", true },
+    { "-", "read the token, secret ID or password from standard input", true },
     END_OF_ARGUMENTS,
 };
 
