@@ -73,7 +73,7 @@ int api_list_object_stores(const struct api_request *request, struct api_reply *
 int api_get_object_store(const struct api_request *request, struct api_reply *ret,
                          struct error *err)
 {
-    CLEANUP(free_ptr) struct store_view *view = malloc(sizeof(*view));
+    CLEANUP(free_ptr) struct store_view *view = calloc(1, sizeof(*view));
 
     if (!view)
         return error_set(err, -ENOMEM, "out of memory for the answer");
@@ -190,6 +190,7 @@ static int refuse_other_kind(const json_t *body, const char *const *names, const
     return 0;
 }
 
+/* arg: a pointer to the body. */
 static int take_settings(struct store_record *record, void *arg, struct error *err)
 {
     static const char *const of_s3[] = { "hostname",       "port",       "protocol",
@@ -198,7 +199,7 @@ static int take_settings(struct store_record *record, void *arg, struct error *e
                                          "max_concurrent", NULL };
     static const char *const of_dir[] = { "path", NULL };
     bool is_s3 = record->kind == STORE_KIND_S3;
-    const json_t *body = arg;
+    const json_t *body = *(const json_t **)arg;
     int r = refuse_other_kind(body, is_s3 ? of_dir : of_s3, store_kind_name(record->kind), err);
 
     if (r == 0)
@@ -238,7 +239,8 @@ int api_add_object_store(const struct api_request *request, struct api_reply *re
                          struct error *err)
 {
     CLEANUP(store_record_release) struct store_record record = STORE_RECORD_INIT;
-    CLEANUP(free_ptr) struct store_view *view = malloc(sizeof(*view));
+    CLEANUP(free_ptr) struct store_view *view = calloc(1, sizeof(*view));
+    const json_t *body = request->body;
     bool verify = true;
 
     if (!view)
@@ -248,7 +250,7 @@ int api_add_object_store(const struct api_request *request, struct api_reply *re
     if (r == 0)
         r = take_kind(request->body, &record.kind, err);
     if (r == 0)
-        r = take_settings(&record, (void *)(uintptr_t)request->body, err);
+        r = take_settings(&record, &body, err);
     if (r == 0)
         r = take_verify(request->body, &verify, err);
     if (r == 0)
@@ -259,15 +261,16 @@ int api_add_object_store(const struct api_request *request, struct api_reply *re
 int api_update_object_store(const struct api_request *request, struct api_reply *ret,
                             struct error *err)
 {
-    CLEANUP(free_ptr) struct store_view *view = malloc(sizeof(*view));
+    CLEANUP(free_ptr) struct store_view *view = calloc(1, sizeof(*view));
+    const json_t *body = request->body;
     bool verify = true;
 
     if (!view)
         return error_set(err, -ENOMEM, "out of memory for the answer");
     int r = take_verify(request->body, &verify, err);
     if (r == 0)
-        r = control_store_update(request->context->control, request->name, take_settings,
-                                 (void *)(uintptr_t)request->body, verify, view, err);
+        r = control_store_update(request->context->control, request->name, take_settings, &body,
+                                 verify, view, err);
     return r < 0 ? r : reply(view, 200, ret, err);
 }
 

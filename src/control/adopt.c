@@ -8,6 +8,7 @@
  * A failure leaves nothing in the registry; a crash after 2 leaves a filesystem into which the copy
  * can be imported. The store is not changed before 3.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -196,6 +197,7 @@ int control_adopt(struct control *control, const struct fs_adopt *adopt, struct 
         r = filesystem_list(control, record, &fs, err);
     if (r < 0)
         return r;
+    assert(fs != NULL);
     struct error why = { .code = 0 };
     r = adopt_listed(fs, copy, adopt->allow_no_kms, &why);
     filesystem_release(fs, "");
