@@ -330,13 +330,59 @@ int control_store_add(struct control *control, struct store_record *record, bool
     return 0;
 }
 
+struct use {
+    const char *name;
+    char filesystem[FS_NAME_MAX + 1]; /* "": none */
+};
+
+static int look_for_use(struct filesystem *fs, void *arg, struct error *err)
+{
+    struct use *use = arg;
+    const char *url = fs->record.store_url; /* never changes */
+    size_t len = strlen(use->name);
+
+    (void)err;
+    if (!place_is_s3(url) || strncmp(url + strlen(PLACE_S3), use->name, len) != 0 ||
+        url[strlen(PLACE_S3) + len] != '/')
+        return 0;
+    memcpy(use->filesystem, fs->record.name, sizeof(use->filesystem));
+    return 1;
+}
+
+static int expect_unused(struct control *control, const char *name, struct error *err)
+{
+    struct use use = { .name = name };
+
+    (void)control_each(control, look_for_use, &use, NULL);
+    return use.filesystem[0] == '\0'
+               ? 0
+               : error_set(err, -EBUSY,
+                           "object store %s holds the data of filesystem %s; remove that first",
+                           name, use.filesystem);
+}
+
+/* Of one that filesystems need: the server may have another address, not their data another place.
+ */
+static int expect_same_place(struct control *control, const struct store_record *record,
+                             const char *bucket, const char *prefix, struct error *err)
+{
+    bool is_same = strcmp(record->s3.bucket, bucket) == 0 && strcmp(record->s3.prefix, prefix) == 0;
+
+    return is_same ? 0 : expect_unused(control, record->name, err);
+}
+
 static int update_locked(struct control *control, struct store_record *record, store_edit_fn *edit,
                          void *arg, bool verify, struct error *err)
     REQUIRES(control->stores_changing)
 {
     struct uuid old_secret = record->secret_id;
+    char bucket[S3_BUCKET_SIZE], prefix[S3_PREFIX_SIZE];
 
+    memcpy(bucket, record->s3.bucket, sizeof(bucket));
+    memcpy(prefix, record->s3.prefix, sizeof(prefix));
     int r = edit(record, arg, err);
+    if (r == 0)
+        r = expect_same_place(control, record, bucket, prefix, err);
     if (r < 0)
         return r;
     bool has_new_secret = record->s3.secret_key.len > 0;
@@ -368,37 +414,6 @@ int control_store_update(struct control *control, const char *name, store_edit_f
     tell(control, "object-store-changed", &record, "changed");
     view_of(&record, ret);
     return 0;
-}
-
-struct use {
-    const char *name;
-    char filesystem[FS_NAME_MAX + 1]; /* "": none */
-};
-
-static int look_for_use(struct filesystem *fs, void *arg, struct error *err)
-{
-    struct use *use = arg;
-    const char *url = fs->record.store_url; /* never changes */
-    size_t len = strlen(use->name);
-
-    (void)err;
-    if (!place_is_s3(url) || strncmp(url + strlen(PLACE_S3), use->name, len) != 0 ||
-        url[strlen(PLACE_S3) + len] != '/')
-        return 0;
-    memcpy(use->filesystem, fs->record.name, sizeof(use->filesystem));
-    return 1;
-}
-
-static int expect_unused(struct control *control, const char *name, struct error *err)
-{
-    struct use use = { .name = name };
-
-    (void)control_each(control, look_for_use, &use, NULL);
-    return use.filesystem[0] == '\0'
-               ? 0
-               : error_set(err, -EBUSY,
-                           "object store %s holds the data of filesystem %s; remove that first",
-                           name, use.filesystem);
 }
 
 static int remove_locked(struct control *control, const struct store_record *record,

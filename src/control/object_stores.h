@@ -41,7 +41,8 @@ int control_store_add(struct control *control, struct store_record *record, bool
                       struct store_view *ret, struct error *err);
 
 /* Changes a copy of the record, whose secret key is empty; one that is given takes the place of the
- * present one. Name and kind stay. Then as control_store_add(). */
+ * present one. Name and kind stay, and bucket and prefix while filesystems have their data there
+ * (-EBUSY). Then as control_store_add(). */
 typedef int store_edit_fn(struct store_record *record, void *arg, struct error *err);
 int control_store_update(struct control *control, const char *name, store_edit_fn *edit, void *arg,
                          bool verify, struct store_view *ret, struct error *err);

@@ -103,6 +103,11 @@ def test_data_is_written_to_the_bucket_and_read_from_it(instance, s3, mnt):
     with pytest.raises(ApiError) as used:
         instance.api("DELETE", "/api/v1/object-stores/bucket")
     assert used.value.status == 409 and "holds the data of filesystem data" in used.value.text
+    for change in ({"prefix": "elsewhere"}, {"bucket": "other"}):
+        with pytest.raises(ApiError) as used:
+            instance.api("PATCH", "/api/v1/object-stores/bucket", change)
+        assert used.value.status == 409, change
+    instance.api("PATCH", "/api/v1/object-stores/bucket", {"hostname": "127.0.0.1"})
     instance.run("fs", "remove", "data", "--force")
     assert s3.keys() == []
     instance.api("DELETE", "/api/v1/object-stores/bucket")
