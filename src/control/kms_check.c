@@ -192,7 +192,13 @@ static int audit_check(struct control *control, struct error *err)
                                         .key_name = status.key_name,
                                         .version = status.key.latest_version },
                                .text = text };
-    return audit_add(control->audit, &note, 1, err);
+    int r = audit_add(control->audit, &note, 1, err);
+    if (r < 0) {
+        mutex_lock(&control->lock);
+        control->check_seen.at_ms = 0; /* there is no entry that others could be counted with */
+        mutex_unlock(&control->lock);
+    }
+    return r;
 }
 
 static int check_filesystems(struct checking *checking, struct error *err)
