@@ -120,7 +120,7 @@ class WatchedInstance(Instance):
     def strange_files(self):
         """What its servers had open and is neither the system's nor in its own folder."""
         own = (*SYSTEM, f"{self.folder.resolve()}/", self.watch.programs)
-        return {path for path in self.watch.files if path and not path.startswith(own)}
+        return {path for path in self.watch.files if path and not f"{path}/".startswith(own)}
 
 
 def files_in(folder):
