@@ -46,7 +46,7 @@ int api_list_snapshots(const struct api_request *request, struct api_reply *ret,
 
 int api_add_snapshot(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
-    struct control_snapshot snapshot;
+    struct control_snapshot snapshot = { .id = 0 };
     const char *access_point = NULL;
     const char *name = NULL;
     int r = json_get_text(request->body, "name", JSON_REQUIRED, &name, err);

@@ -36,7 +36,7 @@ int task_init(struct task *task, const char *what);
 void task_release(struct task *task);
 
 /* -EBUSY: one runs. */
-int task_start(struct task *task, task_fn *run, const struct worker_message *order,
+int task_start(struct task *task, task_fn *fn, const struct worker_message *order,
                struct error *err);
 
 /* Waits for its end. The answer is in task->reply. */
