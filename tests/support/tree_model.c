@@ -108,6 +108,7 @@ static struct tree_name *free_name(struct tree_model *tree)
     return NULL;
 }
 
+/* NOLINTBEGIN(misc-no-recursion): as deep as the tree, which has few nodes. */
 /* The inode of a node, found by its path; it holds a reference, but for the root. */
 static uint64_t resolve(struct change *change, unsigned node)
 {
@@ -124,6 +125,8 @@ static uint64_t resolve(struct change *change, unsigned node)
         volume_forget(change->volume, parent, 1);
     return attr.ino;
 }
+
+/* NOLINTEND(misc-no-recursion) */
 
 static void release(struct change *change, uint64_t ino)
 {
@@ -428,6 +431,7 @@ static int count_entry(const char *name, const struct volume_attr *attr, uint64_
     return 0;
 }
 
+/* NOLINTBEGIN(misc-no-recursion): likewise. */
 static void compare_node(struct comparison *comparison, unsigned index, uint64_t ino);
 
 static void compare_entries(struct comparison *comparison, unsigned index, uint64_t ino)
@@ -473,6 +477,8 @@ static void compare_node(struct comparison *comparison, unsigned index, uint64_t
     else
         compare_data(comparison, index, ino);
 }
+
+/* NOLINTEND(misc-no-recursion) */
 
 bool tree_model_compare(const struct tree_model *tree, struct volume *volume, uint64_t root,
                         bool is_asserted)
