@@ -9,7 +9,7 @@ import servers
 from certificates import Authority
 from faulty_peers import dated, from_now
 from instance import ApiError, Instance, wait_until
-from test_key_providers import started
+from key_servers import started
 
 
 @pytest.fixture(scope="module")

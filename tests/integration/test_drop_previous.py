@@ -7,37 +7,8 @@ import signal
 
 import pytest
 
-import servers
-from instance import Instance
-
 pytestmark = pytest.mark.skipif(not os.path.exists("/dev/fuse") or os.geteuid() != 0,
                                 reason="needs root and /dev/fuse")
-
-
-def run_server(make):
-    try:
-        return make()
-    except servers.Unavailable as reason:
-        pytest.skip(str(reason))
-
-
-@pytest.fixture(scope="module")
-def pykmip(tmp_path_factory):
-    with run_server(lambda: servers.PykmipServer(tmp_path_factory.mktemp("pykmip"))) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def openbao(tmp_path_factory):
-    with run_server(lambda: servers.OpenBaoServer(tmp_path_factory.mktemp("bao"))) as server:
-        server.enable_transit()
-        yield server
-
-
-@pytest.fixture
-def instance(build_folder, tmp_path):
-    with Instance(build_folder, tmp_path) as own:
-        yield own
 
 
 NUMBERS = iter(range(1000))
@@ -70,9 +41,7 @@ def versions(wrappings):
 
 
 def assert_opens(instance, tmp_path, name):
-    if instance.view(name)["mounted_at"]:
-        instance.run("fs", "umount", name)
-    folder = instance.mount(name, tmp_path / name)
+    folder = instance.mount_anew(name, tmp_path / name)
     assert (folder / "file").read_text() == "content"
 
 

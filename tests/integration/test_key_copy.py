@@ -9,6 +9,7 @@ import pytest
 
 import servers
 from instance import ApiError, Instance
+from key_servers import started
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/dev/fuse") or os.geteuid() != 0,
                                 reason="needs root and /dev/fuse")
@@ -22,11 +23,8 @@ def instance(build_folder, tmp_path):
 
 @pytest.fixture
 def openbao(tmp_path):
-    try:
-        server = servers.OpenBaoServer(tmp_path / "bao")
-    except servers.Unavailable as reason:
-        pytest.skip(str(reason))
-    with server:
+    """Its own: it is stopped, and loses its key."""
+    with started(lambda: servers.OpenBaoServer(tmp_path / "bao")) as server:
         server.enable_transit()
         server.create_key("key")
         yield server

@@ -11,6 +11,7 @@ import threading
 import pytest
 
 import servers
+from key_servers import started
 
 
 def settings(kms, key, other_key, **files):
@@ -32,26 +33,6 @@ def token_file(folder, token):
     path = pathlib.Path(folder) / "token"
     path.write_text(token)
     return path
-
-
-def started(make):
-    try:
-        return make()
-    except servers.Unavailable as reason:
-        pytest.skip(str(reason))
-
-
-@pytest.fixture(scope="module")
-def pykmip(tmp_path_factory):
-    with started(lambda: servers.PykmipServer(tmp_path_factory.mktemp("pykmip"))) as kms:
-        yield kms
-
-
-@pytest.fixture(scope="module")
-def openbao(tmp_path_factory):
-    with started(lambda: servers.OpenBaoServer(tmp_path_factory.mktemp("openbao"))) as kms:
-        kms.enable_transit()
-        yield kms
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 
 import kmip_proxy
 from kmip_proxy import DISCOVER_VERSIONS, KmipProxy, header_version, operation, refusal, versions
-from test_key_providers import kmip_probe, pykmip  # noqa: F401 (fixtures)
+from test_key_providers import kmip_probe  # noqa: F401 (fixture)
 
 GET_ATTRIBUTES, ENCRYPT, DECRYPT = 0x0B, 0x1F, 0x20
 

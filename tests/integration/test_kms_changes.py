@@ -10,44 +10,16 @@ import time
 import pytest
 
 import servers
-from instance import ApiError, Instance
+from instance import ApiError
+from key_servers import started
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/dev/fuse") or os.geteuid() != 0,
                                 reason="needs root and /dev/fuse")
 
 
-def run_server(make):
-    try:
-        return make()
-    except servers.Unavailable as reason:
-        pytest.skip(str(reason))
-
-
-@pytest.fixture(scope="module")
-def pykmip(tmp_path_factory):
-    with run_server(lambda: servers.PykmipServer(tmp_path_factory.mktemp("pykmip"))) as server:
-        yield server
-
-
-@pytest.fixture(scope="module", params=["openbao", "vaultcore"])
-def vault(request, tmp_path_factory):
-    make = servers.OpenBaoServer if request.param == "openbao" else servers.VaultCoreServer
-    with run_server(lambda: make(tmp_path_factory.mktemp(request.param))) as server:
-        server.enable_transit()
-        yield server
-
-
-@pytest.fixture(scope="module")
-def openbao(tmp_path_factory):
-    with run_server(lambda: servers.OpenBaoServer(tmp_path_factory.mktemp("bao"))) as server:
-        server.enable_transit()
-        yield server
-
-
-@pytest.fixture
-def instance(build_folder, tmp_path):
-    with Instance(build_folder, tmp_path) as own:
-        yield own
+@pytest.fixture(params=["openbao", "vaultcore"])
+def vault(request):
+    return request.getfixturevalue(request.param)
 
 
 KEYS = iter(range(1000))
@@ -276,14 +248,14 @@ def test_on_a_terminal_it_asks_and_takes_no_for_an_answer(instance, openbao):
 
 def test_the_same_server_at_a_new_address_and_one_restored_from_a_backup(instance, tmp_path):
     uid = None
-    with run_server(lambda: servers.PykmipServer(tmp_path / "one")) as first:
+    with started(lambda: servers.PykmipServer(tmp_path / "one")) as first:
         uid = first.admin().create()
         instance.set_kmip(first, uid)
         instance.add("data")
         mount_and_write(instance, tmp_path)
         first.stop()
         shutil.copy(first.folder / "kmip.db", tmp_path / "backup.db")
-    with run_server(lambda: restored(tmp_path)) as second:
+    with started(lambda: restored(tmp_path)) as second:
         instance.set_kmip(second, uid)
         assert instance.api("GET", "/api/v1/kms")["addresses"] == [second.address]
         assert wrapped(instance) == ("kmip", uid, 0)
@@ -297,7 +269,7 @@ def restored(tmp_path):
 
 
 def test_a_vault_restored_from_a_backup_that_is_older_than_the_last_rewrap(instance, tmp_path):
-    with run_server(lambda: servers.VaultCoreServer(tmp_path / "one")) as first:
+    with started(lambda: servers.VaultCoreServer(tmp_path / "one")) as first:
         first.enable_transit()
         key = new_key(first)
         set_vault(instance, first, key)

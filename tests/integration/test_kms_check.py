@@ -16,7 +16,7 @@ from kmip_admin import (BYTES, DATE_TIME, DECRYPT, ENCRYPT, ENUMERATION, INTEGER
 from kmip_proxy import KmipProxy, operation, refusal, response, versions
 from kms_steps import KMIP_STEPS, assert_fails, check, not_ok
 from test_key_providers import (  # noqa: F401 (fixtures)
-    Probe, kmip_probe, openbao, pykmip, settings, token_file)
+    Probe, kmip_probe, settings, token_file)
 
 KMIP_GET_ATTRIBUTES, KMIP_QUERY, KMIP_ENCRYPT, KMIP_DECRYPT = 0x0B, 0x18, 0x1F, 0x20
 # ------------------------------------------------------------------ all is well

@@ -7,8 +7,9 @@ from fake_vault import FakeVault
 from faulty_peers import raw_server
 from instance import Instance
 from kms_steps import VAULT_STEPS, assert_fails, check, not_ok
+from key_servers import started
 from test_key_providers import (  # noqa: F401 (fixtures)
-    Probe, openbao, settings, started, token_file, vault, vault_probe)
+    Probe, settings, token_file, vault, vault_probe)
 
 
 def test_vault_that_has_all_that_is_needed_passes(vault_probe):

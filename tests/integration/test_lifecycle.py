@@ -20,24 +20,13 @@ pytestmark = pytest.mark.skipif(not os.path.exists("/dev/fuse") or os.geteuid() 
 
 
 @pytest.fixture(scope="module")
-def kms(tmp_path_factory):
-    try:
-        server = servers.PykmipServer(tmp_path_factory.mktemp("pykmip"))
-    except servers.Unavailable as reason:
-        pytest.skip(str(reason))
-    with server:
-        yield server
+def kms(pykmip):
+    return pykmip
 
 
 @pytest.fixture(scope="module")
 def key(kms):
     return kms.admin().create()
-
-
-@pytest.fixture
-def instance(build_folder, tmp_path):
-    with Instance(build_folder, tmp_path) as own:
-        yield own
 
 
 @pytest.fixture

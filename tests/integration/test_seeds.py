@@ -15,6 +15,7 @@ import private_host
 import servers
 from certificates import Authority
 from instance import Instance
+from key_servers import started
 from shell import Shell
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/dev/fuse") or os.geteuid() != 0,
@@ -54,13 +55,6 @@ def host(folder, authority):
 def instance(build_folder, folder, host):
     with Instance(build_folder, folder) as made:
         yield made
-
-
-def started(make):
-    try:
-        return make()
-    except servers.Unavailable as reason:
-        pytest.skip(str(reason))
 
 
 def vault_core(folder, port, authority):

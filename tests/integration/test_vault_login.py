@@ -13,8 +13,8 @@ from fake_kubernetes import FakeKubernetes
 from fake_vault import FakeVault
 from instance import ApiError, Instance
 from servers import wait_until
-from test_key_providers import (Probe, openbao, run_conformance, settings,  # noqa: F401
-                                started, token_file, vault)
+from test_key_providers import (Probe, run_conformance, settings, token_file,  # noqa: F401
+                                vault)
 from test_vault_versions import CIPHERTEXT, KEY, PLAINTEXT
 
 
