@@ -37,6 +37,14 @@ static json_t *token_json(const struct kms_status *status)
                      "obstacle", login->obstacle);
 }
 
+/* NULL: it does not end, or that is not known. */
+static json_t *secret_id_json(const struct key_login_status *login)
+{
+    int64_t left_s = login->secret_until_s - clock_wall_ns() / 1000000000;
+
+    return login->secret_until_s == 0 ? NULL : json_integer(left_s > 0 ? left_s : 0);
+}
+
 static json_t *status_json(const struct kms_status *status)
 {
     if (!status->is_configured && status->error_code == 0)
@@ -44,15 +52,15 @@ static json_t *status_json(const struct kms_status *status)
     if (!status->is_configured)
         return json_pack("{s:b,s:s}", "configured", 0, "error", status->error);
     return json_pack(
-        "{s:b,s:s,s:o,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:o*,s:I,s:s,s:s,s:s,s:b,s:b,s:s}",
+        "{s:b,s:s,s:o,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:o*,s:o*,s:I,s:s,s:s,s:s,s:b,s:b,s:s}",
         "configured", 1, "type", status->type, "addresses", addresses_json(status->addresses),
         "key", status->key_name, "namespace", status->kms_namespace, "transit_path",
         status->mount_path, "auth_method", status->auth_method, "auth_path", status->auth_path,
         "role", status->role, "username", status->username, "cipher_mode", status->cipher_mode,
-        "token", token_json(status), "key_version", (json_int_t)status->key.latest_version,
-        "key_state", status->key.state, "algorithm", status->key.algorithm, "server",
-        status->key.server, "insecure_http", (int)status->is_insecure, "reachable",
-        (int)status->is_reachable, "error", status->error);
+        "token", token_json(status), "secret_id_seconds_left", secret_id_json(&status->login),
+        "key_version", (json_int_t)status->key.latest_version, "key_state", status->key.state,
+        "algorithm", status->key.algorithm, "server", status->key.server, "insecure_http",
+        (int)status->is_insecure, "reachable", (int)status->is_reachable, "error", status->error);
 }
 
 json_t *api_kms_json(struct control *control)

@@ -88,6 +88,17 @@ static void print_token(const json_t *token)
               *obstacle ? ": " : "", obstacle);
 }
 
+/* NULL: it does not end, or nobody knows. */
+static void print_secret_id(const json_t *seconds_left)
+{
+    char left[64];
+
+    if (!seconds_left)
+        return;
+    write_span(json_integer_value(seconds_left), left, sizeof(left));
+    cli_print(stdout, "%-12s: %s left\n", "Secret ID", left);
+}
+
 static const char *path_or(const char *path, const char *usual)
 {
     return *path ? path : usual;
@@ -126,6 +137,7 @@ static void print_kms(const json_t *kms)
     if (is_vault)
         print_line("Transit path", path_or(client_text(kms, "transit_path"), "transit"));
     print_token(json_object_get(kms, "token"));
+    print_secret_id(json_object_get(kms, "secret_id_seconds_left"));
     print_key_version(kms);
     print_line("Key state", client_text(kms, "key_state"));
     print_line("Algorithm", client_text(kms, "algorithm"));

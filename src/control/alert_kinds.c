@@ -55,6 +55,16 @@ static const struct alert_kind kinds[] = {
             "own login with 'coffer fs update NAME --kms-secret-id-file FILE'",
     },
     {
+        .type = "kms-secret-id-expiry",
+        .title = "The secret ID for the KMS ends",
+        .cause =
+            "Its life comes to an end: from a quarter of it on, at most 30 days before. On the "
+            "last day it is critical. It is known only if the role's policy lets coffer look "
+            "it up.",
+        .action = "Make another secret ID, and give it with 'coffer security kms set', or, for a "
+                  "filesystem's own login, with 'coffer fs update NAME --kms-secret-id-file FILE'",
+    },
+    {
         .type = "kms-change-unfinished",
         .title = "A change of the KMS is half done",
         .cause =

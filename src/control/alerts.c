@@ -79,6 +79,41 @@ static int of_token(struct list *list, const struct key_login_status *login, con
     return r;
 }
 
+static void say_when(int64_t left_s, char ret[static WHEN_SIZE])
+{
+    (void)snprintf(ret, WHEN_SIZE, "has ended");
+    if (left_s >= 2 * DAY_S)
+        (void)snprintf(ret, WHEN_SIZE, "ends in %lld days", (long long)(left_s / DAY_S));
+    else if (left_s > 0)
+        (void)snprintf(ret, WHEN_SIZE, "ends in %lld hours", (long long)(left_s / 3600));
+}
+
+/* As that of a token, but its life is not ours to lengthen. */
+static int of_secret_id(struct list *list, const struct key_login_status *login, const char *name,
+                        struct error *err)
+{
+    int64_t left_s = login->secret_until_s - clock_wall_ns() / 1000000000;
+    int64_t quarter_s = login->secret_life_s > 0 ? login->secret_life_s / 4 : 30 * DAY_S;
+    char when[WHEN_SIZE];
+
+    if (login->secret_until_s == 0 || left_s > (quarter_s < 30 * DAY_S ? quarter_s : 30 * DAY_S))
+        return 0;
+    say_when(left_s, when);
+    int r = name[0]
+                ? add(list, "kms-secret-id-expiry", name, err,
+                      "the secret ID of its own login to the KMS %s; then %s cannot be started. "
+                      "Make another, and give it with 'coffer fs update %s "
+                      "--kms-secret-id-file'",
+                      when, name, name)
+                : add(list, "kms-secret-id-expiry", "", err,
+                      "the secret ID for the KMS %s; then no filesystem can be started. Make "
+                      "another, and give it with 'coffer security kms set'",
+                      when);
+    if (r == 0 && left_s < DAY_S)
+        list->alerts[list->count - 1].is_critical = true;
+    return r;
+}
+
 /* Whether it is to be told that a certificate ends then, and how. */
 static bool certificate_ends(int64_t until_s, char ret_when[static WHEN_SIZE],
                              bool *ret_is_critical)
@@ -87,11 +122,7 @@ static bool certificate_ends(int64_t until_s, char ret_when[static WHEN_SIZE],
 
     if (until_s == 0 || left_s > CERTIFICATE_WARNING_S)
         return false;
-    (void)snprintf(ret_when, WHEN_SIZE, "has ended");
-    if (left_s >= 2 * DAY_S)
-        (void)snprintf(ret_when, WHEN_SIZE, "ends in %lld days", (long long)(left_s / DAY_S));
-    else if (left_s > 0)
-        (void)snprintf(ret_when, WHEN_SIZE, "ends in %lld hours", (long long)(left_s / 3600));
+    say_when(left_s, ret_when);
     *ret_is_critical = left_s <= CERTIFICATE_CRITICAL_S;
     return true;
 }
@@ -146,6 +177,8 @@ static int of_kms(struct list *list, struct kms *kms, struct error *err)
     if (r == 0)
         r = of_token(list, &status.login, "", err);
     if (r == 0)
+        r = of_secret_id(list, &status.login, "", err);
+    if (r == 0)
         r = of_certificate(list, &status, err);
     if (r == 0 && kms_is_staged(kms))
         r = add(
@@ -195,7 +228,8 @@ static int of_own_key_locked(struct list *list, const struct filesystem *fs, str
             record->name, fs_record_has_own_login(record) ? "key or login" : "key",
             fs->own_failure.text);
     kms_own_login_status(fs->control->kms, &record->own, &login);
-    return of_token(list, &login, record->name, err);
+    int r = of_token(list, &login, record->name, err);
+    return r < 0 ? r : of_secret_id(list, &login, record->name, err);
 }
 
 static int of_filesystem(struct filesystem *fs, void *arg, struct error *err)

@@ -5,7 +5,7 @@
  * it, and whoever changes anything in a copy that has to do with logging in drops it there. The
  * last reference that is dropped logs out, as far as the server can be reached within 3 seconds.
  *
- * Units      milliseconds of clock_monotonic_ms().
+ * Units      milliseconds of clock_monotonic_ms(), where nothing else is said.
  * Ownership  counted references.
  * Threads    any.
  */
@@ -17,12 +17,14 @@
 
 /* What is known of the token that is in use. */
 struct key_login_status {
-    bool is_known;      /* the server told how long it lives */
-    bool has_end;       /* else it lives for ever */
-    bool is_kept;       /* renewed, or replaced, in time and by itself */
-    int64_t ends_ms;    /* if it has an end */
-    int64_t life_ms;    /* from its making or its renewal to its end */
-    int64_t due_ms;     /* when the login has something to do again; INT64_MAX: never */
+    bool is_known;          /* the server told how long it lives */
+    bool has_end;           /* else it lives for ever */
+    bool is_kept;           /* renewed, or replaced, in time and by itself */
+    int64_t ends_ms;        /* if it has an end */
+    int64_t life_ms;        /* from its making or its renewal to its end */
+    int64_t due_ms;         /* when the login has something to do again; INT64_MAX: never */
+    int64_t secret_until_s; /* what logs in ends then, since 1970; 0: not known, or never */
+    int64_t secret_life_s;  /* as it was made; 0: not known */
     char obstacle[256]; /* why it is not kept, or why the last try to do so failed; "" if none */
 };
 

@@ -51,11 +51,14 @@ static void read_tokens(struct bytes body)
 {
     struct secret token = SECRET_INIT;
     struct vault_token_facts facts;
+    struct vault_secret_id_facts life;
 
     if (vault_read_auth(body, &facts, &token, NULL) == 0 &&
         (token.len == 0 || token.len > VAULT_TOKEN_MAX || facts.left_s < 0))
         abort();
     secret_release(&token);
+    if (vault_read_secret_id(body, &life, NULL) == 0 && (life.ends_s < 0 || life.life_s < 0))
+        abort();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

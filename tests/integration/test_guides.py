@@ -17,6 +17,7 @@ import private_host
 import servers
 from certificates import Authority
 from instance import Instance
+from key_servers import started
 from shell import Shell
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -60,13 +61,6 @@ def instance(build_folder, folder, host):
 @pytest.fixture
 def shell(instance, folder):
     return Shell(instance, folder, VAULT_ADDR="https://vault.example.org:8200")
-
-
-def started(make):
-    try:
-        return make()
-    except servers.Unavailable as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.fixture
@@ -186,7 +180,8 @@ def test_the_pages_login_from_kubernetes_works_as_it_stands(shell, openbao, pod)
 
 @needs_host
 def test_a_login_for_one_filesystem_works_as_it_stands(shell, instance, openbao):
-    shell(script("kms-vault.md") + script("kms-vault.md", "fs-login"))
+    shell(script("kms-vault.md") + script("kms-vault.md", "secret-id-life") +
+          script("kms-vault.md", "fs-login"))
     view = instance.view("payroll")
     assert (view["kms_key"], view["kms_namespace"]) == ("payroll-key", "hr") and view["kms_role"]
     assert_well(shell("coffer security kms check"))

@@ -2,6 +2,7 @@
 has namespaces, and with Vault's core."""
 import json
 import os
+import re
 
 import pytest
 
@@ -197,6 +198,27 @@ def test_a_secret_that_was_taken_back_is_told_and_another_one_mends_it(
     assert instance.view("data") == before
     instance.run("fs", "update", "data", "--kms-secret-id", "-", input=team.new_secret_id())
     assert_opens(instance, tmp_path)
+
+
+def test_the_life_of_a_secret_id_is_shown_where_it_may_be_looked_up(instance, openbao):
+    key = f"shared-{next(NUMBERS)}"
+    openbao.create_key(key)
+    policies = [f"coffer-{key}"]
+    openbao.coffer_token(key)  # writes the policy
+
+    def set_role():
+        role_id, secret_id = openbao.approle(key, policies, secret_id_ttl="700h")
+        return instance.api("PUT", "/api/v1/kms", {
+            "type": "vault", "address": openbao.address, "key": key, "role_id": role_id,
+            "secret_id": secret_id})
+
+    assert "secret_id_seconds_left" not in set_role()
+    openbao.api("PUT", f"sys/policies/acl/look-{key}", {"policy":
+                f'path "auth/approle/role/{key}/secret-id/lookup" {{ capabilities = ["update"] }}'})
+    policies.append(f"look-{key}")
+    left = set_role()["secret_id_seconds_left"]
+    assert 600 * 3600 < left <= 700 * 3600
+    assert re.search(r"^Secret ID   : \d+ d \d+ h left$", instance.run("security", "kms").stdout, re.M)
 
 
 def test_filesystems_of_a_role_have_one_login_and_one_secret(instance, kms, shared, team, tmp_path):

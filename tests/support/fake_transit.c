@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "tests/support/cmocka_all.h"
 
@@ -13,6 +14,7 @@
 
 #define TRANSIT "/v1/transit/"
 #define LOGIN "/v1/auth/approle/login"
+#define LOOKUP "/v1/auth/approle/role/fake/secret-id/lookup"
 #define OWN_KEY "own-"
 #define ROLE_TOKEN "role-"
 
@@ -27,6 +29,8 @@ struct fake_transit {
     unsigned requests;
     unsigned logins;
     char secret_id[32];
+    long secret_left_s;
+    long secret_life_s;
 };
 
 /* What is asked for: "encrypt", by which key. */
@@ -157,8 +161,23 @@ static unsigned log_in_locked(struct fake_transit *transit, const json_t *body, 
     }
     (void)snprintf(token, sizeof(token), ROLE_TOKEN "%s",
                    json_string_value(json_object_get(body, "role_id")));
-    *ret = json_pack("{s:{s:s,s:I,s:b,s:s}}", "auth", "client_token", token, "lease_duration",
-                     (json_int_t)1200, "renewable", 0, "token_type", "batch");
+    *ret = json_pack("{s:{s:s,s:I,s:b,s:s,s:{s:s}}}", "auth", "client_token", token,
+                     "lease_duration", (json_int_t)1200, "renewable", 0, "token_type", "batch",
+                     "metadata", "role_name", "fake");
+    return 200;
+}
+
+static unsigned look_up_secret_locked(const struct fake_transit *transit, json_t **ret)
+    REQUIRES(transit->lock)
+{
+    char ends[40] = "0001-01-01T00:00:00Z";
+    time_t end = time(NULL) + transit->secret_left_s;
+    struct tm parts;
+
+    if (transit->secret_life_s > 0)
+        (void)strftime(ends, sizeof(ends), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&end, &parts));
+    *ret = json_pack("{s:{s:s,s:I}}", "data", "expiration_time", ends, "secret_id_ttl",
+                     (json_int_t)transit->secret_life_s);
     return 200;
 }
 
@@ -170,6 +189,8 @@ static unsigned answer_locked(struct fake_transit *transit, const char *path, co
 
     if (strcmp(path, LOGIN) == 0 && transit->seal_after != 0)
         return log_in_locked(transit, body, ret);
+    if (strcmp(path, LOOKUP) == 0 && transit->seal_after != 0)
+        return look_up_secret_locked(transit, ret);
     if (strncmp(path, TRANSIT, strlen(TRANSIT)) != 0) {
         *ret = error_json("nothing here");
         return 404;
@@ -330,6 +351,14 @@ void fake_transit_set_secret_id(struct fake_transit *transit, const char *secret
 {
     mutex_lock(&transit->lock);
     (void)snprintf(transit->secret_id, sizeof(transit->secret_id), "%s", secret_id);
+    mutex_unlock(&transit->lock);
+}
+
+void fake_transit_set_secret_life(struct fake_transit *transit, long left_s, long life_s)
+{
+    mutex_lock(&transit->lock);
+    transit->secret_left_s = left_s;
+    transit->secret_life_s = life_s;
     mutex_unlock(&transit->lock);
 }
 

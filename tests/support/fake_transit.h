@@ -39,6 +39,9 @@ void fake_transit_lie(struct fake_transit *transit, int lies);
 #define FAKE_SECRET_ID "secret-1"
 void fake_transit_set_secret_id(struct fake_transit *transit, const char *secret_id);
 
+/* What a lookup of that says: it ends in so many seconds, of so long a life; 0: never. */
+void fake_transit_set_secret_life(struct fake_transit *transit, long left_s, long life_s);
+
 /* Logins as a role so far. */
 unsigned fake_transit_logins(struct fake_transit *transit);
 

@@ -241,6 +241,34 @@ static void a_login_that_fails_is_told_before_anybody_needs_it(void **state)
     assert_alert(servers, "filesystem-kms-error", "two", true);
 }
 
+#define DAY_S (24L * 3600)
+
+static void a_secret_that_ends_is_told_in_time(void **state)
+{
+    static const struct {
+        long left_s;
+        long life_s;
+        bool is_told;
+    } cases[] = {
+        { 20 * DAY_S, 40 * DAY_S, false },
+        { 9 * DAY_S, 40 * DAY_S, true },
+        { 31 * DAY_S, 400 * DAY_S, false },
+        { 29 * DAY_S, 400 * DAY_S, true },
+        { 60, 3600, true },
+        { 0, 0, false },
+    };
+    struct servers *servers = *state;
+    struct error err = { .code = 0 };
+
+    must_set(servers, servers->a);
+    must_add_with_role(servers, "one", "alpha");
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        fake_transit_set_secret_life(servers->a, cases[i].left_s, cases[i].life_s);
+        must(update(servers, "one", NULL, FAKE_SECRET_ID, &err), &err); /* logs in anew */
+        assert_alert(servers, "kms-secret-id-expiry", "one", cases[i].is_told);
+    }
+}
+
 /* ------------------------------------------------------------------ with the rest */
 
 static void a_rotated_key_of_its_own_is_rewrapped_by_its_own_login(void **state)
@@ -528,6 +556,7 @@ int main(void)
         SERVERS_TEST(a_secret_is_rotated_for_all_that_share_it),
         SERVERS_TEST(one_that_waits_for_its_key_comes_up_when_it_has_another_secret),
         SERVERS_TEST(a_login_that_fails_is_told_before_anybody_needs_it),
+        SERVERS_TEST(a_secret_that_ends_is_told_in_time),
         SERVERS_TEST(a_rotated_key_of_its_own_is_rewrapped_by_its_own_login),
         SERVERS_TEST(a_conversion_is_shown_and_then_done),
         SERVERS_TEST(one_that_cannot_be_converted_keeps_its_login),

@@ -270,6 +270,34 @@ static void a_login_is_read_with_its_token(void **state)
     assert_int_equal(vault_read_auth(text("{\"auth\":null}"), &facts, &token, NULL), -EPROTO);
 }
 
+static int64_t secret_id_end(const char *expiration)
+{
+    struct vault_secret_id_facts facts = { .life_s = 0 };
+    char body[256];
+
+    (void)snprintf(body, sizeof(body),
+                   "{\"data\":{\"expiration_time\":\"%s\",\"secret_id_ttl\":3600}}", expiration);
+    int r = vault_read_secret_id(text(body), &facts, NULL);
+    assert_int_equal(facts.life_s, r == 0 ? 3600 : 0);
+    return r < 0 ? r : facts.ends_s;
+}
+
+static void the_end_of_a_secret_id_is_read_in_any_zone(void **state)
+{
+    struct vault_secret_id_facts facts;
+
+    (void)state;
+    assert_int_equal(secret_id_end("0001-01-01T00:00:00Z"), 0);
+    assert_int_equal(secret_id_end("2026-11-27T12:00:00Z"), 1795780800);
+    assert_int_equal(secret_id_end("2026-11-27T12:00:00.123456789Z"), 1795780800);
+    assert_int_equal(secret_id_end("2026-11-27T14:00:00.5+02:00"), 1795780800);
+    assert_int_equal(secret_id_end("2026-11-27T06:30:00-05:30"), 1795780800);
+    assert_int_equal(secret_id_end("2026-11-27T12:00:00"), -EPROTO);
+    assert_int_equal(secret_id_end("2026-11-27T12:00:00+02:0x"), -EPROTO);
+    assert_int_equal(secret_id_end("soon"), -EPROTO);
+    assert_int_equal(vault_read_secret_id(text("{\"data\":null}"), &facts, NULL), -EPROTO);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -284,6 +312,7 @@ int main(void)
         cmocka_unit_test(a_batch_of_another_length_is_refused),
         cmocka_unit_test(the_server_is_named_by_its_version_only_if_it_says_one),
         cmocka_unit_test(a_login_is_read_with_its_token),
+        cmocka_unit_test(the_end_of_a_secret_id_is_read_in_any_zone),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

@@ -24,6 +24,7 @@
 #define REST_MS (30 * SECOND_MS)
 #define RETRY_MAX_MS (30 * SECOND_MS)
 #define LOGOUT_LIMIT_MS (3 * SECOND_MS)
+#define LOOKUP_LIMIT_MS (3 * SECOND_MS)
 #define JWT_MAX 16384u
 #define JWT_PATH "/var/run/secrets/kubernetes.io/serviceaccount/token"
 
@@ -45,6 +46,7 @@ struct vault_login {
     bool leaves_renewal;
     /* Only for whoever set is_busy: */
     struct vault_client client;
+    bool may_not_look_up; /* the secret ID: the policy lacks the right */
 
     struct mutex lock; /* guards all below; never held during a call to the server */
     pthread_cond_t changed;
@@ -378,6 +380,39 @@ static int log_in(struct vault_login *login, struct vault_token_facts *ret,
     return r;
 }
 
+/* How long the secret ID lives, if the role's policy lets it be looked up: nice to know, and no
+ * failure if not. */
+static void look_up_secret_id(struct vault_login *login, const char *role_name,
+                              const struct secret *token, struct vault_secret_id_facts *ret)
+{
+    CLEANUP(http_response_release) struct http_response response = HTTP_RESPONSE_INIT;
+    CLEANUP(json_freep) json_t *object = json_object();
+    CLEANUP(buf_wipe) struct buf body = BUF_INIT;
+    const struct secret *secret = &login->secret_id;
+    char path[2 * VAULT_PATH_SIZE];
+
+    *ret = (struct vault_secret_id_facts){ .ends_s = 0 };
+    if (login->method != METHOD_APPROLE || login->may_not_look_up ||
+        !vault_is_name(role_name, false) || !object ||
+        json_object_set_new(object, "secret_id",
+                            json_stringn((const char *)secret->data, secret->len)) < 0 ||
+        json_write(object, &body) < 0)
+        return;
+    (void)snprintf(path, sizeof(path), "auth/%s/role/%s/secret-id/lookup", login->auth_path,
+                   role_name);
+    const struct vault_call call = { .method = "POST",
+                                     .path = path,
+                                     .key_name = "",
+                                     .kms_namespace = login->kms_namespace,
+                                     .token = token,
+                                     .body = buf_bytes(&body),
+                                     .response = &response };
+    int r = vault_client_ask_once(&login->client, &call, LOOKUP_LIMIT_MS, NULL);
+    login->may_not_look_up = r == -EACCES;
+    if (r == 0)
+        (void)vault_read_secret_id(buf_bytes(&response.body), ret, NULL);
+}
+
 /* ------------------------------------------------------------------ steps, done while is_busy */
 
 /* What a step works on: the token as it was when it began. */
@@ -428,10 +463,15 @@ static int do_log_in(struct work *work, struct error *err)
     struct vault_token_facts facts = { .left_s = 0 };
     struct error first = { .code = 0 };
     bool is_refused = false;
+    struct vault_secret_id_facts secret = { .ends_s = 0 };
     int r = log_in(login, &facts, &token, &is_refused, &first);
 
+    if (r == 0)
+        look_up_secret_id(login, facts.role_name, &token, &secret);
     mutex_lock(&login->lock);
     if (r == 0) {
+        login->status.secret_until_s = secret.ends_s;
+        login->status.secret_life_s = secret.life_s;
         if (login->is_ours)
             secret_move(&given_up, &login->token);
         secret_move(&login->token, &token);

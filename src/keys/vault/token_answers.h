@@ -14,15 +14,25 @@
 #include "crypto/secret.h"
 
 #define VAULT_TOKEN_MAX 1024u
+#define VAULT_ROLE_SIZE 256u
 
 struct vault_token_facts {
     bool has_end;
     int64_t left_s; /* of its life, if that has an end; 0: less than a second */
     int64_t life_s; /* as it was made */
     bool is_renewable;
-    bool is_batch;   /* takes no room in the server: nothing to revoke */
-    bool is_limited; /* dies after a number of requests */
+    bool is_batch;                   /* takes no room in the server: nothing to revoke */
+    bool is_limited;                 /* dies after a number of requests */
+    char role_name[VAULT_ROLE_SIZE]; /* of an AppRole; "": it does not say */
 };
+
+/* auth/<path>/role/<name>/secret-id/lookup */
+struct vault_secret_id_facts {
+    int64_t ends_s; /* since 1970; 0: it has no end */
+    int64_t life_s; /* as it was made; 0: it has no end */
+};
+
+int vault_read_secret_id(struct bytes body, struct vault_secret_id_facts *ret, struct error *err);
 
 /* The "auth" of a login or a renewal. ret_token may be NULL. */
 int vault_read_auth(struct bytes body, struct vault_token_facts *ret, struct secret *ret_token,
