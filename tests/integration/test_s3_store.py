@@ -27,8 +27,9 @@ def test_a_bucket_fulfils_the_contract(s3, build_folder, suite, kind):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("suite", ["volume_file", "volume_names", "volume_races", "volume_posix"])
-def test_a_volume_keeps_its_data_in_a_bucket(s3, build_folder, suite):
+@pytest.mark.parametrize("suite", ["volume_file", "volume_names", "volume_races", "volume_posix",
+                                   "sharing_races", "upload"])
+def test_volumes_and_snapshots_are_kept_in_a_bucket(s3, build_folder, suite):
     done = subprocess.run([build_folder / "tests" / "unit" / f"test_{suite}"],
                           env={**os.environ, **s3.test_variables()},
                           timeout=300, capture_output=True, text=True)

@@ -11,6 +11,7 @@
 #include "crypto/random.h"
 #include "fs/segment_format.h"
 #include "tests/support/cmocka_all.h"
+#include "tests/support/s3_case.h"
 #include "transfer/placed.h"
 
 static void make_ring(struct transfer_case *c)
@@ -47,7 +48,10 @@ void transfer_case_new(struct transfer_case *ret, const char *kind)
         assert_int_equal(mkdir(path, 0700), 0);
         (void)snprintf(url, sizeof(url), "dir:%s", path);
     }
-    assert_int_equal(object_store_open(url, &ret->store, NULL), 0);
+    if (s3_case_is_there())
+        ret->store = s3_case_open(NULL);
+    else
+        assert_int_equal(object_store_open(url, &ret->store, NULL), 0);
     assert_int_equal(bucket_init(&ret->bucket, ret->store, "", NULL), 0);
     assert_int_equal(object_store_get(ret->volume.store, SUPERBLOCK_OBJECT, SUPERBLOCK_MAX,
                                       &ret->superblock, NULL),

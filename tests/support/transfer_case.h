@@ -18,7 +18,8 @@ struct transfer_case {
     char faults[4096];               /* the sentences of the last verification */
 };
 
-/* kind: "memory", or "dir" for a store in the volume's folder. */
+/* kind: "memory", or "dir" for a store in the volume's folder. If there is an S3 server, in a
+ * bucket of that. */
 void transfer_case_new(struct transfer_case *ret, const char *kind);
 void transfer_case_end(struct transfer_case *c);
 

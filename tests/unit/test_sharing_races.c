@@ -5,11 +5,13 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/thread.h"
 #include "crypto/random.h"
+#include "tests/support/s3_case.h"
 #include "tests/support/sharing_case.h"
 #include "tests/support/store_case.h"
 
@@ -262,9 +264,12 @@ static void users_of_one_bucket_do_not_hurt_each_other(void **state)
 {
     struct store_case *c = *state;
     struct bucket bucket = sharing_bucket(c->store);
-    bool is_slow = store_case_has_folder(c), is_deep = getenv("COFFER_DEEP") != NULL;
+    bool is_slow = strcmp(c->kind, "memory") != 0, is_deep = getenv("COFFER_DEEP") != NULL;
     struct world world = { .store = c->store,
-                           .rounds = (is_slow ? 15u : 150u) * (is_deep ? 40u : 1u) };
+                           .rounds = (store_case_is_s3(c) ? 5u
+                                      : is_slow           ? 15u
+                                                          : 150u) *
+                                     (is_deep ? 40u : 1u) };
 
     run_all(&world);
     assert_true(atomic_load(&world.uploads) > 0);
@@ -285,6 +290,12 @@ int main(void)
         EACH(users_of_one_bucket_do_not_hurt_each_other, "memory"),
         EACH(users_of_one_bucket_do_not_hurt_each_other, "dir"),
     };
+    const struct CMUnitTest s3_tests[] = {
+        EACH(users_of_one_bucket_do_not_hurt_each_other, "s3"),
+    };
+
+    if (s3_case_is_there())
+        return cmocka_run_group_tests(s3_tests, NULL, NULL);
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
