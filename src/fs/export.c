@@ -207,11 +207,8 @@ static int export_kind(struct volume_export *export, enum record_kind kind, stru
     return 0;
 }
 
-static const enum record_kind kinds[] = { RECORD_INODE, RECORD_DIRENT, RECORD_EXTENTS, RECORD_XATTR,
-                                          RECORD_QUOTA };
-
-int volume_export_records(struct volume_export *export, export_visit_fn *visit, void *arg,
-                          struct error *err)
+static int export_kinds(struct volume_export *export, const enum record_kind *kinds, size_t count,
+                        export_visit_fn *visit, void *arg, struct error *err)
 {
     CLEANUP(free_ptr) uint8_t *data = malloc(BATCH_LEN);
     struct batch batch = { .export = export, .data = data };
@@ -219,13 +216,22 @@ int volume_export_records(struct volume_export *export, export_visit_fn *visit, 
 
     if (!data)
         return error_set(err, -ENOMEM, "out of memory");
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]) && r == 0; i++) {
+    for (size_t i = 0; i < count && r == 0; i++) {
         r = export_kind(export, kinds[i], &batch, visit, arg, err);
         export->knows_orphans = export->knows_orphans || (r == 0 && kinds[i] == RECORD_INODE);
     }
     if (r < 0 && !export->knows_orphans)
         export->orphan_count = 0; /* found again next time */
     return r;
+}
+
+int volume_export_records(struct volume_export *export, export_visit_fn *visit, void *arg,
+                          struct error *err)
+{
+    static const enum record_kind kinds[] = { RECORD_INODE, RECORD_DIRENT, RECORD_EXTENTS,
+                                              RECORD_XATTR, RECORD_QUOTA };
+
+    return export_kinds(export, kinds, sizeof(kinds) / sizeof(kinds[0]), visit, arg, err);
 }
 
 /* --- blocks --- */
@@ -243,8 +249,10 @@ static int add_blocks(struct bytes key, struct bytes value, void *arg)
 int volume_export_blocks(struct volume_export *export, struct run_list *ret, struct error *err)
 {
     CLEANUP(run_list_release) struct run_list blocks = RUN_LIST_INIT;
+    static const enum record_kind kinds[] = { RECORD_INODE, RECORD_EXTENTS };
+    size_t known = export->knows_orphans ? 1 : 0; /* then inodes need not be looked at */
 
-    int r = volume_export_records(export, add_blocks, &blocks, err);
+    int r = export_kinds(export, kinds + known, 2 - known, add_blocks, &blocks, err);
     if (r < 0)
         return r;
     run_list_sort(&blocks);
