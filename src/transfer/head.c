@@ -108,7 +108,7 @@ static int parse(struct bytes encoded, struct snapshot_head *ret, struct parts *
     parts.covered = (struct bytes){ encoded.data, encoded.len - reader.len };
     parts.mac = reader_bytes(&reader, HASH_LEN).data;
     head.ring = reader_string(&reader, KEY_RING_MAX);
-    if (reader_done(&reader) < 0 || head.manifest_len > MANIFEST_MAX)
+    if (reader_done(&reader) < 0 || !parts.mac || head.manifest_len > MANIFEST_MAX)
         return error_set(err, -EBADMSG, "the head of the snapshot is malformed");
     *ret = head;
     *ret_parts = parts;

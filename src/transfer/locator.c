@@ -53,13 +53,13 @@ int locator_format(const struct locator *locator, char ret[static LOCATOR_SIZE],
     return 0;
 }
 
-static char lower(char c)
+static int lower(int c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+    return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
 }
 
 /* 32 if it is none. */
-static unsigned digit_of(char c)
+static unsigned digit_of(int c)
 {
     c = lower(c);
     if (c == 'o')

@@ -105,7 +105,7 @@ int placed_decode(const struct dump_record *record, struct placed *ret)
     int r = record_key_segment(record->key, RECORD_LOCATION, &placed.segment, &placed.first);
     if (r == 0)
         r = location_decode(record->value, &location);
-    if (r < 0)
+    if (r != 0)
         return r;
     placed.len = location.len;
     memcpy(placed.pack, location.object.bytes, UUID_LEN);

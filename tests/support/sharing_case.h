@@ -40,9 +40,9 @@ int sharing_upload(const struct bucket *bucket, const struct sharing_snapshot *s
                    const struct share_wait *wait);
 int sharing_settle(struct reference *reference, const struct sharing_snapshot *snapshot,
                    const struct name_set *needed, const struct share_wait *wait);
-/* -ENOENT: the snapshot was removed meanwhile. Its reference stays. */
+/* id: of its reference, which stays. -ENOENT: the snapshot was removed meanwhile. */
 int sharing_download(const struct bucket *bucket, const struct sharing_snapshot *snapshot,
-                     const struct uuid *reference, const struct share_wait *wait);
+                     const struct uuid *id, const struct share_wait *wait);
 /* manifest NULL: only what nobody needs. */
 int sharing_remove(const struct bucket *bucket, const struct uuid *mark,
                    const struct bucket_name *manifest, struct removal_counts *ret,

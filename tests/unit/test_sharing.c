@@ -566,7 +566,7 @@ static void a_snapshot_published_at_any_step_of_its_removal_is_there_or_not(void
 
 #define EACH(test, kind)                                                                           \
     {                                                                                              \
-#test "_" kind, test, store_case_setup, store_case_teardown, (void *)(uintptr_t)kind       \
+#test "_" kind, test, store_case_setup, store_case_teardown, (void *)(uintptr_t)(kind)     \
     }
 
 int main(void)

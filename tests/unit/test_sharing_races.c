@@ -90,7 +90,7 @@ static const char *act_upload(struct actor *actor)
     }
     const struct bucket_name head = sharing_head(&snapshot);
     if (r < 0 && bucket_stat(&immortal, &head, &size, NULL) < 0)
-        r = reference_drop(&immortal, &snapshot.upload, NULL);
+        (void)reference_drop(&immortal, &snapshot.upload, NULL);
     else if (r == 0)
         atomic_fetch_add(&actor->world->uploads, 1);
     return sharing_check_heads(&immortal);
@@ -281,7 +281,7 @@ static void users_of_one_bucket_do_not_hurt_each_other(void **state)
 
 #define EACH(test, kind)                                                                           \
     {                                                                                              \
-#test "_" kind, test, store_case_setup, store_case_teardown, (void *)(uintptr_t)kind       \
+#test "_" kind, test, store_case_setup, store_case_teardown, (void *)(uintptr_t)(kind)     \
     }
 
 int main(void)

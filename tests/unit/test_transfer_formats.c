@@ -116,10 +116,10 @@ static void names_of_objects_are_read_as_they_were_written(void **state)
     (void)state;
     memset(id, 0x5a, sizeof(id));
     assert_int_equal(bucket_init(&bucket, NULL, "dept/a", NULL), 0);
-    for (uint8_t kind = BUCKET_PACK; kind <= BUCKET_MARK; kind++) {
+    for (int kind = BUCKET_PACK; kind <= BUCKET_MARK; kind++) {
         struct bucket_name name = kind == BUCKET_REFERENCE
                                       ? reference_name(&sample_upload, 0x01020304)
-                                      : bucket_name_of(kind, id);
+                                      : bucket_name_of((enum bucket_kind)kind, id);
         bucket_object_name(&bucket, &name, text);
         assert_int_equal(bucket_object_parse(&bucket, text, &found), 0);
         assert_int_equal(bucket_name_compare(&name, &found), 0);

@@ -499,7 +499,7 @@ static void a_snapshot_that_no_reference_protects_is_found(void **state)
 
 #define EACH(test, kind)                                                                           \
     {                                                                                              \
-#test "_" kind, test, setup, teardown, (void *)(uintptr_t)kind                             \
+#test "_" kind, test, setup, teardown, (void *)(uintptr_t)(kind)                           \
     }
 
 int main(void)
