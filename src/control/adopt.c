@@ -151,7 +151,7 @@ static int adopt_listed(struct filesystem *fs, const struct key_export *copy, bo
     int r = adopt_held(fs, copy, err);
     filesystem_let_rings(fs);
     if (r == 0 && copy) {
-        r = key_copy_import(fs, copy, allow_no_kms, err);
+        r = key_copy_import(fs->control, fs, copy, allow_no_kms, err);
         if (r < 0 && r != CONTROL_CRASHED)
             undo(fs);
     }

@@ -226,12 +226,11 @@ static int import_wrapped(struct control *control, struct filesystem *fs,
                      report.count == 1 ? report.rows[0].text : "there is no key ring");
 }
 
-int key_copy_import(struct filesystem *fs, const struct key_export *copy, bool allow_no_kms,
-                    struct error *err)
+int key_copy_import(struct control *control, struct filesystem *fs, const struct key_export *copy,
+                    bool allow_no_kms, struct error *err)
 {
     CLEANUP(free_ptr) struct fs_record *record = NULL;
     struct rewrap_target target = { .is_other_server = true };
-    struct control *control = fs->control;
     int r = copy_record(fs, &record, err);
 
     if (r == 0)
@@ -256,7 +255,7 @@ int control_key_import(struct control *control, const char *name, struct bytes k
     int r = key_export_decode(keys, copy, &why);
     mutex_lock(&control->kms_changing);
     if (r == 0)
-        r = key_copy_import(fs, copy, allow_no_kms, &why);
+        r = key_copy_import(control, fs, copy, allow_no_kms, &why);
     mutex_unlock(&control->kms_changing);
     key_export_release(copy);
     if (r < 0) {

@@ -18,5 +18,5 @@ int key_copy_know(struct control *control, const struct fs_record *record,
 void key_copy_forget(struct unwrapped *known);
 
 /* Has the keys wrapped anew. Nobody holds the rings. */
-int key_copy_import(struct filesystem *fs, const struct key_export *copy, bool allow_no_kms,
-                    struct error *err) REQUIRES(fs->control->kms_changing);
+int key_copy_import(struct control *control, struct filesystem *fs, const struct key_export *copy,
+                    bool allow_no_kms, struct error *err) REQUIRES(control->kms_changing);
