@@ -9,7 +9,7 @@
 #include "control/filesystem.h"
 #include "keyring/key_export.h"
 
-struct unwrapped; /* control/rings.h */
+struct unwrapped; /* control/unwrapped.h */
 
 /* What the blobs of the filesystem's rings unwrap to, by the copy. key_copy_forget() in any case.
  */

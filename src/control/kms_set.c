@@ -28,6 +28,8 @@ struct trial {
     bool uses_gcm;               /* of a KMIP server: the mode it wraps in */
     bool looks_at_staged;        /* another change is half done ... */
     bool needs_staged;           /* ... and a filesystem opens only by what that leads to */
+    struct unwrapped by_new;     /* of some filesystems at a time: what the new server ... */
+    struct unwrapped by_now;     /* ... or what is in use unwraps */
     struct filesystem **movers;  /* to be wrapped anew; each with a reference */
     size_t mover_count;
     unsigned in_the_way;
@@ -98,7 +100,7 @@ static int try_new(const struct trial *trial, const struct fs_record *record,
     CLEANUP(key_provider_config_release)
     struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
     CLEANUP(key_provider_closep) struct key_provider *own = NULL;
-    struct rings_options options = { .server = trial->server };
+    struct rings_options options = { .server = trial->server, .unwrapped = &trial->by_new };
 
     if (!fs_record_has_own_login(record) || trial->options->converts)
         return try_ring(trial, ring, &options, ret_used_previous, err);
@@ -107,7 +109,7 @@ static int try_new(const struct trial *trial, const struct fs_record *record,
     int r = kms_adapt(trial->control->kms, &record->own, NULL, &config, err);
     if (r == 0)
         r = key_provider_open(&config, &own, err);
-    options.server = own;
+    options = (struct rings_options){ .server = own };
     return r < 0 ? r : try_ring(trial, ring, &options, ret_used_previous, err);
 }
 
@@ -131,7 +133,7 @@ static int judge(struct trial *trial, struct filesystem *filesystem, const struc
                  const struct key_ring *ring, struct error *err)
 {
     struct control *control = trial->control;
-    const struct rings_options as_now = { .owner = record };
+    const struct rings_options as_now = { .owner = record, .unwrapped = &trial->by_now };
     struct error new_err = { .code = 0 };
     struct error old_err = { .code = 0 };
     bool used_previous = false;
@@ -164,9 +166,8 @@ static int judge(struct trial *trial, struct filesystem *filesystem, const struc
     return 0;
 }
 
-static int try_filesystem(struct filesystem *filesystem, void *arg, struct error *err)
+static int try_filesystem(struct filesystem *filesystem, struct trial *trial, struct error *err)
 {
-    struct trial *trial = arg;
     CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
     CLEANUP(buf_release) struct buf encoded = BUF_INIT;
     CLEANUP(free_ptr) struct fs_record *record = malloc(sizeof(*record));
@@ -186,9 +187,65 @@ static int try_filesystem(struct filesystem *filesystem, void *arg, struct error
     return judge(trial, filesystem, record, &ring, err);
 }
 
+/* As much as one server or the other unwraps in one question. If one blob is not its own, each is
+ * asked for by itself. */
+static void unwrap_ahead(struct trial *trial, struct filesystem **some, size_t count)
+{
+    struct unwrapped *by_new = &trial->by_new;
+    struct unwrapped *by_now = &trial->by_now;
+
+    for (size_t i = 0; i < count; i++) {
+        mutex_lock(&some[i]->lock);
+        const struct fs_record record = some[i]->record;
+        mutex_unlock(&some[i]->lock);
+        unwrapped_collect(by_new, trial->control, &record);
+    }
+    if (key_provider_unwrap(trial->server, by_new->wrapped, by_new->count, by_new->plains, NULL) ==
+        0)
+        return;
+    memcpy(by_now->wrapped, by_new->wrapped, by_new->count * sizeof(*by_new->wrapped));
+    by_now->count = by_new->count;
+    by_new->count = 0;
+    if (kms_unwrap(trial->control->kms, NULL, NULL, by_now->wrapped, by_now->count, by_now->plains,
+                   NULL) < 0)
+        by_now->count = 0;
+}
+
+static int try_some(struct trial *trial, struct filesystem **some, size_t count, struct error *err)
+{
+    int r = unwrapped_init(&trial->by_new, err);
+
+    if (r == 0)
+        r = unwrapped_init(&trial->by_now, err);
+    if (r == 0)
+        unwrap_ahead(trial, some, count);
+    for (size_t i = 0; r == 0 && i < count; i++)
+        r = try_filesystem(some[i], trial, err);
+    unwrapped_release(&trial->by_new);
+    unwrapped_release(&trial->by_now);
+    return r;
+}
+
+static int try_all(struct trial *trial, struct error *err)
+{
+    struct filesystem **all = NULL;
+    size_t count = 0;
+    int r = filesystem_take_all(trial->control, &all, &count, err);
+
+    if (r < 0)
+        return r;
+    for (size_t at = 0; r == 0 && at < count; at += UNWRAPPED_FILESYSTEMS) {
+        size_t left = count - at;
+        r = try_some(trial, all + at, left < UNWRAPPED_FILESYSTEMS ? left : UNWRAPPED_FILESYSTEMS,
+                     err);
+    }
+    filesystem_unref_all(all, count);
+    return r;
+}
+
 static int prove(struct trial *trial, struct error *err)
 {
-    int r = control_each(trial->control, try_filesystem, trial, err);
+    int r = try_all(trial, err);
 
     if (r < 0)
         return r;

@@ -11,9 +11,7 @@
 #include "control/key_list.h"
 #include "control/rings.h"
 
-/* Filesystems at a time: their keys are in secret memory meanwhile. */
-#define CHUNK 32u
-#define UNWRAPPED_MAX (CHUNK * 4u)
+#define CHUNK UNWRAPPED_FILESYSTEMS
 /* Each waits for two flushes of its disk, which flushes for all who wait. */
 #define STORES_AT_ONCE 16u
 
@@ -50,23 +48,6 @@ static void fail(struct run *run, struct item *item, int r)
 
 /* ------------------------------------------------------------------ opening */
 
-/* The blobs of a ring that a server has to unwrap, but those that a login of its own asks for; an
- * unreadable ring is told of later. */
-static void collect(struct control *control, const struct fs_record *record, struct unwrapped *ret)
-{
-    CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
-    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
-
-    if (fs_record_has_own_login(record) || record->has_next)
-        return;
-    if (registry_get_ring(control->registry, &record->uuid, &encoded, NULL) < 0 ||
-        key_ring_peek(buf_bytes(&encoded), &ring, NULL) < 0)
-        return;
-    for (uint32_t i = 0; i < ring.count && ret->count < UNWRAPPED_MAX; i++)
-        if (strcmp(ring.generations[i].current.key.provider, "local") != 0)
-            ret->wrapped[ret->count++] = ring.generations[i].current.key;
-}
-
 /* All of a chunk in as few questions as the server allows. If that fails for one, each is asked
  * for by itself; a server that is away is asked once, unless there is another that may open what
  * wrapped before. */
@@ -76,7 +57,7 @@ static void unwrap_ahead(struct run *run, const struct item *items, size_t count
     struct error err = { .code = 0 };
 
     for (size_t i = 0; i < count; i++)
-        collect(run->control, &items[i].record, ret);
+        unwrapped_collect(ret, run->control, &items[i].record);
     int r = kms_unwrap(run->control->kms, NULL, NULL, ret->wrapped, ret->count, ret->plains, &err);
     if (r == -EAGAIN && !kms_is_staged(run->control->kms))
         run->stopped = err;
@@ -495,21 +476,6 @@ static int step_show(struct run *run, struct item *item, const struct unwrapped 
     (void)unwrapped;
     show_planned(run, item);
     return 0;
-}
-
-static void unwrapped_release(struct unwrapped *unwrapped)
-{
-    for (size_t i = 0; unwrapped->plains && i < UNWRAPPED_MAX; i++)
-        secret_release(&unwrapped->plains[i]);
-    free(unwrapped->plains);
-    free(unwrapped->wrapped);
-}
-
-static int unwrapped_init(struct unwrapped *ret, struct error *err)
-{
-    ret->wrapped = calloc(UNWRAPPED_MAX, sizeof(*ret->wrapped));
-    ret->plains = calloc(UNWRAPPED_MAX, sizeof(*ret->plains));
-    return ret->wrapped && ret->plains ? 0 : error_set(err, -ENOMEM, "out of memory");
 }
 
 /* What is verified is worth keeping, even if the server is away now. */

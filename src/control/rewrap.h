@@ -18,7 +18,7 @@
 #include "control/filesystem.h"
 #include "keys/key_provider.h"
 
-struct unwrapped; /* control/rings.h */
+struct unwrapped; /* control/unwrapped.h */
 
 struct rewrap_target {
     struct key_provider *provider; /* NULL: the local key of each */

@@ -15,15 +15,9 @@
 
 #include "base/error.h"
 #include "control/filesystem.h"
+#include "control/unwrapped.h"
 #include "keyring/key_ring.h"
 #include "keys/key_provider.h"
-
-/* Blobs that were unwrapped already, so that those of many filesystems can be in one batch. */
-struct unwrapped {
-    struct wrapped_key *wrapped;
-    struct secret *plains;
-    size_t count;
-};
 
 /* What to unwrap with, instead of the configured key server, NULL for that; whose ring it is, for
  * what its own login has to ask for (NULL: the instance's asks for all; rings_open() and

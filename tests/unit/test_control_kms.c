@@ -493,6 +493,19 @@ static void many_open(struct servers *servers)
     }
 }
 
+static void a_set_asks_for_many_keys_at_a_time(void **state)
+{
+    struct servers *servers = *state;
+
+    must_set(servers, servers->a);
+    add_many(servers);
+    unsigned before = fake_transit_requests(servers->a);
+    must_set(servers, servers->a); /* another token, for example */
+    /* Two parts; and what does not grow with the number: the trial, and who looks at the key. */
+    assert_in_range(fake_transit_requests(servers->a) - before, 2, 12);
+    many_open(servers);
+}
+
 static void a_change_of_servers_that_ends_half_done_says_so_and_can_be_repeated(void **state)
 {
     struct servers *servers = *state;
@@ -627,6 +640,7 @@ int main(void)
         SERVERS_TEST(an_interrupted_change_is_gone_on_with_by_a_rewrap),
         SERVERS_TEST(an_interrupted_change_is_gone_on_with_by_the_next_cofferd),
         SERVERS_TEST(the_key_of_an_unfinished_addition_is_wrapped_anew_too),
+        SERVERS_TEST(a_set_asks_for_many_keys_at_a_time),
         SERVERS_TEST(a_change_of_servers_that_ends_half_done_says_so_and_can_be_repeated),
         SERVERS_TEST(a_rewrap_that_ends_half_done_is_gone_on_with),
         SERVERS_TEST(a_server_that_ends_at_any_request_leaves_all_open),
