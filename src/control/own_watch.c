@@ -2,7 +2,6 @@
  * still there, found out before the next start needs them. Reading the key has the login do what is
  * due: it is renewed, or logged in again, at half of its life. */
 #include <errno.h>
-#include <string.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -11,6 +10,7 @@
 #define PERIOD_MS (10LL * 60 * 1000)
 #define PERIOD_FAILED_MS (60LL * 1000)
 #define LEAST_MS 500
+#define LOOKING INT64_MAX /* who changes it sets another time */
 
 struct watching {
     struct control *control;
@@ -42,12 +42,12 @@ static int64_t next_look(struct control *control, const struct fs_kms_key *own, 
     return next < now + LEAST_MS ? now + LEAST_MS : next;
 }
 
-/* While the server is away nothing new is known of the key; nor if it was changed meanwhile. */
-static void note(struct filesystem *fs, const struct fs_kms_key *own, const struct error *err,
-                 int64_t next_ms)
+/* While the server is away nothing new is known of the key; nor if it was changed meanwhile, and is
+ * to be looked at once more. */
+static void note(struct filesystem *fs, const struct error *err, int64_t next_ms)
 {
     mutex_lock(&fs->lock);
-    bool is_same = memcmp(own, &fs->record.own, sizeof(*own)) == 0;
+    bool is_same = fs->own_look_due_ms == LOOKING;
     if (is_same && err->code != -EAGAIN)
         fs->own_failure = *err;
     if (is_same)
@@ -79,10 +79,14 @@ static int watch_one(struct filesystem *fs, void *arg, struct error *err)
     if (atomic_load(&fs->control->is_shutting_down) || !take_own(fs, &own, &due_ms))
         return 0;
     if (due_ms <= clock_monotonic_ms() && !watching->is_away) {
+        mutex_lock(&fs->lock);
+        fs->own_look_due_ms = LOOKING;
+        own = fs->record.own;
+        mutex_unlock(&fs->lock);
         int r = look(watching->control, &own, &why);
         watching->is_away = r == -EAGAIN;
         due_ms = next_look(watching->control, &own, r);
-        note(fs, &own, &why, due_ms);
+        note(fs, &why, due_ms);
     }
     if (due_ms > 0 && due_ms < watching->next_ms)
         watching->next_ms = due_ms;
