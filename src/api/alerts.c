@@ -39,9 +39,9 @@ int api_alerts_json(struct control *control, json_t **ret, struct error *err)
         return r;
     for (size_t i = 0; i < count; i++)
         if (json_array_append_new(list, alert_json(&alerts[i])) < 0)
-            return error_set(err, -ENOMEM, "out of memory for the answer");
+            return api_no_memory(err);
     *ret = TAKE(list);
-    return *ret ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return *ret ? 0 : api_no_memory(err);
 }
 
 int api_list_alerts(const struct api_request *request, struct api_reply *ret, struct error *err)
@@ -62,13 +62,7 @@ int api_list_alert_types(const struct api_request *request, struct api_reply *re
             ret->body, json_pack("{s:s,s:s,s:s,s:s,s:s}", "type", kinds[i].type, "severity",
                                  alert_severity(kinds[i].is_critical), "title", kinds[i].title,
                                  "cause", kinds[i].cause, "action", kinds[i].action));
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
-}
-
-static int reply_done(struct api_reply *ret, struct error *err)
-{
-    ret->body = json_object();
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }
 
 int api_mute_alert(const struct api_request *request, struct api_reply *ret, struct error *err)
@@ -84,12 +78,12 @@ int api_mute_alert(const struct api_request *request, struct api_reply *ret, str
     int64_t until_ns = seconds == 0 ? INT64_MAX : clock_wall_ns() + seconds * NS_PER_S;
     if (r == 0)
         r = control_mute_alert(request->context->control, request->name, until_ns, comment, err);
-    return r < 0 ? r : reply_done(ret, err);
+    return r < 0 ? r : api_reply_done(ret, err);
 }
 
 int api_unmute_alert(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
     int r = control_mute_alert(request->context->control, request->name, 0, "", err);
 
-    return r < 0 ? r : reply_done(ret, err);
+    return r < 0 ? r : api_reply_done(ret, err);
 }

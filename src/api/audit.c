@@ -79,9 +79,9 @@ int api_list_audit(const struct api_request *request, struct api_reply *ret, str
         return r;
     for (size_t i = 0; i < count; i++)
         if (json_array_append_new(list, entry_json(&items[i])) < 0)
-            return error_set(err, -ENOMEM, "out of memory for the answer");
+            return api_no_memory(err);
     ret->body = TAKE(list);
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }
 
 static int get_kept(const struct api_request *request, struct audit_head *ret, struct error *err)
@@ -127,7 +127,7 @@ int api_verify_audit(const struct api_request *request, struct api_reply *ret, s
                   "report", faults, "number", (json_int_t)verdict.newest.number, "hash",
                   hash_json(verdict.newest.hash), "archived_number",
                   (json_int_t)verdict.base.number, "archived_hash", hash_json(verdict.base.hash));
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }
 
 /* ------------------------------------------------------------------ archiving */
@@ -163,19 +163,18 @@ int api_read_audit(const struct api_request *request, struct api_reply *ret, str
         return r;
     audit_base(control_audit(control), &base);
     r = audit_each_stored(control_audit(control), after, until_ns, limit, add_stored, entries, err);
+    if (r == -ENOMEM)
+        return api_no_memory(err);
+    if (r == -EUCLEAN)
+        return error_set(err, r, "the audit log has faults, which coffer audit verify tells");
     if (r < 0)
-        return r == -EUCLEAN || r == -ENOMEM
-                   ? error_set(err, r,
-                               r == -ENOMEM ? "out of memory for the answer"
-                                            : "the audit log has faults, which coffer audit "
-                                              "verify tells")
-                   : r;
+        return r;
     control_instance(control, &instance);
     uuid_format(&instance, instance_text);
     ret->body = json_pack("{s:s,s:I,s:o,s:O}", "instance", instance_text, "archived_number",
                           (json_int_t)base.number, "archived_hash", hash_json(base.hash), "entries",
                           entries);
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }
 
 int api_forget_audit(const struct api_request *request, struct api_reply *ret, struct error *err)
@@ -197,5 +196,5 @@ int api_forget_audit(const struct api_request *request, struct api_reply *ret, s
     if (r < 0)
         return r;
     ret->body = json_object();
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }

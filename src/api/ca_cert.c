@@ -58,7 +58,7 @@ static int answer(struct control *control, struct api_reply *ret, struct error *
         ret->body = json_pack("{s:b,s:o,s:o}", "configured", 1, "certificates",
                               certificates_json(buf_bytes(&pem)), "pem",
                               json_stringn((const char *)pem.data, pem.len));
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }
 
 /* How Vault answers with the change is part of the answer: it was made, whatever that is. */
@@ -74,7 +74,7 @@ static int change(const struct api_request *request, struct bytes pem, struct ap
     if (r < 0 || strcmp(status.type, "vault") != 0)
         return r;
     if (json_object_set_new(ret->body, "kms_error", json_string(status.error)) < 0)
-        return error_set(err, -ENOMEM, "out of memory for the answer");
+        return api_no_memory(err);
     return 0;
 }
 

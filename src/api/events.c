@@ -68,7 +68,7 @@ int api_list_events(const struct api_request *request, struct api_reply *ret, st
         return r;
     for (size_t i = 0; i < count; i++)
         if (json_array_append_new(list, event_json(&items[i])) < 0)
-            return error_set(err, -ENOMEM, "out of memory for the answer");
+            return api_no_memory(err);
     ret->body = TAKE(list);
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }

@@ -28,7 +28,7 @@ int api_reply_view(const struct fs_view *view, unsigned status, struct api_reply
 {
     ret->status = status;
     ret->body = view_json(view);
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }
 
 int api_list_filesystems(const struct api_request *request, struct api_reply *ret,
@@ -43,7 +43,7 @@ int api_list_filesystems(const struct api_request *request, struct api_reply *re
     ret->body = json_array();
     for (size_t i = 0; i < count && ret->body; i++)
         (void)json_array_append_new(ret->body, view_json(&views[i]));
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }
 
 /* secret is the caller's to release. */
@@ -120,12 +120,6 @@ int api_get_filesystem(const struct api_request *request, struct api_reply *ret,
     return r < 0 ? r : api_reply_view(&view, 200, ret, err);
 }
 
-static int reply_done(struct api_reply *ret, struct error *err)
-{
-    ret->body = json_object();
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
-}
-
 static json_t *shred_key_json(const struct shred_key *one)
 {
     return json_pack("{s:s,s:s,s:I,s:s,s:s,s:I,s:s}", "type", one->key.type, "key", one->key.key,
@@ -145,7 +139,7 @@ static int shred(const struct api_request *request, struct api_reply *ret, struc
     for (size_t i = 0; i < report.count; i++)
         (void)json_array_append_new(keys, shred_key_json(&report.keys[i]));
     ret->body = json_pack("{s:o}", "remaining_keys", keys);
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }
 
 int api_remove_filesystem(const struct api_request *request, struct api_reply *ret,
@@ -158,7 +152,7 @@ int api_remove_filesystem(const struct api_request *request, struct api_reply *r
         return shred(request, ret, err);
     if (r == 0)
         r = control_remove(request->context->control, request->name, err);
-    return r < 0 ? r : reply_done(ret, err);
+    return r < 0 ? r : api_reply_done(ret, err);
 }
 
 int api_update_filesystem(const struct api_request *request, struct api_reply *ret,
@@ -193,7 +187,7 @@ int api_stop_filesystem(const struct api_request *request, struct api_reply *ret
 {
     int r = control_stop(request->context->control, request->name, err);
 
-    return r < 0 ? r : reply_done(ret, err);
+    return r < 0 ? r : api_reply_done(ret, err);
 }
 
 #define REPORT_LINES_MAX 1000u
@@ -213,12 +207,12 @@ int api_check_filesystem(const struct api_request *request, struct api_reply *re
     int r = json_get_bool(request->body, "read_data", JSON_OPTIONAL, &read_data, err);
 
     if (!report)
-        return error_set(err, -ENOMEM, "out of memory for the answer");
+        return api_no_memory(err);
     if (r == 0)
         r = control_check(request->context->control, request->name, read_data, add_line, report,
                           &faults, err);
     if (r < 0)
         return r;
     ret->body = json_pack("{s:I,s:O}", "faults", (json_int_t)faults, "report", report);
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }

@@ -21,7 +21,7 @@ int api_export_key(const struct api_request *request, struct api_reply *ret, str
     if (r < 0)
         return r;
     ret->body = json_pack("{s:s%}", "cms", (const char *)copy.data, copy.len);
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }
 
 int api_get_keys(const json_t *body, struct secret *ret, struct error *err)

@@ -74,7 +74,7 @@ json_t *api_kms_json(struct control *control)
 int api_get_kms(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
     ret->body = api_kms_json(request->context->control);
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }
 
 static int get_pem(const json_t *body, const char *name, struct buf *ret, struct error *err)
@@ -243,5 +243,5 @@ int api_put_kms(const struct api_request *request, struct api_reply *ret, struct
         (void)json_object_set_new(ret->body, "warnings",
                                   api_kms_warnings(request->context->control));
     }
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }

@@ -56,5 +56,5 @@ int api_check_kms(const struct api_request *request, struct api_reply *ret, stru
     if (!found.is_short)
         ret->body = json_pack("{s:s,s:s,s:O}", "result", kms_check_result_name(found.worst),
                               "class", kms_check_class_name(found.first_class), "steps", steps);
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }

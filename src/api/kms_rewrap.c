@@ -60,7 +60,7 @@ static int rewrap(const struct api_request *request, const struct rewrap_options
     if (r < 0)
         return r;
     ret->body = report_json(&report);
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }
 
 int api_rewrap_kms(const struct api_request *request, struct api_reply *ret, struct error *err)
@@ -103,5 +103,5 @@ int api_delete_kms(const struct api_request *request, struct api_reply *ret, str
     if (r < 0)
         return r;
     ret->body = api_kms_json(request->context->control);
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }

@@ -195,10 +195,10 @@ int api_get_metrics(const struct api_request *request, struct api_reply *ret, st
     FILE *out = open_memstream(&text, &len);
 
     if (!out)
-        return error_set(err, -ENOMEM, "out of memory for the answer");
+        return api_no_memory(err);
     int r = put_all(out, request, err);
     if (fclose(out) != 0 && r == 0)
-        r = error_set(err, -ENOMEM, "out of memory for the answer");
+        r = api_no_memory(err);
     if (r < 0)
         return r;
     ret->text = TAKE(text);

@@ -52,7 +52,7 @@ static int reply(const struct store_view *view, unsigned status, struct api_repl
 {
     ret->status = status;
     ret->body = view_json(view);
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }
 
 int api_list_object_stores(const struct api_request *request, struct api_reply *ret,
@@ -67,7 +67,7 @@ int api_list_object_stores(const struct api_request *request, struct api_reply *
     ret->body = json_array();
     for (size_t i = 0; i < count && ret->body; i++)
         (void)json_array_append_new(ret->body, view_json(&views[i]));
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }
 
 int api_get_object_store(const struct api_request *request, struct api_reply *ret,
@@ -76,7 +76,7 @@ int api_get_object_store(const struct api_request *request, struct api_reply *re
     CLEANUP(free_ptr) struct store_view *view = calloc(1, sizeof(*view));
 
     if (!view)
-        return error_set(err, -ENOMEM, "out of memory for the answer");
+        return api_no_memory(err);
     int r = control_store_get(request->context->control, request->name, view, err);
     return r < 0 ? r : reply(view, 200, ret, err);
 }
@@ -244,7 +244,7 @@ int api_add_object_store(const struct api_request *request, struct api_reply *re
     bool verify = true;
 
     if (!view)
-        return error_set(err, -ENOMEM, "out of memory for the answer");
+        return api_no_memory(err);
     int r =
         json_get_line(request->body, "name", JSON_REQUIRED, record.name, sizeof(record.name), err);
     if (r == 0)
@@ -266,7 +266,7 @@ int api_update_object_store(const struct api_request *request, struct api_reply 
     bool verify = true;
 
     if (!view)
-        return error_set(err, -ENOMEM, "out of memory for the answer");
+        return api_no_memory(err);
     int r = take_verify(request->body, &verify, err);
     if (r == 0)
         r = control_store_update(request->context->control, request->name, take_settings, &body,
@@ -277,7 +277,7 @@ int api_update_object_store(const struct api_request *request, struct api_reply 
 static int reply_name(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
     ret->body = json_pack("{s:s}", "name", request->name);
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }
 
 int api_remove_object_store(const struct api_request *request, struct api_reply *ret,

@@ -124,3 +124,19 @@ json_t *api_error_body(const struct error *err)
 
     return json_pack("{s:s,s:s}", "error", err->text, "code", code ? code : "EIO");
 }
+
+int api_no_memory(struct error *err)
+{
+    return error_set(err, -ENOMEM, "out of memory for the answer");
+}
+
+int api_reply_end(const struct api_reply *reply, struct error *err)
+{
+    return reply->body ? 0 : api_no_memory(err);
+}
+
+int api_reply_done(struct api_reply *ret, struct error *err)
+{
+    ret->body = json_object();
+    return api_reply_end(ret, err);
+}

@@ -79,6 +79,11 @@ unsigned api_status_of(int code);
 /* {"error": text, "code": "ENOENT"}; NULL without memory. */
 json_t *api_error_body(const struct error *err);
 
+/* What a handler ends with. api_reply_end: 0, or -ENOMEM if its body could not be made. */
+int api_reply_end(const struct api_reply *reply, struct error *err);
+int api_reply_done(struct api_reply *ret, struct error *err); /* an empty object */
+int api_no_memory(struct error *err);
+
 /* One handler for each route. session.c */
 api_handler_fn api_log_in;
 api_handler_fn api_log_out;

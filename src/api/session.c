@@ -10,11 +10,6 @@
 #define STATUS_UNAUTHENTICATED 401
 #define STATUS_TOO_MANY 429
 
-static int out_of_memory(struct error *err)
-{
-    return error_set(err, -ENOMEM, "out of memory for the answer");
-}
-
 /* The page takes the csrf token from here, also after it was loaded anew. */
 static int reply_session(const char *user, enum user_role role, const char *token,
                          struct api_reply *ret, struct error *err)
@@ -22,10 +17,10 @@ static int reply_session(const char *user, enum user_role role, const char *toke
     char csrf[SESSION_TOKEN_SIZE] = "";
 
     if (*token != '\0' && session_csrf(token, csrf) < 0)
-        return out_of_memory(err);
+        return api_no_memory(err);
     ret->body =
         json_pack("{s:s,s:s,s:s}", "user", user, "role", user_role_name(role), "csrf", csrf);
-    return ret->body ? 0 : out_of_memory(err);
+    return api_reply_end(ret, err);
 }
 
 int api_get_session(const struct api_request *request, struct api_reply *ret, struct error *err)
@@ -124,7 +119,7 @@ static int begin_session(const struct api_request *request, const struct user_vi
     if (r == 0)
         r = reply_session(user->name, user->role, is_bearer ? "" : token, ret, err);
     if (r == 0 && is_bearer && json_object_set_new(ret->body, "token", json_string(token)) < 0)
-        r = out_of_memory(err);
+        r = api_no_memory(err);
     if (r == 0 && !is_bearer)
         memcpy(ret->session, token, sizeof(token));
     memory_wipe(token, sizeof(token));
@@ -168,7 +163,7 @@ int api_log_out(const struct api_request *request, struct api_reply *ret, struct
     sessions_end(request->context->sessions, request->caller->token);
     ret->ends_session = true;
     ret->body = json_object();
-    return ret->body ? 0 : out_of_memory(err);
+    return api_reply_end(ret, err);
 }
 
 /* The user's other sessions end; this one goes on. */
@@ -196,5 +191,5 @@ int api_change_own_password(const struct api_request *request, struct api_reply 
         return r;
     sessions_go_on(request->context->sessions, caller->token, user.epoch);
     ret->body = json_object();
-    return ret->body ? 0 : out_of_memory(err);
+    return api_reply_end(ret, err);
 }

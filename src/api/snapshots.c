@@ -18,17 +18,6 @@ static json_t *snapshot_json(const char *filesystem, const struct control_snapsh
                      "created", created, "status", snapshot->is_removing ? "removing" : "ready");
 }
 
-static int no_memory(struct error *err)
-{
-    return error_set(err, -ENOMEM, "out of memory for the answer");
-}
-
-static int reply_done(struct api_reply *ret, struct error *err)
-{
-    ret->body = json_object();
-    return ret->body ? 0 : no_memory(err);
-}
-
 int api_list_snapshots(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
     CLEANUP(free_ptr) struct control_snapshot *snapshots = NULL;
@@ -41,7 +30,7 @@ int api_list_snapshots(const struct api_request *request, struct api_reply *ret,
     ret->body = json_array();
     for (size_t i = 0; i < count && ret->body; i++)
         (void)json_array_append_new(ret->body, snapshot_json(request->name, &snapshots[i]));
-    return ret->body ? 0 : no_memory(err);
+    return api_reply_end(ret, err);
 }
 
 int api_add_snapshot(const struct api_request *request, struct api_reply *ret, struct error *err)
@@ -60,7 +49,7 @@ int api_add_snapshot(const struct api_request *request, struct api_reply *ret, s
         return r;
     ret->status = 201;
     ret->body = snapshot_json(request->name, &snapshot);
-    return ret->body ? 0 : no_memory(err);
+    return api_reply_end(ret, err);
 }
 
 int api_update_snapshot(const struct api_request *request, struct api_reply *ret, struct error *err)
@@ -80,7 +69,7 @@ int api_update_snapshot(const struct api_request *request, struct api_reply *ret
     if (r == 0)
         r = control_snapshot_update(request->context->control, request->name, name, new_name,
                                     access_point, err);
-    return r < 0 ? r : reply_done(ret, err);
+    return r < 0 ? r : api_reply_done(ret, err);
 }
 
 int api_remove_snapshot(const struct api_request *request, struct api_reply *ret, struct error *err)
@@ -90,5 +79,5 @@ int api_remove_snapshot(const struct api_request *request, struct api_reply *ret
 
     if (r == 0)
         r = control_snapshot_remove(request->context->control, request->name, name, err);
-    return r < 0 ? r : reply_done(ret, err);
+    return r < 0 ? r : api_reply_done(ret, err);
 }

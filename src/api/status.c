@@ -47,5 +47,5 @@ int api_get_status(const struct api_request *request, struct api_reply *ret, str
                   request->context->socket, "started_at", started_at, "kms", api_kms_json(control),
                   "filesystems", (json_int_t)count, "mounted", (json_int_t)mounted, "alerts",
                   alerts, "https", web_json(&request->context->web));
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }

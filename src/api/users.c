@@ -33,9 +33,9 @@ int api_list_users(const struct api_request *request, struct api_reply *ret, str
         return r;
     for (size_t i = 0; i < count; i++)
         if (json_array_append_new(list, user_json(&users[i])) < 0)
-            return error_set(err, -ENOMEM, "out of memory for the answer");
+            return api_no_memory(err);
     ret->body = TAKE(list);
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }
 
 static int reply_user(const struct api_request *request, const char *name, unsigned status,
@@ -48,7 +48,7 @@ static int reply_user(const struct api_request *request, const char *name, unsig
         return r;
     ret->status = status;
     ret->body = user_json(&user);
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }
 
 static int get_role(const json_t *body, enum user_role *ret, struct error *err)
@@ -104,5 +104,5 @@ int api_remove_user(const struct api_request *request, struct api_reply *ret, st
     if (r < 0)
         return r;
     ret->body = json_object();
-    return ret->body ? 0 : error_set(err, -ENOMEM, "out of memory for the answer");
+    return api_reply_end(ret, err);
 }
