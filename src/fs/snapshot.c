@@ -128,7 +128,9 @@ static int put_taken(struct volume_txn *txn, void *arg)
     struct snapshot_entry other;
 
     if (snapshot_set_find(set, taking->record.name, &other))
-        return error_set(taking->err, -EEXIST, "there is a snapshot of that name already");
+        return error_set(
+            taking->err, -EEXIST,
+            "there is a snapshot of that name already; name another one, or remove it first");
     if (snapshot_set_find_access(set, taking->record.access_point, &other))
         return error_set(taking->err, -EEXIST,
                          "another snapshot has that access point; name another one");
@@ -222,7 +224,9 @@ static int change_record(struct volume_txn *txn, void *arg)
         return error_set(renaming->err, -ENOENT, "there is no snapshot of that name");
     if (renaming->record.name[0] != '\0') {
         if (snapshot_set_find(set, renaming->record.name, &other) && other.epoch != entry.epoch)
-            return error_set(renaming->err, -EEXIST, "there is a snapshot of the new name already");
+            return error_set(renaming->err, -EEXIST,
+                             "there is a snapshot of the new name already; name another one, or "
+                             "remove it first");
         memcpy(entry.record.name, renaming->record.name, sizeof(entry.record.name));
     }
     if (renaming->record.access_point[0] != '\0') {
