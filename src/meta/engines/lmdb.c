@@ -504,6 +504,19 @@ static int copy_failed(const struct lmdb_store *store, int r, struct error *err)
                      strerrordesc_np(-r));
 }
 
+/* LMDB says EIO where a disk takes only a part of a write, as a full one does. */
+static int copy_error(const char *file, int r)
+{
+    CLEANUP(close_fd) int fd = r == -EIO ? open(file, O_RDWR | O_CLOEXEC) : -1;
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return r;
+    bool is_full = fallocate(fd, FALLOC_FL_KEEP_SIZE, st.st_size, (off_t)ROOM_STEP) < 0 &&
+                   (errno == ENOSPC || errno == EDQUOT);
+    return is_full ? -ENOSPC : r;
+}
+
 static int lmdb_copy(struct overlay_store *base, struct error *err)
 {
     struct lmdb_store *store = (struct lmdb_store *)base;
@@ -516,7 +529,8 @@ static int lmdb_copy(struct overlay_store *base, struct error *err)
     mutex_lock(&store->room);
     uint64_t room = 2 * store->used_end + ROOM_STEP;
     mutex_unlock(&store->room);
-    r = errno_of(lmdb_copy_records(store->env, store->dbi, store->copy, room));
+    r = copy_error(store->copy,
+                   errno_of(lmdb_copy_records(store->env, store->dbi, store->copy, room)));
     return r < 0 ? copy_failed(store, r, err) : 0;
 }
 
