@@ -13,6 +13,7 @@
 #include "store/layers/retry.h"
 #include "store/layers/trace.h"
 #include "tests/support/cmocka_all.h"
+#include "tests/support/remote_case.h"
 #include "tests/support/s3_case.h"
 
 typedef int wrap_fn(struct object_store *inner, struct object_store **ret);
@@ -47,11 +48,8 @@ static const struct {
     const char *name;
     wrap_fn *wrap;
 } layers[] = {
-    { "fault", wrap_in_fault },
-    { "limit", wrap_in_limit },
-    { "retry", wrap_in_retry },
-    { "trace", wrap_in_trace },
-    { NULL, NULL },
+    { "fault", wrap_in_fault }, { "limit", wrap_in_limit }, { "remote", wrap_in_remote },
+    { "retry", wrap_in_retry }, { "trace", wrap_in_trace }, { NULL, NULL },
 };
 
 static void wrap_in(const char *layer, size_t len, struct object_store **store)

@@ -1,0 +1,22 @@
+/* remote_store.h - an object store that another process holds: it has the credentials and the
+ * network, and this one has the keys. All operations travel over a stream socket, up to
+ * REMOTE_SLOTS of them at once; who asks for more waits. The other end is remote_server_run().
+ *
+ * The other process is not trusted: what it says is bounded and looked at, and a message that no
+ * server sends ends the connection. Objects hold ciphertext, so it cannot read or forge any.
+ *
+ * put, replace and get are for objects of at most REMOTE_OBJECT_MAX bytes; create writes longer
+ * ones. list holds all that it found in memory before it visits the first.
+ *
+ * Errors     those of the store behind, its sentence cleaned. -ENOTCONN: the connection has ended;
+ *            whether what was under way has been done is not known. -EBADMSG, -EPROTO,
+ *            -EPROTONOSUPPORT: the other process said what it may not. Each is final: all
+ *            later operations fail likewise.
+ * Ownership  the store owns fd once it was opened. Close its objects and writers first.
+ * Threads    as of store/object_store.h. One thread of its own reads the answers.
+ */
+#pragma once
+
+#include "store/object_store.h"
+
+int remote_store_open(int fd, struct object_store **ret, struct error *err);

@@ -1,0 +1,559 @@
+/* remote.c - asks in slots: who performs an operation takes one, sends the request, and waits until
+ * the reader thread has put the answer into it, or the connection is broken. */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/clean_text.h"
+#include "base/cleanup.h"
+#include "base/thread.h"
+#include "store/remote_protocol.h"
+#include "store/remote_store.h"
+
+struct client_slot {
+    bool is_taken;
+    bool is_answered;
+    enum remote_type asked;
+    size_t max; /* of the answer's data */
+    pthread_cond_t answered;
+    struct remote_message reply; /* without its data, which is gathered here: */
+    struct buf data;
+};
+
+struct remote_store {
+    struct object_store base;
+    int fd;
+    pthread_t reader;
+    struct mutex send_lock; /* for one message; held while the socket takes it */
+    struct mutex lock;      /* guards all below; never held with the other one */
+    pthread_cond_t slot_is_free;
+    struct error broken; /* code 0: the connection is good */
+    struct client_slot slots[REMOTE_SLOTS];
+};
+
+/* One that is open in the other process. */
+struct remote_file {
+    union {
+        struct object object;
+        struct object_writer writer;
+    } base;
+    struct remote_store *store;
+    uint32_t handle;
+};
+
+/* --- the connection --- */
+
+/* Wakes all who wait. Only the first reason counts. */
+static void break_off(struct remote_store *store, const struct error *why)
+{
+    mutex_lock(&store->lock);
+    if (store->broken.code == 0) {
+        if (why->code == -EPIPE)
+            (void)error_set(&store->broken, -ENOTCONN,
+                            "the process that holds the object store has ended the connection; "
+                            "its log says why");
+        else
+            (void)error_set(&store->broken, why->code,
+                            "the connection to the process that holds the object store was ended: "
+                            "%s",
+                            why->text);
+    }
+    (void)pthread_cond_broadcast(&store->slot_is_free);
+    for (unsigned i = 0; i < REMOTE_SLOTS; i++)
+        (void)pthread_cond_broadcast(&store->slots[i].answered);
+    mutex_unlock(&store->lock);
+    (void)shutdown(store->fd, SHUT_RDWR);
+}
+
+static bool has_more(const struct remote_message *message)
+{
+    return message->flag && (message->type == REMOTE_DATA || message->type == REMOTE_NAMES);
+}
+
+static int answer_locked(struct remote_store *store, const struct remote_message *message,
+                         struct error *err) REQUIRES(&store->lock)
+{
+    struct client_slot *slot = &store->slots[message->slot];
+    bool is_failure = message->type == REMOTE_DONE && message->code < 0;
+
+    if (!slot->is_taken || slot->is_answered ||
+        (!is_failure && message->type != remote_info(slot->asked)->reply))
+        return error_set(err, -EPROTO, "it sent a %s message that nobody asked for",
+                         remote_info(message->type)->name);
+    if (message->data.len > slot->max - slot->data.len)
+        return error_set(err, -EBADMSG, "it sent more bytes than were asked for");
+    if (message->data.len > 0 && buf_append(&slot->data, message->data) < 0)
+        return error_set(err, -ENOMEM, "no memory for what it sent");
+    if (has_more(message))
+        return 0;
+    slot->reply = *message;
+    slot->reply.data = (struct bytes){ .data = NULL };
+    slot->is_answered = true;
+    (void)pthread_cond_signal(&slot->answered);
+    return 0;
+}
+
+static void *read_answers(void *arg)
+{
+    struct remote_store *store = arg;
+    CLEANUP(free_ptr) uint8_t *room = malloc(REMOTE_MESSAGE_MAX);
+    struct remote_message message;
+    struct error err = { 0 };
+    int r = 0;
+
+    if (room == NULL)
+        r = error_set(&err, -ENOMEM, "no memory for answers");
+    while (r == 0) {
+        r = remote_receive(store->fd, REMOTE_SERVER, room, &message, &err);
+        if (r < 0)
+            break;
+        mutex_lock(&store->lock);
+        r = answer_locked(store, &message, &err);
+        mutex_unlock(&store->lock);
+    }
+    break_off(store, &err);
+    return NULL;
+}
+
+/* --- one operation --- */
+
+static int broken_locked(struct remote_store *store, struct error *err) REQUIRES(&store->lock)
+{
+    return error_set(err, store->broken.code, "%s", store->broken.text);
+}
+
+static struct client_slot *free_slot_locked(struct remote_store *store) REQUIRES(&store->lock)
+{
+    for (unsigned i = 0; i < REMOTE_SLOTS; i++)
+        if (!store->slots[i].is_taken)
+            return &store->slots[i];
+    return NULL;
+}
+
+static int slot_take(struct remote_store *store, enum remote_type asked, size_t max,
+                     struct client_slot **ret, struct error *err)
+{
+    struct client_slot *slot = NULL;
+    int r = 0;
+
+    mutex_lock(&store->lock);
+    while (store->broken.code == 0 && (slot = free_slot_locked(store)) == NULL)
+        cond_wait(&store->slot_is_free, &store->lock);
+    if (slot == NULL) {
+        r = broken_locked(store, err);
+    } else {
+        slot->is_taken = true;
+        slot->is_answered = false;
+        slot->asked = asked;
+        slot->max = max;
+        *ret = slot;
+    }
+    mutex_unlock(&store->lock);
+    return r;
+}
+
+/* Waits for the answer and gives the slot back. */
+static int slot_finish(struct remote_store *store, struct client_slot *slot,
+                       struct remote_message *ret, struct buf *ret_data, struct error *err)
+{
+    int r = 0;
+
+    mutex_lock(&store->lock);
+    while (!slot->is_answered && store->broken.code == 0)
+        cond_wait(&slot->answered, &store->lock);
+    if (slot->is_answered)
+        *ret = slot->reply;
+    else
+        r = broken_locked(store, err);
+    buf_move(ret_data, &slot->data);
+    slot->is_taken = false;
+    (void)pthread_cond_signal(&store->slot_is_free);
+    mutex_unlock(&store->lock);
+    return r;
+}
+
+/* The lock is let go between pieces, so that a long object does not keep others waiting. */
+static int send_request(struct remote_store *store, struct remote_message message,
+                        struct bytes data, struct error *err)
+{
+    int r;
+
+    do {
+        size_t len = data.len < REMOTE_DATA_MAX ? data.len : REMOTE_DATA_MAX;
+        message.data = (struct bytes){ data.data, len };
+        mutex_lock(&store->send_lock);
+        r = remote_send(store->fd, &message, err);
+        mutex_unlock(&store->send_lock);
+        if (len > 0)
+            data.data += len;
+        data.len -= len;
+        message = (struct remote_message){ .type = REMOTE_PIECE, .slot = message.slot };
+    } while (r == 0 && data.len > 0);
+    return r;
+}
+
+static int refused(const struct remote_message *reply, struct error *err)
+{
+    char text[REMOTE_TEXT_SIZE];
+
+    clean_text(reply->text, text, sizeof(text));
+    return error_set(err, reply->code, "%s", text[0] != '\0' ? text : "the object store failed");
+}
+
+/* An operation with its request, and what its answer may hold. */
+struct asking {
+    struct remote_message request;
+    struct bytes data; /* of the request */
+    size_t max;        /* of the answer's data */
+    struct remote_message reply;
+    struct buf found; /* the answer's data; the caller's to release */
+};
+
+static int ask(struct remote_store *store, struct asking *asking, struct error *err)
+{
+    struct client_slot *slot = NULL;
+    struct error fault = { 0 };
+
+    int r = slot_take(store, asking->request.type, asking->max, &slot, err);
+    if (r < 0)
+        return r;
+    asking->request.slot = (uint16_t)(slot - store->slots);
+    if (send_request(store, asking->request, asking->data, &fault) < 0)
+        break_off(store, &fault);
+    r = slot_finish(store, slot, &asking->reply, &asking->found, err);
+    if (r < 0)
+        return r;
+    return asking->reply.code < 0 ? refused(&asking->reply, err) : 0;
+}
+
+static struct asking about(enum remote_type type, const char *name)
+{
+    struct asking asking = { .request = { .type = type } };
+
+    memcpy(asking.request.name, name, strnlen(name, OBJECT_NAME_MAX));
+    return asking;
+}
+
+static void asking_release(struct asking *asking)
+{
+    buf_release(&asking->found);
+}
+
+/* --- whole objects --- */
+
+static int put_whole(struct object_store *base, enum remote_type type, const char *name,
+                     struct bytes data, struct error *err)
+{
+    CLEANUP(asking_release) struct asking asking = about(type, name);
+
+    if (data.len > REMOTE_OBJECT_MAX)
+        return error_set(err, -EFBIG, "object %s is too long to be put at once", name);
+    asking.request.size = data.len;
+    asking.data = data;
+    return ask((struct remote_store *)base, &asking, err);
+}
+
+static int remote_put(struct object_store *base, const char *name, struct bytes data,
+                      struct error *err)
+{
+    return put_whole(base, REMOTE_PUT, name, data, err);
+}
+
+static int remote_replace(struct object_store *base, const char *name, struct bytes data,
+                          struct error *err)
+{
+    return put_whole(base, REMOTE_REPLACE, name, data, err);
+}
+
+static int remote_get(struct object_store *base, const char *name, size_t max, struct buf *ret,
+                      struct error *err)
+{
+    CLEANUP(asking_release) struct asking asking = about(REMOTE_GET, name);
+
+    asking.max = max < REMOTE_OBJECT_MAX ? max : REMOTE_OBJECT_MAX;
+    asking.request.size = asking.max;
+    int r = ask((struct remote_store *)base, &asking, err);
+    if (r == 0) {
+        buf_release(ret);
+        buf_move(ret, &asking.found);
+    }
+    return r;
+}
+
+static int remote_remove(struct object_store *base, const char *name, struct error *err)
+{
+    CLEANUP(asking_release) struct asking asking = about(REMOTE_REMOVE, name);
+
+    return ask((struct remote_store *)base, &asking, err);
+}
+
+static int visit_all(struct bytes entries, const char *prefix, object_visit_fn *visit, void *arg,
+                     struct error *err)
+{
+    char name[OBJECT_NAME_MAX + 1];
+    uint64_t size = 0;
+
+    while (entries.len > 0) {
+        if (!remote_name_take(&entries, name, &size) || strncmp(name, prefix, strlen(prefix)) != 0)
+            return error_set(err, -EBADMSG,
+                             "the process that holds the object store listed what was not asked "
+                             "for");
+        int r = visit(name, size, arg);
+        if (r != 0)
+            return r;
+    }
+    return 0;
+}
+
+/* No slot is held during the visits: they may call the store. */
+static int remote_list(struct object_store *base, const char *prefix, object_visit_fn *visit,
+                       void *arg, struct error *err)
+{
+    CLEANUP(asking_release) struct asking asking = about(REMOTE_LIST, prefix);
+
+    if (!object_prefix_is_possible(prefix))
+        return 0;
+    asking.max = REMOTE_LISTING_MAX;
+    int r = ask((struct remote_store *)base, &asking, err);
+    return r < 0 ? r : visit_all(buf_bytes(&asking.found), prefix, visit, arg, err);
+}
+
+static int remote_stat(struct object_store *base, const char *name, uint64_t *ret_size,
+                       struct error *err)
+{
+    CLEANUP(asking_release) struct asking asking = about(REMOTE_STAT, name);
+
+    int r = ask((struct remote_store *)base, &asking, err);
+    if (r == 0)
+        *ret_size = asking.reply.size;
+    return r;
+}
+
+static int remote_space(struct object_store *base, struct object_store_space *ret,
+                        struct error *err)
+{
+    CLEANUP(asking_release) struct asking asking = about(REMOTE_SPACE, "");
+
+    int r = ask((struct remote_store *)base, &asking, err);
+    if (r == 0)
+        *ret = (struct object_store_space){ asking.reply.size, asking.reply.free };
+    return r;
+}
+
+/* --- what is open --- */
+
+static struct asking about_file(enum remote_type type, const struct remote_file *file)
+{
+    return (struct asking){ .request = { .type = type, .handle = file->handle } };
+}
+
+static void file_close(struct remote_file *file)
+{
+    CLEANUP(asking_release) struct asking asking = about_file(REMOTE_CLOSE, file);
+
+    (void)ask(file->store, &asking, NULL); /* a process that is gone has closed all */
+    free(file);
+}
+
+static int file_open(struct object_store *base, enum remote_type type, const char *name,
+                     struct remote_file **ret, struct error *err)
+{
+    CLEANUP(asking_release) struct asking asking = about(type, name);
+    CLEANUP(free_ptr) struct remote_file *file = calloc(1, sizeof(*file));
+
+    if (file == NULL)
+        return error_set(err, -ENOMEM, "no memory to open object %s", name);
+    file->store = (struct remote_store *)base;
+    int r = ask(file->store, &asking, err);
+    if (r < 0)
+        return r;
+    file->handle = asking.reply.handle;
+    *ret = TAKE(file);
+    return 0;
+}
+
+static int read_piece(struct remote_file *file, uint64_t offset, size_t len, uint8_t *to,
+                      size_t *ret_len, struct error *err)
+{
+    CLEANUP(asking_release) struct asking asking = about_file(REMOTE_READ, file);
+
+    asking.request.offset = offset;
+    asking.request.size = asking.max = len;
+    int r = ask(file->store, &asking, err);
+    if (r < 0)
+        return r;
+    if (asking.found.len > 0)
+        memcpy(to, asking.found.data, asking.found.len);
+    *ret_len = asking.found.len;
+    return 0;
+}
+
+static int remote_read(struct object *object, uint64_t offset, size_t len, uint8_t *to,
+                       size_t *ret_len, struct error *err)
+{
+    size_t done = 0;
+
+    while (done < len) {
+        size_t wanted = len - done < REMOTE_DATA_MAX ? len - done : REMOTE_DATA_MAX;
+        size_t found = 0;
+        int r =
+            read_piece((struct remote_file *)object, offset + done, wanted, to + done, &found, err);
+        if (r < 0)
+            return r;
+        done += found;
+        if (found < wanted)
+            break;
+    }
+    *ret_len = done;
+    return 0;
+}
+
+static void remote_object_close(struct object *object)
+{
+    file_close((struct remote_file *)object);
+}
+
+static const struct object_ops object_ops = {
+    .read = remote_read,
+    .close = remote_object_close,
+};
+
+static int remote_open(struct object_store *base, const char *name, struct object **ret,
+                       struct error *err)
+{
+    struct remote_file *file = NULL;
+
+    int r = file_open(base, REMOTE_OPEN, name, &file, err);
+    if (r < 0)
+        return r;
+    file->base.object.ops = &object_ops;
+    *ret = &file->base.object;
+    return 0;
+}
+
+static int remote_write(struct object_writer *writer, uint64_t offset, struct bytes data,
+                        struct error *err)
+{
+    struct remote_file *file = (struct remote_file *)writer;
+
+    for (size_t done = 0; done < data.len;) {
+        size_t len = data.len - done < REMOTE_DATA_MAX ? data.len - done : REMOTE_DATA_MAX;
+        CLEANUP(asking_release) struct asking asking = about_file(REMOTE_WRITE, file);
+        asking.request.offset = offset + done;
+        asking.data = (struct bytes){ data.data + done, len };
+        int r = ask(file->store, &asking, err);
+        if (r < 0)
+            return r;
+        done += len;
+    }
+    return 0;
+}
+
+static int on_writer(struct object_writer *writer, enum remote_type type, struct error *err)
+{
+    struct remote_file *file = (struct remote_file *)writer;
+    CLEANUP(asking_release) struct asking asking = about_file(type, file);
+
+    return ask(file->store, &asking, err);
+}
+
+static int remote_sync(struct object_writer *writer, struct error *err)
+{
+    return on_writer(writer, REMOTE_SYNC, err);
+}
+
+static int remote_seal(struct object_writer *writer, struct error *err)
+{
+    return on_writer(writer, REMOTE_SEAL, err);
+}
+
+static void remote_writer_close(struct object_writer *writer)
+{
+    file_close((struct remote_file *)writer);
+}
+
+static const struct object_writer_ops writer_ops = {
+    .write = remote_write,
+    .sync = remote_sync,
+    .seal = remote_seal,
+    .close = remote_writer_close,
+};
+
+static int remote_create(struct object_store *base, const char *name, struct object_writer **ret,
+                         struct error *err)
+{
+    struct remote_file *file = NULL;
+
+    int r = file_open(base, REMOTE_CREATE, name, &file, err);
+    if (r < 0)
+        return r;
+    file->base.writer.ops = &writer_ops;
+    *ret = &file->base.writer;
+    return 0;
+}
+
+/* --- the store --- */
+
+/* All but the descriptor. */
+static void release(struct remote_store *store)
+{
+    (void)shutdown(store->fd, SHUT_RDWR);
+    (void)pthread_join(store->reader, NULL);
+    for (unsigned i = 0; i < REMOTE_SLOTS; i++)
+        (void)pthread_cond_destroy(&store->slots[i].answered);
+    (void)pthread_cond_destroy(&store->slot_is_free);
+    free(store);
+}
+
+static void remote_close(struct object_store *base)
+{
+    struct remote_store *store = (struct remote_store *)base;
+    CLEANUP(close_fd) int fd = store->fd;
+
+    release(store);
+}
+
+#define STORE_OPS                                                                                  \
+    .type = "remote", .put = remote_put, .replace = remote_replace, .get = remote_get,             \
+    .open = remote_open, .remove = remote_remove, .list = remote_list, .stat = remote_stat,        \
+    .create = remote_create, .space = remote_space, .close = remote_close
+
+/* In front of a store that does not prefer sealing, and of one that does. */
+static const struct object_store_ops store_ops[2] = {
+    { STORE_OPS },
+    { STORE_OPS, .prefers_sealing = true },
+};
+
+static void init(struct remote_store *store, int fd)
+{
+    store->fd = fd;
+    store->lock = store->send_lock = MUTEX_INIT;
+    (void)pthread_cond_init(&store->slot_is_free, NULL);
+    for (unsigned i = 0; i < REMOTE_SLOTS; i++)
+        (void)pthread_cond_init(&store->slots[i].answered, NULL);
+}
+
+int remote_store_open(int fd, struct object_store **ret, struct error *err)
+{
+    CLEANUP(asking_release) struct asking hello = about(REMOTE_HELLO, "");
+    struct remote_store *store = calloc(1, sizeof(*store));
+
+    if (store == NULL)
+        return error_set(err, -ENOMEM, "no memory for a store");
+    init(store, fd);
+    int r = -pthread_create(&store->reader, NULL, read_answers, store);
+    if (r < 0) {
+        free(store);
+        return error_set(err, r, "there is no thread to read an object store's answers");
+    }
+    r = ask(store, &hello, err);
+    if (r < 0) {
+        release(store);
+        return r;
+    }
+    store->base.ops = &store_ops[hello.reply.flag];
+    *ret = &store->base;
+    return 0;
+}
