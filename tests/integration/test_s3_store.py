@@ -18,7 +18,7 @@ def s3(tmp_path_factory):
         yield server
 
 
-@pytest.mark.parametrize("kind", ["s3", "s3+fault+retry+trace"])
+@pytest.mark.parametrize("kind", ["s3", "s3+fault+retry+trace", "s3+remote"])
 @pytest.mark.parametrize("suite", ["conformance", "threads"])
 def test_a_bucket_fulfils_the_contract(s3, build_folder, suite, kind):
     program = build_folder / "tests" / "conformance" / f"object_store_{suite}"
