@@ -14,16 +14,17 @@
 
 /* In the order in which they stand in a body. */
 enum {
-    NAME = 1 << 0,    /* u16 length, so many bytes */
-    HANDLE = 1 << 1,  /* u32 */
-    OFFSET = 1 << 2,  /* u64 */
-    SIZE = 1 << 3,    /* u64 */
-    FREE = 1 << 4,    /* u64 */
-    FLAG = 1 << 5,    /* u8, 0 or 1 */
-    CODE = 1 << 6,    /* i32, at most 0 */
-    TEXT = 1 << 7,    /* u16 length, so many bytes */
-    DATA = 1 << 8,    /* what is left */
-    ENTRIES = 1 << 9, /* likewise, and made of names */
+    NAME = 1 << 0,     /* u16 length, so many bytes */
+    HANDLE = 1 << 1,   /* u32 */
+    OFFSET = 1 << 2,   /* u64 */
+    SIZE = 1 << 3,     /* u64 */
+    FREE = 1 << 4,     /* u64 */
+    FLAG = 1 << 5,     /* u8, 0 or 1 */
+    CODE = 1 << 6,     /* i32, at most 0 */
+    TEXT = 1 << 7,     /* u16 length, so many bytes */
+    USER = 1 << 8,     /* u32 uid, u32 gid */
+    DATA = 1 << 9,     /* what is left */
+    ENTRIES = 1 << 10, /* likewise, and made of names */
 };
 
 /* The whole trust boundary between a store's user and the process that holds the store. The
@@ -46,6 +47,7 @@ static const struct remote_info messages[] = {
     { REMOTE_SEAL, "SEAL", REMOTE_CLIENT, REMOTE_DONE, HANDLE },
     { REMOTE_CLOSE, "CLOSE", REMOTE_CLIENT, REMOTE_DONE, HANDLE },
     { REMOTE_SPACE, "SPACE", REMOTE_CLIENT, REMOTE_SPACE_REPLY, 0 },
+    { REMOTE_START, "START", REMOTE_CLIENT, REMOTE_DONE, USER | DATA },
     { REMOTE_DONE, "DONE", REMOTE_SERVER, (enum remote_type)0, CODE | TEXT },
     { REMOTE_HELLO_REPLY, "HELLO_REPLY", REMOTE_SERVER, (enum remote_type)0, FLAG },
     { REMOTE_DATA, "DATA", REMOTE_SERVER, (enum remote_type)0, FLAG | DATA },
@@ -83,6 +85,10 @@ static void put_fields(struct writer *writer, uint32_t fields, const struct remo
         writer_u32(writer, (uint32_t)message->code);
     if (fields & TEXT)
         writer_text(writer, message->text);
+    if (fields & USER) {
+        writer_u32(writer, message->uid);
+        writer_u32(writer, message->gid);
+    }
 }
 
 int remote_encode(const struct remote_message *message,
@@ -158,6 +164,10 @@ static void get_fields(struct reader *reader, uint32_t fields, struct remote_mes
         get_code(reader, &ret->code);
     if (fields & TEXT)
         reader_text(reader, ret->text, sizeof(ret->text));
+    if (fields & USER) {
+        ret->uid = reader_u32(reader);
+        ret->gid = reader_u32(reader);
+    }
     if (fields & (DATA | ENTRIES))
         get_data(reader, fields & ENTRIES, &ret->data);
 }

@@ -55,6 +55,7 @@ enum remote_type {
     REMOTE_SEAL = 14,   /* DONE */
     REMOTE_CLOSE = 15,  /* DONE */
     REMOTE_SPACE = 16,  /* SPACE_REPLY */
+    REMOTE_START = 17,  /* DONE; before all others, from whoever started the process */
     /* the server answers */
     REMOTE_DONE = 64,
     REMOTE_HELLO_REPLY = 65,
@@ -79,10 +80,12 @@ struct remote_message {
     uint64_t offset;
     uint64_t size; /* PUT, REPLACE: of the whole object; GET, READ: at most; SPACE_REPLY: total */
     uint64_t free;
+    uint32_t uid; /* START: whom a process that runs as root becomes */
+    uint32_t gid;
     bool flag;    /* DATA, NAMES: more follow; HELLO_REPLY: the store prefers sealing */
     int32_t code; /* DONE: 0 or a negative errno */
     char text[REMOTE_TEXT_SIZE];
-    struct bytes data; /* NAMES: for remote_name_take */
+    struct bytes data; /* NAMES: for remote_name_take; START: of s3_settings_pack, secret */
 };
 
 /* One row for each message. */

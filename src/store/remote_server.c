@@ -310,6 +310,7 @@ static int (*const handlers[])(struct call *call, struct error *err) = {
     [REMOTE_LIST] = on_list,   [REMOTE_REMOVE] = on_remove, [REMOTE_STAT] = on_stat,
     [REMOTE_CREATE] = on_open, [REMOTE_WRITE] = on_writer,  [REMOTE_SYNC] = on_writer,
     [REMOTE_SEAL] = on_writer, [REMOTE_CLOSE] = on_close,   [REMOTE_SPACE] = on_space,
+    [REMOTE_START] = NULL,
 };
 
 /* --- the threads of the slots --- */
@@ -381,8 +382,10 @@ static int slot_begin(struct server_slot *slot, const struct remote_message *mes
     bool is_in_pieces = message->type == REMOTE_PUT || message->type == REMOTE_REPLACE;
     uint64_t len = is_in_pieces ? message->size : message->data.len;
 
-    if (message->type == REMOTE_PIECE)
-        return error_set(err, -EPROTO, "a PIECE message of the store protocol belongs to nothing");
+    if (handlers[message->type] ==
+        NULL) /* PIECE without its beginning; START, which is long over */
+        return error_set(err, -EPROTO, "a %s message of the store protocol belongs to nothing",
+                         remote_info(message->type)->name);
     if (len > REMOTE_OBJECT_MAX)
         return error_set(err, -EBADMSG, "a store message tells of an object that is too long");
     slot->request = *message;

@@ -17,6 +17,13 @@
  */
 #pragma once
 
+#include <sys/types.h>
+
 #include "store/object_store.h"
 
 int remote_store_open(int fd, struct object_store **ret, struct error *err);
+
+/* For whoever started coffer-store, before the socket goes to the one who opens the store: tells it
+ * which bucket (s3_settings_pack), and whom it becomes if it runs as root. Returns what became of
+ * that; fd stays the caller's. Waits as long as the socket's own time limits let it. */
+int remote_store_start(int fd, struct bytes settings, uid_t uid, gid_t gid, struct error *err);

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "crypto/random.h"
+#include "tests/support/store_process.h"
 
 static void fail(const char *what, const char *why)
 {
@@ -60,6 +61,9 @@ struct object_store *s3_case_open(const char *prefix)
         (void)snprintf(settings.prefix, sizeof(settings.prefix), "%s", prefix);
     else
         (void)snprintf(settings.prefix, sizeof(settings.prefix), "cases/%s", id_text);
+    const char *program = getenv("COFFER_TEST_STORE_PROGRAM");
+    if (program != NULL)
+        return store_process_open(program, &settings);
     if (s3_store_open(&settings, &store, &err) != 0)
         fail("the S3 store", err.text);
     return store;

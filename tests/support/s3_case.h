@@ -1,5 +1,6 @@
 /* s3_case.h - the S3 server of tests: where it is, the variables COFFER_TEST_S3_HOSTNAME, _PORT,
- * _BUCKET, _ACCESS_KEY_ID and _SECRET_KEY say. Any failure in here ends the program.
+ * _BUCKET, _ACCESS_KEY_ID and _SECRET_KEY say. If COFFER_TEST_STORE_PROGRAM is set,
+ * too, that program (coffer-store) holds the bucket. Any failure in here ends the program.
  */
 #pragma once
 

@@ -383,6 +383,7 @@ static void a_message_out_of_turn_ends_the_connection(void **state)
     put.size = REMOTE_OBJECT_MAX + 1;
     expect_refusal(put, none, -EBADMSG);
     expect_refusal((struct remote_message){ .type = REMOTE_SIZE }, none, -EPROTO);
+    expect_refusal((struct remote_message){ .type = REMOTE_START }, none, -EPROTO);
 }
 
 static void a_request_that_cannot_be_is_answered_so(void **state)

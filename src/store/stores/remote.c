@@ -219,6 +219,7 @@ static int ask(struct remote_store *store, struct asking *asking, struct error *
     int r = slot_take(store, asking->request.type, asking->max, &slot, err);
     if (r < 0)
         return r;
+    assert(slot != NULL);
     asking->request.slot = (uint16_t)(slot - store->slots);
     if (send_request(store, asking->request, asking->data, &fault) < 0)
         break_off(store, &fault);
@@ -556,4 +557,24 @@ int remote_store_open(int fd, struct object_store **ret, struct error *err)
     store->base.ops = &store_ops[hello.reply.flag];
     *ret = &store->base;
     return 0;
+}
+
+int remote_store_start(int fd, struct bytes settings, uid_t uid, gid_t gid, struct error *err)
+{
+    CLEANUP(free_ptr) uint8_t *room = malloc(REMOTE_MESSAGE_MAX);
+    const struct remote_message order = {
+        .type = REMOTE_START, .uid = uid, .gid = gid, .data = settings
+    };
+    struct remote_message reply = { .slot = 0 };
+
+    if (room == NULL)
+        return error_set(err, -ENOMEM, "no memory to start an object store");
+    int r = remote_send(fd, &order, err);
+    if (r == 0)
+        r = remote_receive(fd, REMOTE_SERVER, room, &reply, err);
+    if (r < 0)
+        return error_prefix(err, r, "the process for the object store");
+    if (reply.type != REMOTE_DONE)
+        return error_set(err, -EPROTO, "the process for the object store did not answer START");
+    return reply.code < 0 ? refused(&reply, err) : 0;
 }

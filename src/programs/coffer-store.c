@@ -1,0 +1,137 @@
+/* coffer-store - holds one bucket's credentials, for a worker that has keys and no network. It is
+ * started with a connected socket; an administrator never does that. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "crypto/secret.h"
+#include "host/sandbox.h"
+#include "store/remote_protocol.h"
+#include "store/remote_server.h"
+#include "store/s3_store.h"
+
+#define EXIT_USAGE 2
+
+#if defined(__SANITIZE_ADDRESS__)
+/* The leak checker stops the process like a debugger does, which the sandbox forbids. */
+const char *__asan_default_options(void);
+__attribute__((visibility("default"))) const char *__asan_default_options(void)
+{
+    return "detect_leaks=0";
+}
+#endif
+
+static int usage(FILE *to, int code)
+{
+    (void)fputs("Usage: coffer-store --fd N\n"
+                "Holds the credentials of one bucket for a worker, started by cofferd. N is the\n"
+                "descriptor of a connected Unix socket; everything else comes over it.\n",
+                to);
+    return code;
+}
+
+/* -1: none, or not a stream socket. */
+static int parse_fd(const char *text)
+{
+    char *end = NULL;
+    unsigned long fd = strtoul(text, &end, 10);
+    int type = 0;
+    socklen_t len = sizeof(int);
+
+    if (end == text || *end != '\0' || fd > 65535 ||
+        getsockopt((int)fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
+        return -1;
+    return type == SOCK_STREAM ? (int)fd : -1;
+}
+
+/* The order with its settings, of which nothing stays in ordinary memory. */
+static int receive_start(int fd, struct remote_message *ret, struct secret *ret_settings,
+                         struct error *err)
+{
+    CLEANUP(free_ptr) uint8_t *room = malloc(REMOTE_MESSAGE_MAX);
+
+    if (room == NULL)
+        return error_set(err, -ENOMEM, "no memory to start");
+    int r = remote_receive(fd, REMOTE_CLIENT, room, ret, err);
+    if (r == 0 && ret->type != REMOTE_START)
+        r = error_set(err, -EPROTO, "the first message is not START");
+    if (r == 0 && secret_assign(ret_settings, ret->data) < 0)
+        r = error_set(err, -ENOMEM, "no secret memory for the bucket's settings");
+    ret->data = (struct bytes){ .data = NULL };
+    memory_wipe(room, REMOTE_MESSAGE_MAX);
+    return r;
+}
+
+static int lock_in(const struct remote_message *start, struct error *err)
+{
+    const struct sandbox sandbox = { .uid = start->uid, .gid = start->gid, .needs_network = true };
+    char no_folders[SANDBOX_FOLDERS_MAX][PATH_MAX];
+    bool has_landlock = false;
+
+    int r = sandbox_enter(&sandbox, no_folders, &has_landlock, err);
+    if (r == 0 && !has_landlock)
+        log_warning("this kernel has no Landlock: coffer-store is not kept from files");
+    return r;
+}
+
+/* Answers START with how that went. */
+static int open_store(int fd, struct object_store **ret, struct error *err)
+{
+    CLEANUP(secret_release) struct secret settings = SECRET_INIT;
+    struct remote_message start;
+    struct remote_message reply = { .type = REMOTE_DONE };
+
+    int r = receive_start(fd, &start, &settings, err);
+    if (r < 0)
+        return r; /* it was not START: there is nobody to answer */
+    r = lock_in(&start, err);
+    if (r == 0)
+        r = s3_store_open_packed(secret_bytes(&settings), ret, err);
+    reply.code = r;
+    if (r < 0)
+        (void)snprintf(reply.text, sizeof(reply.text), "%s", err->text);
+    int sent = remote_send(fd, &reply, r < 0 ? NULL : err);
+    return r < 0 ? r : sent;
+}
+
+static int run(int fd)
+{
+    CLEANUP(object_store_closep) struct object_store *store = NULL;
+    struct error err = { 0 };
+
+    int r = secret_heap_init(&err);
+    if (r == 0)
+        r = open_store(fd, &store, &err);
+    if (r == 0)
+        r = remote_server_run(fd, store, &err);
+    if (r < 0)
+        log_error("%s", err.text);
+    return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int main(int argc, char *argv[])
+{
+    static const struct option options[] = { { "fd", required_argument, NULL, 'f' },
+                                             { "help", no_argument, NULL, 'h' },
+                                             { "version", no_argument, NULL, 'V' },
+                                             { NULL, 0, NULL, 0 } };
+    int fd = -1;
+    int option;
+
+    while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+        if (option == 'f')
+            fd = parse_fd(optarg);
+        else if (option == 'V')
+            return puts("coffer-store " COFFER_VERSION) < 0;
+        else
+            return option == 'h' ? usage(stdout, EXIT_SUCCESS) : usage(stderr, EXIT_USAGE);
+    }
+    if (fd < 0 || optind != argc)
+        return usage(stderr, EXIT_USAGE);
+    log_init("coffer-store", LOG_LEVEL_INFO);
+    return run(fd);
+}
