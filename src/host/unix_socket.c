@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -17,6 +18,7 @@
 
 #define BACKLOG 16
 #define FDS_MAX 8u /* of one packet; more are cut off by the kernel and refused by us */
+#define FD_NUMBER_MAX 65535u
 
 /* sun_path is short. A longer path goes through its folder, opened: *ret_folder_fd stays open as
  * long as the address is used. */
@@ -147,6 +149,21 @@ int unix_socket_accept(int listen_fd, int timeout_ms, int *ret_fd, struct error 
         r = -errno;
     }
     return error_set(err, r, "nobody connected: %s", strerrordesc_np(-r));
+}
+
+int unix_socket_inherited(const char *text, int type, bool is_listening)
+{
+    char *end = NULL;
+    unsigned long fd = strtoul(text, &end, 10);
+    int found_type = 0;
+    int found_listening = 0;
+    socklen_t len = sizeof(int);
+
+    if (end == text || *end != '\0' || fd > FD_NUMBER_MAX ||
+        getsockopt((int)fd, SOL_SOCKET, SO_TYPE, &found_type, &len) < 0 ||
+        getsockopt((int)fd, SOL_SOCKET, SO_ACCEPTCONN, &found_listening, &len) < 0)
+        return -1;
+    return found_type == type && (found_listening != 0) == is_listening ? (int)fd : -1;
 }
 
 int unix_socket_peer(int fd, struct unix_peer *ret, struct error *err)

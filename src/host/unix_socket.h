@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -21,6 +22,10 @@
 int unix_socket_listen(const char *path, int type, mode_t mode, int *ret_fd, struct error *err);
 int unix_socket_accept(int listen_fd, int timeout_ms, int *ret_fd, struct error *err);
 int unix_socket_connect(const char *path, int type, int *ret_fd, struct error *err);
+
+/* The socket that a program was started with, as its argument spells it; -1: text is no number, or
+ * that is none of this type, or listens though it should not, or the other way round. */
+int unix_socket_inherited(const char *text, int type, bool is_listening);
 
 struct unix_peer {
     pid_t pid;

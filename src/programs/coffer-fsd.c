@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "crypto/secret.h"
+#include "host/unix_socket.h"
 #include "worker/service.h"
 
 #define EXIT_USAGE 2
@@ -46,22 +47,6 @@ static int usage(FILE *to, int code)
     return code;
 }
 
-/* -1: none, or not a listening packet socket. */
-static int parse_fd(const char *text)
-{
-    char *end = NULL;
-    unsigned long fd = strtoul(text, &end, 10);
-    int type = 0;
-    int is_listening = 0;
-    socklen_t len = sizeof(int);
-
-    if (end == text || *end != '\0' || fd > 65535 ||
-        getsockopt((int)fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
-        getsockopt((int)fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len) < 0)
-        return -1;
-    return type == SOCK_SEQPACKET && is_listening ? (int)fd : -1;
-}
-
 int main(int argc, char *argv[])
 {
     static const struct option options[] = { { "fd", required_argument, NULL, 'f' },
@@ -75,7 +60,7 @@ int main(int argc, char *argv[])
 
     while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
         if (option == 'f')
-            listen_fd = parse_fd(optarg);
+            listen_fd = unix_socket_inherited(optarg, SOCK_SEQPACKET, true);
         else if (option == 'V')
             return puts("coffer-fsd " COFFER_VERSION) < 0;
         else

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "crypto/secret.h"
 #include "host/sandbox.h"
+#include "host/unix_socket.h"
 #include "store/remote_protocol.h"
 #include "store/remote_server.h"
 #include "store/s3_store.h"
@@ -32,20 +33,6 @@ static int usage(FILE *to, int code)
                 "descriptor of a connected Unix socket; everything else comes over it.\n",
                 to);
     return code;
-}
-
-/* -1: none, or not a stream socket. */
-static int parse_fd(const char *text)
-{
-    char *end = NULL;
-    unsigned long fd = strtoul(text, &end, 10);
-    int type = 0;
-    socklen_t len = sizeof(int);
-
-    if (end == text || *end != '\0' || fd > 65535 ||
-        getsockopt((int)fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
-        return -1;
-    return type == SOCK_STREAM ? (int)fd : -1;
 }
 
 /* The order with its settings, of which nothing stays in ordinary memory. */
@@ -124,7 +111,7 @@ int main(int argc, char *argv[])
 
     while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
         if (option == 'f')
-            fd = parse_fd(optarg);
+            fd = unix_socket_inherited(optarg, SOCK_STREAM, false);
         else if (option == 'V')
             return puts("coffer-store " COFFER_VERSION) < 0;
         else

@@ -158,6 +158,25 @@ static void descriptors_are_refused_where_none_is_wanted(void **state)
     (void)close(pair[1]);
 }
 
+static void only_the_kind_of_socket_that_is_wanted_is_inherited(void **state)
+{
+    char number[16];
+    int pair[2];
+
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    (void)snprintf(number, sizeof(number), "%d", pair[0]);
+    assert_int_equal(unix_socket_inherited(number, SOCK_STREAM, false), pair[0]);
+    assert_int_equal(unix_socket_inherited(number, SOCK_STREAM, true), -1);
+    assert_int_equal(unix_socket_inherited(number, SOCK_SEQPACKET, false), -1);
+    assert_int_equal(unix_socket_inherited("", SOCK_STREAM, false), -1);
+    assert_int_equal(unix_socket_inherited("3x", SOCK_STREAM, false), -1);
+    assert_int_equal(unix_socket_inherited("4294967299", SOCK_STREAM, false), -1);
+    (void)close(pair[0]);
+    (void)close(pair[1]);
+    assert_int_equal(unix_socket_inherited(number, SOCK_STREAM, false), -1);
+}
+
 static void last_words_are_heard_after_a_close_that_left_ours_unread(void **state)
 {
     const struct bytes order = { (const uint8_t *)"stop", 4 };
@@ -290,6 +309,7 @@ int main(void)
         cmocka_unit_test(packets_go_over_paths_of_any_length),
         cmocka_unit_test(a_dead_socket_is_replaced_and_a_live_one_or_a_file_is_not),
         cmocka_unit_test(descriptors_are_refused_where_none_is_wanted),
+        cmocka_unit_test(only_the_kind_of_socket_that_is_wanted_is_inherited),
         cmocka_unit_test(last_words_are_heard_after_a_close_that_left_ours_unread),
         cmocka_unit_test(a_process_gets_one_descriptor_and_no_other),
         cmocka_unit_test(waiting_for_a_process_has_a_bound),
