@@ -200,13 +200,13 @@ struct kms_check;
 int own_keys_check(struct control *control, struct kms_check *check, struct error *err);
 
 /* operations.c: a reference to the worker of one that is up; NULL. */
-struct worker *filesystem_worker(struct filesystem *filesystem);
+struct worker *filesystem_worker(struct filesystem *fs);
 
 /* Lets ask ask its worker; of one that is stopped, a worker for the purpose, which changes nothing
  * (what: "is being checked"). */
 typedef int filesystem_ask_fn(struct worker *worker, void *arg, struct error *err);
-int filesystem_ask(struct filesystem *filesystem, const char *what, filesystem_ask_fn *ask,
-                   void *arg, struct error *err);
+int filesystem_ask(struct filesystem *fs, const char *what, filesystem_ask_fn *ask, void *arg,
+                   struct error *err);
 
 /* unlock.c: unwraps all generations in one batch, finds the ring to believe, repairs the place
  * that lost, and learns new check values; the audit log knows it then. *ret_is_kms tells that the

@@ -383,25 +383,10 @@ static bool is_of_staged(struct control *control, const struct key_provider_conf
            strcmp(staged.kms_namespace, config->kms_namespace) == 0;
 }
 
-/* Staging a third key server forgets the second one, which a half done change has led some
- * filesystems to. If one of them opens by nothing else, that change is finished first. */
-static int prove_beside_staged(struct control *control, struct trial *trial, struct error *err)
-    REQUIRES(control->kms_changing)
-{
-    trial->looks_at_staged =
-        kms_is_staged(control->kms) && !is_of_staged(control, trial->options->config);
-    int r = prove(trial, err);
-    if (r < 0 || !trial->needs_staged)
-        return r;
-    trial_forget(trial);
-    trial->looks_at_staged = false;
-    r = kms_set_finish_locked(control, err);
-    if (r < 0)
-        return error_prefix(err, r,
-                            "nothing was changed, because keys open only with the KMS of an "
-                            "earlier change; set that or the former one first");
-    return prove(trial, err);
-}
+/* What set_verified() and set_locked() return where a change that is half done must be finished
+ * first: staging a third key server would forget the second one, which it has led some filesystems
+ * to, and one of them opens by nothing else. */
+#define FINISH_STAGED_FIRST 1
 
 static int set_verified(struct control *control, const struct kms_set_options *options,
                         size_t *ret_moved, struct error *err) REQUIRES(control->kms_changing)
@@ -415,10 +400,17 @@ static int set_verified(struct control *control, const struct kms_set_options *o
         r = key_provider_verify(provider, &seen, err);
     if (r < 0)
         return r;
-    struct trial trial = {
-        .control = control, .options = options, .server = provider, .uses_gcm = config->uses_gcm
-    };
-    r = prove_beside_staged(control, &trial, err);
+    struct trial trial = { .control = control,
+                           .options = options,
+                           .server = provider,
+                           .uses_gcm = config->uses_gcm,
+                           .looks_at_staged =
+                               kms_is_staged(control->kms) && !is_of_staged(control, config) };
+    r = prove(&trial, err);
+    if (r == 0 && trial.needs_staged) {
+        trial_forget(&trial);
+        return FINISH_STAGED_FIRST;
+    }
     if (r == 0 && trial.mover_count > 0)
         r = move(&trial, &seen, err);
     *ret_moved = trial.mover_count;
@@ -470,22 +462,12 @@ static int set_locked(struct control *control, const struct kms_set_options *opt
         audit_refused(control, options->config, r, &why);
         return error_set(err, r, "%s", why.text);
     }
+    if (r == FINISH_STAGED_FIRST)
+        return r;
     alert_book_settle(control->alerts, "kms-");
     tell_set(control, *ret_moved);
     r = control_each(control, look_anew, NULL, err);
     control_look_at_kms(control);
-    return r;
-}
-
-int control_kms_set(struct control *control, const struct kms_set_options *options,
-                    struct kms_status *ret, size_t *ret_rewrapped, struct error *err)
-{
-    *ret_rewrapped = 0;
-    mutex_lock(&control->kms_changing);
-    int r = set_locked(control, options, ret_rewrapped, err);
-    mutex_unlock(&control->kms_changing);
-    if (r == 0)
-        kms_status(control->kms, ret);
     return r;
 }
 
@@ -504,6 +486,36 @@ int kms_set_finish_locked(struct control *control, struct error *err)
     return r < 0
                ? error_prefix(err, r, "a change of the KMS to %s is not finished", config.addresses)
                : 0;
+}
+
+static int set_behind_staged(struct control *control, const struct kms_set_options *options,
+                             size_t *ret_moved, struct error *err) REQUIRES(control->kms_changing)
+{
+    struct error why = { .code = 0 };
+    int r = kms_set_finish_locked(control, &why);
+
+    if (r < 0) {
+        (void)error_prefix(&why, r,
+                           "nothing was changed, because keys open only with the KMS of an "
+                           "earlier change; set that or the former one first");
+        audit_refused(control, options->config, r, &why);
+        return error_set(err, r, "%s", why.text);
+    }
+    return set_locked(control, options, ret_moved, err);
+}
+
+int control_kms_set(struct control *control, const struct kms_set_options *options,
+                    struct kms_status *ret, size_t *ret_rewrapped, struct error *err)
+{
+    *ret_rewrapped = 0;
+    mutex_lock(&control->kms_changing);
+    int r = set_locked(control, options, ret_rewrapped, err);
+    if (r == FINISH_STAGED_FIRST)
+        r = set_behind_staged(control, options, ret_rewrapped, err);
+    mutex_unlock(&control->kms_changing);
+    if (r == 0)
+        kms_status(control->kms, ret);
+    return r;
 }
 
 int kms_set_finish(struct control *control, struct error *err)

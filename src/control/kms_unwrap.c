@@ -69,7 +69,7 @@ static int unwrap_staged(struct kms *kms, const struct fs_kms_key *own,
         r = kms_adapt(kms, own, NULL, &config, err);
     if (r == 0)
         r = key_provider_open(&config, &provider, err);
-    return r < 0 ? r : unwrap_with(provider, wrapped, count, ret_plain, err);
+    return r != 0 ? r : unwrap_with(provider, wrapped, count, ret_plain, err);
 }
 
 /* Who asks for this blob: NULL for the instance. What a change is about to use comes first: it was

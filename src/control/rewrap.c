@@ -507,7 +507,7 @@ static int work_on(struct run *run, struct item *items, size_t count, struct err
 
     if (r == 0)
         r = unwrapped_init(&made, err);
-    if (r < 0)
+    if (r != 0)
         return r;
     if (run->stopped.code == 0 && !run->target->known)
         unwrap_ahead(run, items, count, &ahead);

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,8 +45,7 @@ bool object_prefix_is_possible(const char *prefix)
         return object_name_is_valid(prefix);
     if (len > OBJECT_NAME_MAX)
         return false;
-    memcpy(name, prefix, len);
-    memcpy(name + len, "x", 2);
+    (void)snprintf(name, sizeof(name), "%sx", prefix);
     return object_name_is_valid(name);
 }
 

@@ -128,7 +128,7 @@ static void bench_data(struct volume_case *c, unsigned snapshots)
 static void bench_names(struct volume_case *c, unsigned files, unsigned snapshots)
 {
     const struct volume_owner owner = { .uid = 0 };
-    struct volume_attr attr;
+    struct volume_attr attr = { .ino = 0 };
     char name[32];
     struct clocks start = clocks_now();
 

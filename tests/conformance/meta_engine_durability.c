@@ -157,6 +157,7 @@ int fsync(int fd)
     return r;
 }
 
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): libc has no names */
 int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
 {
     moment();

@@ -43,7 +43,7 @@ static int save_export(const char *folder, const struct key_ring *ring)
     CLEANUP(secret_release) struct secret plain = SECRET_INIT;
     int r = 0;
 
-    for (uint32_t i = 0; r == 0 && i < ring->count; i++) {
+    for (uint32_t i = 0; r == 0 && i < ring->count && i < 3; i++) {
         CLEANUP(secret_release) struct secret key = SECRET_INIT;
         const struct key_generation *generation = &ring->generations[i];
         sample_key(firsts[i], &key);
