@@ -111,7 +111,7 @@ void transfer_sample_reference(struct reference_head *ret, struct name_set *ret_
                                     .written_ns = SAMPLE_TIME };
     for (int kind = BUCKET_PACK; kind <= BUCKET_MANIFEST; kind++) {
         memset(id, 0x40 + kind, sizeof(id));
-        const struct bucket_name name = bucket_name_of(kind, id);
+        const struct bucket_name name = bucket_name_of((enum bucket_kind)kind, id);
         must(name_set_add(ret_names, &name, 0));
     }
 }
