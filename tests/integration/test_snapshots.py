@@ -13,7 +13,7 @@ import pytest
 import servers
 from home import make_varied_tree, mounted_home, run
 from instance import ApiError, wait_until
-from trees import describe, differences
+from trees import age, describe, differences
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
                                 reason="needs root and /dev/fuse")
@@ -67,6 +67,7 @@ def error_of(function, *arguments):
 def test_a_snapshot_is_what_was_there_for_every_tool(home):
     folder = home.folder("tree")
     make_varied_tree(folder)
+    age(folder)
     before = describe(folder)
     shown = take(home, "first") / "tree"
     assert differences(before, describe(shown)) == []

@@ -13,7 +13,7 @@ import pytest
 import servers
 from home import (make_varied_tree, mounted_home, run, start_python, wait_all)
 from instance import wait_until
-from trees import describe, differences
+from trees import age, describe, differences
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
                                 reason="needs root and /dev/fuse")
@@ -233,13 +233,6 @@ def test_more_than_four_gigabytes_are_really_written(home):
 
 
 # Trees
-
-
-def age(folder):
-    """By ten seconds: rsync 3.5 takes what was changed in one second for equally old."""
-    for path in (folder, *folder.rglob("*")):
-        times = path.lstat()
-        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns - 10**10), follow_symlinks=False)
 
 
 def copy_tree(source, target):

@@ -58,3 +58,10 @@ def differences(before, after, limit=10):
              for path in sorted(before.keys() | after.keys())
              if before.get(path) != after.get(path)]
     return found[:limit]
+
+
+def age(folder):
+    """By ten seconds: rsync 3.5 takes what was changed in one second for equally old."""
+    for path in (folder, *folder.rglob("*")):
+        times = path.lstat()
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns - 10**10), follow_symlinks=False)
