@@ -24,6 +24,7 @@
 #include "tests/support/meta_case.h"
 
 #define FULL_DISK_KIB (24u * 1024u)
+#define VALUE_MAX 10000u
 
 static void close_makes_everything_durable(void **state)
 {
@@ -299,9 +300,9 @@ static void a_crash_at_any_step_of_a_scrub_leaves_a_database_that_opens(void **s
 }
 
 /* On a small filesystem of its own: fills it up, and shows that nothing acknowledged is lost. */
-static unsigned fill(struct engine_case *c)
+static unsigned fill(struct engine_case *c, size_t value_size)
 {
-    static uint8_t value[2000];
+    static uint8_t value[VALUE_MAX];
     unsigned count = 0;
     int r = 0;
 
@@ -312,7 +313,7 @@ static unsigned fill(struct engine_case *c)
         r = meta_begin(c->engine, META_WRITE, &txn, NULL);
         if (r < 0)
             break;
-        assert_int_equal(meta_put(txn, text(key), (struct bytes){ value, sizeof(value) }, NULL), 0);
+        assert_int_equal(meta_put(txn, text(key), (struct bytes){ value, value_size }, NULL), 0);
         r = meta_commit(txn, NULL);
         if (r == 0)
             count++;
@@ -349,40 +350,73 @@ static int mount_disk(struct engine_case *c, unsigned long flags, unsigned kib)
     return mount("none", c->folder, "tmpfs", flags, size);
 }
 
-static void a_full_disk_refuses_first_and_loses_nothing(void **state)
+/* Runs test with a small filesystem of its own under the engine. */
+static void with_small_disk(struct engine_case *c, void (*test)(struct engine_case *))
 {
-    struct engine_case *c = *state;
-
     assert_int_equal(meta_close(c->engine, NULL), 0);
     meta_case_remove_files(c);
     assert_int_equal(mkdir(c->folder, 0700), 0);
     bool is_mounted = mount_disk(c, 0, FULL_DISK_KIB) == 0;
     meta_case_open(c, &(struct meta_options){ .create = true });
-    if (is_mounted) {
-        unsigned count = fill(c);
-        unsigned found = 0;
-        sync_now(c); /* what was acknowledged goes out */
-        meta_case_reopen(c, &(struct meta_options){ 0 });
-        struct meta_txn *txn = begin(c, META_READ);
-        assert_int_equal(meta_scan(txn, text("f"), text("g"), count_all, &found, NULL), 0);
-        meta_abort(txn);
-        assert_int_equal(found, count);
-        assert_true(count > 1000);
-        /* So that the disk also takes a part of the last write of the copy. */
-        for (unsigned more_kib = 0; more_kib <= 400; more_kib += 20) {
-            assert_int_equal(mount_disk(c, MS_REMOUNT, FULL_DISK_KIB + more_kib), 0);
-            assert_int_equal(meta_scrub(c->engine, NULL), -ENOSPC); /* and all stays as it was */
-        }
-        remove_half(c, count);
-        assert_int_equal(c->owner.not_durable, 0);
-        assert_true(fill(c) > 0);
-        sync_now(c);
-        assert_int_equal(meta_close(c->engine, NULL), 0);
-        assert_int_equal(umount2(c->folder, MNT_DETACH), 0);
-        meta_case_open(c, &(struct meta_options){ .create = true });
-    }
-    if (!is_mounted)
+    if (!is_mounted) {
         print_message("mounting a tmpfs is not allowed here: the full disk was not tried\n");
+        return;
+    }
+    test(c);
+    assert_int_equal(meta_close(c->engine, NULL), 0);
+    assert_int_equal(umount2(c->folder, MNT_DETACH), 0);
+    meta_case_open(c, &(struct meta_options){ .create = true });
+}
+
+static void refuse_first_and_lose_nothing(struct engine_case *c)
+{
+    unsigned count = fill(c, 2000);
+    unsigned found = 0;
+
+    sync_now(c); /* what was acknowledged goes out */
+    meta_case_reopen(c, &(struct meta_options){ 0 });
+    struct meta_txn *txn = begin(c, META_READ);
+    assert_int_equal(meta_scan(txn, text("f"), text("g"), count_all, &found, NULL), 0);
+    meta_abort(txn);
+    assert_int_equal(found, count);
+    assert_true(count > 1000);
+    /* So that the disk also takes a part of the last write of the copy. */
+    for (unsigned more_kib = 0; more_kib <= 400; more_kib += 20) {
+        assert_int_equal(mount_disk(c, MS_REMOUNT, FULL_DISK_KIB + more_kib), 0);
+        assert_int_equal(meta_scrub(c->engine, NULL), -ENOSPC); /* and all stays as it was */
+    }
+    remove_half(c, count);
+    assert_int_equal(c->owner.not_durable, 0);
+    assert_true(fill(c, 2000) > 0);
+    sync_now(c);
+}
+
+static void a_full_disk_refuses_first_and_loses_nothing(void **state)
+{
+    with_small_disk(*state, refuse_first_and_lose_nothing);
+}
+
+/* Pages that one group frees serve the group after the next: no other comes by itself. */
+static void free_in_one_group(struct engine_case *c)
+{
+    unsigned count = fill(c, VALUE_MAX);
+
+    sync_now(c);
+    struct meta_txn *txn = begin(c, META_FREE);
+    for (unsigned i = 0; i < count; i++) {
+        char key[16];
+        (void)snprintf(key, sizeof(key), "f%06u", i);
+        assert_int_equal(meta_remove(txn, text(key), NULL), 0);
+    }
+    commit(txn);
+    sync_now(c);
+    assert_true(fill(c, VALUE_MAX) > count / 4);
+    sync_now(c);
+}
+
+static void a_full_disk_takes_writes_again_after_one_group_made_room(void **state)
+{
+    with_small_disk(*state, free_in_one_group);
 }
 
 /* The kernel refuses to let the file grow: LMDB's own write fails in the middle of a commit. */
@@ -471,6 +505,7 @@ int main(int argc, char **argv)
         EVERY(a_scrub_leaves_nothing_of_what_was_removed),
         EVERY(a_crash_at_any_step_of_a_scrub_leaves_a_database_that_opens),
         EVERY(a_full_disk_refuses_first_and_loses_nothing),
+        EVERY(a_full_disk_takes_writes_again_after_one_group_made_room),
         EVERY(a_failed_write_is_kept_and_goes_out_when_it_can),
     };
     size_t count = sizeof(tests) / sizeof(tests[0]);

@@ -21,6 +21,7 @@
 #include "base/file_io.h"
 #include "base/thread.h"
 #include "meta/engines/lmdb_copy.h"
+#include "meta/engines/lmdb_free.h"
 #include "meta/engines/overlay.h"
 
 #define FILE_NAME "metadata.mdb"
@@ -33,9 +34,6 @@
 #define READERS_MAX 512u
 
 #define ROOM_STEP ((uint64_t)4 * 1024 * 1024)
-
-/* LMDB's own table of free pages. */
-#define FREE_DBI ((MDB_dbi)0)
 
 struct lmdb_store {
     struct overlay_store base;
@@ -58,7 +56,7 @@ struct lmdb_store {
     uint64_t tree_pages;    /* which a group may have to write anew */
     uint64_t allocated_end; /* bytes that have blocks */
     bool free_is_known;
-    uint64_t free_pages; /* which the next group may use */
+    struct lmdb_free free;
 };
 
 struct overlay_reader {
@@ -317,34 +315,6 @@ static uint64_t pages_for(const struct lmdb_store *store, const struct overlay_n
     return touched + touched / 256 + 16;
 }
 
-/* Counts the pages that the next group may use again. Those that the last one freed serve
- * readers, and the one after it, still. */
-static uint64_t count_free(struct lmdb_store *store) REQUIRES(store->room)
-{
-    MDB_cursor *cursor = NULL;
-    MDB_envinfo info;
-    MDB_txn *txn = NULL;
-    MDB_val key;
-    MDB_val value;
-    uint64_t pages = 0;
-
-    if (store->env == NULL || mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn) != MDB_SUCCESS)
-        return 0;
-    (void)mdb_env_info(store->env, &info); /* fails only without an environment */
-    if (mdb_cursor_open(txn, FREE_DBI, &cursor) == MDB_SUCCESS) {
-        while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == MDB_SUCCESS) {
-            size_t id;
-            size_t count;
-            memcpy(&id, key.mv_data, sizeof(id));
-            memcpy(&count, value.mv_data, sizeof(count));
-            pages += id < info.me_last_txnid ? count : 0;
-        }
-        mdb_cursor_close(cursor);
-    }
-    mdb_txn_abort(txn);
-    return pages;
-}
-
 /* Blocks up to end. The file's length stays: LMDB minds that itself. */
 static int allocate(struct lmdb_store *store, uint64_t end) REQUIRES(store->room)
 {
@@ -366,6 +336,31 @@ static int allocate(struct lmdb_store *store, uint64_t end) REQUIRES(store->room
     return 0;
 }
 
+static void count_free(struct lmdb_store *store) REQUIRES(store->room)
+{
+    if (!store->free_is_known)
+        lmdb_free_count(store->env, &store->free);
+    store->free_is_known = true;
+}
+
+/* On a full disk no other group would come: every writer is refused for want of these pages. One
+ * that fails leaves all as it was. */
+static void free_resting(struct lmdb_store *store) REQUIRES(store->room)
+{
+    MDB_stat stat;
+
+    if (!lmdb_write_empty_group(store->env, store->dbi, &stat))
+        return;
+    measure(store, &stat);
+    count_free(store);
+}
+
+/* Large values need pages that lie together, so not every free page is of use. */
+static uint64_t usable(const struct lmdb_store *store, uint64_t pages)
+{
+    return pages / 2 * store->page_size;
+}
+
 static int reserve_locked(struct lmdb_store *store, const struct overlay_need *need,
                           uint64_t keep_back) REQUIRES(store->room)
 {
@@ -378,12 +373,12 @@ static int reserve_locked(struct lmdb_store *store, const struct overlay_need *n
     int r = allocate(store, end);
     if (r == 0)
         return 0;
-    if (!store->free_is_known) {
-        store->free_pages = count_free(store);
-        store->free_is_known = true;
-    }
-    /* Large values need pages that lie together, so not every free page is of use. */
-    return end - store->free_pages / 2 * store->page_size <= store->allocated_end ? 0 : r;
+    uint64_t missing = end - store->allocated_end;
+    count_free(store);
+    if (usable(store, store->free.pages) < missing &&
+        usable(store, store->free.pages + store->free.resting_pages) >= missing)
+        free_resting(store);
+    return usable(store, store->free.pages) >= missing ? 0 : r;
 }
 
 static int lmdb_reserve(struct overlay_store *base, const struct overlay_need *need,
