@@ -177,6 +177,7 @@ static void *monitor_main(void *arg)
             audit_due_ms = clock_monotonic_ms() + AUDIT_PERIOD_MS;
         }
         control_watch_alerts(control);
+        bucket_processes_reap(control);
         int64_t until = next_look_ms(&status, own_ms);
         mutex_lock(&control->lock);
         while (!atomic_load(&control->is_shutting_down) && !control->kms_has_changed &&
@@ -243,6 +244,17 @@ static int open_parts(struct control *control, const struct control_config *conf
     return r;
 }
 
+/* The caller's to free; NULL: out of memory. */
+static char *beside(const char *program, const char *name)
+{
+    const char *slash = strrchr(program, '/');
+    char path[PATH_MAX];
+
+    (void)snprintf(path, sizeof(path), "%.*s%s", slash ? (int)(slash + 1 - program) : 0, program,
+                   name);
+    return strdup(path);
+}
+
 int control_open(const struct control_config *config, struct control **ret, struct error *err)
 {
     struct control *control = calloc(1, sizeof(*control));
@@ -252,13 +264,16 @@ int control_open(const struct control_config *config, struct control **ret, stru
     control->lock = MUTEX_INIT;
     control->kms_changing = MUTEX_INIT;
     control->stores_changing = MUTEX_INIT;
+    control->bucket_processes.lock = MUTEX_INIT;
     (void)pthread_cond_init(&control->changed, NULL);
     control->allows_key_export = config->allows_key_export;
     control->on_step = config->on_step;
     control->step_arg = config->step_arg;
     control->state_dir = strdup(config->state_dir);
     control->worker_program = strdup(config->worker_program);
-    int r = control->state_dir && control->worker_program
+    control->store_program = config->store_program ? strdup(config->store_program)
+                                                   : beside(config->worker_program, "coffer-store");
+    int r = control->state_dir && control->worker_program && control->store_program
                 ? open_parts(control, config, err)
                 : error_set(err, -ENOMEM, "out of memory");
     if (r < 0) {
@@ -295,6 +310,8 @@ void control_close(struct control *control)
     mutex_unlock(&control->lock);
     while (control->filesystems)
         filesystem_unlist(control->filesystems);
+    bucket_processes_reap(control);
+    bucket_processes_release(&control->bucket_processes);
     alert_book_close(control->alerts);
     users_close(control->users);
     audit_close(control->audit);
@@ -303,6 +320,7 @@ void control_close(struct control *control)
     (void)pthread_cond_destroy(&control->changed);
     free(control->state_dir);
     free(control->worker_program);
+    free(control->store_program);
     free(control);
 }
 

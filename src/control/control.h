@@ -66,6 +66,7 @@ struct control_config {
     const char *state_dir;      /* exists, mode 0700 */
     const char *registry_url;   /* NULL: LMDB in the state folder */
     const char *worker_program; /* absolute path of coffer-fsd; beside it is coffer-fsd-s3 */
+    const char *store_program;  /* absolute path of coffer-store; NULL: beside coffer-fsd */
     bool allows_key_export;     /* control_key_export() is refused without it */
     control_step_fn *on_step;   /* NULL but in tests */
     void *step_arg;

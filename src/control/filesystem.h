@@ -28,6 +28,7 @@
 
 #include "base/thread.h"
 #include "control/audit.h"
+#include "control/bucket_session.h"
 #include "control/control.h"
 #include "control/registry.h"
 #include "control/worker.h"
@@ -85,6 +86,7 @@ struct check_seen {
 struct control {
     char *state_dir;
     char *worker_program;
+    char *store_program;
     uint32_t worker_uid; /* whom a worker becomes if we are root */
     uint32_t worker_gid;
     struct registry *registry;
@@ -105,6 +107,7 @@ struct control {
     pthread_t monitor;
     bool has_monitor;
     struct mutex kms_changing; /* one change of the key server or new key at a time; taken first */
+    struct bucket_processes bucket_processes;
     struct mutex stores_changing; /* one change of the object stores at a time; no other inside */
     bool allows_key_export;       /* never changes */
     control_step_fn *on_step;     /* tests; else NULL */

@@ -48,8 +48,8 @@ static int load(struct control *control, const char *name, struct store_record *
     return store_record_decode(buf_bytes(&encoded), ret, err);
 }
 
-static int load_with_secret(struct control *control, const char *name, struct store_record *ret,
-                            struct error *err)
+int object_stores_load(struct control *control, const char *name, struct store_record *ret,
+                       struct error *err)
 {
     int r = load(control, name, ret, err);
 
@@ -201,7 +201,7 @@ static int load_place(struct control *control, const char *url, struct store_rec
     if (len == 0 || len > STORE_NAME_MAX || at[len] != '/' || at[len + 1] == '\0')
         return error_set(err, -EINVAL, "the store '%.128s' is not of the form s3:NAME/PART", url);
     (void)snprintf(name, sizeof(name), "%.*s", (int)len, at);
-    int r = load_with_secret(control, name, ret, err);
+    int r = object_stores_load(control, name, ret, err);
     if (r == -ENOENT) /* not to be taken for a missing object */
         return error_recode(err, -ENXIO);
     if (r < 0)
@@ -450,7 +450,7 @@ int control_store_open(struct control *control, const char *name, struct object_
 {
     CLEANUP(store_record_release) struct store_record record = STORE_RECORD_INIT;
 
-    int r = load_with_secret(control, name, &record, err);
+    int r = object_stores_load(control, name, &record, err);
     return r < 0 ? r : store_record_open(&record, ret, err);
 }
 
@@ -458,6 +458,6 @@ int control_store_check(struct control *control, const char *name, struct error 
 {
     CLEANUP(store_record_release) struct store_record record = STORE_RECORD_INIT;
 
-    int r = load_with_secret(control, name, &record, err);
+    int r = object_stores_load(control, name, &record, err);
     return r < 0 ? r : probe(&record, err);
 }

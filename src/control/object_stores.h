@@ -70,5 +70,9 @@ int place_pack(struct control *control, const char *url, struct secret *ret, str
 int place_name(const char *given, const struct uuid *uuid, char *ret, size_t size,
                struct error *err);
 
+/* bucket_session.c: its record, with the secret key. */
+int object_stores_load(struct control *control, const char *name, struct store_record *ret,
+                       struct error *err);
+
 /* control.c: what a crash left of changes. */
 int object_stores_tidy(struct control *control, struct error *err);

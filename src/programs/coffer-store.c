@@ -1,9 +1,11 @@
-/* coffer-store - holds one bucket's credentials, for a worker that has keys and no network. It is
- * started with a connected socket; an administrator never does that. */
+/* coffer-store - holds one bucket's credentials, or has one folder, for cofferd and for a worker
+ * that has keys and no network. It is started with a connected socket; an administrator never does
+ * that. */
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
@@ -11,6 +13,7 @@
 #include "crypto/secret.h"
 #include "host/sandbox.h"
 #include "host/unix_socket.h"
+#include "store/packed_store.h"
 #include "store/remote_protocol.h"
 #include "store/remote_server.h"
 #include "store/s3_store.h"
@@ -28,10 +31,11 @@ __attribute__((visibility("default"))) const char *__asan_default_options(void)
 
 static int usage(FILE *to, int code)
 {
-    (void)fputs("Usage: coffer-store --fd N\n"
-                "Holds the credentials of one bucket for a worker, started by cofferd. N is the\n"
-                "descriptor of a connected Unix socket; everything else comes over it.\n",
-                to);
+    (void)fputs(
+        "Usage: coffer-store --fd N\n"
+        "Holds the credentials of one bucket, or one folder, for a worker; started by cofferd.\n"
+        "N is the descriptor of a connected Unix socket; everything else comes over it.\n",
+        to);
     return code;
 }
 
@@ -53,16 +57,46 @@ static int receive_start(int fd, struct remote_message *ret, struct secret *ret_
     return r;
 }
 
-static int lock_in(const struct remote_message *start, struct error *err)
+/* folder: NULL for a bucket. ret_path: how it is called from inside. */
+static int lock_in(const struct remote_message *start, const char *folder, char *ret_path,
+                   struct error *err)
 {
-    const struct sandbox sandbox = { .uid = start->uid, .gid = start->gid, .needs_network = true };
-    char no_folders[SANDBOX_FOLDERS_MAX][PATH_MAX];
+    const struct sandbox sandbox = { .uid = start->uid,
+                                     .gid = start->gid,
+                                     .folders = { folder },
+                                     .folder_count = folder ? 1 : 0,
+                                     .needs_network = !folder };
+    char inside[SANDBOX_FOLDERS_MAX][PATH_MAX];
     bool has_landlock = false;
 
-    int r = sandbox_enter(&sandbox, no_folders, &has_landlock, err);
+    int r = sandbox_enter(&sandbox, inside, &has_landlock, err);
     if (r == 0 && !has_landlock)
         log_warning("this kernel has no Landlock: coffer-store is not kept from files");
+    if (r == 0 && folder)
+        memcpy(ret_path, inside[0], PATH_MAX);
     return r;
+}
+
+static int open_bucket(const struct remote_message *start, struct bytes settings,
+                       struct object_store **ret, struct error *err)
+{
+    int r = lock_in(start, NULL, NULL, err);
+
+    return r < 0 ? r : s3_store_open_packed(settings, ret, err);
+}
+
+static int open_folder(const struct remote_message *start, struct bytes settings,
+                       struct object_store **ret, struct error *err)
+{
+    struct packed_folder folder;
+    char url[PATH_MAX + 8] = "dir:";
+
+    int r = packed_folder_unpack(settings, &folder, err);
+    if (r == 0)
+        r = lock_in(start, folder.path, url + strlen("dir:"), err);
+    if (r == 0)
+        r = object_store_open(url, ret, err);
+    return r < 0 ? r : limit_store_wrap(&folder.rates, ret, err);
 }
 
 /* Answers START with how that went. */
@@ -75,9 +109,9 @@ static int open_store(int fd, struct object_store **ret, struct error *err)
     int r = receive_start(fd, &start, &settings, err);
     if (r < 0)
         return r; /* it was not START: there is nobody to answer */
-    r = lock_in(&start, err);
-    if (r == 0)
-        r = s3_store_open_packed(secret_bytes(&settings), ret, err);
+    struct bytes packed = secret_bytes(&settings);
+    r = packed_is_folder(packed) ? open_folder(&start, packed, ret, err)
+                                 : open_bucket(&start, packed, ret, err);
     reply.code = r;
     if (r < 0)
         (void)snprintf(reply.text, sizeof(reply.text), "%s", err->text);

@@ -25,6 +25,7 @@ void open_control(struct fixture *fixture)
 {
     struct control_config config = { .state_dir = fixture->state_dir,
                                      .worker_program = FAKE_WORKER,
+                                     .store_program = STORE_PROGRAM,
                                      .allows_key_export = true,
                                      .on_step = on_step,
                                      .step_arg = fixture };

@@ -128,7 +128,7 @@ static int give_to_owner(const struct dir_store *store, int fd)
         return 0;
     if (fstat(store->fd, &folder) < 0)
         return -errno;
-    if (folder.st_uid == 0 && folder.st_gid == 0)
+    if (folder.st_uid == 0) /* ours, whatever its group */
         return 0;
     return fchown(fd, folder.st_uid, folder.st_gid) < 0 ? -errno : 0;
 }
