@@ -127,6 +127,11 @@ api_handler_fn api_get_object_store;
 api_handler_fn api_update_object_store;
 api_handler_fn api_remove_object_store;
 api_handler_fn api_check_object_store;
+/* uploads.c */
+api_handler_fn api_list_uploads;
+api_handler_fn api_remove_upload;
+api_handler_fn api_list_uses;
+api_handler_fn api_expire_use;
 /* snapshots.c */
 api_handler_fn api_list_snapshots;
 api_handler_fn api_add_snapshot;

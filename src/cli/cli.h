@@ -110,6 +110,10 @@ extern const struct argument_spec tier_add_arguments[];
 extern const struct argument_spec tier_store_arguments[];
 extern const struct argument_spec tier_s3_add_arguments[];
 extern const struct argument_spec tier_s3_arguments[];
+/* cmd_tier_snapshot.c */
+extern const struct argument_spec tier_snapshot_arguments[];
+extern const struct option_spec tier_snapshot_list_options[];
+extern const struct option_spec tier_ops_options[];
 
 /* The commands, by file. */
 int cmd_status(struct cli *cli, struct error *err);
@@ -128,6 +132,10 @@ int cmd_tier_dir_add(struct cli *cli, struct error *err);
 int cmd_tier_dir_update(struct cli *cli, struct error *err);
 int cmd_tier_remove(struct cli *cli, struct error *err);
 int cmd_tier_check(struct cli *cli, struct error *err);
+int cmd_tier_snapshot_list(struct cli *cli, struct error *err);
+int cmd_tier_snapshot_remove(struct cli *cli, struct error *err);
+int cmd_tier_ops(struct cli *cli, struct error *err);
+int cmd_tier_clean(struct cli *cli, struct error *err);
 int cmd_ca_cert_set(struct cli *cli, struct error *err);
 int cmd_ca_cert_status(struct cli *cli, struct error *err);
 int cmd_ca_cert_download(struct cli *cli, struct error *err);

@@ -23,6 +23,8 @@
 
 struct bucket_process {
     pid_t pid;
+    bool is_workers; /* it is not ours to end */
+    bool is_ended;   /* by us */
     char store[STORE_NAME_MAX + 1];
 };
 
@@ -86,6 +88,8 @@ void bucket_processes_reap(struct control *control)
     int status = 0;
 
     while (take_ended(&control->bucket_processes, &process, &status)) {
+        if (process.is_ended)
+            continue;
         if (WIFSIGNALED(status))
             events_add(&control->events, LOG_LEVEL_WARNING, "object-store-process-died", "",
                        "the process for object store %s was ended by signal %d; the next use "
@@ -145,8 +149,8 @@ static int set_timeouts(int fd, int seconds, struct error *err)
     return 0;
 }
 
-static int spawn(struct control *control, const char *store, int its_fd, pid_t *ret_pid,
-                 struct error *err)
+static int spawn(struct control *control, const char *store, bool is_workers, int its_fd,
+                 pid_t *ret_pid, struct error *err)
 {
     static const char *const environment[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", NULL };
     const char *const argv[] = { control->store_program, "--fd", "3", NULL };
@@ -156,7 +160,7 @@ static int spawn(struct control *control, const char *store, int its_fd, pid_t *
                                        .pass_fd = its_fd,
                                        .as_fd = SOCKET_FD,
                                        .is_own_session = true };
-    struct bucket_process process = { .pid = 0 };
+    struct bucket_process process = { .is_workers = is_workers };
     int status;
 
     int r = process_start(&spec, &process.pid, err);
@@ -173,14 +177,23 @@ static int spawn(struct control *control, const char *store, int its_fd, pid_t *
     return 0;
 }
 
-/* Nobody else waits for it: its number is still its own. */
-static void end_process(struct bucket_processes *processes, pid_t pid)
+/* pid 0: all that are ours. None of them was reaped: its number is still its own. */
+static void end_processes(struct bucket_processes *processes, pid_t pid)
 {
     mutex_lock(&processes->lock);
-    for (size_t i = 0; i < processes->count; i++)
-        if (processes->items[i].pid == pid)
-            (void)kill(pid, SIGKILL);
+    for (size_t i = 0; i < processes->count; i++) {
+        struct bucket_process *process = &processes->items[i];
+        if (process->pid != pid && (pid != 0 || process->is_workers))
+            continue;
+        process->is_ended = true;
+        (void)kill(process->pid, SIGKILL);
+    }
     mutex_unlock(&processes->lock);
+}
+
+void bucket_processes_end(struct control *control)
+{
+    end_processes(&control->bucket_processes, 0);
 }
 
 static int tell(int fd, const char *store, const struct order *order, struct error *err)
@@ -194,7 +207,8 @@ static int tell(int fd, const char *store, const struct order *order, struct err
     return r < 0 ? error_prefix(err, r, "object store %s", store) : set_timeouts(fd, 0, err);
 }
 
-int bucket_session_start(struct control *control, const char *store, int *ret_fd, struct error *err)
+static int start(struct control *control, const char *store, bool is_workers, int *ret_fd,
+                 struct error *err)
 {
     CLEANUP(order_release) struct order order = { .settings = SECRET_INIT };
     CLEANUP(close_fd) int mine = -1;
@@ -210,14 +224,14 @@ int bucket_session_start(struct control *control, const char *store, int *ret_fd
         return error_set(err, -errno, "cannot make a socket: %s", strerrordesc_np(errno));
     mine = fds[0];
     its = fds[1];
-    r = spawn(control, store, its, &pid, err);
+    r = spawn(control, store, is_workers, its, &pid, err);
     if (r < 0)
         return r;
     close_fd(&its); /* else its end would not be noticed */
     its = -1;
     r = tell(mine, store, &order, err);
     if (r < 0) {
-        end_process(&control->bucket_processes, pid);
+        end_processes(&control->bucket_processes, pid);
         return r;
     }
     *ret_fd = mine;
@@ -225,12 +239,17 @@ int bucket_session_start(struct control *control, const char *store, int *ret_fd
     return 0;
 }
 
+int bucket_session_start(struct control *control, const char *store, int *ret_fd, struct error *err)
+{
+    return start(control, store, true, ret_fd, err);
+}
+
 int bucket_session_open(struct control *control, const char *store, struct object_store **ret,
                         struct error *err)
 {
     int fd = -1;
 
-    int r = bucket_session_start(control, store, &fd, err);
+    int r = start(control, store, false, &fd, err);
     if (r < 0)
         return r;
     r = remote_store_open(fd, ret, err);

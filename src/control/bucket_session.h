@@ -41,5 +41,7 @@ struct bucket_processes {
 
 /* Takes notice of those that have ended: one that did so badly is an event. */
 void bucket_processes_reap(struct control *control);
+/* For a control plane that shuts down: what it does itself with a store ends with a failure. */
+void bucket_processes_end(struct control *control);
 /* Those that still run go on without us. */
 void bucket_processes_release(struct bucket_processes *processes);

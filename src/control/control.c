@@ -14,6 +14,7 @@
 #include "control/own_key.h"
 #include "control/rewrap.h"
 #include "control/rings.h"
+#include "control/uploads.h"
 #include "host/sandbox.h"
 
 #define MONITOR_PERIOD_MS 30000
@@ -151,6 +152,7 @@ void control_look_at_kms(struct control *control)
     control->kms_has_changed = true;
     (void)pthread_cond_broadcast(&control->changed);
     mutex_unlock(&control->lock);
+    bucket_processes_end(control);
 }
 
 /* Looks at the key server from time to time, more often while it is away, and at what else may
@@ -178,6 +180,7 @@ static void *monitor_main(void *arg)
         }
         control_watch_alerts(control);
         bucket_processes_reap(control);
+        uploads_resume(control);
         int64_t until = next_look_ms(&status, own_ms);
         mutex_lock(&control->lock);
         while (!atomic_load(&control->is_shutting_down) && !control->kms_has_changed &&
@@ -265,6 +268,7 @@ int control_open(const struct control_config *config, struct control **ret, stru
     control->kms_changing = MUTEX_INIT;
     control->stores_changing = MUTEX_INIT;
     control->bucket_processes.lock = MUTEX_INIT;
+    control->uploads_changing = MUTEX_INIT;
     (void)pthread_cond_init(&control->changed, NULL);
     control->allows_key_export = config->allows_key_export;
     control->on_step = config->on_step;

@@ -51,9 +51,11 @@ enum control_step {
     STEP_KEPT_DROPPED,    /* likewise, and the rings of it that were kept aside are gone */
     STEP_SET_STAGED,      /* the new key server is staged; no ring is wrapped by it yet */
     STEP_LOGIN_STORED,    /* a login of its own is stored; no record names it yet */
-    STEP_KEY_NAMED,     /* the record names the key that is to wrap it, beside the one that does */
-    STEP_KEY_SET,       /* it names the new one only; a login that nobody uses is still there */
-    STEP_RINGS_WRAPPED, /* all rings are wrapped as wanted; the configuration is the old one */
+    STEP_KEY_NAMED,      /* the record names the key that is to wrap it, beside the one that does */
+    STEP_KEY_SET,        /* it names the new one only; a login that nobody uses is still there */
+    STEP_UPLOAD_NOTED,   /* which uploaded snapshot is removed is noted; it is still there */
+    STEP_UPLOAD_REMOVED, /* it is gone, not yet what only it needed, nor the mark */
+    STEP_RINGS_WRAPPED,  /* all rings are wrapped as wanted; the configuration is the old one */
     STEP_COUNT,
 };
 

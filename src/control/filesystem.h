@@ -5,6 +5,7 @@
  * a store or the registry):
  *   filesystem->snapshots  a change of its snapshots, which the worker makes
  *   control->kms_changing  a change of the key server, or a key that is being made
+ *   control->uploads_changing  a change of uploaded snapshots; before all of these
  *   control->stores_changing  a change of the object stores; no other lock of these with it
  *   filesystem->saving     a record's way to the registry
  *   control->lock          the list, and the references to its members
@@ -108,9 +109,12 @@ struct control {
     bool has_monitor;
     struct mutex kms_changing; /* one change of the key server or new key at a time; taken first */
     struct bucket_processes bucket_processes;
-    struct mutex stores_changing; /* one change of the object stores at a time; no other inside */
-    bool allows_key_export;       /* never changes */
-    control_step_fn *on_step;     /* tests; else NULL */
+    struct mutex uploads_changing; /* one change of uploaded snapshots at a time; taken first */
+    bool has_resumer;              /* a thread finishes removals; guarded by lock */
+    int64_t resume_due_ms;         /* the monitor's */
+    struct mutex stores_changing;  /* one change of the object stores at a time; no other inside */
+    bool allows_key_export;        /* never changes */
+    control_step_fn *on_step;      /* tests; else NULL */
     void *step_arg;
 };
 

@@ -9,6 +9,7 @@
  *   "shred/" uuid                  which keys wrapped those that are being shredded
  *   kind number                    entries that are numbered: "audit/", "event/"
  *   "store/" name                  struct store_record
+ *   "removal/" name                struct removal_record, of the object store of that name
  *   a name                         values of their own: "audit-head", "audit-base", "audit-keys",
  * "user/" name
  *

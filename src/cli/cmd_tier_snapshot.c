@@ -1,0 +1,218 @@
+/* coffer fs tier snapshot, ops and clean: what lies in an object store, and who uses it. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "cli/cli.h"
+#include "cli/client.h"
+
+#define STORES "/api/v1/object-stores"
+#define PAGE 200u
+#define REMOVAL_TIMEOUT_MS (24LL * 3600 * 1000) /* a store with millions of objects, one by one */
+#define LIST_TIMEOUT_MS (600LL * 1000)
+#define END_OF_TABLE                                                                               \
+    {                                                                                              \
+        .name = NULL                                                                               \
+    }
+
+const struct argument_spec tier_snapshot_arguments[] = {
+    { "store", "the object store", false },
+    { "locator", "the uploaded snapshot", false },
+    END_OF_TABLE,
+};
+
+const struct option_spec tier_snapshot_list_options[] = {
+    { 0, "locator", "locator", "only this one" },
+    END_OF_TABLE,
+};
+
+const struct option_spec tier_ops_options[] = {
+    { 0, "expire", "id", "forget this one, whose owner is dead for certain" },
+    { 0, "force", NULL, "do not ask" },
+    END_OF_TABLE,
+};
+
+static const struct column snapshot_columns[] = {
+    { "locator", "LOCATOR", COLUMN_TEXT },
+    { "filesystem", "FILESYSTEM", COLUMN_TEXT },
+    { "snapshot", "SNAPSHOT", COLUMN_TEXT },
+    { "access_point", "ACCESS POINT", COLUMN_TEXT, .hidden = true },
+    { "origin", "ORIGIN", COLUMN_TEXT, .hidden = true },
+    { "created", "CREATED", COLUMN_TEXT },
+    { "uploaded", "UPLOADED", COLUMN_TEXT, .hidden = true },
+    { "size", "SIZE", COLUMN_CAPACITY },
+    { "data_size", "CIPHERTEXT", COLUMN_CAPACITY, .hidden = true },
+    { "inodes", "INODES", COLUMN_NUMBER, .hidden = true },
+    { "kms_type", "KMS", COLUMN_TEXT },
+    { "kms_key", "KEY", COLUMN_TEXT },
+    { "kms_key_version", "VERSION", COLUMN_NUMBER, .zero_is = "-" },
+    { "kms_namespace", "NAMESPACE", COLUMN_TEXT, .hidden = true },
+    { "kms_mount_path", "MOUNT", COLUMN_TEXT, .hidden = true },
+    { "kms_addresses", "ADDRESSES", COLUMN_TEXT, .hidden = true },
+    { "status", "STATUS", COLUMN_STATUS },
+    { "text", "TEXT", COLUMN_TEXT, .hidden = true },
+    { NULL, NULL, COLUMN_TEXT },
+};
+
+static const struct column use_columns[] = {
+    { "id", "ID", COLUMN_TEXT },
+    { "kind", "KIND", COLUMN_TEXT },
+    { "origin", "FILESYSTEM", COLUMN_TEXT },
+    { "instance", "INSTANCE", COLUMN_TEXT },
+    { "this_instance", "THIS INSTANCE", COLUMN_FLAG },
+    { "since", "SINCE", COLUMN_TEXT },
+    { "objects", "OBJECTS", COLUMN_NUMBER },
+    { "locator", "LOCATOR", COLUMN_TEXT, .hidden = true },
+    { NULL, NULL, COLUMN_TEXT },
+};
+
+static int call(struct cli *cli, const char *method, const char *action, json_t *body, json_t **ret,
+                struct error *err)
+{
+    char path[CLIENT_PATH_SIZE];
+    struct client_request request = {
+        .method = method,
+        .path = path,
+        .body = body,
+        .timeout_ms = strcmp(method, "GET") == 0 ? LIST_TIMEOUT_MS : REMOVAL_TIMEOUT_MS,
+    };
+
+    int r = client_object_path(STORES, cli_word(cli, 0), action, path, err);
+    if (r < 0) {
+        json_decref(body);
+        return r;
+    }
+    return client_call(&cli->instance, &request, ret, err);
+}
+
+/* --- snapshots --- */
+
+/* One page, behind the row that is the last one; *ret_is_last tells that nothing follows. */
+static int add_page(struct cli *cli, json_t *rows, bool *ret_is_last, struct error *err)
+{
+    CLEANUP(json_freep) json_t *page = NULL;
+    const json_t *last = json_array_get(rows, json_array_size(rows) - 1);
+    char path[CLIENT_PATH_SIZE], limit[16];
+    struct client_request request = { .method = "GET",
+                                      .path = path,
+                                      .timeout_ms = LIST_TIMEOUT_MS };
+
+    (void)snprintf(limit, sizeof(limit), "%u", PAGE);
+    int r = client_object_path(STORES, cli_word(cli, 0), "/snapshots", path, err);
+    if (r == 0)
+        r = client_add_query(path, "limit", limit, err);
+    if (r == 0 && last)
+        r = client_add_query(path, "after", client_text(last, "locator"), err);
+    if (r == 0)
+        r = client_call(&cli->instance, &request, &page, err);
+    if (r < 0)
+        return r;
+    *ret_is_last = json_array_size(page) == 0;
+    return json_array_extend(rows, page) < 0
+               ? error_set(err, -ENOMEM, "there is not enough memory for the list")
+               : 0;
+}
+
+static void keep_locator(json_t *rows, const char *locator)
+{
+    for (size_t i = json_array_size(rows); locator && i-- > 0;)
+        if (strcmp(client_text(json_array_get(rows, i), "locator"), locator) != 0)
+            (void)json_array_remove(rows, i);
+}
+
+int cmd_tier_snapshot_list(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *rows = json_array();
+    bool is_last = false;
+    int r = 0;
+
+    while (r == 0 && !is_last)
+        r = add_page(cli, rows, &is_last, err);
+    if (r < 0)
+        return r;
+    keep_locator(rows, arguments_value(&cli->arguments, "locator"));
+    r = table_print(stdout, snapshot_columns, rows, &cli->list, err);
+    if (r == 0 && cli->list.format == TABLE_VIEW && json_array_size(rows) == 0)
+        cli_print(stderr, "There is no such uploaded snapshot in object store %s.\n",
+                  cli_word(cli, 0));
+    return r;
+}
+
+static int tell_removed(struct cli *cli, const json_t *answer, const char *what, struct error *err)
+{
+    if (cli->json)
+        return cli_print_json(answer, err);
+    cli_print(
+        stdout,
+        "%s%lld objects (%lld bytes) that nobody needs were removed; %lld are still needed.\n",
+        what, (long long)json_integer_value(json_object_get(answer, "objects")),
+        (long long)json_integer_value(json_object_get(answer, "bytes")),
+        (long long)json_integer_value(json_object_get(answer, "kept")));
+    return 0;
+}
+
+int cmd_tier_snapshot_remove(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *answer = NULL;
+    char question[256];
+
+    (void)snprintf(
+        question, sizeof(question),
+        "Remove uploaded snapshot %.80s from object store %.40s? Nothing brings it back.",
+        cli_word(cli, 1), cli_word(cli, 0));
+    if (!arguments_has(&cli->arguments, "force") && !cli_confirm(question))
+        return error_set(err, -ECANCELED, "nothing was removed; answer y to remove the snapshot");
+    int r = call(cli, "DELETE", "/snapshots", json_pack("{s:s}", "locator", cli_word(cli, 1)),
+                 &answer, err);
+    return r < 0 ? r : tell_removed(cli, answer, "The uploaded snapshot was removed. ", err);
+}
+
+int cmd_tier_clean(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *answer = NULL;
+    int r = call(cli, "DELETE", "/snapshots", json_object(), &answer, err);
+
+    return r < 0 ? r : tell_removed(cli, answer, "", err);
+}
+
+/* --- who uses it --- */
+
+static int list_uses(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *rows = NULL;
+    int r = call(cli, "GET", "/uses", NULL, &rows, err);
+
+    if (r == 0)
+        r = table_print(stdout, use_columns, rows, &cli->list, err);
+    if (r == 0 && cli->list.format == TABLE_VIEW && json_array_size(rows) == 0)
+        cli_print(stderr, "Nobody uses object store %s.\n", cli_word(cli, 0));
+    return r;
+}
+
+static int expire(struct cli *cli, const char *id, struct error *err)
+{
+    CLEANUP(json_freep) json_t *answer = NULL;
+    char question[256];
+
+    (void)snprintf(question, sizeof(question),
+                   "Expire %.40s? If its owner lives, and only waits or is slow, what he needs may "
+                   "be removed.",
+                   id);
+    if (!arguments_has(&cli->arguments, "force") && !cli_confirm(question))
+        return error_set(err, -ECANCELED, "nothing was expired");
+    int r = call(cli, "DELETE", "/uses", json_pack("{s:s}", "id", id), &answer, err);
+    if (r == 0)
+        cli_print(stdout,
+                  "%s was expired. What only it kept goes with the next removal, or with coffer fs "
+                  "tier clean %s.\n",
+                  id, cli_word(cli, 0));
+    return r;
+}
+
+int cmd_tier_ops(struct cli *cli, struct error *err)
+{
+    const char *id = arguments_value(&cli->arguments, "expire");
+
+    return id ? expire(cli, id, err) : list_uses(cli, err);
+}

@@ -1,0 +1,30 @@
+/* uploads_removal.h - inside the control plane: removals in object stores, which survive a crash.
+ * What is removed is noted in the registry ("removal/" and the store's name,
+ * docs/formats/registry.md) before its mark is in the store, and until the mark is gone: so this
+ * instance takes its mark again, and no mark of it lets others wait for ever.
+ *
+ * Threads    any; one removal at a time.
+ */
+#pragma once
+
+#include "control/control.h"
+#include "transfer/locator.h"
+#include "transfer/reference.h"
+
+struct removal_record {
+    struct removing_mark mark;
+    bool has_snapshot; /* that is being removed */
+    struct locator snapshot;
+};
+
+/* As control_uploads_remove(). */
+struct uploads_removed;
+int uploads_remove(struct control *control, const char *store, const struct locator *locators,
+                   size_t count, struct uploads_removed *ret, struct error *err);
+
+#define REMOVAL_RECORD_MAX 128u
+int removal_record_encode(const struct removal_record *record, struct buf *ret);
+int removal_record_decode(struct bytes encoded, struct removal_record *ret, struct error *err);
+
+/* Whether a removal that this instance has to finish there has this mark. */
+bool uploads_removal_is(struct control *control, const char *store, const struct uuid *mark);

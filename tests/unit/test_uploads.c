@@ -1,0 +1,335 @@
+/* What a bucket holds, without any key server; who uses it; and what is removed from it, with a
+ * crash at each step. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/support/cmocka_all.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/file_io.h"
+#include "control/uploads.h"
+#include "control/uploads_removal.h"
+#include "crypto/random.h"
+#include "tests/support/kms_case.h"
+#include "tests/support/upload_case.h"
+#include "transfer/head.h"
+#include "transfer/sharing.h"
+
+#define STORE "bucket"
+#define VIEWS_MAX 64u
+
+/* --- lists --- */
+
+struct listed {
+    struct uploaded_view views[VIEWS_MAX];
+    struct uploaded_key keys[VIEWS_MAX]; /* the first of each */
+    size_t count;
+};
+
+static int keep(const struct uploaded_view *view, void *arg)
+{
+    struct listed *listed = arg;
+
+    assert_true(listed->count < VIEWS_MAX);
+    if (view->key_count > 0)
+        listed->keys[listed->count] = view->keys[0];
+    listed->views[listed->count++] = *view;
+    return 0;
+}
+
+static void list(struct servers *servers, const char *after, size_t limit, struct listed *ret)
+{
+    struct error err = { .code = 0 };
+
+    ret->count = 0;
+    must(control_uploads_each(servers->fixture->control, STORE, after, limit, keep, ret, &err),
+         &err);
+}
+
+static size_t index_of(const struct listed *listed, const char *locator)
+{
+    for (size_t i = 0; i < listed->count; i++)
+        if (strcmp(listed->views[i].locator, locator) == 0)
+            return i;
+    fail_msg("%s is not listed", locator);
+    return 0;
+}
+
+static void prepare(struct servers *servers)
+{
+    must_set(servers, servers->a);
+    add_all(servers);
+    must_add_folder_store(servers->fixture, STORE);
+}
+
+static void what_a_bucket_holds_is_listed_without_the_key_server(void **state)
+{
+    struct servers *servers = *state;
+    CLEANUP(free_ptr) struct listed *listed = calloc(1, sizeof(*listed));
+    char first[LOCATOR_SIZE], second[LOCATOR_SIZE];
+
+    prepare(servers);
+    list(servers, NULL, 100, listed);
+    assert_int_equal(listed->count, 0);
+    must_upload(servers->fixture, "one", STORE, "monday", first);
+    fake_transit_rotate(servers->a);
+    must_rewrap(servers);
+    must_upload(servers->fixture, "two", STORE, "tuesday", second);
+    unsigned before = fake_transit_requests(servers->a);
+    list(servers, NULL, 100, listed);
+    assert_int_equal(fake_transit_requests(servers->a), before);
+    assert_int_equal(listed->count, 2);
+
+    size_t i = index_of(listed, first);
+    struct fs_view view = view_of(servers->fixture, "one");
+    assert_int_equal(listed->views[i].fault.code, 0);
+    assert_true(uuid_equal(&listed->views[i].fs, &view.uuid));
+    assert_string_equal(listed->views[i].filesystem, "one");
+    assert_string_equal(listed->views[i].snapshot, "monday");
+    assert_int_equal(listed->views[i].size, 123456);
+    assert_int_equal(listed->views[i].key_count, 1);
+    assert_string_equal(listed->keys[i].key.type, "vault");
+    assert_string_equal(listed->keys[i].key.key, FAKE_KEY);
+    assert_string_equal(listed->keys[i].addresses, fake_transit_url(servers->a));
+    assert_int_equal(listed->keys[i].key.version, 1);
+    assert_int_equal(listed->keys[index_of(listed, second)].key.version, 2);
+}
+
+static void a_damaged_head_is_listed_as_such_and_hides_no_other(void **state)
+{
+    struct servers *servers = *state;
+    CLEANUP(free_ptr) struct listed *listed = calloc(1, sizeof(*listed));
+    CLEANUP(buf_release) struct buf head = BUF_INIT;
+    char locators[3][LOCATOR_SIZE];
+
+    prepare(servers);
+    for (unsigned i = 0; i < 3; i++)
+        must_upload(servers->fixture, names[i], STORE, "s", locators[i]);
+    must_get_head(servers->fixture, STORE, locators[0], &head);
+    must_put_head(servers->fixture, STORE, locators[1], buf_bytes(&head)); /* of another one */
+    must_put_head(servers->fixture, STORE, locators[2], (struct bytes){ head.data, head.len / 2 });
+    list(servers, NULL, 100, listed);
+    assert_int_equal(listed->count, 3);
+    assert_int_equal(listed->views[index_of(listed, locators[0])].fault.code, 0);
+    const struct error *exchanged = &listed->views[index_of(listed, locators[1])].fault;
+    assert_int_equal(exchanged->code, -EBADMSG);
+    assert_non_null(strstr(exchanged->text, "objects were exchanged"));
+    assert_int_equal(listed->views[index_of(listed, locators[2])].fault.code, -EBADMSG);
+}
+
+static void a_long_list_is_given_page_by_page(void **state)
+{
+    struct servers *servers = *state;
+    CLEANUP(free_ptr) struct listed *listed = calloc(1, sizeof(*listed));
+    char locator[LOCATOR_SIZE], after[LOCATOR_SIZE] = "";
+    size_t seen = 0;
+
+    prepare(servers);
+    for (unsigned i = 0; i < 20; i++)
+        must_upload(servers->fixture, "one", STORE, "s", locator);
+    do {
+        list(servers, after[0] ? after : NULL, 7, listed);
+        for (size_t i = 0; i < listed->count; i++) {
+            assert_true(strcmp(listed->views[i].locator, after) > 0);
+            memcpy(after, listed->views[i].locator, sizeof(after));
+        }
+        seen += listed->count;
+    } while (listed->count > 0);
+    assert_int_equal(seen, 20);
+}
+
+/* --- removal --- */
+
+static int remove_upload(struct servers *servers, const char *locator, struct error *err)
+{
+    struct uploads_removed removed;
+    const char *const locators[] = { locator };
+
+    return control_uploads_remove(servers->fixture->control, STORE, locators, 1, &removed, err);
+}
+
+static void must_be_empty(struct servers *servers)
+{
+    for (int kind = BUCKET_PACK; kind <= BUCKET_MARK; kind++)
+        assert_int_equal(count_objects(servers->fixture, STORE, (enum bucket_kind)kind), 0);
+}
+
+static void a_removal_takes_what_nobody_else_needs(void **state)
+{
+    struct servers *servers = *state;
+    char first[LOCATOR_SIZE], second[LOCATOR_SIZE];
+    struct error err = { .code = 0 };
+
+    prepare(servers);
+    must_upload(servers->fixture, "one", STORE, "same", first);
+    must_upload(servers->fixture, "one", STORE, "same", second);
+    assert_int_equal(count_objects(servers->fixture, STORE, BUCKET_PACK), 1);
+    assert_int_equal(count_objects(servers->fixture, STORE, BUCKET_CHUNK), 2);
+    must(remove_upload(servers, first, &err), &err);
+    assert_audited(servers->fixture, "upload-remove", "ok");
+    assert_int_equal(count_objects(servers->fixture, STORE, BUCKET_HEAD), 1);
+    assert_int_equal(count_objects(servers->fixture, STORE, BUCKET_PACK), 1);
+    assert_int_equal(count_objects(servers->fixture, STORE, BUCKET_CHUNK), 1);
+    assert_int_equal(remove_upload(servers, first, &err), -ENOENT);
+    assert_non_null(strstr(err.text, first));
+    must(remove_upload(servers, second, &err), &err);
+    must_be_empty(servers);
+    assert_int_equal(remove_upload(servers, "coffer1-nonsense", &err), -EINVAL);
+}
+
+static void a_removal_that_a_crash_interrupts_is_finished_by_itself(void **state)
+{
+    static const enum control_step steps[] = { STEP_UPLOAD_NOTED, STEP_UPLOAD_REMOVED };
+    struct servers *servers = *state;
+    char locator[LOCATOR_SIZE];
+
+    prepare(servers);
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        must_upload(servers->fixture, "one", STORE, "s", locator);
+        servers->fixture->crash_at = steps[i];
+        assert_int_equal(remove_upload(servers, locator, NULL), CONTROL_CRASHED);
+        assert_int_equal(count_objects(servers->fixture, STORE, BUCKET_MARK), 1);
+        servers->fixture->crash_at = STEP_COUNT;
+        reopen_control(servers->fixture);
+        while (count_objects(servers->fixture, STORE, BUCKET_MARK) > 0)
+            clock_sleep_ms(10); /* a test's own time limit ends it */
+        must_be_empty(servers);
+    }
+}
+
+static void a_note_of_a_removal_is_read_and_no_altered_one(void **state)
+{
+    struct removal_record record = { .has_snapshot = true }, again;
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+
+    (void)state;
+    random_uuid(&record.mark.mark);
+    record.mark.written_ns = 1234567;
+    random_bytes(record.snapshot.manifest, HASH_LEN);
+    assert_int_equal(removal_record_encode(&record, &encoded), 0);
+    assert_int_equal(removal_record_decode(buf_bytes(&encoded), &again, NULL), 0);
+    assert_true(uuid_equal(&again.mark.mark, &record.mark.mark));
+    assert_int_equal(again.mark.written_ns, record.mark.written_ns);
+    assert_memory_equal(again.snapshot.manifest, record.snapshot.manifest, HASH_LEN);
+    for (size_t cut = 0; cut < encoded.len; cut++)
+        assert_int_equal(removal_record_decode((struct bytes){ encoded.data, cut }, &again, NULL),
+                         -EBADMSG);
+    must(file_read(FORMATS_FOLDER "/removal-note-v1.bin", REMOVAL_RECORD_MAX, &encoded, NULL),
+         NULL);
+    assert_int_equal(removal_record_decode(buf_bytes(&encoded), &again, NULL), 0);
+    assert_int_equal(again.mark.mark.bytes[0], 1);
+    assert_int_equal(again.mark.written_ns, 1795774860123456789u);
+    assert_true(again.has_snapshot);
+    assert_int_equal(again.snapshot.manifest[31], 63);
+    encoded.data[4] = 2;
+    assert_int_equal(removal_record_decode(buf_bytes(&encoded), &again, NULL), -EPROTONOSUPPORT);
+}
+
+/* --- who uses it --- */
+
+struct uses {
+    struct bucket_use items[8];
+    size_t count;
+};
+
+static int keep_use(const struct bucket_use *use, void *arg)
+{
+    struct uses *uses = arg;
+
+    assert_true(uses->count < 8);
+    uses->items[uses->count++] = *use;
+    return 0;
+}
+
+static struct uses uses_of(struct servers *servers)
+{
+    struct uses uses = { .count = 0 };
+    struct error err = { .code = 0 };
+
+    must(control_bucket_uses_each(servers->fixture->control, STORE, keep_use, &uses, &err), &err);
+    return uses;
+}
+
+/* What somebody else left who died. */
+static void leave(struct servers *servers, struct uuid *ret_reference, struct uuid *ret_mark)
+{
+    struct bucket bucket;
+    CLEANUP(object_store_closep)
+    struct object_store *store = must_open_bucket(servers->fixture, STORE, &bucket);
+    CLEANUP(name_set_release) struct name_set wanted = NAME_SET_INIT;
+    struct reference_head head = { .kind = REFERENCE_UPLOAD, .written_ns = 1 };
+    struct removing_mark mark = { .written_ns = 2 };
+    struct reference reference;
+    struct removal removal;
+    struct error err = { .code = 0 };
+    uint8_t id[BUCKET_ID_LEN];
+
+    random_uuid(&head.reference);
+    random_uuid(&head.fs);
+    random_uuid(&head.instance);
+    random_bytes(id, sizeof(id));
+    const struct bucket_name name = bucket_name_of(BUCKET_PACK, id);
+    assert_int_equal(name_set_add(&wanted, &name, 10), 0);
+    must(reference_open(&reference, &bucket, &head, &err), &err);
+    must(reference_add(&reference, &wanted, &err), &err);
+    reference_close(&reference);
+    random_uuid(&mark.mark);
+    mark.instance = head.instance;
+    must(removal_begin(&removal, &bucket, &mark, &err), &err);
+    *ret_reference = head.reference;
+    *ret_mark = mark.mark;
+}
+
+static void who_uses_a_bucket_is_listed_and_the_dead_are_expired_by_order_only(void **state)
+{
+    struct servers *servers = *state;
+    struct control *control = servers->fixture->control;
+    struct uuid reference, mark, nobody;
+    char locator[LOCATOR_SIZE];
+    struct error err = { .code = 0 };
+
+    prepare(servers);
+    must_upload(servers->fixture, "one", STORE, "s", locator);
+    leave(servers, &reference, &mark);
+    struct uses uses = uses_of(servers);
+    assert_int_equal(uses.count, 3);
+    assert_int_equal(uses.items[0].kind, BUCKET_USE_REMOVAL);
+    assert_false(uses.items[0].is_ours);
+    struct bucket_use snapshot = { .names = 0 };
+    for (size_t i = 1; i < uses.count; i++)
+        if (uses.items[i].kind == BUCKET_USE_SNAPSHOT)
+            snapshot = uses.items[i];
+    assert_string_equal(snapshot.locator, locator);
+    assert_true(snapshot.is_ours);
+    assert_int_equal(snapshot.names, 3);
+
+    assert_int_equal(control_bucket_expire(control, STORE, &snapshot.id, &err), -EBUSY);
+    assert_non_null(strstr(err.text, locator));
+    random_uuid(&nobody);
+    assert_int_equal(control_bucket_expire(control, STORE, &nobody, &err), -ENOENT);
+    must(control_bucket_expire(control, STORE, &reference, &err), &err);
+    must(control_bucket_expire(control, STORE, &mark, &err), &err);
+    assert_event(servers->fixture, "object-store-use-expired");
+    assert_int_equal(uses_of(servers).count, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_note_of_a_removal_is_read_and_no_altered_one),
+        SERVERS_TEST(what_a_bucket_holds_is_listed_without_the_key_server),
+        SERVERS_TEST(a_damaged_head_is_listed_as_such_and_hides_no_other),
+        SERVERS_TEST(a_long_list_is_given_page_by_page),
+        SERVERS_TEST(a_removal_takes_what_nobody_else_needs),
+        SERVERS_TEST(a_removal_that_a_crash_interrupts_is_finished_by_itself),
+        SERVERS_TEST(who_uses_a_bucket_is_listed_and_the_dead_are_expired_by_order_only),
+    };
+    struct error err = { .code = 0 };
+
+    if (secret_heap_init(&err) < 0)
+        return 1;
+    return cmocka_run_group_tests_name("uploads", tests, NULL, NULL);
+}
