@@ -137,6 +137,15 @@ api_handler_fn api_list_snapshots;
 api_handler_fn api_add_snapshot;
 api_handler_fn api_update_snapshot;
 api_handler_fn api_remove_snapshot;
+/* snapshot_policies.c */
+api_handler_fn api_list_snapshot_policies;
+api_handler_fn api_add_snapshot_policy;
+api_handler_fn api_get_snapshot_policy;
+api_handler_fn api_update_snapshot_policy;
+api_handler_fn api_remove_snapshot_policy;
+api_handler_fn api_attach_snapshot_policy;
+api_handler_fn api_detach_snapshot_policy;
+api_handler_fn api_run_snapshot_policy;
 /* key_copy.c */
 api_handler_fn api_export_key;
 api_handler_fn api_import_key;

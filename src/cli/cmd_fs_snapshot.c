@@ -1,9 +1,7 @@
 /* coffer fs snapshot: the list, and what changes it. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "cli/cli.h"
@@ -78,22 +76,8 @@ int cmd_fs_snapshot_list(struct cli *cli, struct error *err)
     return r;
 }
 
-/* Has the kernel begin to hand over what it keeps of the files that are written. The worker waits
- * for the rest of it, but would get it in small pieces. So a failure says nothing. */
-static void start_write_back(const char *name, const char *mountpoint)
-{
-    char source[FUSE_DEVICE_NAME_SIZE];
-    bool is_mounted = false;
-
-    if (mountpoint[0] == '\0' ||
-        fuse_device_is_mounted(mountpoint, &is_mounted, source, NULL) < 0 || !is_mounted ||
-        strcmp(source, name) != 0)
-        return;
-    CLEANUP(close_fd) int fd = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0)
-        (void)syncfs(fd);
-}
-
+/* The worker waits for what the kernel has not handed over yet, but would get it in small pieces.
+ */
 static int write_back(struct cli *cli, const char *name, struct error *err)
 {
     CLEANUP(json_freep) json_t *row = NULL;
@@ -103,7 +87,7 @@ static int write_back(struct cli *cli, const char *name, struct error *err)
     if (r == 0)
         r = get(cli, path, &row, err);
     if (r == 0)
-        start_write_back(name, client_text(row, "mounted_at"));
+        fuse_device_start_write_back(client_text(row, "mounted_at"), name);
     return r;
 }
 

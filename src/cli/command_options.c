@@ -304,3 +304,31 @@ const struct option_spec snapshot_remove_options[] = {
     { 'f', "force", NULL, "do not ask" },
     END_OF_OPTIONS,
 };
+
+const struct argument_spec policy_arguments[] = {
+    { "policy", "its name; at most 32 letters, digits, '.', '_' and '-'", false },
+    END_OF_ARGUMENTS,
+};
+
+const struct argument_spec policy_attach_arguments[] = {
+    { "policy", "a snapshot policy", false },
+    { "filesystem", "a filesystem, which need not be started", false },
+    END_OF_ARGUMENTS,
+};
+
+const struct option_spec policy_schedule_options[] = {
+    { 0, "hourly", "minute", "each hour at this minute, or off" },
+    { 0, "hourly-retention", "number", "how many of them are kept [24]" },
+    { 0, "hourly-upload", "store", "upload each to this object store, or none" },
+    { 0, "daily", "time", "each day at this time (UTC): 23:00, or off" },
+    { 0, "daily-retention", "number", "how many of them are kept [7]" },
+    { 0, "daily-upload", "store", "upload each to this object store, or none" },
+    { 0, "weekly", "days time", "each week (UTC): 'sunday,wednesday 23:00', or off" },
+    { 0, "weekly-retention", "number", "how many of them are kept [4]" },
+    { 0, "weekly-upload", "store", "upload each to this object store, or none" },
+    { 0, "monthly", "day time",
+      "each month (UTC): '1 23:00', or off; a short month: its last day" },
+    { 0, "monthly-retention", "number", "how many of them are kept [12]" },
+    { 0, "monthly-upload", "store", "upload each to this object store, or none" },
+    END_OF_OPTIONS,
+};

@@ -315,6 +315,86 @@ static const struct command commands[] = {
         .run = cmd_fs_snapshot_remove,
     },
     {
+        .path = "fs protection",
+        .summary = "Snapshots by the clock",
+    },
+    {
+        .path = "fs protection snapshot-policy",
+        .aliases = "snapshot-policies",
+        .summary = "Lists snapshot policies; its sub-commands change them",
+        .lists = true,
+        .prints_json = true,
+        .run = cmd_snapshot_policy_list,
+    },
+    {
+        .path = "fs protection snapshot-policy list",
+        .aliases = "ls",
+        .summary = "Lists snapshot policies, and the filesystems that they are attached to",
+        .lists = true,
+        .prints_json = true,
+        .run = cmd_snapshot_policy_list,
+    },
+    {
+        .path = "fs protection snapshot-policy show",
+        .summary = "Shows a snapshot policy, when its next snapshots are due, and what is wrong",
+        .arguments = policy_arguments,
+        .prints_json = true,
+        .run = cmd_snapshot_policy_show,
+    },
+    {
+        .path = "fs protection snapshot-policy add",
+        .aliases = "create new",
+        .summary = "Adds a snapshot policy: when snapshots are taken, and how many are kept",
+        .details =
+            "Each snapshot is POLICY-hourly.YYMMDDHHMM and so on, which is its access point, "
+            "too. When there\nare more than are to be kept, the oldest is removed; one that "
+            "was given another name or access\npoint is left alone for ever.\n\n"
+            "All times are UTC. What was missed, as the host was off or the filesystem not "
+            "started, is made up\nonce. The policy does nothing until it is attached to "
+            "filesystems.",
+        .arguments = policy_arguments,
+        .options = policy_schedule_options,
+        .prints_json = true,
+        .run = cmd_snapshot_policy_add,
+    },
+    {
+        .path = "fs protection snapshot-policy update",
+        .summary = "Changes a snapshot policy: what is given, the rest stays",
+        .details = "A schedule that was moved counts from now on: what was due before is not made "
+                   "up. With a smaller\nretention the oldest are removed at once. Snapshots of a "
+                   "schedule that is off stay.",
+        .arguments = policy_arguments,
+        .options = policy_schedule_options,
+        .prints_json = true,
+        .run = cmd_snapshot_policy_update,
+    },
+    {
+        .path = "fs protection snapshot-policy remove",
+        .aliases = "delete rm",
+        .summary = "Removes a snapshot policy that is attached to no filesystem",
+        .arguments = policy_arguments,
+        .run = cmd_snapshot_policy_remove,
+    },
+    {
+        .path = "fs protection snapshot-policy attach",
+        .summary = "Has a snapshot policy take snapshots of a filesystem",
+        .arguments = policy_attach_arguments,
+        .run = cmd_snapshot_policy_attach,
+    },
+    {
+        .path = "fs protection snapshot-policy detach",
+        .summary = "Has it take no more of them; those that it took stay",
+        .arguments = policy_attach_arguments,
+        .run = cmd_snapshot_policy_detach,
+    },
+    {
+        .path = "fs protection snapshot-policy run-once",
+        .summary = "Takes a snapshot for each schedule that is on, whatever the time is",
+        .details = "They count as if their time had come, for the retention too.",
+        .arguments = policy_arguments,
+        .run = cmd_snapshot_policy_run_once,
+    },
+    {
         .path = "fs key",
         .summary = "A recovery copy of a filesystem's keys, for when the KMS is lost for ever",
     },

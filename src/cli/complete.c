@@ -84,6 +84,11 @@ static bool names_snapshot(const struct command *command, size_t place)
     return argument_is(command, place, "snapshot") && command->run != cmd_fs_snapshot_add;
 }
 
+static bool names_policy(const struct command *command, size_t place)
+{
+    return argument_is(command, place, "policy") && command->run != cmd_snapshot_policy_add;
+}
+
 static void offer_snapshots(const struct arguments *arguments, const char *start)
 {
     char path[CLIENT_PATH_SIZE];
@@ -141,6 +146,8 @@ int cli_complete(int n_words, char **words)
         offer_snapshots(&before, start);
     else if (names_user(command, before.n_words))
         offer_listed(&before, "/api/v1/users", "name", start);
+    else if (names_policy(command, before.n_words))
+        offer_listed(&before, "/api/v1/snapshot-policies", "name", start);
     else if (names_store(command, before.n_words))
         offer_listed(&before, "/api/v1/object-stores", "name", start);
     else if ((command->run == cmd_alert_mute || command->run == cmd_alert_unmute) &&

@@ -143,6 +143,14 @@ static const struct alert_kind kinds[] = {
         .action = "Find out which copy is right; 'coffer fs mount NAME DIR --take-over' writes on",
     },
     {
+        .type = "snapshot-policy-failed",
+        .title = "A snapshot policy does not work",
+        .cause = "A snapshot that was due could not be taken, uploaded, or removed when its time "
+                 "was over. It is tried again, at least every quarter of an hour.",
+        .action = "Do what the text says; what was missed is then made up once",
+        .linger_ms = LINGER_MS,
+    },
+    {
         .type = "audit-damaged",
         .is_critical = true,
         .title = "The audit log was damaged",

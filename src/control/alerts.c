@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/clean_text.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "control/filesystem.h"
 
@@ -255,6 +256,25 @@ static int of_filesystem(struct filesystem *fs, void *arg, struct error *err)
     return r;
 }
 
+static int of_policies(struct list *list, struct control *control, struct error *err)
+{
+    CLEANUP(policies_view_release) struct policies_view view = { .count = 0 };
+    int r = policies_view(control->policies, &view, err);
+
+    for (size_t i = 0; r == 0 && i < view.attached_count; i++) {
+        const struct policy_attached *attached = &view.attached[i];
+        if (attached->failure.code == 0)
+            continue;
+        CLEANUP(filesystem_unrefp)
+        struct filesystem *fs = filesystem_find_uuid(control, &attached->filesystem);
+        if (fs)
+            r = add(list, "snapshot-policy-failed", fs->record.name, err,
+                    "snapshot policy %s does not work for %s: %s",
+                    view.policies[attached->policy].name, fs->record.name, attached->failure.text);
+    }
+    return r;
+}
+
 static int find_conditions(struct control *control, struct list *ret, struct error *err)
 {
     int r = of_kms(ret, control->kms, err);
@@ -263,6 +283,8 @@ static int find_conditions(struct control *control, struct list *ret, struct err
         r = of_https(ret, control, err);
     if (r == 0)
         r = control_each(control, of_filesystem, ret, err);
+    if (r == 0)
+        r = of_policies(ret, control, err);
     mutex_lock(&control->lock);
     if (r == 0 && control->audit_damage[0] != '\0')
         r = add(ret, "audit-damaged", "", err, "%s", control->audit_damage);

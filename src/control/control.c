@@ -240,7 +240,11 @@ static int open_parts(struct control *control, const struct control_config *conf
     if (r == 0)
         r = registry_each(control->registry, load_one, control, err);
     if (r == 0)
+        r = control_open_policies(control, err);
+    if (r == 0)
         r = control_each(control, resume_one, control, err);
+    if (r == 0)
+        r = policies_start(control->policies, err);
     if (r == 0 && (r = -pthread_create(&control->monitor, NULL, monitor_main, control)) < 0)
         (void)error_set(err, r, "cannot start a thread: %s", strerrordesc_np(-r));
     control->has_monitor = r == 0;
@@ -308,6 +312,7 @@ void control_close(struct control *control)
     control_shut_down(control);
     if (control->has_monitor)
         (void)pthread_join(control->monitor, NULL);
+    policies_stop(control->policies);
     mutex_lock(&control->lock);
     while (control->keepers > 0)
         cond_wait(&control->changed, &control->lock);
@@ -316,6 +321,7 @@ void control_close(struct control *control)
         filesystem_unlist(control->filesystems);
     bucket_processes_reap(control);
     bucket_processes_release(&control->bucket_processes);
+    policies_close(control->policies);
     alert_book_close(control->alerts);
     users_close(control->users);
     audit_close(control->audit);

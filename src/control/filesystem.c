@@ -37,6 +37,18 @@ struct filesystem *filesystem_find(struct control *control, const char *name, st
     return fs;
 }
 
+struct filesystem *filesystem_find_uuid(struct control *control, const struct uuid *uuid)
+{
+    mutex_lock(&control->lock);
+    struct filesystem *fs = control->filesystems;
+    while (fs && !(fs->is_listed && uuid_equal(&fs->record.uuid, uuid)))
+        fs = fs->next;
+    if (fs)
+        fs->references++;
+    mutex_unlock(&control->lock);
+    return fs;
+}
+
 static void filesystem_free(struct filesystem *filesystem)
 {
     worker_unref(filesystem->worker);

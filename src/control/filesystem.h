@@ -31,6 +31,7 @@
 #include "control/audit.h"
 #include "control/bucket_session.h"
 #include "control/control.h"
+#include "control/policies.h"
 #include "control/registry.h"
 #include "control/worker.h"
 
@@ -96,6 +97,7 @@ struct control {
     struct events events;
     struct alert_book *alerts;
     struct users *users;
+    struct policies *policies;
     struct mutex lock;              /* guards all below */
     pthread_cond_t changed;         /* a keeper ended, or the control plane shuts down */
     struct filesystem *filesystems; /* any order */
@@ -124,6 +126,9 @@ int control_step(struct control *control, enum control_step step);
 /* Has the monitor look at the key server now: its configuration changed. */
 void control_look_at_kms(struct control *control);
 
+/* snapshot_policies.c: the policies, with this control plane as their world. */
+int control_open_policies(struct control *control, struct error *err);
+
 /* audit_watch.c: walks the audit log, for the alert about it. */
 void control_watch_audit(struct control *control);
 
@@ -132,6 +137,7 @@ void control_watch_alerts(struct control *control);
 
 /* A counted reference; NULL: there is none of that name. */
 struct filesystem *filesystem_find(struct control *control, const char *name, struct error *err);
+struct filesystem *filesystem_find_uuid(struct control *control, const struct uuid *uuid);
 void filesystem_unref(struct filesystem *filesystem);
 struct filesystem *filesystem_ref(struct filesystem *filesystem);
 
@@ -214,6 +220,15 @@ struct worker *filesystem_worker(struct filesystem *fs);
 typedef int filesystem_ask_fn(struct worker *worker, void *arg, struct error *err);
 int filesystem_ask(struct filesystem *fs, const char *what, filesystem_ask_fn *ask, void *arg,
                    struct error *err);
+
+/* snapshots.c: of one that is started (-EBUSY: it is not). -EEXIST: the name is taken. */
+int filesystem_take_snapshot(struct filesystem *fs, const char *name, const char *access_point,
+                             struct control_snapshot *ret, struct error *err);
+int filesystem_find_snapshot(struct filesystem *fs, const char *name, struct control_snapshot *ret,
+                             struct error *err);
+/* -ESTALE: it has not that name any more, or another access point. */
+int filesystem_remove_unchanged(struct filesystem *fs, uint64_t id, const char *name,
+                                struct error *err);
 
 /* unlock.c: unwraps all generations in one batch, finds the ring to believe, repairs the place
  * that lost, and learns new check values; the audit log knows it then. *ret_is_kms tells that the

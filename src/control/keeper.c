@@ -376,6 +376,9 @@ static bool serve(struct keeper *keeper)
     fs->failure = 0;
     fs->is_first_try = false;
     (void)pthread_cond_broadcast(&fs->changed);
+    mutex_unlock(&fs->lock);
+    policies_wake(fs->control->policies, &fs->record.uuid);
+    mutex_lock(&fs->lock);
     while (!fs->worker_ended && !is_shutting_down(keeper))
         cond_wait(&fs->changed, &fs->lock);
     bool is_clean = fs->worker_ended_cleanly || fs->stop_wanted;

@@ -579,5 +579,5 @@ int registry_put_value(struct registry *registry, const char *name, struct bytes
 {
     struct value_arg arg = { .name = name, .value = value };
 
-    return run_change(registry, META_WRITE, change_value, &arg, err);
+    return run_change(registry, value.len == 0 ? META_FREE : META_WRITE, change_value, &arg, err);
 }

@@ -10,6 +10,8 @@
  *   kind number                    entries that are numbered: "audit/", "event/"
  *   "store/" name                  struct store_record
  *   "removal/" name                struct removal_record, of the object store of that name
+ *   "policy/" name                 struct policy
+ *   "policy-of/" uuid "/" name     struct policy_attachment; the UUID as text
  *   a name                         values of their own: "audit-head", "audit-base", "audit-keys",
  * "user/" name
  *

@@ -182,7 +182,8 @@ static int delete_held(struct filesystem *filesystem, struct shred_report *ret, 
     if (r < 0)
         return r;
     own_key_tidy(control); /* its login, unless others have it too */
-    return registry_remove(control->registry, &filesystem->record.uuid, err);
+    r = policies_forget(control->policies, &filesystem->record.uuid, err);
+    return r < 0 ? r : registry_remove(control->registry, &filesystem->record.uuid, err);
 }
 
 /* One whose shredding was begun is shredded, whatever is asked. */

@@ -155,25 +155,33 @@ static int ask_take(struct worker *worker, const char *name, const char *access_
     return r;
 }
 
+int filesystem_take_snapshot(struct filesystem *fs, const char *name, const char *access_point,
+                             struct control_snapshot *ret, struct error *err)
+{
+    CLEANUP(worker_unrefp) struct worker *worker = NULL;
+
+    mutex_lock(&fs->snapshots);
+    int r = running_worker(fs, &worker, err);
+    if (r == 0)
+        r = ask_take(worker, name, access_point, ret, err);
+    mutex_unlock(&fs->snapshots);
+    if (r == 0)
+        events_add(&fs->control->events, LOG_LEVEL_INFO, "snapshot-added", fs->record.name,
+                   "snapshot %llu was taken", (unsigned long long)ret->id);
+    return r;
+}
+
 int control_snapshot_add(struct control *control, const char *fs_name, const char *name,
                          const char *access_point, struct control_snapshot *ret, struct error *err)
 {
     CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, fs_name, err);
-    CLEANUP(worker_unrefp) struct worker *worker = NULL;
     struct error why = { .code = 0 };
 
     if (!fs)
         return -ENOENT;
-    mutex_lock(&fs->snapshots);
-    int r = running_worker(fs, &worker, &why);
+    int r = filesystem_take_snapshot(fs, name, access_point, ret, &why);
     if (r == 0)
-        r = ask_take(worker, name, access_point, ret, &why);
-    mutex_unlock(&fs->snapshots);
-    if (r == 0) {
-        events_add(&control->events, LOG_LEVEL_INFO, "snapshot-added", fs_name,
-                   "snapshot %llu was taken", (unsigned long long)ret->id);
         return 0;
-    }
     /* Who asked for what cannot be knows; that a disk failed concerns others too. */
     if (r != -EINVAL && r != -EEXIST && r != -EBUSY)
         events_add(&control->events, LOG_LEVEL_ERROR, "snapshot-not-added", fs_name, "%s",
@@ -181,8 +189,9 @@ int control_snapshot_add(struct control *control, const char *fs_name, const cha
     return error_set(err, r, "%s", why.text);
 }
 
-static int ask_change(struct filesystem *fs, enum worker_message_type type, const char *name,
-                      const char *new_name, const char *access_point, struct error *err)
+static int ask_change_locked(struct filesystem *fs, enum worker_message_type type, const char *name,
+                             const char *new_name, const char *access_point, struct error *err)
+    REQUIRES(fs->snapshots)
 {
     CLEANUP(free_ptr) struct worker_message *message = calloc(2, sizeof(*message));
     CLEANUP(worker_unrefp) struct worker *worker = NULL;
@@ -195,12 +204,16 @@ static int ask_change(struct filesystem *fs, enum worker_message_type type, cons
         r = put_name(message[0].snapshot.new_name, new_name, err);
     if (r == 0)
         r = put_name(message[0].snapshot.access_point, access_point, err);
-    if (r < 0)
-        return r;
-    mutex_lock(&fs->snapshots);
-    r = running_worker(fs, &worker, err);
     if (r == 0)
-        r = ask(worker, message, WORKER_DONE, err);
+        r = running_worker(fs, &worker, err);
+    return r < 0 ? r : ask(worker, message, WORKER_DONE, err);
+}
+
+static int ask_change(struct filesystem *fs, enum worker_message_type type, const char *name,
+                      const char *new_name, const char *access_point, struct error *err)
+{
+    mutex_lock(&fs->snapshots);
+    int r = ask_change_locked(fs, type, name, new_name, access_point, err);
     mutex_unlock(&fs->snapshots);
     return r;
 }
@@ -215,6 +228,12 @@ int control_snapshot_update(struct control *control, const char *fs_name, const 
     return ask_change(fs, WORKER_SNAPSHOT_UPDATE, name, new_name, access_point, err);
 }
 
+static void tell_removed(struct filesystem *fs)
+{
+    events_add(&fs->control->events, LOG_LEVEL_INFO, "snapshot-removed", fs->record.name,
+               "a snapshot was removed; what only it held is given back");
+}
+
 int control_snapshot_remove(struct control *control, const char *fs_name, const char *name,
                             struct error *err)
 {
@@ -224,7 +243,63 @@ int control_snapshot_remove(struct control *control, const char *fs_name, const 
         return -ENOENT;
     int r = ask_change(fs, WORKER_SNAPSHOT_REMOVE, name, NULL, NULL, err);
     if (r == 0)
-        events_add(&control->events, LOG_LEVEL_INFO, "snapshot-removed", fs_name,
-                   "a snapshot was removed; what only it held is given back");
+        tell_removed(fs);
+    return r;
+}
+
+/* --- for policies --- */
+
+typedef bool is_wanted_fn(const struct control_snapshot *snapshot, const void *arg);
+
+/* One that is there, of a filesystem that is started. */
+static int find_one(struct filesystem *fs, is_wanted_fn *is_wanted, const void *arg,
+                    struct control_snapshot *ret, struct error *err)
+{
+    CLEANUP(worker_unrefp) struct worker *worker = NULL;
+    struct snapshot_list list = { .items = NULL };
+    bool is_found = false;
+    int r = running_worker(fs, &worker, err);
+
+    if (r == 0)
+        r = ask_list(worker, &list, err);
+    for (size_t i = 0; r == 0 && i < list.count && !is_found; i++) {
+        is_found = !list.items[i].is_removing && is_wanted(&list.items[i], arg);
+        if (is_found)
+            *ret = list.items[i];
+    }
+    free(list.items);
+    return r == 0 && !is_found ? error_set(err, -ENOENT, "there is no such snapshot") : r;
+}
+
+static bool is_named(const struct control_snapshot *snapshot, const void *name)
+{
+    return strcmp(snapshot->name, name) == 0;
+}
+
+static bool is_id(const struct control_snapshot *snapshot, const void *id)
+{
+    return snapshot->id == *(const uint64_t *)id;
+}
+
+int filesystem_find_snapshot(struct filesystem *fs, const char *name, struct control_snapshot *ret,
+                             struct error *err)
+{
+    return find_one(fs, is_named, name, ret, err);
+}
+
+int filesystem_remove_unchanged(struct filesystem *fs, uint64_t id, const char *name,
+                                struct error *err)
+{
+    struct control_snapshot snapshot;
+
+    mutex_lock(&fs->snapshots);
+    int r = find_one(fs, is_id, &id, &snapshot, err);
+    if (r == 0 && (strcmp(snapshot.name, name) != 0 || strcmp(snapshot.access_point, name) != 0))
+        r = error_set(err, -ESTALE, "the snapshot was changed");
+    if (r == 0)
+        r = ask_change_locked(fs, WORKER_SNAPSHOT_REMOVE, name, NULL, NULL, err);
+    mutex_unlock(&fs->snapshots);
+    if (r == 0)
+        tell_removed(fs);
     return r;
 }

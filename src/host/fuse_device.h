@@ -36,6 +36,10 @@ int fuse_device_unmount(const char *mountpoint, bool lazy, struct error *err);
 int fuse_device_is_mounted(const char *mountpoint, bool *ret_is_mounted, char *ret_name,
                            struct error *err);
 
+/* Has the kernel begin to hand over what it keeps of files that are written there, if this
+ * filesystem is mounted there. It does not wait, and a failure says nothing. */
+void fuse_device_start_write_back(const char *mountpoint, const char *name);
+
 /* Takes away the mounts that a dead worker of this filesystem left at the mount point; those
  * that still answer, and those of others, stay. */
 int fuse_device_detach_dead(const char *mountpoint, const char *name, struct error *err);

@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file_io.h"
+#include "control/snapshot_policies.h"
 #include "crypto/random.h"
 #include "store/object_store.h"
 #include "tests/support/control_case.h"
@@ -541,6 +542,43 @@ static void a_check_works_on_a_started_and_on_a_stopped_filesystem(void **state)
     assert_int_equal(lines, 2);
 }
 
+static bool has_alert(struct fixture *fixture, const char *type, const char *said)
+{
+    struct alert *alerts = NULL;
+    size_t count = 0;
+    bool is_there = false;
+
+    assert_int_equal(control_alerts(fixture->control, &alerts, &count, NULL), 0);
+    for (size_t i = 0; i < count; i++)
+        is_there |= strcmp(alerts[i].kind->type, type) == 0 && strstr(alerts[i].text, said);
+    free(alerts);
+    return is_there;
+}
+
+/* The worker of this test knows no snapshots. */
+static void a_snapshot_policy_that_does_not_work_is_an_alert(void **state)
+{
+    struct fixture *fixture = *state;
+    struct policy policy = { .name = "nightly" };
+    int64_t until_ms = clock_monotonic_ms() + PATIENCE_MS;
+    struct error err = { .code = 0 };
+
+    must_add(fixture, "data");
+    must_start(fixture, "data");
+    must(policy_schedule_parse(POLICY_DAILY, "23:00", &policy.schedules[POLICY_DAILY], &err), &err);
+    policy.schedules[POLICY_DAILY].retention = 1;
+    must(control_policy_add(fixture->control, &policy, &err), &err);
+    must(control_policy_attach(fixture->control, "nightly", "data", &err), &err);
+    must(control_policy_run_once(fixture->control, "nightly", &err), &err);
+    while (!has_alert(fixture, "snapshot-policy-failed", "nightly does not work for data: daily")) {
+        assert_true(clock_monotonic_ms() < until_ms);
+        clock_sleep_ms(10);
+    }
+    must_stop(fixture, "data");
+    must(control_remove(fixture->control, "data", &err), &err);
+    must(control_policy_remove(fixture->control, "nightly", &err), &err);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -569,6 +607,7 @@ int main(void)
         STATE_TEST(a_worker_that_nobody_remembers_is_stopped_before_another_starts),
         STATE_TEST(a_stopped_filesystem_stays_stopped_after_a_restart),
         STATE_TEST(a_missing_local_key_is_told_at_the_start_and_the_filesystem_stays_stopped),
+        STATE_TEST(a_snapshot_policy_that_does_not_work_is_an_alert),
         STATE_TEST(a_check_works_on_a_started_and_on_a_stopped_filesystem),
     };
     struct error err = { .code = 0 };

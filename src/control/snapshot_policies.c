@@ -1,0 +1,264 @@
+#include "control/snapshot_policies.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "control/filesystem.h"
+#include "host/fuse_device.h"
+
+/* --- the world --- */
+
+static int64_t world_now_ns(void *arg)
+{
+    (void)arg;
+    return clock_wall_ns();
+}
+
+static int find_world_filesystem(struct control *control, const struct uuid *uuid,
+                                 struct filesystem **ret, struct error *err)
+{
+    *ret = filesystem_find_uuid(control, uuid);
+    return *ret ? 0 : error_set(err, -EBUSY, "the filesystem is gone");
+}
+
+static bool world_is_up(void *arg, const struct uuid *filesystem)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find_uuid(arg, filesystem);
+    CLEANUP(worker_unrefp) struct worker *worker = fs ? filesystem_worker(fs) : NULL;
+
+    return worker != NULL;
+}
+
+static int world_take(void *arg, const struct uuid *filesystem, const char *name, uint64_t *ret_id,
+                      struct error *err)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = NULL;
+    struct control_snapshot snapshot = { .id = 0 };
+    int r = find_world_filesystem(arg, filesystem, &fs, err);
+
+    if (r < 0)
+        return r;
+    CLEANUP(free_ptr) struct fs_record *record = filesystem_copy_record(fs);
+    if (record)
+        fuse_device_start_write_back(record->mountpoint, record->name);
+    r = filesystem_take_snapshot(fs, name, name, &snapshot, err);
+    if (r == 0)
+        *ret_id = snapshot.id;
+    return r;
+}
+
+static int world_find(void *arg, const struct uuid *filesystem, const char *name, uint64_t *ret_id,
+                      struct error *err)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = NULL;
+    struct control_snapshot snapshot = { .id = 0 };
+    int r = find_world_filesystem(arg, filesystem, &fs, err);
+
+    if (r == 0)
+        r = filesystem_find_snapshot(fs, name, &snapshot, err);
+    if (r == 0)
+        *ret_id = snapshot.id;
+    return r;
+}
+
+static int world_remove(void *arg, const struct uuid *filesystem, uint64_t id, const char *name,
+                        struct error *err)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = NULL;
+    int r = find_world_filesystem(arg, filesystem, &fs, err);
+
+    return r < 0 ? r : filesystem_remove_unchanged(fs, id, name, err);
+}
+
+static int world_upload(void *arg, const struct uuid *filesystem, const char *name,
+                        const char *store, struct error *err)
+{
+    (void)arg;
+    (void)filesystem;
+    (void)name;
+    return error_set(err, -EOPNOTSUPP, "cannot upload to object store %s yet", store);
+}
+
+int control_open_policies(struct control *control, struct error *err)
+{
+    const struct policy_world world = {
+        .now_ns = world_now_ns,
+        .is_up = world_is_up,
+        .take = world_take,
+        .find = world_find,
+        .remove = world_remove,
+        .upload = world_upload,
+        .arg = control,
+    };
+
+    return policies_open(control->registry, &world, &control->policies, err);
+}
+
+/* --- to look at --- */
+
+void control_policy_views_free(struct policy_view *views, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(views[i].filesystems);
+    free(views);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(((const struct policy_filesystem *)a)->name,
+                  ((const struct policy_filesystem *)b)->name);
+}
+
+/* One that is being removed has lost its name already. */
+static void name_attached(struct control *control, const struct policy_attached *attached,
+                          struct policy_view *ret)
+{
+    CLEANUP(filesystem_unrefp)
+    struct filesystem *fs = filesystem_find_uuid(control, &attached->filesystem);
+
+    if (!fs)
+        return;
+    struct policy_filesystem *to = &ret->filesystems[ret->count++];
+    *to = (struct policy_filesystem){ .next_ns = attached->next_ns, .failure = attached->failure };
+    memcpy(to->name, fs->record.name, sizeof(to->name));
+}
+
+/* Policy number index of all. */
+static int name_all(struct control *control, const struct policies_view *all, size_t index,
+                    struct policy_view *ret, struct error *err)
+{
+    ret->policy = all->policies[index];
+    ret->filesystems = calloc(all->attached_count + 1, sizeof(*ret->filesystems));
+    if (!ret->filesystems)
+        return error_set(err, -ENOMEM, "out of memory");
+    for (size_t i = 0; i < all->attached_count; i++)
+        if (all->attached[i].policy == index)
+            name_attached(control, &all->attached[i], ret);
+    qsort(ret->filesystems, ret->count, sizeof(*ret->filesystems), compare_names);
+    return 0;
+}
+
+int control_policy_list(struct control *control, const char *name, struct policy_view **ret,
+                        size_t *ret_count, struct error *err)
+{
+    CLEANUP(policies_view_release) struct policies_view all = { .count = 0 };
+    struct policy_view *views = NULL;
+    size_t count = 0;
+    int r = policies_view(control->policies, &all, err);
+
+    if (r == 0 && !(views = calloc(all.count + 1, sizeof(*views))))
+        r = error_set(err, -ENOMEM, "out of memory");
+    for (size_t i = 0; r == 0 && i < all.count; i++)
+        if (!name || strcmp(name, all.policies[i].name) == 0)
+            r = name_all(control, &all, i, &views[count++], err);
+    if (r == 0 && name && count == 0)
+        r = error_set(err, -ENOENT, "there is no snapshot policy '%.40s'", name);
+    if (r < 0) {
+        control_policy_views_free(views, count);
+        return r;
+    }
+    *ret = views;
+    *ret_count = count;
+    return 0;
+}
+
+/* --- changes --- */
+
+static int check_uploads(const struct policy *policy, struct error *err)
+{
+    for (unsigned i = 0; i < POLICY_PERIODS; i++)
+        if (policy->schedules[i].upload[0] != '\0')
+            return error_set(err, -EINVAL,
+                             "policies cannot upload snapshots yet; leave --%s-upload out",
+                             policy_period_name((enum policy_period)i));
+    return 0;
+}
+
+static void tell(struct control *control, const char *filesystem, const char *type,
+                 const char *policy, const char *what)
+{
+    events_add(&control->events, LOG_LEVEL_INFO, type, filesystem, "snapshot policy %s %s", policy,
+               what);
+}
+
+int control_policy_add(struct control *control, const struct policy *policy, struct error *err)
+{
+    int r = check_uploads(policy, err);
+
+    if (r == 0)
+        r = policies_add(control->policies, policy, err);
+    if (r == 0)
+        tell(control, "", "snapshot-policy-added", policy->name, "was added");
+    return r;
+}
+
+struct checked_edit {
+    policy_edit_fn *edit;
+    void *arg;
+};
+
+static int edit_and_check(struct policy *policy, void *arg, struct error *err)
+{
+    const struct checked_edit *checked = arg;
+    int r = checked->edit(policy, checked->arg, err);
+
+    return r < 0 ? r : check_uploads(policy, err);
+}
+
+int control_policy_update(struct control *control, const char *name, policy_edit_fn *edit,
+                          void *arg, struct error *err)
+{
+    struct checked_edit checked = { .edit = edit, .arg = arg };
+    int r = policies_update(control->policies, name, edit_and_check, &checked, err);
+
+    if (r == 0)
+        tell(control, "", "snapshot-policy-updated", name, "was changed");
+    return r;
+}
+
+int control_policy_remove(struct control *control, const char *name, struct error *err)
+{
+    int r = policies_remove(control->policies, name, err);
+
+    if (r == 0)
+        tell(control, "", "snapshot-policy-removed", name, "was removed");
+    return r;
+}
+
+int control_policy_attach(struct control *control, const char *name, const char *filesystem,
+                          struct error *err)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, filesystem, err);
+
+    if (!fs)
+        return -ENOENT;
+    int r = policies_attach(control->policies, name, &fs->record.uuid, err);
+    /* A removal in between has looked for its policies already, or will yet. */
+    if (r == 0 && fs_record_is_going(&fs->record))
+        r = policies_forget(control->policies, &fs->record.uuid, err);
+    if (r == 0)
+        tell(control, filesystem, "snapshot-policy-attached", name, "was attached");
+    return r;
+}
+
+int control_policy_detach(struct control *control, const char *name, const char *filesystem,
+                          struct error *err)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, filesystem, err);
+
+    if (!fs)
+        return -ENOENT;
+    int r = policies_detach(control->policies, name, &fs->record.uuid, err);
+    if (r == 0)
+        tell(control, filesystem, "snapshot-policy-detached", name,
+             "was detached; the snapshots that it took stay");
+    return r;
+}
+
+int control_policy_run_once(struct control *control, const char *name, struct error *err)
+{
+    return policies_run_once(control->policies, name, err);
+}
