@@ -62,10 +62,8 @@ static void secret_releasep(struct secret *secret)
     secret_release(secret);
 }
 
-int segment_aead_new(const struct key_set *keys, uint32_t generation, const struct uuid *segment,
-                     struct aead **ret)
+static int derive_aead(const struct secret *key, const struct uuid *segment, struct aead **ret)
 {
-    const struct secret *key = key_set_find(keys, generation);
     CLEANUP(secret_releasep) struct secret data_key = SECRET_INIT;
     CLEANUP(secret_releasep) struct secret segment_key = SECRET_INIT;
 
@@ -76,6 +74,21 @@ int segment_aead_new(const struct key_set *keys, uint32_t generation, const stru
         r = kdf_derive(&data_key, KEY_LABEL_SEGMENT,
                        (struct bytes){ .data = segment->bytes, .len = UUID_LEN }, &segment_key);
     return r < 0 ? r : aead_new(&segment_key, ret);
+}
+
+int segment_aead_new(const struct key_set *keys, uint32_t generation, const struct uuid *segment,
+                     struct aead **ret)
+{
+    return derive_aead(key_set_find(keys, generation), segment, ret);
+}
+
+int block_aead_new(const struct key_set *keys, const struct uuid *own,
+                   const struct block_identity *identity, struct aead **ret)
+{
+    if (uuid_equal(own, &identity->fs))
+        return segment_aead_new(keys, identity->generation, &identity->segment, ret);
+    return derive_aead(key_set_find_foreign(keys, &identity->fs, identity->generation),
+                       &identity->segment, ret);
 }
 
 int block_seal(struct aead *aead, const struct block_identity *block, struct nonce_batch *nonces,

@@ -42,6 +42,11 @@ void block_aad(const struct block_identity *block, uint8_t ret[static BLOCK_AAD_
 int segment_aead_new(const struct key_set *keys, uint32_t generation, const struct uuid *segment,
                      struct aead **ret);
 
+/* The same for a block that may have come from another filesystem, whose key is a foreign one then;
+ * own is the filesystem of the other keys. -ENOKEY. */
+int block_aead_new(const struct key_set *keys, const struct uuid *own,
+                   const struct block_identity *identity, struct aead **ret);
+
 /* One block: plain.len + BLOCK_OVERHEAD bytes. */
 int block_seal(struct aead *aead, const struct block_identity *block, struct nonce_batch *nonces,
                struct bytes plain, uint8_t *ret);

@@ -41,16 +41,63 @@ int key_set_add(struct key_set *keys, uint32_t generation, const struct secret *
     return 0;
 }
 
+const struct secret *key_set_find_foreign(const struct key_set *keys, const struct uuid *origin,
+                                          uint32_t generation)
+{
+    for (uint32_t i = 0; i < keys->foreign_count; i++)
+        if (keys->foreign[i].generation == generation &&
+            uuid_equal(&keys->foreign[i].origin, origin))
+            return &keys->foreign[i].key;
+    return NULL;
+}
+
+int key_set_add_foreign(struct key_set *keys, const struct uuid *origin, uint32_t generation,
+                        const struct secret *key)
+{
+    assert(key->len == FS_KEY_LEN);
+    if (generation == 0)
+        return -EINVAL;
+    if (key_set_find_foreign(keys, origin, generation))
+        return -EEXIST;
+    if (keys->foreign_count == KEY_GENERATIONS_MAX)
+        return -ENOSPC;
+    struct foreign_key *foreign = &keys->foreign[keys->foreign_count];
+    *foreign = (struct foreign_key){ .origin = *origin, .generation = generation };
+    int r = secret_assign(&foreign->key, secret_bytes(key));
+    if (r == 0)
+        keys->foreign_count++;
+    return r;
+}
+
+static int copy_own(struct key_set *to, const struct key_set *from)
+{
+    int r = 0;
+
+    for (uint32_t i = 0; i < from->count && r == 0; i++)
+        r = key_set_add(to, from->generations[i], &from->keys[i]);
+    return r;
+}
+
+static int copy_foreign(struct key_set *to, const struct key_set *from)
+{
+    int r = 0;
+
+    for (uint32_t i = 0; i < from->foreign_count && r == 0; i++)
+        r = key_set_add_foreign(to, &from->foreign[i].origin, from->foreign[i].generation,
+                                &from->foreign[i].key);
+    return r;
+}
+
 int key_set_copy(struct key_set *to, const struct key_set *from)
 {
     struct key_set copy = { .count = 0 };
 
-    for (uint32_t i = 0; i < from->count; i++) {
-        int r = key_set_add(&copy, from->generations[i], &from->keys[i]);
-        if (r < 0) {
-            key_set_release(&copy);
-            return r;
-        }
+    int r = copy_own(&copy, from);
+    if (r == 0)
+        r = copy_foreign(&copy, from);
+    if (r < 0) {
+        key_set_release(&copy);
+        return r;
     }
     key_set_release(to);
     *to = copy;
@@ -61,5 +108,7 @@ void key_set_release(struct key_set *keys)
 {
     for (uint32_t i = 0; i < keys->count; i++)
         secret_release(&keys->keys[i]);
+    for (uint32_t i = 0; i < keys->foreign_count; i++)
+        secret_release(&keys->foreign[i].key);
     *keys = (struct key_set){ .count = 0 };
 }

@@ -22,19 +22,32 @@
 #define KEY_GENERATIONS_MAX 64u
 #define FS_KEY_LEN 32u
 
+/* A key of another filesystem, under which what was downloaded of it is sealed. */
+struct foreign_key {
+    struct uuid origin;
+    uint32_t generation;
+    struct secret key; /* FS_KEY_LEN bytes */
+};
+
 /* The unwrapped keys of one filesystem: what cofferd hands to a worker, and no more. */
 struct key_set {
     uint32_t count;
     uint32_t generations[KEY_GENERATIONS_MAX]; /* ascending */
     struct secret keys[KEY_GENERATIONS_MAX];   /* FS_KEY_LEN bytes each */
+    uint32_t foreign_count;
+    struct foreign_key foreign[KEY_GENERATIONS_MAX]; /* only open what is there */
 };
 
 /* NULL if it is not in the set; 0 if the set is empty: generations count from 1. */
 const struct secret *key_set_find(const struct key_set *keys, uint32_t generation);
+const struct secret *key_set_find_foreign(const struct key_set *keys, const struct uuid *origin,
+                                          uint32_t generation);
 uint32_t key_set_newest(const struct key_set *keys);
 
 /* The key is copied. -EEXIST, -ENOSPC, -EINVAL (generation 0), -ENOMEM. */
 int key_set_add(struct key_set *keys, uint32_t generation, const struct secret *key);
+int key_set_add_foreign(struct key_set *keys, const struct uuid *origin, uint32_t generation,
+                        const struct secret *key);
 int key_set_copy(struct key_set *to, const struct key_set *from); /* in place of what *to held */
 void key_set_release(struct key_set *keys);
 

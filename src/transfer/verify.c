@@ -377,13 +377,10 @@ static int take_aead(struct verify *verify, const struct block_identity *identit
     const struct block_identity *last = &verify->aead_of;
 
     if (verify->aead && uuid_equal(&last->segment, &identity->segment) &&
-        last->generation == identity->generation)
+        last->generation == identity->generation && uuid_equal(&last->fs, &identity->fs))
         return 0;
     aead_free(TAKE(verify->aead));
-    if (!uuid_equal(&identity->fs, &verify->superblock.uuid))
-        return -ENOKEY;
-    int r = segment_aead_new(verify->config->keys, identity->generation, &identity->segment,
-                             &verify->aead);
+    int r = block_aead_new(verify->config->keys, &verify->superblock.uuid, identity, &verify->aead);
     verify->aead_of = *identity;
     return r;
 }

@@ -176,6 +176,32 @@ static void the_superblock_of_version_1_can_still_be_read(void **state)
     buf_release(&saved);
 }
 
+static void a_key_set_keeps_foreign_keys_apart(void **state)
+{
+    struct key_set keys = { .count = 0 }, copy = { .count = 0 };
+    const struct uuid one = { { 1 } }, other = { { 2 } };
+    struct secret key = SECRET_INIT;
+    (void)state;
+
+    assert_int_equal(secret_new(&key, FS_KEY_LEN), 0);
+    key.data[0] = 7;
+    assert_int_equal(key_set_add_foreign(&keys, &one, 3, &key), 0);
+    assert_int_equal(key_set_add_foreign(&keys, &one, 3, &key), -EEXIST);
+    assert_int_equal(key_set_add_foreign(&keys, &one, 0, &key), -EINVAL);
+    key.data[0] = 8;
+    assert_int_equal(key_set_add_foreign(&keys, &other, 3, &key), 0);
+    assert_int_equal(key_set_newest(&keys), 0);
+    assert_null(key_set_find(&keys, 3));
+    assert_null(key_set_find_foreign(&keys, &one, 2));
+    assert_int_equal(key_set_copy(&copy, &keys), 0);
+    key_set_release(&keys);
+    assert_null(key_set_find_foreign(&keys, &one, 3));
+    assert_int_equal(key_set_find_foreign(&copy, &one, 3)->data[0], 7);
+    assert_int_equal(key_set_find_foreign(&copy, &other, 3)->data[0], 8);
+    key_set_release(&copy);
+    secret_release(&key);
+}
+
 static void a_key_set_keeps_its_generations_in_order(void **state)
 {
     struct key_set keys = { .count = 0 };
@@ -245,6 +271,7 @@ int main(void)
         WITH_FIXTURE(a_block_size_that_is_no_power_of_two_is_refused),
         WITH_FIXTURE(the_superblock_of_version_1_can_still_be_read),
         cmocka_unit_test(a_key_set_keeps_its_generations_in_order),
+        cmocka_unit_test(a_key_set_keeps_foreign_keys_apart),
         WITH_FIXTURE(a_copied_key_set_is_one_of_its_own),
         cmocka_unit_test(a_key_set_takes_no_more_than_its_maximum),
     };
