@@ -45,6 +45,7 @@ static void on_event(const struct worker_event *event, void *arg)
         [WORKER_EVENT_FULL] = { LOG_LEVEL_WARNING, "store-full" },
         [WORKER_EVENT_ROOM_AGAIN] = { LOG_LEVEL_INFO, "room-again" },
         [WORKER_EVENT_READ_ONLY] = { LOG_LEVEL_WARNING, "read-only" },
+        [WORKER_EVENT_ORIGIN_AWAY] = { LOG_LEVEL_WARNING, "bucket-away" },
     };
     struct filesystem *fs = arg;
 
@@ -65,6 +66,7 @@ static void on_event(const struct worker_event *event, void *arg)
     case WORKER_EVENT_READ_ONLY:
         fs->seen.is_read_only = true;
         break;
+    case WORKER_EVENT_ORIGIN_AWAY:
     case WORKER_EVENT_COUNT:
         break;
     }

@@ -158,7 +158,9 @@ static void check_links(struct check *check)
         else if (inode->nlink != inode->links)
             check_fault(check, "Inode %llu has %u names and a link count of %u.", (ull)inode->ino,
                         inode->links, inode->nlink);
-        if (has_rest != inode->is_orphan && check->snapshot == 0)
+        /* Of one that is not imported yet the record is made then. */
+        bool is_early = !inode->is_orphan && inode->nlink > 0 && origin_is_importing(check->volume);
+        if (has_rest != inode->is_orphan && check->snapshot == 0 && !is_early)
             check_fault(check,
                         has_rest ? "Inode %llu has something to be removed, but is not in ORPHAN."
                                  : "Inode %llu is in ORPHAN, but has nothing to be removed.",

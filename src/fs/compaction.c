@@ -207,6 +207,8 @@ static int compact(struct volume *volume, unsigned live_max_8, struct error *err
         .err = err
     };
 
+    if (origin_is_importing(volume)) /* a round looks at all extents */
+        return 0;
     mutex_lock(&volume->maintenance);
     int r = run_round(&round);
     atomic_store(&volume->claimed_room, 0);

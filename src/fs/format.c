@@ -18,6 +18,7 @@
 
 struct format {
     const struct volume_config *config;
+    const struct volume_inheritance *inheritance; /* NULL: it is empty */
     struct superblock superblock;
     struct sealer *sealer;
     struct meta_engine *engine;
@@ -30,6 +31,20 @@ static int draw_key(struct secret *ret)
     if (r == 0)
         random_bytes(ret->data, ret->len);
     return r;
+}
+
+static int take_keys(const struct volume_inheritance *inheritance, struct superblock *superblock)
+{
+    int r = secret_assign(&superblock->name_key, secret_bytes(inheritance->name_key));
+
+    return r < 0 ? r : secret_assign(&superblock->chunk_key, secret_bytes(inheritance->chunk_key));
+}
+
+static int draw_keys(struct superblock *superblock)
+{
+    int r = draw_key(&superblock->name_key);
+
+    return r < 0 ? r : draw_key(&superblock->chunk_key);
 }
 
 static int draw_superblock(struct format *format, uint32_t block_size, struct error *err)
@@ -45,9 +60,8 @@ static int draw_superblock(struct format *format, uint32_t block_size, struct er
     superblock->owner_count = 1;
     superblock->written_ns = now;
     superblock->is_clean = true;
-    int r = draw_key(&superblock->name_key);
-    if (r == 0)
-        r = draw_key(&superblock->chunk_key);
+    int r = format->inheritance != NULL ? take_keys(format->inheritance, superblock)
+                                        : draw_keys(superblock);
     return r < 0 ? error_set(err, r, "no memory for the keys of a new filesystem") : 0;
 }
 
@@ -73,16 +87,35 @@ static int put_root(struct meta_txn *txn, const struct volume_owner *owner, stru
     return meta_put(txn, record_key_bytes(&key), (struct bytes){ .data = value, .len = len }, err);
 }
 
-static int put_all(struct format *format, struct error *err)
+static int put_empty(struct format *format, struct meta_txn *txn, struct error *err)
 {
     const struct counters_record counters = { .next_ino = VOLUME_ROOT + 1, .files = 1 };
+    int r = put_root(txn, &format->config->root, err);
+
+    return r < 0 ? r : counters_put(txn, &counters, err);
+}
+
+/* The root directory is among what is imported. */
+static int put_inherited(const struct volume_inheritance *inheritance, struct meta_txn *txn,
+                         struct error *err)
+{
+    struct record_key cursor;
+
+    state_key(STATE_IMPORT, &cursor);
+    int r = origin_put(txn, &inheritance->origin, err);
+    if (r == 0)
+        r = underlay_put_cursor(txn, &cursor, err);
+    return r < 0 ? r : counters_put(txn, &inheritance->counters, err);
+}
+
+static int put_all(struct format *format, struct error *err)
+{
     CLEANUP(meta_abortp) struct meta_txn *txn = NULL;
 
     int r = meta_begin(format->engine, META_WRITE, &txn, err);
     if (r == 0)
-        r = put_root(txn, &format->config->root, err);
-    if (r == 0)
-        r = counters_put(txn, &counters, err);
+        r = format->inheritance != NULL ? put_inherited(format->inheritance, txn, err)
+                                        : put_empty(format, txn, err);
     if (r == 0)
         r = superblock_put(txn, &format->superblock, format->config->keys, err);
     if (r == 0)
@@ -163,9 +196,10 @@ static int format_all(struct format *format, uint32_t block_size, struct error *
                             err);
 }
 
-int volume_format(const struct volume_config *config, uint32_t block_size, struct error *err)
+static int make(const struct volume_config *config, uint32_t block_size,
+                const struct volume_inheritance *inheritance, struct error *err)
 {
-    struct format format = { .config = config };
+    struct format format = { .config = config, .inheritance = inheritance };
     struct error why = { 0 };
 
     if (block_size == 0 || block_size > CHUNK_SIZE || (block_size & (block_size - 1)) != 0)
@@ -174,4 +208,15 @@ int volume_format(const struct volume_config *config, uint32_t block_size, struc
     sealer_free(format.sealer);
     superblock_release(&format.superblock);
     return r < 0 ? error_set(err, r, "%s", why.text) : 0;
+}
+
+int volume_format(const struct volume_config *config, uint32_t block_size, struct error *err)
+{
+    return make(config, block_size, NULL, err);
+}
+
+int volume_format_inherited(const struct volume_config *config,
+                            const struct volume_inheritance *inheritance, struct error *err)
+{
+    return make(config, inheritance->block_size, inheritance, err);
 }

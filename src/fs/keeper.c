@@ -107,7 +107,8 @@ static void recount(struct volume *volume, struct keeper *keeper)
 {
     int64_t now_ms = clock_monotonic_ms();
 
-    if (!segments_need_recount(volume->segments) || now_ms < keeper->recount_rests_until_ms)
+    if (!segments_need_recount(volume->segments) || now_ms < keeper->recount_rests_until_ms ||
+        origin_is_importing(volume))
         return;
     if (volume_recount(volume, NULL) < 0)
         keeper->recount_rests_until_ms = now_ms + RECOUNT_REST_MS;

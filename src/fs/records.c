@@ -599,6 +599,44 @@ int held_decode(struct bytes value, uint64_t *ret)
     return reader_done(&reader);
 }
 
+static bool is_origin(const struct origin_record *origin)
+{
+    return (origin->state == ORIGIN_NEEDED || origin->state == ORIGIN_DONE) &&
+           origin->generation != 0;
+}
+
+int origin_encode(const struct origin_record *origin, uint8_t ret[static ORIGIN_VALUE_LEN],
+                  size_t *ret_len)
+{
+    struct writer writer = begin_value(ret, ORIGIN_VALUE_LEN);
+
+    if (!is_origin(origin))
+        return -EINVAL;
+    writer_u8(&writer, (uint8_t)origin->state);
+    writer_bytes(&writer, origin->fs.bytes, UUID_LEN);
+    writer_u32(&writer, origin->generation);
+    writer_bytes(&writer, origin->reference.bytes, UUID_LEN);
+    writer_bytes(&writer, origin->manifest, MANIFEST_HASH_LEN);
+    writer_u64(&writer, origin->data_len);
+    return written(&writer, ret_len);
+}
+
+int origin_decode(struct bytes value, struct origin_record *ret)
+{
+    struct reader reader;
+    int r = begin_read(value, &reader);
+
+    if (r < 0)
+        return r;
+    ret->state = (enum origin_state)reader_u8(&reader);
+    reader_copy(&reader, ret->fs.bytes, UUID_LEN);
+    ret->generation = reader_u32(&reader);
+    reader_copy(&reader, ret->reference.bytes, UUID_LEN);
+    reader_copy(&reader, ret->manifest, MANIFEST_HASH_LEN);
+    ret->data_len = reader_u64(&reader);
+    return reader_done(&reader) == 0 && is_origin(ret) ? 0 : -EBADMSG;
+}
+
 bool snapshot_name_is_possible(const char *name)
 {
     size_t len = strnlen(name, NAME_MAX_LEN + 1);

@@ -175,10 +175,13 @@ int location_encode(const struct location_record *location, uint8_t ret[static L
 int location_decode(struct bytes value, struct location_record *ret);
 
 /* STATE 0: counters. STATE 1: an empty value; the usage counts must be made anew. STATE 2: what
- * only snapshots hold. */
+ * only snapshots hold. STATE 4: where a downloaded filesystem came from, until all of it is here.
+ * STATE 5: how far its records are (meta/underlay.h). */
 #define STATE_COUNTERS 0u
 #define STATE_RECOUNT 1u
 #define STATE_HELD 2u
+#define STATE_ORIGIN 4u
+#define STATE_IMPORT 5u
 
 struct counters_record {
     uint64_t next_ino;
@@ -195,6 +198,27 @@ int counters_decode(struct bytes value, struct counters_record *ret);
 #define HELD_VALUE_LEN 9u
 int held_encode(uint64_t held, uint8_t ret[static HELD_VALUE_LEN], size_t *ret_len);
 int held_decode(struct bytes value, uint64_t *ret);
+
+enum origin_state {
+    ORIGIN_NEEDED = 1, /* something is still only in the bucket */
+    ORIGIN_DONE = 2,   /* all is here; the reference is to be dropped */
+};
+
+#define MANIFEST_HASH_LEN 32u
+
+struct origin_record {
+    enum origin_state state;
+    struct uuid fs;      /* whose snapshot it was */
+    uint32_t generation; /* of its key, under which the snapshot's records are sealed */
+    struct uuid reference;
+    uint8_t manifest[MANIFEST_HASH_LEN];
+    uint64_t data_len; /* sealed bytes that were to be fetched at first */
+};
+
+#define ORIGIN_VALUE_LEN 78u
+int origin_encode(const struct origin_record *origin, uint8_t ret[static ORIGIN_VALUE_LEN],
+                  size_t *ret_len);
+int origin_decode(struct bytes value, struct origin_record *ret);
 
 enum snapshot_state {
     SNAPSHOT_KEPT = 1,

@@ -194,7 +194,7 @@ int segments_check_objects(struct segments *segments, segments_report_fn *report
         const struct segment *segment = &copies[i];
         if (has_counts && segment->check_expected != segment->check_found)
             fault(&check, &segment->id, "has another amount of data in use than is counted");
-        if (segment->live > 0 && segment->check_found > 0)
+        if (segment->live > 0 && segment->check_found > 0 && segment->kind == SEGMENT_OWN)
             check_object(&check, segment);
     }
     return object_store_list(segments->store, SEGMENT_PREFIX, visit_object, &check, err);

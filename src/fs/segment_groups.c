@@ -99,6 +99,9 @@ static int put_segment(struct segments *segments, struct meta_txn *txn, struct s
     int r = put_locations(segments, txn, segment, err);
     if (r < 0)
         return r;
+    if (segment->kind != SEGMENT_OWN) /* which has no record */
+        return segment->kind == SEGMENT_FOREIGN && segment->moved_count == 0 &&
+               segment->pending == 0;
     if (segment->is_deleted && segment->moved_count == 0 && segment->pending == 0) {
         usage_key(&segment->id, &key);
         r = meta_remove(txn, record_key_bytes(&key), err);

@@ -5,7 +5,10 @@
  *   segments_copy() of each, then, under a write transaction, segments_moved() of all
  *   segments_end_victims()
  *
- * What is freed meanwhile is remembered, so that the account of what was moved is right. */
+ * What is freed meanwhile is remembered, so that the account of what was moved is right.
+ *
+ * And what of a downloaded snapshot is fetched: segments_in_pack(), segments_fetch() and then,
+ * under a write transaction, segments_fetched(). */
 #include "fs/segments_internal.h"
 
 #include <errno.h>
@@ -74,14 +77,16 @@ static uint32_t part_together(const struct block_run *run, const struct place *p
     return blocks < run->count ? (uint32_t)blocks : run->count;
 }
 
-int segments_in_victim(struct segments *segments, struct block_run *run, struct block_run *ret,
-                       bool *ret_is_victim)
+/* Takes what lies together off the front of a run. */
+static int take_together(struct segments *segments, struct block_run *run, struct block_run *ret,
+                         bool *ret_is_victim, bool *ret_is_pack)
 {
     struct place place;
 
     mutex_lock(&segments->lock);
     int r = segment_resolve(segments, &run->segment, run->address, &place);
-    bool is_victim = r == 0 && place.object->is_victim;
+    *ret_is_victim = r == 0 && place.object->is_victim;
+    *ret_is_pack = r == 0 && place.object->kind == SEGMENT_PACK;
     mutex_unlock(&segments->lock);
     if (r < 0)
         return r;
@@ -90,10 +95,25 @@ int segments_in_victim(struct segments *segments, struct block_run *run, struct 
         return -EBADMSG;
     *ret = *run;
     ret->count = blocks;
-    *ret_is_victim = is_victim;
     run->count -= blocks;
     run->address += (uint32_t)block_run_sealed(ret);
     return 0;
+}
+
+int segments_in_victim(struct segments *segments, struct block_run *run, struct block_run *ret,
+                       bool *ret_is_victim)
+{
+    bool is_pack;
+
+    return take_together(segments, run, ret, ret_is_victim, &is_pack);
+}
+
+int segments_in_pack(struct segments *segments, struct block_run *run, struct block_run *ret,
+                     bool *ret_is_pack)
+{
+    bool is_victim;
+
+    return take_together(segments, run, ret, &is_victim, ret_is_pack);
 }
 
 int segments_locate(struct segments *segments, const struct block_run *run,
@@ -115,8 +135,31 @@ int segments_locate(struct segments *segments, const struct block_run *run,
     return 0;
 }
 
-static int read_sealed(struct segments *segments, const struct block_run *run, uint8_t *to,
-                       struct place *ret_place, struct error *err)
+/* Whether they are what they are said to be. */
+static int verify_blocks(const struct source *source, const struct block_run *run,
+                         const uint8_t *sealed, struct error *err)
+{
+    const uint32_t step = run->block_len + BLOCK_OVERHEAD;
+    struct block_identity identity = source->place.identity;
+    CLEANUP(free_ptr) uint8_t *plain = malloc(run->block_len);
+    char id[UUID_TEXT_SIZE];
+    int r = plain == NULL ? -ENOMEM : 0;
+
+    for (uint32_t i = 0; i < run->count && r == 0; i++, identity.address += step) {
+        const struct bytes block = { .data = sealed + (size_t)i * step, .len = step };
+        r = block_open(source->sealed_by->aead, &identity, block, plain);
+    }
+    if (r < 0) {
+        uuid_format(&source->place.object->id, id);
+        return error_set(err, r, "what lies at byte %u of pack %s cannot be opened: %s",
+                         source->place.offset, id,
+                         r == -EBADMSG ? "it was altered" : strerrordesc_np(-r));
+    }
+    return 0;
+}
+
+static int read_sealed(struct segments *segments, const struct block_run *run, bool verifies,
+                       uint8_t *to, struct place *ret_place, struct error *err)
 {
     size_t len = (size_t)block_run_sealed(run), got = 0;
     struct source source;
@@ -128,6 +171,8 @@ static int read_sealed(struct segments *segments, const struct block_run *run, u
     r = object_read(source.place.object->object, source.place.offset, len, to, &got, err);
     if (r == 0 && got < len)
         r = error_set(err, -EBADMSG, "an object is too short");
+    if (r == 0 && verifies)
+        r = verify_blocks(&source, run, to, err);
     source_put(segments, &source);
     return r;
 }
@@ -137,7 +182,7 @@ int segments_read_sealed(struct segments *segments, const struct block_run *run,
 {
     struct place place;
 
-    int r = read_sealed(segments, run, to, &place, err);
+    int r = read_sealed(segments, run, false, to, &place, err);
     if (r < 0)
         return r;
     if (part_together(run, &place) < run->count)
@@ -146,8 +191,8 @@ int segments_read_sealed(struct segments *segments, const struct block_run *run,
     return 0;
 }
 
-int segments_copy(struct segments *segments, const struct block_run *run,
-                  const struct segment_origin *origin, struct segment_copy *ret, struct error *err)
+static int copy(struct segments *segments, const struct block_run *run, bool verifies,
+                const struct segment_origin *origin, struct segment_copy *ret, struct error *err)
 {
     struct piece *piece = piece_new(segments, (size_t)block_run_sealed(run));
     struct place place;
@@ -155,7 +200,7 @@ int segments_copy(struct segments *segments, const struct block_run *run,
 
     if (piece == NULL)
         return error_set(err, -ENOMEM, "no memory to move blocks");
-    int r = read_sealed(segments, run, piece->data, &place, err);
+    int r = read_sealed(segments, run, verifies, piece->data, &place, err);
     if (r == 0) {
         piece->identity = place.identity;
         piece->offset = place.offset;
@@ -181,6 +226,18 @@ int segments_copy(struct segments *segments, const struct block_run *run,
     if (r < 0)
         piece_free(segments, piece);
     return r;
+}
+
+int segments_copy(struct segments *segments, const struct block_run *run,
+                  const struct segment_origin *origin, struct segment_copy *ret, struct error *err)
+{
+    return copy(segments, run, false, origin, ret, err);
+}
+
+int segments_fetch(struct segments *segments, const struct block_run *run,
+                   const struct segment_origin *origin, struct segment_copy *ret, struct error *err)
+{
+    return copy(segments, run, true, origin, ret, err);
 }
 
 void segments_uncopy(struct segments *segments, const struct segment_copy *copy)
@@ -253,6 +310,49 @@ int segments_moved(struct segments *segments, const struct segment_copy *copies,
         vacate(segments);
     else
         segments->needs_recount = true; /* some are moved, and some are not */
+    mutex_unlock(&segments->lock);
+    return r;
+}
+
+/* What was freed since is left behind: it is not in use any more. */
+static int fetched_one(struct segments *segments, const struct segment_copy *copy)
+    REQUIRES(segments->lock)
+{
+    struct segment *segment = segment_find(segments, &copy->run.segment);
+    struct segment *object = segment_find(segments, &copy->object);
+    uint32_t first = copy->run.address, end = first + (uint32_t)block_run_sealed(&copy->run);
+
+    if (object == NULL)
+        return -ENOENT;
+    if (segment == NULL)
+        return 0;
+    int r = segment_split_location(segment, first);
+    if (r == 0)
+        r = segment_split_location(segment, end);
+    if (r < 0)
+        return r;
+    for (size_t i = segment_find_location(segment, first);
+         i < segment->moved_count && segment->moved[i].first < end; i++) {
+        struct location *location = &segment->moved[i];
+        if (location->object->kind != SEGMENT_PACK || location->live == 0)
+            continue;
+        segment_account(segments, location->object, -(int64_t)location->live);
+        segment_account(segments, object, location->live);
+        location->object = object;
+        location->offset = copy->offset + (location->first - first);
+        location->is_changed = true;
+        segment_changed(segments, segment);
+    }
+    return 0;
+}
+
+int segments_fetched(struct segments *segments, const struct segment_copy *copies, size_t count)
+{
+    int r = 0;
+
+    mutex_lock(&segments->lock);
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = fetched_one(segments, &copies[i]);
     mutex_unlock(&segments->lock);
     return r;
 }

@@ -66,6 +66,8 @@ static int open_object(struct segments *segments, const struct segment *segment,
 {
     char name[SEGMENT_NAME_SIZE];
 
+    if (segment->kind == SEGMENT_PACK)
+        return segments->packs->open(segments->packs->arg, &segment->id, ret, err);
     segment_object_name(&segment->id, name);
     return object_store_open_object(segments->store, name, ret, err);
 }
@@ -78,8 +80,12 @@ static int open_missing(struct segments *segments, struct segment *segment, bool
     CLEANUP(aead_freep) struct aead *aead = NULL;
     int r = 0;
 
+    const struct block_identity identity = { .fs = segment->kind == SEGMENT_FOREIGN ? segment->fs
+                                                                                    : segments->fs,
+                                             .generation = segment->generation,
+                                             .segment = segment->id };
     if (with_aead)
-        r = segment_aead_new(&segments->keys, segment->generation, &segment->id, &aead);
+        r = block_aead_new(&segments->keys, &segments->fs, &identity, &aead);
     if (r < 0)
         return error_set(err, r, "no cipher for generation %u of the key", segment->generation);
     if (with_object)
@@ -98,7 +104,7 @@ static int hold(struct segments *segments, struct segment *segment, bool with_ob
                 struct error *err)
 {
     mutex_lock(&segments->lock);
-    bool needs_aead = segment->aead == NULL;
+    bool needs_aead = segment->aead == NULL && segment->kind != SEGMENT_PACK;
     bool needs_object = with_object && segment->object == NULL;
     mutex_unlock(&segments->lock);
     int r = 0;
@@ -173,8 +179,8 @@ static int altered(const struct place *place, const char *what, struct error *er
     char id[UUID_TEXT_SIZE];
 
     uuid_format(&place->object->id, id);
-    return error_set(err, -EBADMSG, "the block at byte %u of segment %s %s", place->offset, id,
-                     what);
+    return error_set(err, -EBADMSG, "the block at byte %u of %s %s %s", place->offset,
+                     place->object->kind == SEGMENT_PACK ? "pack" : "segment", id, what);
 }
 
 /* Of count blocks that lie together: from skip on, len bytes. sealed has room for all. */

@@ -126,7 +126,7 @@ void segment_changed(struct segments *segments, struct segment *segment)
 }
 
 /* The first location that ends behind address. */
-static size_t location_find(const struct segment *segment, uint32_t address)
+size_t segment_find_location(const struct segment *segment, uint32_t address)
 {
     size_t low = 0;
     size_t high = segment->moved_count;
@@ -149,7 +149,7 @@ int segment_resolve(struct segments *segments, const struct uuid *id, uint32_t a
 
     if (segment == NULL)
         return -ENOENT;
-    size_t index = location_find(segment, address);
+    size_t index = segment_find_location(segment, address);
     const struct location *next = index < segment->moved_count ? &segment->moved[index] : NULL;
     if (next != NULL && next->first <= address) {
         uint32_t inside = address - next->first;
@@ -160,6 +160,8 @@ int segment_resolve(struct segments *segments, const struct uuid *id, uint32_t a
         ret->identity.address += inside;
         return 0;
     }
+    if (segment->kind != SEGMENT_OWN)
+        return -ENOENT; /* it has no object */
     *ret = (struct place){ .object = segment,
                            .offset = address,
                            .len = next == NULL ? UINT32_MAX : next->first - address,
@@ -198,9 +200,9 @@ void segments_drop_dead_location(struct segments *segments, struct segment *segm
 /* A location that the range cuts becomes two, so that afterwards each is inside or outside. Its
  * account goes to the left one: what is moved brings its own along, and an error in between is
  * mended by segment_relocate(). */
-static int location_split(struct segment *segment, uint32_t address)
+int segment_split_location(struct segment *segment, uint32_t address)
 {
-    size_t index = location_find(segment, address);
+    size_t index = segment_find_location(segment, address);
 
     if (index == segment->moved_count || segment->moved[index].first >= address)
         return 0;
@@ -223,17 +225,19 @@ static int location_split(struct segment *segment, uint32_t address)
     return 0;
 }
 
-static void account_bytes(struct segments *segments, struct segment *object, int64_t bytes)
-    REQUIRES(segments->lock)
+void segment_account(struct segments *segments, struct segment *object, int64_t bytes)
 {
     object->live += (uint64_t)bytes;
-    segments->live += (uint64_t)bytes;
+    if (object->kind == SEGMENT_PACK)
+        segments->live_in_packs += (uint64_t)bytes;
+    else
+        segments->live += (uint64_t)bytes;
     segment_changed(segments, object);
 }
 
 int segment_add_location(struct segment *segment, const struct location *location)
 {
-    size_t index = location_find(segment, location->first);
+    size_t index = segment_find_location(segment, location->first);
 
     if (location->len > UINT32_MAX - location->first)
         return -EBADMSG;
@@ -259,12 +263,12 @@ int segment_relocate(struct segments *segments, const struct uuid *id, uint32_t 
 
     if (segment == NULL || segment_resolve(segments, id, address, &before) < 0)
         return -ENOENT;
-    int r = location_split(segment, address);
+    int r = segment_split_location(segment, address);
     if (r == 0)
-        r = location_split(segment, address + len);
+        r = segment_split_location(segment, address + len);
     if (r < 0)
         return r;
-    size_t index = location_find(segment, address);
+    size_t index = segment_find_location(segment, address);
     if (index < segment->moved_count && segment->moved[index].first == address) {
         segment->moved[index] = location;
     } else {
@@ -272,17 +276,36 @@ int segment_relocate(struct segments *segments, const struct uuid *id, uint32_t 
         if (r < 0)
             return r;
     }
-    account_bytes(segments, before.object, -(int64_t)live);
-    account_bytes(segments, object, live);
+    segment_account(segments, before.object, -(int64_t)live);
+    segment_account(segments, object, live);
     segment_changed(segments, segment);
     return 0;
+}
+
+/* What lies in a pack is in use as a whole or not at all, so that a part of it can be fetched. */
+static int split_in_pack(struct segments *segments, struct segment *segment, uint32_t address,
+                         uint32_t len) REQUIRES(segments->lock)
+{
+    size_t index = segment_find_location(segment, address);
+    const struct location *found = index < segment->moved_count ? &segment->moved[index] : NULL;
+
+    if (found == NULL || found->first > address || found->object->kind != SEGMENT_PACK)
+        return 0;
+    uint32_t end = len < UINT32_MAX - address ? address + len : UINT32_MAX;
+    int r = segment_split_location(segment, address);
+    if (r == 0)
+        r = segment_split_location(segment, end);
+    if (r < 0)
+        segments->needs_recount = true;
+    return r;
 }
 
 /* One contiguous part of a run, or as much of it as lies together. */
 static uint32_t account_part(struct segments *segments, struct segment *segment, uint32_t address,
                              uint32_t len, int sign) REQUIRES(segments->lock)
 {
-    size_t index = location_find(segment, address);
+    (void)split_in_pack(segments, segment, address, len);
+    size_t index = segment_find_location(segment, address);
     struct location *next = index < segment->moved_count ? &segment->moved[index] : NULL;
 
     if (next != NULL && next->first <= address) {
@@ -291,12 +314,15 @@ static uint32_t account_part(struct segments *segments, struct segment *segment,
         next->live += (uint32_t)sign * part;
         next->is_changed = true;
         segment_changed(segments, segment);
-        account_bytes(segments, next->object, sign * (int64_t)part);
+        segment_account(segments, next->object, sign * (int64_t)part);
         return part;
     }
     uint32_t room = next == NULL ? UINT32_MAX : next->first - address;
     uint32_t part = len < room ? len : room;
-    account_bytes(segments, segment, sign * (int64_t)part);
+    if (segment->kind != SEGMENT_OWN)
+        segments->needs_recount = true; /* a record names what is not there */
+    else
+        segment_account(segments, segment, sign * (int64_t)part);
     return part;
 }
 
@@ -352,6 +378,7 @@ void segments_recount_begin(struct segments *segments)
             segment_changed(segments, s);
         }
     segments->live = 0;
+    segments->live_in_packs = 0;
     mutex_unlock(&segments->lock);
 }
 
@@ -375,6 +402,14 @@ bool segments_need_recount(struct segments *segments)
     bool needs = segments->needs_recount;
     mutex_unlock(&segments->lock);
     return needs;
+}
+
+uint64_t segments_in_packs(struct segments *segments)
+{
+    mutex_lock(&segments->lock);
+    uint64_t bytes = segments->live_in_packs;
+    mutex_unlock(&segments->lock);
+    return bytes;
 }
 
 void segments_space(struct segments *segments, struct segments_space *ret)

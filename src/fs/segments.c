@@ -14,6 +14,7 @@ int segments_new(const struct segments_config *config, struct segments **ret, st
     if (segments == NULL)
         return error_set(err, -ENOMEM, "no memory for the table of segments");
     segments->store = config->store;
+    segments->packs = config->packs;
     segments->fs = config->fs;
     segments->generation = key_set_newest(config->keys);
     segments->segment_size = config->segment_size == 0 ? SEGMENT_SIZE : config->segment_size;
@@ -123,6 +124,59 @@ static int visit_usage(struct bytes key, struct bytes value, void *arg)
     return load_usage(load->segments, &id, &usage, load->err);
 }
 
+static struct segment *add_kind(struct segments *segments, const struct uuid *id,
+                                enum segment_kind kind) REQUIRES(segments->lock)
+{
+    struct segment *segment = segment_add(segments, id);
+
+    if (segment != NULL) {
+        segment->kind = kind;
+        segment->is_full = true;
+    }
+    return segment;
+}
+
+/* Of another filesystem: that record tells all that is known of it. */
+static struct segment *add_foreign(struct segments *segments, const struct uuid *id,
+                                   const struct block_identity *identity) REQUIRES(segments->lock)
+{
+    struct segment *segment = add_kind(segments, id, SEGMENT_FOREIGN);
+
+    if (segment != NULL) {
+        segment->fs = identity->fs;
+        segment->generation = identity->generation;
+    }
+    return segment;
+}
+
+/* What a LOCATION record speaks of and no USAGE record does, if it was downloaded. */
+static int add_downloaded(struct segments *segments, const struct uuid *id,
+                          const struct location_record *record) REQUIRES(segments->lock)
+{
+    const struct segment_packs *packs = segments->packs;
+    bool is_foreign = !uuid_equal(&record->identity.fs, &segments->fs);
+    bool is_there = true;
+
+    if (is_foreign && segment_find(segments, id) == NULL)
+        is_there = add_foreign(segments, id, &record->identity) != NULL;
+    if (is_foreign && is_there && segment_find(segments, &record->identity.segment) == NULL)
+        is_there = add_foreign(segments, &record->identity.segment, &record->identity) != NULL;
+    if (is_there && packs != NULL && segment_find(segments, &record->object) == NULL &&
+        packs->has(packs->arg, &record->object))
+        is_there = add_kind(segments, &record->object, SEGMENT_PACK) != NULL;
+    return is_there ? 0 : -ENOMEM;
+}
+
+/* Nothing counts it but its locations. */
+static void count_pack(struct segments *segments, struct segment *object, uint32_t live)
+    REQUIRES(segments->lock)
+{
+    if (object->kind != SEGMENT_PACK)
+        return;
+    object->live += live;
+    segments->live_in_packs += live;
+}
+
 /* A range whose object has no usage record is left where it was written: reading it fails if it
  * is not there, and check tells about it. */
 static int visit_location(struct bytes key, struct bytes value, void *arg)
@@ -138,6 +192,8 @@ static int visit_location(struct bytes key, struct bytes value, void *arg)
         r = location_decode(value, &record);
     if (r != 0)
         return unreadable(load, "LOCATION", r);
+    if (add_downloaded(load->segments, &id, &record) < 0)
+        return error_set(load->err, -ENOMEM, "no memory for the table of segments");
     struct segment *segment = segment_find(load->segments, &id);
     struct segment *object = segment_find(load->segments, &record.object);
     if (segment == NULL || object == NULL) {
@@ -151,7 +207,10 @@ static int visit_location(struct bytes key, struct bytes value, void *arg)
                                        .object = object,
                                        .identity = record.identity };
     r = segment_add_location(segment, &location);
-    return r < 0 ? unreadable(load, "LOCATION", r) : 0;
+    if (r < 0)
+        return unreadable(load, "LOCATION", r);
+    count_pack(load->segments, object, record.live);
+    return 0;
 }
 
 static int scan_kind(struct meta_txn *txn, enum record_kind kind, meta_visit_fn *visit,
@@ -195,7 +254,7 @@ int segments_look(struct segments *segments, struct error *err)
     for (size_t i = 0; i < segments->bucket_count && !is_over; i++)
         for (const struct segment *s = segments->buckets[i]; s != NULL && !is_over;
              s = s->next_in_bucket) {
-            if (s->live == 0)
+            if (s->live == 0 || s->kind != SEGMENT_OWN)
                 continue;
             segment_object_name(&s->id, name);
             r = object_store_stat(segments->store, name, &size, err);

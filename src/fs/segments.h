@@ -40,8 +40,16 @@ struct segments;
 /* The store failed, and coffer helped itself. Must not call back. */
 typedef void segments_trouble_fn(const char *text, void *arg);
 
+/* Objects of a bucket, from which a downloaded snapshot has not been fetched entirely. */
+struct segment_packs {
+    bool (*has)(void *arg, const struct uuid *pack);
+    int (*open)(void *arg, const struct uuid *pack, struct object **ret, struct error *err);
+    void *arg;
+};
+
 struct segments_config {
     struct object_store *store;
+    const struct segment_packs *packs; /* NULL: there are none. Stays the caller's */
     struct uuid fs;
     const struct key_set *keys;      /* copied */
     uint32_t segment_size;           /* at most SEGMENT_SIZE; 0: that */
@@ -151,6 +159,21 @@ void segments_uncopy(struct segments *segments, const struct segment_copy *copy)
 /* The copies are where the runs lie from now on: all runs in victims that were in use when these
  * were chosen. By who holds the engine's write transaction. */
 int segments_moved(struct segments *segments, const struct segment_copy *copies, size_t count);
+
+/* Fetching: what of a downloaded snapshot lies in packs is copied, sealed as it is, and opened once
+ * before it is believed. Ranges that lie in packs are in use as a whole or not at all. */
+
+/* Takes from the front of *run what lies together, into ret: in a pack or not. */
+int segments_in_pack(struct segments *segments, struct block_run *run, struct block_run *ret,
+                     bool *ret_is_pack);
+/* As segments_copy(). -EBADMSG: the pack was altered. */
+int segments_fetch(struct segments *segments, const struct block_run *run,
+                   const struct segment_origin *origin, struct segment_copy *ret,
+                   struct error *err);
+/* As segments_moved(), of these copies only. */
+int segments_fetched(struct segments *segments, const struct segment_copy *copies, size_t count);
+/* Sealed bytes in use that lie in packs. */
+uint64_t segments_in_packs(struct segments *segments);
 
 /* For an upload. What of a run, from its first block on, lies together, and under what that is
  * sealed; -ENOENT: no such segment. */

@@ -52,9 +52,19 @@ struct location {
     bool is_changed;
 };
 
+/* Of the last two there is no USAGE record, and no object in the store: they are what LOCATION
+ * records of a downloaded snapshot speak of. */
+enum segment_kind {
+    SEGMENT_OWN,
+    SEGMENT_FOREIGN, /* of another filesystem: all that is in use of it lies elsewhere */
+    SEGMENT_PACK,    /* an object of a bucket */
+};
+
 /* An id, and the object of that name. */
 struct segment {
     struct uuid id;
+    enum segment_kind kind;
+    struct uuid fs; /* of a foreign one: whose key seals it */
     struct segment *next_in_bucket;
     struct segment *next_listed;  /* in the one struct segment_list that it is in */
     struct segment *next_changed; /* which it may be besides */
@@ -113,6 +123,7 @@ struct extra_record {
 
 struct segments {
     struct object_store *store;
+    const struct segment_packs *packs; /* may be NULL */
     struct uuid fs;
     struct key_set keys;
     uint32_t generation;             /* of new segments */
@@ -129,7 +140,8 @@ struct segments {
     size_t bucket_count;
     size_t segment_count;
     uint64_t stored; /* sum of size over objects that are there */
-    uint64_t live;
+    uint64_t live;   /* without what lies in packs */
+    uint64_t live_in_packs;
     uint64_t not_durable; /* bytes of all pieces */
     uint64_t appended;    /* ever */
     unsigned unsettled;   /* transactions that are accounted for and may still fail */
@@ -199,6 +211,14 @@ int segment_relocate(struct segments *segments, const struct uuid *id, uint32_t 
                      const struct block_identity *identity, uint32_t len, uint32_t live,
                      struct segment *object, uint32_t offset) REQUIRES(segments->lock);
 void segments_drop_dead_location(struct segments *segments, struct segment *segment, size_t index)
+    REQUIRES(segments->lock);
+
+/* Makes each location inside or outside of what begins at address. */
+int segment_split_location(struct segment *segment, uint32_t address);
+/* Of those that end behind address, the index of the first. */
+size_t segment_find_location(const struct segment *segment, uint32_t address);
+/* So many bytes more of an object are in use. */
+void segment_account(struct segments *segments, struct segment *object, int64_t bytes)
     REQUIRES(segments->lock);
 
 /* segment_append.c */

@@ -121,6 +121,20 @@ struct taking {
     struct error *err;
 };
 
+/* What is imported counts as changed then. */
+static int refuse_import(struct volume *volume, struct error *err)
+{
+    struct origin_progress progress = { .chunks = 0 };
+
+    if (!origin_is_importing(volume))
+        return 0;
+    (void)volume_origin_progress(volume, &progress);
+    return error_set(err, -EBUSY,
+                     "no snapshot can be taken while names and attributes are downloaded (%u of %u "
+                     "parts are here); wait until they are",
+                     progress.chunks_done, progress.chunks);
+}
+
 static int put_taken(struct volume_txn *txn, void *arg)
 {
     struct taking *taking = arg;
@@ -182,6 +196,8 @@ int volume_snapshot_take(struct volume *volume, const char *name, const char *ac
     int r = set_name(taking.record.name, name, "the name of a snapshot", &why);
     if (r == 0)
         r = set_name(taking.record.access_point, access_point, "an access point", &why);
+    if (r == 0)
+        r = refuse_import(volume, &why);
     if (r == 0)
         r = snapshot_change(volume, META_WRITE, put_taken, &taking, &why);
     if (r < 0) {

@@ -50,9 +50,11 @@ static struct volume *volume_new(const struct volume_config *config)
 static int volume_free(struct volume *volume, struct error *err)
 {
     keeper_stop(volume);
+    origin_stop(volume);
     int r = meta_close(volume->engine, err);
     sealer_free(volume->sealer);
     segments_free(volume->segments);
+    origin_close(volume);
     hmac_free(volume->name_hmac);
     references_release(&volume->references);
     reaper_release(&volume->reaper);
@@ -163,6 +165,7 @@ static int check_store(struct volume *volume, const struct superblock_places *pl
 static int load_segments(struct volume *volume, struct error *err)
 {
     const struct segments_config config = { .store = volume->store,
+                                            .packs = origin_packs(volume),
                                             .fs = volume->uuid,
                                             .keys = &volume->keys,
                                             .segment_size = room_segment_size(volume->store),
@@ -242,7 +245,7 @@ static int start_writing(struct volume *volume, const struct superblock_places *
 
     if (places->copy_r == 0 && places->copy.owner_count > owner_count)
         owner_count = places->copy.owner_count;
-    if (segments_need_recount(volume->segments))
+    if (segments_need_recount(volume->segments) && !origin_is_importing(volume))
         r = volume_recount(volume, err);
     if (r == 0)
         r = claim(volume, owner_count, err);
@@ -250,23 +253,37 @@ static int start_writing(struct volume *volume, const struct superblock_places *
         r = inode_reap_all(volume);
     if (r < 0)
         return err->code != 0 ? r : error_set(err, r, "files without a name could not be removed");
-    return keeper_start(volume, err);
+    r = keeper_start(volume, err);
+    return r < 0 ? r : origin_start(volume, err);
+}
+
+/* With something underneath, if not all of a downloaded filesystem is here. */
+static int open_engine(struct volume *volume, const struct volume_config *config, struct error *err)
+{
+    struct underlay_config underlay = { .options = { .read_only = config->read_only },
+                                        .url = config->meta_url };
+
+    commit_hooks(volume, &underlay.hooks);
+    if (config->open_origin == NULL)
+        return meta_engine_open(underlay.url, &underlay.options, &underlay.hooks, &volume->engine,
+                                err);
+    state_key(STATE_IMPORT, &underlay.cursor);
+    return underlay_open(&underlay, &volume->engine, err);
 }
 
 static int load(struct volume *volume, const struct volume_config *config, struct error *err)
 {
-    const struct meta_options options = { .read_only = config->read_only };
     struct superblock_places places = { .store_r = -ENOENT };
-    struct meta_hooks hooks;
 
-    commit_hooks(volume, &hooks);
-    int r = meta_engine_open(config->meta_url, &options, &hooks, &volume->engine, err);
+    int r = open_engine(volume, config, err);
     if (r == 0)
         r = superblocks_read(volume->store, volume->engine, &volume->keys, &places, err);
     if (r == 0)
         r = choose_superblock(volume, &places, err);
     if (r == 0)
         r = load_sealer(volume, err);
+    if (r == 0)
+        r = origin_load(volume, config, err);
     if (r == 0)
         r = load_segments(volume, err);
     if (r == 0)
@@ -299,6 +316,7 @@ int volume_open(const struct volume_config *config, struct volume **ret, struct 
 static int close_cleanly(struct volume *volume, struct error *err)
 {
     keeper_stop(volume);
+    origin_stop(volume);
     reap_waiting(volume);
     segments_end_current(volume->segments);
     int r = commit_group(volume, err);

@@ -24,6 +24,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/uuid.h"
+#include "fs/origin.h"
 #include "keyring/superblock.h"
 #include "meta/meta_engine.h"
 #include "store/object_store.h"
@@ -38,11 +39,12 @@
 struct volume;
 
 enum volume_event {
-    VOLUME_EVENT_CORRUPTION, /* a block or record failed authentication */
-    VOLUME_EVENT_WRITE_LOST, /* the store failed; data written since the last sync may be lost */
-    VOLUME_EVENT_FULL,       /* a commit found no room; changes are refused until there is some */
-    VOLUME_EVENT_ROOM_AGAIN, /* and now there is */
-    VOLUME_EVENT_READ_ONLY,  /* opened read-only: the store knows a later commit or owner */
+    VOLUME_EVENT_CORRUPTION,  /* a block or record failed authentication */
+    VOLUME_EVENT_WRITE_LOST,  /* the store failed; data written since the last sync may be lost */
+    VOLUME_EVENT_FULL,        /* a commit found no room; changes are refused until there is some */
+    VOLUME_EVENT_ROOM_AGAIN,  /* and now there is */
+    VOLUME_EVENT_READ_ONLY,   /* opened read-only: the store knows a later commit or owner */
+    VOLUME_EVENT_ORIGIN_AWAY, /* what was not fetched yet of a downloaded snapshot cannot be read */
 };
 
 /* text names inode and segment, never a file name. Called from any thread; must not call back. */
@@ -69,6 +71,10 @@ struct volume_config {
     bool take_over;
     volume_event_fn *on_event; /* may be NULL */
     void *event_arg;
+    /* Of a filesystem that was downloaded (fs/origin.h), as long as not all of it is here; for any
+     * other it is not called. NULL: one that is not all here is not opened, -ENODATA. */
+    origin_open_fn *open_origin;
+    void *origin_arg;
 };
 
 /* Makes an empty filesystem: its metadata, with its root directory, and its

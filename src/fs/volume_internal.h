@@ -28,7 +28,8 @@
 /* What an inode counts for in the capacity, besides its data. */
 #define INODE_COST 512u
 
-struct keeper; /* keeper.c */
+struct keeper;      /* keeper.c */
+struct origin_work; /* origin.c */
 
 #define CHUNKS_MAX ((uint64_t)1 << 32) /* of a file */
 #define FILE_SIZE_MAX (CHUNKS_MAX * CHUNK_SIZE)
@@ -49,6 +50,8 @@ struct volume {
     struct meta_engine *engine;
     struct sealer *sealer;
     struct segments *segments;
+    struct origin_work *origin;   /* NULL: all is here */
+    bool has_underlay;            /* the engine is one of meta/underlay.h */
     struct meta_hooks seal_hooks; /* the sealer's */
     struct keeper *keeper;
     atomic_bool has_keeper;

@@ -101,6 +101,7 @@ static void on_volume_event(enum volume_event event, const char *text, void *arg
         [VOLUME_EVENT_FULL] = WORKER_EVENT_FULL,
         [VOLUME_EVENT_ROOM_AGAIN] = WORKER_EVENT_ROOM_AGAIN,
         [VOLUME_EVENT_READ_ONLY] = WORKER_EVENT_READ_ONLY,
+        [VOLUME_EVENT_ORIGIN_AWAY] = WORKER_EVENT_ORIGIN_AWAY,
     };
     struct service *service = arg;
 

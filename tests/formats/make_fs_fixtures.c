@@ -118,6 +118,9 @@ int main(int argc, char **argv)
     int r = make_records(argv[1], "fs-records-v1.bin", argv[2], 0, FS_SAMPLES_BEFORE_SNAPSHOTS);
     if (r == 0)
         r = make_records(argv[1], "fs-snapshots-v1.bin", argv[2], FS_SAMPLES_BEFORE_SNAPSHOTS,
+                         FS_SAMPLES_BEFORE_DOWNLOADS);
+    if (r == 0)
+        r = make_records(argv[1], "fs-downloads-v1.bin", argv[2], FS_SAMPLES_BEFORE_DOWNLOADS,
                          FS_SAMPLES);
     return (r == 0 ? make_segment(argv[1], argv[2]) : r) < 0;
 }

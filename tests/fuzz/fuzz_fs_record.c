@@ -120,6 +120,15 @@ static void held(struct bytes value)
         expect(value, held_encode(found, room, &len), &len);
 }
 
+static void origin(struct bytes value)
+{
+    struct origin_record found;
+    size_t len = 0;
+
+    if (origin_decode(value, &found) == 0)
+        expect(value, origin_encode(&found, room, &len), &len);
+}
+
 static void snapshot(struct bytes value)
 {
     struct snapshot_record found;
@@ -194,10 +203,10 @@ static void key_of_snapshot(struct bytes key)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const kinds[])(struct bytes value) = {
-        inode,    dirent,       extents,        xattr, orphan,   usage,   location,
-        counters, key_of_inode, key_of_segment, held,  snapshot, version, key_of_snapshot
-    };
+    static void (*const kinds[])(
+        struct bytes value) = { inode, dirent,   extents,  xattr,           orphan,
+                                usage, location, counters, key_of_inode,    key_of_segment,
+                                held,  snapshot, version,  key_of_snapshot, origin };
 
     if (size > 0 && data[0] < sizeof(kinds) / sizeof(kinds[0]))
         kinds[data[0]]((struct bytes){ data + 1, size - 1 });

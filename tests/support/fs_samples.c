@@ -106,9 +106,9 @@ static const struct location_record sample_location = {
 void fs_sample(unsigned number, struct fs_sample *ret)
 {
     static const uint8_t kinds[FS_SAMPLES] = {
-        RECORD_INODE,    RECORD_INODE, RECORD_INODE,  RECORD_INODE, RECORD_DIRENT,
-        RECORD_EXTENTS,  RECORD_XATTR, RECORD_ORPHAN, RECORD_USAGE, RECORD_USAGE,
-        RECORD_LOCATION, RECORD_STATE, RECORD_STATE,  RECORD_STATE, RECORD_SNAPSHOT,
+        RECORD_INODE, RECORD_INODE,  RECORD_INODE,    RECORD_INODE, RECORD_DIRENT,   RECORD_EXTENTS,
+        RECORD_XATTR, RECORD_ORPHAN, RECORD_USAGE,    RECORD_USAGE, RECORD_LOCATION, RECORD_STATE,
+        RECORD_STATE, RECORD_STATE,  RECORD_SNAPSHOT, RECORD_STATE,
     };
     static const uint8_t xattr_value[] = { 0, 1, 2, 3, 0xff };
 
@@ -126,6 +126,7 @@ void fs_sample(unsigned number, struct fs_sample *ret)
     ret->location = sample_location;
     ret->number = (uint8_t)(number == 11   ? STATE_COUNTERS
                             : number == 12 ? STATE_RECOUNT
+                            : number == 15 ? STATE_ORIGIN
                                            : STATE_HELD);
     ret->held = 0x2122232425262728;
     ret->epoch = 0x3132333435363738;
@@ -134,6 +135,12 @@ void fs_sample(unsigned number, struct fs_sample *ret)
                                               .created_ns = 0x5152535455565758,
                                               .name = "na\xc3\xafve",
                                               .access_point = "@GMT-2026.11.27-18.00.00" };
+    ret->origin = (struct origin_record){ .state = ORIGIN_DONE,
+                                          .fs = SAMPLE_FS,
+                                          .generation = 0x01020304,
+                                          .reference = OTHER_ID,
+                                          .manifest = { 0xa1, 0xa2, [31] = 0xaf },
+                                          .data_len = 0x6162636465666768 };
     ret->counters = (struct counters_record){ .next_ino = INODE_NUMBER_MAX + 1,
                                               .files = 0x0102030405,
                                               .stored = 0x1112131415161718 };
@@ -196,6 +203,8 @@ int fs_sample_encode(const struct fs_sample *sample, uint8_t *ret, size_t *ret_l
     case RECORD_STATE:
         if (sample->number == STATE_HELD)
             return held_encode(sample->held, ret, ret_len);
+        if (sample->number == STATE_ORIGIN)
+            return origin_encode(&sample->origin, ret, ret_len);
         return sample->number == STATE_COUNTERS ? counters_encode(&sample->counters, ret, ret_len)
                                                 : 0;
     case RECORD_SNAPSHOT:

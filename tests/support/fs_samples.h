@@ -22,11 +22,14 @@ struct fs_sample {
     uint64_t held;
     uint64_t epoch; /* in the key */
     struct snapshot_record snapshot;
+    struct origin_record origin;
 };
 
-/* Those from the second number on came with snapshots, in a fixture of their own. */
-#define FS_SAMPLES 15u
+/* Those from the second number on came with snapshots, in a fixture of their own, and those from
+ * the third on with downloads. */
+#define FS_SAMPLES 16u
 #define FS_SAMPLES_BEFORE_SNAPSHOTS 13u
+#define FS_SAMPLES_BEFORE_DOWNLOADS 15u
 #define FS_SAMPLE_VALUE_MAX EXTENTS_VALUE_MAX
 
 void fs_sample(unsigned number, struct fs_sample *ret);

@@ -33,6 +33,14 @@ static void make_ring(struct transfer_case *c)
                                                 .chunk_key = &superblock.chunk_key };
         assert_int_equal(key_ring_add(&ring, &new, NULL), 0);
     }
+    for (uint32_t i = 0; i < keys->foreign_count; i++) {
+        const struct key_generation_new new = { .number = keys->foreign[i].generation,
+                                                .origin = &keys->foreign[i].origin,
+                                                .key = &keys->foreign[i].key,
+                                                .wrapped = &wrapped,
+                                                .now_ns = 1 };
+        assert_int_equal(key_ring_add(&ring, &new, NULL), 0);
+    }
     assert_int_equal(key_ring_encode(&ring, keys, &c->ring, NULL), 0);
     key_ring_release(&ring);
 }
@@ -58,6 +66,26 @@ void transfer_case_new(struct transfer_case *ret, const char *kind)
                      0);
     make_ring(ret);
     ret->pack_len = 256 * 1024;
+}
+
+void transfer_case_adopt(struct transfer_case *ret, const struct volume_case *volume,
+                         struct object_store *store)
+{
+    memset(ret, 0, sizeof(*ret));
+    ret->volume = *volume;
+    ret->store = store;
+    ret->pack_len = 256 * 1024;
+    assert_int_equal(bucket_init(&ret->bucket, store, "", NULL), 0);
+    assert_int_equal(
+        object_store_get(volume->store, SUPERBLOCK_OBJECT, SUPERBLOCK_MAX, &ret->superblock, NULL),
+        0);
+    make_ring(ret);
+}
+
+void transfer_case_disown(struct transfer_case *c)
+{
+    buf_release(&c->superblock);
+    buf_release(&c->ring);
 }
 
 void transfer_case_end(struct transfer_case *c)

@@ -23,6 +23,11 @@ struct transfer_case {
 void transfer_case_new(struct transfer_case *ret, const char *kind);
 void transfer_case_end(struct transfer_case *c);
 
+/* Of a volume that somebody else has open, and of a bucket: for uploads. And no more. */
+void transfer_case_adopt(struct transfer_case *ret, const struct volume_case *volume,
+                         struct object_store *store);
+void transfer_case_disown(struct transfer_case *c);
+
 struct volume_snapshot transfer_case_take(struct transfer_case *c, const char *name);
 /* Of a snapshot of that name, through a store (NULL: the usual one). */
 int transfer_case_try_upload(struct transfer_case *c, const char *name, const struct uuid *upload,

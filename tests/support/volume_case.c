@@ -56,6 +56,8 @@ void volume_case_config(struct volume_case *volume_case, struct volume_config *r
         .take_over = volume_case->take_over,
         .on_event = on_event,
         .event_arg = volume_case,
+        .open_origin = volume_case->open_origin,
+        .origin_arg = volume_case->origin_arg,
     };
 }
 
@@ -66,9 +68,8 @@ static void assert_done(int r, const struct error *err)
     assert_int_equal(r, 0);
 }
 
-void volume_case_new_on(struct volume_case *ret, uint32_t block_size, struct object_store *store)
+void volume_case_prepare(struct volume_case *ret, uint32_t block_size, struct object_store *store)
 {
-    struct volume_config config;
     struct error err = { 0 };
 
     static bool has_heap;
@@ -86,6 +87,14 @@ void volume_case_new_on(struct volume_case *ret, uint32_t block_size, struct obj
         ret->store = s3_case_open(NULL);
     else if (store == NULL)
         assert_done(object_store_open(ret->store_url, &ret->store, &err), &err);
+}
+
+void volume_case_new_on(struct volume_case *ret, uint32_t block_size, struct object_store *store)
+{
+    struct volume_config config;
+    struct error err = { 0 };
+
+    volume_case_prepare(ret, block_size, store);
     volume_case_config(ret, &config);
     assert_done(volume_format(&config, ret->block_size, &err), &err);
     volume_case_open(ret);

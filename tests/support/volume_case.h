@@ -25,7 +25,12 @@ struct volume_case {
     uint32_t block_size;
     unsigned events[8]; /* how often each came */
     char last_event[600];
+    origin_open_fn *open_origin; /* of one that was downloaded */
+    void *origin_arg;
 };
+
+/* Neither made nor opened. */
+void volume_case_prepare(struct volume_case *ret, uint32_t block_size, struct object_store *store);
 
 /* Makes and opens it. block_size 0: the usual 4 KiB. */
 void volume_case_new(struct volume_case *ret, uint32_t block_size);

@@ -601,6 +601,20 @@ static void assert_of_segment(struct bytes value, const struct fs_sample *sample
     assert_memory_equal(&location, &sample->location, sizeof(location));
 }
 
+static void assert_origin(struct bytes value, const struct origin_record *wanted)
+{
+    struct origin_record origin;
+
+    memset(&origin, 0, sizeof(origin));
+    assert_int_equal(origin_decode(value, &origin), 0);
+    assert_int_equal(origin.state, wanted->state);
+    assert_true(uuid_equal(&origin.fs, &wanted->fs));
+    assert_int_equal(origin.generation, wanted->generation);
+    assert_true(uuid_equal(&origin.reference, &wanted->reference));
+    assert_memory_equal(origin.manifest, wanted->manifest, MANIFEST_HASH_LEN);
+    assert_int_equal(origin.data_len, wanted->data_len);
+}
+
 static void assert_state(struct bytes value, const struct fs_sample *sample)
 {
     struct counters_record counters = { .files = 0 };
@@ -613,6 +627,10 @@ static void assert_state(struct bytes value, const struct fs_sample *sample)
         uint64_t held = 0;
         assert_int_equal(held_decode(value, &held), 0);
         assert_int_equal(held, sample->held);
+        return;
+    }
+    if (sample->number == STATE_ORIGIN) {
+        assert_origin(value, &sample->origin);
         return;
     }
     assert_int_equal(counters_decode(value, &counters), 0);
@@ -692,7 +710,9 @@ static void records_of_format_version_1_are_read_and_written(void **state)
 {
     (void)state;
     assert_fixture(FORMATS_FOLDER "/fs-records-v1.bin", 0, FS_SAMPLES_BEFORE_SNAPSHOTS);
-    assert_fixture(FORMATS_FOLDER "/fs-snapshots-v1.bin", FS_SAMPLES_BEFORE_SNAPSHOTS, FS_SAMPLES);
+    assert_fixture(FORMATS_FOLDER "/fs-snapshots-v1.bin", FS_SAMPLES_BEFORE_SNAPSHOTS,
+                   FS_SAMPLES_BEFORE_DOWNLOADS);
+    assert_fixture(FORMATS_FOLDER "/fs-downloads-v1.bin", FS_SAMPLES_BEFORE_DOWNLOADS, FS_SAMPLES);
 }
 
 static int decode_snapshot(struct bytes value)
