@@ -146,6 +146,13 @@ api_handler_fn api_remove_snapshot_policy;
 api_handler_fn api_attach_snapshot_policy;
 api_handler_fn api_detach_snapshot_policy;
 api_handler_fn api_run_snapshot_policy;
+/* tasks.c */
+api_handler_fn api_list_tasks;
+api_handler_fn api_get_task;
+api_handler_fn api_pause_task;
+api_handler_fn api_resume_task;
+api_handler_fn api_abort_task;
+api_handler_fn api_upload_snapshot;
 /* key_copy.c */
 api_handler_fn api_export_key;
 api_handler_fn api_import_key;
@@ -170,6 +177,10 @@ json_t *api_kms_json(struct control *control);
 int api_get_keys(const json_t *body, struct secret *ret, struct error *err);
 
 int api_reply_view(const struct fs_view *view, unsigned status, struct api_reply *ret,
+                   struct error *err);
+/* Of a task that was started: 202. */
+struct task_view;
+int api_reply_task(const struct task_view *view, unsigned status, struct api_reply *ret,
                    struct error *err);
 /* The steps of a check of the key server that are not well, as /api/v1/kms/check shows them. */
 json_t *api_kms_warnings(struct control *control);

@@ -6,36 +6,67 @@
 #include "api/query.h"
 #include "api/routes.h"
 #include "base/cleanup.h"
+#include "control/locators.h"
 #include "net/json.h"
 
-static json_t *snapshot_json(const char *filesystem, const struct control_snapshot *snapshot)
+struct uploaded {
+    struct locator_record *items; /* of the filesystem, by snapshot */
+    size_t count;
+};
+
+static json_t *uploads_json(const struct uploaded *uploaded, uint64_t snapshot)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < uploaded->count; i++) {
+        const struct locator_record *item = &uploaded->items[i];
+        char when[API_TIME_SIZE];
+        if (item->snapshot != snapshot)
+            continue;
+        api_time_text(item->uploaded_ns, when);
+        (void)json_array_append_new(list, json_pack("{s:s,s:s,s:s}", "object_store", item->store,
+                                                    "locator", item->locator, "uploaded", when));
+    }
+    return list;
+}
+
+static json_t *snapshot_json(const char *filesystem, const struct control_snapshot *snapshot,
+                             const struct uploaded *uploaded)
 {
     char created[API_TIME_SIZE];
 
     api_time_text(snapshot->created_ns, created);
-    return json_pack("{s:I,s:s,s:s,s:s,s:s,s:s}", "id", (json_int_t)snapshot->id, "filesystem",
+    return json_pack("{s:I,s:s,s:s,s:s,s:s,s:s,s:o}", "id", (json_int_t)snapshot->id, "filesystem",
                      filesystem, "name", snapshot->name, "access_point", snapshot->access_point,
-                     "created", created, "status", snapshot->is_removing ? "removing" : "ready");
+                     "created", created, "status", snapshot->is_removing ? "removing" : "ready",
+                     "uploads", uploads_json(uploaded, snapshot->id));
 }
 
 int api_list_snapshots(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
     CLEANUP(free_ptr) struct control_snapshot *snapshots = NULL;
+    CLEANUP(free_ptr) struct locator_record *locators = NULL;
+    struct control *control = request->context->control;
+    struct uploaded uploaded = { .count = 0 };
     size_t count = 0;
-    int r =
-        control_snapshot_list(request->context->control, request->name, &snapshots, &count, err);
 
+    int r = control_locators(control, request->name, &locators, &uploaded.count, err);
+    if (r == 0)
+        r = control_snapshot_list(control, request->name, &snapshots, &count, err);
     if (r < 0)
         return r;
+    uploaded.items = locators;
     ret->body = json_array();
     for (size_t i = 0; i < count && ret->body; i++)
-        (void)json_array_append_new(ret->body, snapshot_json(request->name, &snapshots[i]));
+        (void)json_array_append_new(ret->body,
+                                    snapshot_json(request->name, &snapshots[i], &uploaded));
     return api_reply_end(ret, err);
 }
 
 int api_add_snapshot(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
     struct control_snapshot snapshot = { .id = 0 };
+    const struct uploaded nowhere = { .count = 0 };
     const char *access_point = NULL;
     const char *name = NULL;
     int r = json_get_text(request->body, "name", JSON_REQUIRED, &name, err);
@@ -48,7 +79,7 @@ int api_add_snapshot(const struct api_request *request, struct api_reply *ret, s
     if (r < 0)
         return r;
     ret->status = 201;
-    ret->body = snapshot_json(request->name, &snapshot);
+    ret->body = snapshot_json(request->name, &snapshot, &nowhere);
     return api_reply_end(ret, err);
 }
 

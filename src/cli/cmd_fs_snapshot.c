@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "cli/task_wait.h"
 #include "host/fuse_device.h"
 
 #define FILESYSTEMS "/api/v1/filesystems"
@@ -18,6 +19,8 @@ static const struct column columns[] = {
     { "access_point", "ACCESS POINT", COLUMN_TEXT },
     { "created", "CREATED", COLUMN_TEXT },
     { "status", "STATUS", COLUMN_STATUS },
+    { "uploaded_to", "UPLOADED TO", COLUMN_TEXT },
+    { "locator", "LOCATOR", COLUMN_TEXT },
     { NULL, NULL, COLUMN_TEXT },
 };
 
@@ -62,12 +65,35 @@ static int add_all(struct cli *cli, json_t *rows, struct error *err)
     return r;
 }
 
+/* One column for the stores, one for the locators there. */
+static int put_uploads(json_t *row)
+{
+    const json_t *uploads = json_object_get(row, "uploads");
+    char stores[256] = "", locators[640] = "";
+
+    for (size_t i = 0; i < json_array_size(uploads); i++) {
+        const json_t *upload = json_array_get(uploads, i);
+        size_t used = strlen(stores), locators_used = strlen(locators);
+        const char *comma = i > 0 ? ", " : "";
+        (void)snprintf(stores + used, sizeof(stores) - used, "%s%s", comma,
+                       client_text(upload, "object_store"));
+        (void)snprintf(locators + locators_used, sizeof(locators) - locators_used, "%s%s", comma,
+                       client_text(upload, "locator"));
+    }
+    return json_object_set_new(row, "uploaded_to", json_string(stores)) < 0 ||
+                   json_object_set_new(row, "locator", json_string(locators)) < 0
+               ? -ENOMEM
+               : 0;
+}
+
 int cmd_fs_snapshot_list(struct cli *cli, struct error *err)
 {
     CLEANUP(json_freep) json_t *rows = json_array();
     const char *filesystem = arguments_value(&cli->arguments, "filesystem");
     int r = filesystem ? add_rows(cli, filesystem, rows, err) : add_all(cli, rows, err);
 
+    for (size_t i = 0; r == 0 && cli->list.format != TABLE_JSON && i < json_array_size(rows); i++)
+        r = put_uploads(json_array_get(rows, i)) < 0 ? error_set(err, -ENOMEM, "out of memory") : 0;
     if (r == 0)
         r = table_print(stdout, columns, rows, &cli->list, err);
     if (r == 0 && cli->list.format == TABLE_VIEW && json_array_size(rows) == 0)
@@ -157,4 +183,27 @@ int cmd_fs_snapshot_remove(struct cli *cli, struct error *err)
                   "the background.\n",
                   cli_word(cli, 1), cli_word(cli, 0));
     return r;
+}
+
+int cmd_fs_snapshot_upload(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *task = NULL;
+    const struct arguments *given = &cli->arguments;
+    char path[CLIENT_PATH_SIZE];
+
+    int r = client_filesystem_path(cli_word(cli, 0), "/snapshots/upload", path, err);
+    if (r < 0)
+        return r;
+    json_t *body = json_pack("{s:b,s:b}", "hide_names", (int)arguments_has(given, "hide-names"),
+                             "allow_no_kms", (int)arguments_has(given, "allow-no-kms"));
+    struct client_request request = { .method = "POST", .path = path, .body = body };
+    r = client_put_text(body, "name", cli_word(cli, 1), err);
+    if (r == 0)
+        r = client_put_text(body, "object_store", arguments_value(given, "object-store"), err);
+    if (r < 0) {
+        json_decref(body);
+        return r;
+    }
+    r = client_call(&cli->instance, &request, &task, err);
+    return r == 0 ? task_started(cli, task, err) : r;
 }

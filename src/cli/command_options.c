@@ -332,3 +332,22 @@ const struct option_spec policy_schedule_options[] = {
     { 0, "monthly-upload", "store", "upload each to this object store, or none" },
     END_OF_OPTIONS,
 };
+
+const struct option_spec snapshot_upload_options[] = {
+    { 0, "object-store", "name", "where to [the only one that coffer fs tier lists]" },
+    { 0, "hide-names", NULL, "do not show who has the bucket what they are called" },
+    { 0, "allow-no-kms", NULL, "also if its key is wrapped by a local file" },
+    { 0, "wait", NULL, "return when it is done, and print the locator" },
+    END_OF_OPTIONS,
+};
+
+const struct argument_spec task_arguments[] = {
+    { "task", "its number", false },
+    END_OF_ARGUMENTS,
+};
+
+const struct option_spec task_abort_options[] = {
+    { 'f', "force", NULL, "do not ask" },
+    { 0, "leave", NULL, "end it also if what it left cannot be taken away" },
+    END_OF_OPTIONS,
+};

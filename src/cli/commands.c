@@ -268,132 +268,7 @@ static const struct command commands[] = {
         .prints_json = true,
         .run = cmd_fs_check,
     },
-    {
-        .path = "fs snapshot",
-        .aliases = "snapshots",
-        .summary = "Lists snapshots; its sub-commands take, change and remove them",
-        .options = snapshot_list_options,
-        .lists = true,
-        .prints_json = true,
-        .run = cmd_fs_snapshot_list,
-    },
-    {
-        .path = "fs snapshot list",
-        .aliases = "ls",
-        .summary = "Lists snapshots, those of all filesystems that are started",
-        .options = snapshot_list_options,
-        .lists = true,
-        .prints_json = true,
-        .run = cmd_fs_snapshot_list,
-    },
-    {
-        .path = "fs snapshot add",
-        .aliases = "create new",
-        .summary = "Takes a snapshot: what the filesystem is at this moment, to be read later",
-        .details = "It holds every write that returned before, also those that are not on the disk "
-                   "yet. It is\nread-only, in .snapshots/<access point> at the root of the "
-                   "filesystem; .snapshots is not listed\nthere. A snapshot takes no room at "
-                   "first, and then as much as is changed or removed since.",
-        .arguments = snapshot_arguments,
-        .options = snapshot_add_options,
-        .prints_json = true,
-        .run = cmd_fs_snapshot_add,
-    },
-    {
-        .path = "fs snapshot update",
-        .summary = "Gives a snapshot another name or access point",
-        .arguments = snapshot_arguments,
-        .options = snapshot_update_options,
-        .run = cmd_fs_snapshot_update,
-    },
-    {
-        .path = "fs snapshot remove",
-        .aliases = "delete rm",
-        .summary = "Removes a snapshot; what only it held is given back in the background",
-        .arguments = snapshot_arguments,
-        .options = snapshot_remove_options,
-        .run = cmd_fs_snapshot_remove,
-    },
-    {
-        .path = "fs protection",
-        .summary = "Snapshots by the clock",
-    },
-    {
-        .path = "fs protection snapshot-policy",
-        .aliases = "snapshot-policies",
-        .summary = "Lists snapshot policies; its sub-commands change them",
-        .lists = true,
-        .prints_json = true,
-        .run = cmd_snapshot_policy_list,
-    },
-    {
-        .path = "fs protection snapshot-policy list",
-        .aliases = "ls",
-        .summary = "Lists snapshot policies, and the filesystems that they are attached to",
-        .lists = true,
-        .prints_json = true,
-        .run = cmd_snapshot_policy_list,
-    },
-    {
-        .path = "fs protection snapshot-policy show",
-        .summary = "Shows a snapshot policy, when its next snapshots are due, and what is wrong",
-        .arguments = policy_arguments,
-        .prints_json = true,
-        .run = cmd_snapshot_policy_show,
-    },
-    {
-        .path = "fs protection snapshot-policy add",
-        .aliases = "create new",
-        .summary = "Adds a snapshot policy: when snapshots are taken, and how many are kept",
-        .details =
-            "Each snapshot is POLICY-hourly.YYMMDDHHMM and so on, which is its access point, "
-            "too. When there\nare more than are to be kept, the oldest is removed; one that "
-            "was given another name or access\npoint is left alone for ever.\n\n"
-            "All times are UTC. What was missed, as the host was off or the filesystem not "
-            "started, is made up\nonce. The policy does nothing until it is attached to "
-            "filesystems.",
-        .arguments = policy_arguments,
-        .options = policy_schedule_options,
-        .prints_json = true,
-        .run = cmd_snapshot_policy_add,
-    },
-    {
-        .path = "fs protection snapshot-policy update",
-        .summary = "Changes a snapshot policy: what is given, the rest stays",
-        .details = "A schedule that was moved counts from now on: what was due before is not made "
-                   "up. With a smaller\nretention the oldest are removed at once. Snapshots of a "
-                   "schedule that is off stay.",
-        .arguments = policy_arguments,
-        .options = policy_schedule_options,
-        .prints_json = true,
-        .run = cmd_snapshot_policy_update,
-    },
-    {
-        .path = "fs protection snapshot-policy remove",
-        .aliases = "delete rm",
-        .summary = "Removes a snapshot policy that is attached to no filesystem",
-        .arguments = policy_arguments,
-        .run = cmd_snapshot_policy_remove,
-    },
-    {
-        .path = "fs protection snapshot-policy attach",
-        .summary = "Has a snapshot policy take snapshots of a filesystem",
-        .arguments = policy_attach_arguments,
-        .run = cmd_snapshot_policy_attach,
-    },
-    {
-        .path = "fs protection snapshot-policy detach",
-        .summary = "Has it take no more of them; those that it took stay",
-        .arguments = policy_attach_arguments,
-        .run = cmd_snapshot_policy_detach,
-    },
-    {
-        .path = "fs protection snapshot-policy run-once",
-        .summary = "Takes a snapshot for each schedule that is on, whatever the time is",
-        .details = "They count as if their time had come, for the retention too.",
-        .arguments = policy_arguments,
-        .run = cmd_snapshot_policy_run_once,
-    },
+#include "cli/commands_snapshots.inc"
     {
         .path = "fs key",
         .summary = "A recovery copy of a filesystem's keys, for when the KMS is lost for ever",
@@ -592,6 +467,53 @@ static const struct command commands[] = {
         .arguments = tier_store_arguments,
         .options = tier_remove_options,
         .run = cmd_tier_remove,
+    },
+    {
+        .path = "task",
+        .aliases = "tasks",
+        .summary = "Lists the work that takes long; its sub-commands change it",
+        .details = "What goes on and what ended last. One that waits says for what, and goes on by "
+                   "itself, also\nafter a restart of cofferd or of the host.",
+        .lists = true,
+        .prints_json = true,
+        .run = cmd_task_list,
+    },
+    {
+        .path = "task show",
+        .summary = "Shows a task",
+        .arguments = task_arguments,
+        .prints_json = true,
+        .run = cmd_task_show,
+    },
+    {
+        .path = "task wait",
+        .summary = "Waits until a task has ended, and shows its result",
+        .details = "Exit code 0 if it is done, 1 if it failed or was aborted.",
+        .arguments = task_arguments,
+        .prints_json = true,
+        .run = cmd_task_wait,
+    },
+    {
+        .path = "task pause",
+        .summary = "Stops a task until it is resumed; what it has done is kept",
+        .arguments = task_arguments,
+        .prints_json = true,
+        .run = cmd_task_pause,
+    },
+    {
+        .path = "task resume",
+        .summary = "Has a paused task go on, and one that waits try at once",
+        .arguments = task_arguments,
+        .prints_json = true,
+        .run = cmd_task_resume,
+    },
+    {
+        .path = "task abort",
+        .summary = "Ends a task, and takes away what it left",
+        .arguments = task_arguments,
+        .options = task_abort_options,
+        .prints_json = true,
+        .run = cmd_task_abort,
     },
     {
         .path = "alerts",

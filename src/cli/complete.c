@@ -32,11 +32,10 @@ static void offer_commands(const struct command *command, const char *start)
         offer(cli_last_word(c), start);
 }
 
-/* What the instance lists there, by one of its texts. */
-static void offer_listed(const struct arguments *arguments, const char *path, const char *key,
-                         const char *start)
+/* What the instance lists there; NULL. */
+static json_t *get_listed(const struct arguments *arguments, const char *path)
 {
-    CLEANUP(json_freep) json_t *rows = NULL;
+    json_t *rows = NULL;
     struct instance instance;
     struct client_request request = {
         .method = "GET",
@@ -46,7 +45,16 @@ static void offer_listed(const struct arguments *arguments, const char *path, co
 
     if (cli_instance(arguments, &instance, NULL) < 0 ||
         client_call(&instance, &request, &rows, NULL) < 0)
-        return;
+        return NULL;
+    return rows;
+}
+
+/* By one of its texts. */
+static void offer_listed(const struct arguments *arguments, const char *path, const char *key,
+                         const char *start)
+{
+    CLEANUP(json_freep) json_t *rows = get_listed(arguments, path);
+
     for (size_t i = 0; i < json_array_size(rows); i++)
         offer(client_text(json_array_get(rows, i), key), start);
 }
@@ -87,6 +95,18 @@ static bool names_snapshot(const struct command *command, size_t place)
 static bool names_policy(const struct command *command, size_t place)
 {
     return argument_is(command, place, "policy") && command->run != cmd_snapshot_policy_add;
+}
+
+static void offer_tasks(const struct arguments *arguments, const char *start)
+{
+    CLEANUP(json_freep) json_t *rows = get_listed(arguments, "/api/v1/tasks");
+
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        char id[24];
+        (void)snprintf(id, sizeof(id), "%" JSON_INTEGER_FORMAT,
+                       json_integer_value(json_object_get(json_array_get(rows, i), "id")));
+        offer(id, start);
+    }
 }
 
 static void offer_snapshots(const struct arguments *arguments, const char *start)
@@ -144,6 +164,8 @@ int cli_complete(int n_words, char **words)
         offer_listed(&before, "/api/v1/filesystems", "name", start);
     else if (names_snapshot(command, before.n_words))
         offer_snapshots(&before, start);
+    else if (argument_is(command, before.n_words, "task"))
+        offer_tasks(&before, start);
     else if (names_user(command, before.n_words))
         offer_listed(&before, "/api/v1/users", "name", start);
     else if (names_policy(command, before.n_words))

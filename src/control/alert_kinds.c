@@ -151,6 +151,15 @@ static const struct alert_kind kinds[] = {
         .linger_ms = LINGER_MS,
     },
     {
+        .type = "task-waits",
+        .title = "A task cannot go on",
+        .cause = "What it needs has been away for five minutes or longer: the object store, the "
+                 "network, or its filesystem, which is not started.",
+        .action =
+            "Do what the text says; the task then goes on by itself. 'coffer task' lists all, "
+            "'coffer task resume ID' has it try at once, 'coffer task abort ID' ends it",
+    },
+    {
         .type = "audit-damaged",
         .is_critical = true,
         .title = "The audit log was damaged",

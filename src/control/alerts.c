@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "control/filesystem.h"
+#include "control/tasks.h"
 
 struct list {
     struct alert *alerts;
@@ -275,6 +276,14 @@ static int of_policies(struct list *list, struct control *control, struct error 
     return r;
 }
 
+static int of_task(const struct task_view *view, void *arg, struct error *err)
+{
+    struct list *list = arg;
+
+    return add(list, "task-waits", view->filesystem, err, "task %llu (%s) waits: %s",
+               (unsigned long long)view->id, view->about, view->text);
+}
+
 static int find_conditions(struct control *control, struct list *ret, struct error *err)
 {
     int r = of_kms(ret, control->kms, err);
@@ -285,6 +294,8 @@ static int find_conditions(struct control *control, struct list *ret, struct err
         r = control_each(control, of_filesystem, ret, err);
     if (r == 0)
         r = of_policies(ret, control, err);
+    if (r == 0)
+        r = tasks_each_waiting(control, of_task, ret, err);
     mutex_lock(&control->lock);
     if (r == 0 && control->audit_damage[0] != '\0')
         r = add(ret, "audit-damaged", "", err, "%s", control->audit_damage);

@@ -49,25 +49,16 @@ struct audit_key audit_key_of(const struct wrapped_key *wrapped)
 static const char *operation_name(enum audit_operation operation)
 {
     static const char *const names[AUDIT_OPERATION_COUNT] = {
-        [AUDIT_CREATE] = "create",
-        [AUDIT_UNWRAP] = "unwrap",
-        [AUDIT_REWRAP] = "rewrap",
-        [AUDIT_REMOVE] = "remove",
-        [AUDIT_ADOPT] = "adopt",
-        [AUDIT_REPAIR] = "repair",
-        [AUDIT_EXPORT] = "export",
-        [AUDIT_IMPORT] = "import",
-        [AUDIT_KMS_SET] = "kms-set",
-        [AUDIT_BROKEN] = "log-damaged",
-        [AUDIT_KMS_UNSET] = "kms-unset",
-        [AUDIT_SHRED] = "shred",
-        [AUDIT_DROP] = "drop-previous",
-        [AUDIT_ARCHIVE] = AUDIT_ARCHIVE_OPERATION,
-        [AUDIT_UPLOAD_REMOVE] = "upload-remove",
-        [AUDIT_USER_ADD] = "user-add",
-        [AUDIT_USER_REMOVE] = "user-remove",
-        [AUDIT_USER_ROLE] = "user-role",
-        [AUDIT_USER_PASSWORD] = "user-password",
+        [AUDIT_CREATE] = "create",       [AUDIT_UNWRAP] = "unwrap",
+        [AUDIT_REWRAP] = "rewrap",       [AUDIT_REMOVE] = "remove",
+        [AUDIT_ADOPT] = "adopt",         [AUDIT_REPAIR] = "repair",
+        [AUDIT_EXPORT] = "export",       [AUDIT_IMPORT] = "import",
+        [AUDIT_KMS_SET] = "kms-set",     [AUDIT_BROKEN] = "log-damaged",
+        [AUDIT_KMS_UNSET] = "kms-unset", [AUDIT_SHRED] = "shred",
+        [AUDIT_DROP] = "drop-previous",  [AUDIT_ARCHIVE] = AUDIT_ARCHIVE_OPERATION,
+        [AUDIT_UPLOAD] = "upload",       [AUDIT_UPLOAD_REMOVE] = "upload-remove",
+        [AUDIT_USER_ADD] = "user-add",   [AUDIT_USER_REMOVE] = "user-remove",
+        [AUDIT_USER_ROLE] = "user-role", [AUDIT_USER_PASSWORD] = "user-password",
     };
 
     return names[operation];

@@ -14,6 +14,7 @@
 #include "control/own_key.h"
 #include "control/rewrap.h"
 #include "control/rings.h"
+#include "control/tasks.h"
 #include "control/uploads.h"
 #include "host/sandbox.h"
 
@@ -238,6 +239,8 @@ static int open_parts(struct control *control, const struct control_config *conf
     if (r == 0)
         r = object_stores_tidy(control, err);
     if (r == 0)
+        r = tasks_open(control, err);
+    if (r == 0)
         r = registry_each(control->registry, load_one, control, err);
     if (r == 0)
         r = control_open_policies(control, err);
@@ -248,6 +251,8 @@ static int open_parts(struct control *control, const struct control_config *conf
     if (r == 0 && (r = -pthread_create(&control->monitor, NULL, monitor_main, control)) < 0)
         (void)error_set(err, r, "cannot start a thread: %s", strerrordesc_np(-r));
     control->has_monitor = r == 0;
+    if (r == 0)
+        tasks_resume(control);
     return r;
 }
 
@@ -303,6 +308,7 @@ void control_shut_down(struct control *control)
     }
     (void)pthread_cond_broadcast(&control->changed);
     mutex_unlock(&control->lock);
+    tasks_shut_down(control);
 }
 
 void control_close(struct control *control)
@@ -317,6 +323,7 @@ void control_close(struct control *control)
     while (control->keepers > 0)
         cond_wait(&control->changed, &control->lock);
     mutex_unlock(&control->lock);
+    tasks_close(control);
     while (control->filesystems)
         filesystem_unlist(control->filesystems);
     bucket_processes_reap(control);

@@ -98,6 +98,7 @@ struct control {
     struct alert_book *alerts;
     struct users *users;
     struct policies *policies;
+    struct tasks *tasks;
     struct mutex lock;              /* guards all below */
     pthread_cond_t changed;         /* a keeper ended, or the control plane shuts down */
     struct filesystem *filesystems; /* any order */

@@ -19,6 +19,7 @@
 #include "control/filesystem.h"
 #include "control/object_stores.h"
 #include "control/remount.h"
+#include "control/tasks.h"
 #include "crypto/random.h"
 
 #define PAUSE_FIRST_MS 500
@@ -89,10 +90,25 @@ static void on_unmounted(const struct worker_done *done, void *arg)
     mutex_unlock(&fs->lock);
 }
 
+static void on_task_progress(const struct worker_task_progress *progress, void *arg)
+{
+    struct filesystem *fs = arg;
+
+    tasks_on_progress(fs->control, &fs->record.uuid, progress);
+}
+
+static void on_task_done(const struct worker_task_done *done, void *arg)
+{
+    struct filesystem *fs = arg;
+
+    tasks_on_done(fs->control, &fs->record.uuid, done);
+}
+
 static void on_ended(void *arg)
 {
     struct filesystem *fs = arg;
 
+    tasks_on_worker_end(fs->control, &fs->record.uuid);
     mutex_lock(&fs->lock);
     fs->worker_ended = true;
     (void)pthread_cond_broadcast(&fs->changed);
@@ -106,9 +122,12 @@ static void ignore_end(void *arg)
 
 static struct worker_watcher watcher_of(struct filesystem *fs)
 {
-    return (struct worker_watcher){
-        .on_event = on_event, .on_unmounted = on_unmounted, .on_ended = on_ended, .arg = fs
-    };
+    return (struct worker_watcher){ .on_event = on_event,
+                                    .on_unmounted = on_unmounted,
+                                    .on_task_progress = on_task_progress,
+                                    .on_task_done = on_task_done,
+                                    .on_ended = on_ended,
+                                    .arg = fs };
 }
 
 static bool is_shutting_down(const struct keeper *keeper)
@@ -380,6 +399,7 @@ static bool serve(struct keeper *keeper)
     (void)pthread_cond_broadcast(&fs->changed);
     mutex_unlock(&fs->lock);
     policies_wake(fs->control->policies, &fs->record.uuid);
+    tasks_wake(fs->control, &fs->record.uuid);
     mutex_lock(&fs->lock);
     while (!fs->worker_ended && !is_shutting_down(keeper))
         cond_wait(&fs->changed, &fs->lock);

@@ -8,6 +8,8 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "control/filesystem.h"
+#include "control/locators.h"
+#include "control/tasks.h"
 #include "store/probe.h"
 
 #define KIND "store/"
@@ -420,10 +422,15 @@ static int remove_locked(struct control *control, const struct store_record *rec
                          struct error *err) REQUIRES(control->stores_changing)
 {
     char key[KEY_SIZE];
+    const struct task_use use = { .store = record->name };
     int r = key_of(record->name, key, err);
 
     if (r == 0)
+        r = tasks_expect_none(control, &use, err);
+    if (r == 0)
         r = expect_unused(control, record->name, err);
+    if (r == 0)
+        r = locators_forget_store(control, record->name, err);
     if (r == 0)
         r = registry_put_value(control->registry, key, (struct bytes){ .len = 0 }, err);
     if (r == 0)

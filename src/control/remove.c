@@ -18,9 +18,11 @@
 
 #include "base/cleanup.h"
 #include "control/filesystem.h"
+#include "control/locators.h"
 #include "control/object_stores.h"
 #include "control/own_key.h"
 #include "control/shred.h"
+#include "control/tasks.h"
 #include "store/object_store.h"
 
 int filesystem_folder(const struct control *control, const struct uuid *uuid, const char *part,
@@ -183,6 +185,8 @@ static int delete_held(struct filesystem *filesystem, struct shred_report *ret, 
         return r;
     own_key_tidy(control); /* its login, unless others have it too */
     r = policies_forget(control->policies, &filesystem->record.uuid, err);
+    if (r == 0)
+        r = locators_forget_filesystem(control, &filesystem->record.uuid, err);
     return r < 0 ? r : registry_remove(control->registry, &filesystem->record.uuid, err);
 }
 
@@ -211,7 +215,10 @@ static int remove_one(struct control *control, const char *name, struct shred_re
 
     if (!fs)
         return -ENOENT;
-    int r = filesystem_acquire(fs, "is being removed", err);
+    const struct task_use use = { .fs = &fs->record.uuid };
+    int r = tasks_expect_none(control, &use, err);
+    if (r == 0)
+        r = filesystem_acquire(fs, "is being removed", err);
     if (r < 0)
         return r;
     mutex_lock(&fs->lock);

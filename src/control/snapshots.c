@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "control/filesystem.h"
+#include "control/tasks.h"
 
 #define ACCESS_POINT_TRIES 1000u
 
@@ -189,6 +190,27 @@ int control_snapshot_add(struct control *control, const char *fs_name, const cha
     return error_set(err, r, "%s", why.text);
 }
 
+/* One that is being uploaded stays. Which one has that name is looked at only if there is a task.
+ */
+static int expect_no_upload(struct filesystem *fs, struct worker *worker, const char *name,
+                            struct error *err)
+{
+    struct task_use use = { .fs = &fs->record.uuid };
+    struct snapshot_list list = { .items = NULL };
+
+    int r = tasks_expect_none(fs->control, &use, NULL);
+    if (r == 0)
+        return 0;
+    r = ask_list(worker, &list, err);
+    for (size_t i = 0; i < list.count && r == 0; i++) {
+        use.snapshot = list.items[i].id;
+        if (!list.items[i].is_removing && strcmp(list.items[i].name, name) == 0)
+            r = tasks_expect_none(fs->control, &use, err);
+    }
+    free(list.items);
+    return r;
+}
+
 static int ask_change_locked(struct filesystem *fs, enum worker_message_type type, const char *name,
                              const char *new_name, const char *access_point, struct error *err)
     REQUIRES(fs->snapshots)
@@ -206,6 +228,8 @@ static int ask_change_locked(struct filesystem *fs, enum worker_message_type typ
         r = put_name(message[0].snapshot.access_point, access_point, err);
     if (r == 0)
         r = running_worker(fs, &worker, err);
+    if (r == 0 && type == WORKER_SNAPSHOT_REMOVE)
+        r = expect_no_upload(fs, worker, name, err);
     return r < 0 ? r : ask(worker, message, WORKER_DONE, err);
 }
 

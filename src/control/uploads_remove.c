@@ -8,6 +8,7 @@
 #include "base/wire.h"
 #include "control/bucket_session.h"
 #include "control/filesystem.h"
+#include "control/locators.h"
 #include "control/object_stores.h"
 #include "control/uploads.h"
 #include "control/uploads_removal.h"
@@ -122,6 +123,18 @@ struct removing {
     struct removal_record record;
 };
 
+/* That of the note; the list of our own snapshots does not name it any more. */
+static int drop_snapshot(struct removing *removing, struct error *err)
+{
+    const struct locator *snapshot = &removing->record.snapshot;
+    char text[LOCATOR_SIZE];
+
+    int r = removal_snapshot(&removing->removal, snapshot->manifest, err);
+    if (r == 0)
+        r = locator_format(snapshot, text, err);
+    return r == 0 ? locators_forget(removing->control, removing->store, text, err) : r;
+}
+
 /* One that was interrupted goes on, under its mark. */
 static int begin(struct removing *removing, struct error *err)
 {
@@ -140,9 +153,7 @@ static int begin(struct removing *removing, struct error *err)
     }
     if (r == 0)
         r = removal_begin(&removing->removal, &removing->bucket, &record->mark, err);
-    if (r == 0 && record->has_snapshot)
-        r = removal_snapshot(&removing->removal, record->snapshot.manifest, err);
-    return r;
+    return r == 0 && record->has_snapshot ? drop_snapshot(removing, err) : r;
 }
 
 static int remove_one(struct removing *removing, const struct locator *locator, struct error *err)
@@ -152,7 +163,7 @@ static int remove_one(struct removing *removing, const struct locator *locator, 
     int r = note_save(removing->control, removing->store, &removing->record, err);
     if (r == 0)
         r = control_step(removing->control, STEP_UPLOAD_NOTED);
-    return r < 0 ? r : removal_snapshot(&removing->removal, locator->manifest, err);
+    return r < 0 ? r : drop_snapshot(removing, err);
 }
 
 static int finish(struct removing *removing, struct uploads_removed *ret, struct error *err)

@@ -96,6 +96,10 @@ static void take_message(struct worker *worker, struct worker_message *message)
         watcher->on_event(&message->event, watcher->arg);
     else if (message->type == WORKER_UNMOUNTED && watcher->on_unmounted)
         watcher->on_unmounted(&message->unmounted, watcher->arg);
+    else if (message->type == WORKER_TASK_PROGRESS && watcher->on_task_progress)
+        watcher->on_task_progress(&message->task_progress, watcher->arg);
+    else if (message->type == WORKER_TASK_DONE && watcher->on_task_done)
+        watcher->on_task_done(&message->task_done, watcher->arg);
     else if (message->request != 0) {
         deliver(worker, message);
         return;

@@ -27,6 +27,8 @@ struct worker_watcher {
     void (*on_event)(const struct worker_event *event, void *arg);
     /* The mount is gone; done tells how the last commit went. The worker ends now. */
     void (*on_unmounted)(const struct worker_done *done, void *arg);
+    void (*on_task_progress)(const struct worker_task_progress *progress, void *arg);
+    void (*on_task_done)(const struct worker_task_done *done, void *arg);
     /* The connection is gone, also if worker_disconnect() closed it. */
     void (*on_ended)(void *arg);
     void *arg;

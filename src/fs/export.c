@@ -69,6 +69,11 @@ uint32_t volume_export_block_size(const struct volume_export *export)
     return export->volume->block_size;
 }
 
+const struct key_set *volume_export_keys(const struct volume_export *export)
+{
+    return &export->volume->keys;
+}
+
 static int add_orphan(struct volume_export *export, uint64_t ino)
 {
     if (export->orphan_count == export->orphan_room) {

@@ -28,6 +28,8 @@ static inline void volume_export_closep(struct volume_export **export)
 
 const struct volume_snapshot *volume_export_snapshot(const struct volume_export *export);
 uint32_t volume_export_block_size(const struct volume_export *export);
+/* Those of the volume, with all generations in use. */
+const struct key_set *volume_export_keys(const struct volume_export *export);
 
 /* INODE, DIRENT, EXTENTS, XATTR, QUOTA. visit is called outside of any transaction; it returns 0 to
  * go on. */

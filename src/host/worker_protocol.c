@@ -286,6 +286,93 @@ static int get_snapshots_reply(struct reader *reader, struct worker_message *mes
     return 0;
 }
 
+static void put_task_start(struct writer *writer, const struct worker_message *message)
+{
+    const struct worker_task_start *start = &message->task_start;
+
+    writer_u64(writer, start->task);
+    writer_u64(writer, start->run);
+    writer_text(writer, start->kind);
+    writer_string(writer, (struct bytes){ start->parameters, start->parameters_len });
+}
+
+static int get_task_start(struct reader *reader, struct worker_message *message)
+{
+    struct worker_task_start *start = &message->task_start;
+
+    start->task = reader_u64(reader);
+    start->run = reader_u64(reader);
+    reader_text(reader, start->kind, sizeof(start->kind));
+    struct bytes parameters = reader_string(reader, sizeof(start->parameters));
+    if (parameters.len > 0)
+        memcpy(start->parameters, parameters.data, parameters.len);
+    start->parameters_len = (uint32_t)parameters.len;
+    return 0;
+}
+
+static void put_task_stop(struct writer *writer, const struct worker_message *message)
+{
+    writer_u64(writer, message->task_stop.task);
+}
+
+static int get_task_stop(struct reader *reader, struct worker_message *message)
+{
+    message->task_stop.task = reader_u64(reader);
+    return 0;
+}
+
+static void put_task_progress(struct writer *writer, const struct worker_message *message)
+{
+    const struct worker_task_progress *progress = &message->task_progress;
+
+    writer_u64(writer, progress->task);
+    writer_u64(writer, progress->run);
+    writer_u64(writer, progress->total);
+    writer_u64(writer, progress->done);
+    writer_u64(writer, progress->moved);
+    writer_text(writer, progress->phase);
+}
+
+static int get_task_progress(struct reader *reader, struct worker_message *message)
+{
+    struct worker_task_progress *progress = &message->task_progress;
+
+    progress->task = reader_u64(reader);
+    progress->run = reader_u64(reader);
+    progress->total = reader_u64(reader);
+    progress->done = reader_u64(reader);
+    progress->moved = reader_u64(reader);
+    reader_text(reader, progress->phase, sizeof(progress->phase));
+    return 0;
+}
+
+static void put_task_done(struct writer *writer, const struct worker_message *message)
+{
+    const struct worker_task_done *done = &message->task_done;
+
+    writer_u64(writer, done->task);
+    writer_u64(writer, done->run);
+    writer_u32(writer, (uint32_t)done->code);
+    writer_u8(writer, done->is_final);
+    writer_text(writer, done->text);
+    writer_text(writer, done->result);
+}
+
+static int get_task_done(struct reader *reader, struct worker_message *message)
+{
+    struct worker_task_done *done = &message->task_done;
+
+    done->task = reader_u64(reader);
+    done->run = reader_u64(reader);
+    done->code = (int32_t)reader_u32(reader);
+    done->is_final = get_bool(reader);
+    reader_text(reader, done->text, sizeof(done->text));
+    reader_text(reader, done->result, sizeof(done->result));
+    if (done->code > 0)
+        reader_fail(reader);
+    return 0;
+}
+
 static void put_event(struct writer *writer, const struct worker_message *message)
 {
     writer_u8(writer, (uint8_t)message->event.kind);
@@ -311,37 +398,51 @@ static const struct {
     void (*put)(struct writer *writer, const struct worker_message *message);
     int (*get)(struct reader *reader, struct worker_message *message);
 } messages[] = {
-    /* number               name            sender               descriptor */
-    { { WORKER_START, "START", WORKER_SIDE_COFFERD, false }, put_start, get_start },
-    { { WORKER_MOUNT, "MOUNT", WORKER_SIDE_COFFERD, true }, put_mount, get_mount },
-    { { WORKER_STATUS, "STATUS", WORKER_SIDE_COFFERD, false }, put_nothing, get_nothing },
-    { { WORKER_CHECK, "CHECK", WORKER_SIDE_COFFERD, false }, put_check, get_check },
-    { { WORKER_STOP, "STOP", WORKER_SIDE_COFFERD, false }, put_nothing, get_nothing },
-    { { WORKER_SET_CAPACITY, "SET_CAPACITY", WORKER_SIDE_COFFERD, false },
+    /* number               name            sender               descriptor, perhaps */
+    { { WORKER_START, "START", WORKER_SIDE_COFFERD, false, false }, put_start, get_start },
+    { { WORKER_MOUNT, "MOUNT", WORKER_SIDE_COFFERD, true, false }, put_mount, get_mount },
+    { { WORKER_STATUS, "STATUS", WORKER_SIDE_COFFERD, false, false }, put_nothing, get_nothing },
+    { { WORKER_CHECK, "CHECK", WORKER_SIDE_COFFERD, false, false }, put_check, get_check },
+    { { WORKER_STOP, "STOP", WORKER_SIDE_COFFERD, false, false }, put_nothing, get_nothing },
+    { { WORKER_SET_CAPACITY, "SET_CAPACITY", WORKER_SIDE_COFFERD, false, false },
       put_set_capacity,
       get_set_capacity },
-    { { WORKER_SNAPSHOT_TAKE, "SNAPSHOT_TAKE", WORKER_SIDE_COFFERD, false },
+    { { WORKER_SNAPSHOT_TAKE, "SNAPSHOT_TAKE", WORKER_SIDE_COFFERD, false, false },
       put_snapshot_order,
       get_snapshot_order },
-    { { WORKER_SNAPSHOT_UPDATE, "SNAPSHOT_UPDATE", WORKER_SIDE_COFFERD, false },
+    { { WORKER_SNAPSHOT_UPDATE, "SNAPSHOT_UPDATE", WORKER_SIDE_COFFERD, false, false },
       put_snapshot_order,
       get_snapshot_order },
-    { { WORKER_SNAPSHOT_REMOVE, "SNAPSHOT_REMOVE", WORKER_SIDE_COFFERD, false },
+    { { WORKER_SNAPSHOT_REMOVE, "SNAPSHOT_REMOVE", WORKER_SIDE_COFFERD, false, false },
       put_snapshot_order,
       get_snapshot_order },
-    { { WORKER_SNAPSHOT_LIST, "SNAPSHOT_LIST", WORKER_SIDE_COFFERD, false },
+    { { WORKER_SNAPSHOT_LIST, "SNAPSHOT_LIST", WORKER_SIDE_COFFERD, false, false },
       put_snapshot_list,
       get_snapshot_list },
-    { { WORKER_DONE, "DONE", WORKER_SIDE_WORKER, false }, put_done, get_done },
-    { { WORKER_STATUS_REPLY, "STATUS_REPLY", WORKER_SIDE_WORKER, false }, put_status, get_status },
-    { { WORKER_CHECK_REPLY, "CHECK_REPLY", WORKER_SIDE_WORKER, false },
+    { { WORKER_TASK_START, "TASK_START", WORKER_SIDE_COFFERD, true, true },
+      put_task_start,
+      get_task_start },
+    { { WORKER_TASK_STOP, "TASK_STOP", WORKER_SIDE_COFFERD, false, false },
+      put_task_stop,
+      get_task_stop },
+    { { WORKER_DONE, "DONE", WORKER_SIDE_WORKER, false, false }, put_done, get_done },
+    { { WORKER_STATUS_REPLY, "STATUS_REPLY", WORKER_SIDE_WORKER, false, false },
+      put_status,
+      get_status },
+    { { WORKER_CHECK_REPLY, "CHECK_REPLY", WORKER_SIDE_WORKER, false, false },
       put_check_reply,
       get_check_reply },
-    { { WORKER_SNAPSHOTS_REPLY, "SNAPSHOTS_REPLY", WORKER_SIDE_WORKER, false },
+    { { WORKER_SNAPSHOTS_REPLY, "SNAPSHOTS_REPLY", WORKER_SIDE_WORKER, false, false },
       put_snapshots_reply,
       get_snapshots_reply },
-    { { WORKER_EVENT, "EVENT", WORKER_SIDE_WORKER, false }, put_event, get_event },
-    { { WORKER_UNMOUNTED, "UNMOUNTED", WORKER_SIDE_WORKER, false }, put_done, get_done },
+    { { WORKER_EVENT, "EVENT", WORKER_SIDE_WORKER, false, false }, put_event, get_event },
+    { { WORKER_UNMOUNTED, "UNMOUNTED", WORKER_SIDE_WORKER, false, false }, put_done, get_done },
+    { { WORKER_TASK_PROGRESS, "TASK_PROGRESS", WORKER_SIDE_WORKER, false, false },
+      put_task_progress,
+      get_task_progress },
+    { { WORKER_TASK_DONE, "TASK_DONE", WORKER_SIDE_WORKER, false, false },
+      put_task_done,
+      get_task_done },
 };
 
 #define MESSAGE_COUNT (sizeof(messages) / sizeof(messages[0]))
@@ -429,6 +530,11 @@ static void packet_free(uint8_t **packet)
     free(*packet);
 }
 
+static bool fd_fits(const struct worker_message_info *info, int fd)
+{
+    return info->has_fd == (fd >= 0) || (info->fd_is_optional && fd < 0);
+}
+
 int worker_message_send(int fd, const struct worker_message *message, int passed_fd, int timeout_ms,
                         struct error *err)
 {
@@ -436,7 +542,7 @@ int worker_message_send(int fd, const struct worker_message *message, int passed
     const struct worker_message_info *info = worker_message_info(message->type);
     size_t len;
 
-    assert(info && info->has_fd == (passed_fd >= 0));
+    assert(info && fd_fits(info, passed_fd));
     if (!packet)
         return error_set(err, -ENOMEM, "out of memory");
     int r = worker_message_encode(message, packet, &len, err);
@@ -462,7 +568,7 @@ int worker_message_receive(int fd, enum worker_side sender, struct worker_messag
     if (r < 0)
         return r;
     const struct worker_message_info *info = worker_message_info(ret->type);
-    if (!info || info->has_fd != (passed_fd >= 0))
+    if (!info || !fd_fits(info, passed_fd))
         return error_set(err, -EBADMSG, "a worker message came %s a descriptor",
                          passed_fd >= 0 ? "with" : "without");
     *ret_fd = passed_fd;

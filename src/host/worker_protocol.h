@@ -5,8 +5,9 @@
  * it, and whether a descriptor comes with it; anything else is refused.
  *
  * cofferd asks, the worker answers with the request's number: DONE, or the reply that belongs to
- * the request. EVENT and UNMOUNTED come unasked, with request number 0. A connection that closes
- * changes nothing in the worker: it waits for the next one. START is accepted once in its life.
+ * the request. EVENT, UNMOUNTED, TASK_PROGRESS and TASK_DONE come unasked, with request number 0. A
+ * connection that closes changes nothing in the worker: it waits for the next one, and tells that
+ * one which tasks have ended. START is accepted once in its life.
  *
  * Errors     negative errno and a sentence. -EBADMSG: malformed; -EPROTO: not in the table, or
  *            not for this side to send; -EPROTONOSUPPORT: another version of coffer.
@@ -31,6 +32,10 @@
 #define WORKER_REPORT_SIZE (32u * 1024u)
 #define WORKER_NAME_SIZE 256u
 #define WORKER_SNAPSHOTS_MAX 64u /* in one reply */
+#define WORKER_TASK_KIND_SIZE 16u
+#define WORKER_TASK_PHASE_SIZE 64u
+#define WORKER_TASK_PARAMETERS_MAX (62u * 1024u)
+#define WORKER_TASK_RESULT_SIZE 512u
 
 enum worker_message_type {
     /* cofferd asks */
@@ -44,6 +49,8 @@ enum worker_message_type {
     WORKER_SNAPSHOT_UPDATE = 8, /* DONE */
     WORKER_SNAPSHOT_REMOVE = 9, /* DONE */
     WORKER_SNAPSHOT_LIST = 10,  /* SNAPSHOTS_REPLY */
+    WORKER_TASK_START = 11,     /* perhaps with a descriptor; DONE when it runs, or runs already */
+    WORKER_TASK_STOP = 12,      /* DONE when it was told so; TASK_DONE follows */
     /* the worker answers */
     WORKER_DONE = 32,
     WORKER_STATUS_REPLY = 33,
@@ -52,6 +59,8 @@ enum worker_message_type {
     /* the worker tells */
     WORKER_EVENT = 64,
     WORKER_UNMOUNTED = 65, /* the kernel ended the mount; the worker commits and ends with 0 */
+    WORKER_TASK_PROGRESS = 66,
+    WORKER_TASK_DONE = 67,
 };
 
 enum worker_side {
@@ -116,6 +125,37 @@ struct worker_snapshots_reply {
     struct worker_snapshot items[WORKER_SNAPSHOTS_MAX];
 };
 
+/* Work that takes long, of a kind that the table in worker/job.c lists (control/tasks.h). */
+struct worker_task_start {
+    uint64_t task;
+    uint64_t run; /* drawn for each start; one that runs already goes on under it */
+    char kind[WORKER_TASK_KIND_SIZE];
+    uint32_t parameters_len;
+    uint8_t parameters[WORKER_TASK_PARAMETERS_MAX]; /* as its kind has them */
+};
+
+struct worker_task_stop {
+    uint64_t task;
+};
+
+struct worker_task_progress {
+    uint64_t task;
+    uint64_t run;
+    uint64_t total; /* 0: not known yet; in the unit of its kind, as the next one */
+    uint64_t done;
+    uint64_t moved;                     /* bytes, by this run */
+    char phase[WORKER_TASK_PHASE_SIZE]; /* what it does just now, or what it waits for */
+};
+
+struct worker_task_done {
+    uint64_t task;
+    uint64_t run;
+    int32_t code;  /* 0 or a negative errno; -ECANCELED: it was told to stop */
+    bool is_final; /* of a failure: trying again changes nothing */
+    char text[WORKER_TEXT_SIZE];
+    char result[WORKER_TASK_RESULT_SIZE]; /* of a success, as its kind has it */
+};
+
 struct worker_done {
     int32_t code; /* 0 or a negative errno */
     char text[WORKER_TEXT_SIZE];
@@ -171,6 +211,10 @@ struct worker_message {
         struct worker_set_capacity set_capacity;
         struct worker_snapshot_order snapshot;
         struct worker_snapshot_list snapshot_list;
+        struct worker_task_start task_start;
+        struct worker_task_stop task_stop;
+        struct worker_task_progress task_progress;
+        struct worker_task_done task_done;
         struct worker_done done;
         struct worker_status_reply status;
         struct worker_check_reply check_reply;
@@ -186,6 +230,7 @@ struct worker_message_info {
     const char *name;
     enum worker_side sender;
     bool has_fd;
+    bool fd_is_optional;
 };
 
 /* NULL if there is no such message. */
@@ -202,9 +247,9 @@ int worker_message_decode(struct bytes packet, enum worker_side sender, struct w
 void worker_message_release(struct worker_message *message);
 
 /* The same over a socket (errors of unix_socket.h too), every buffer wiped. passed_fd: -1, or the
- * descriptor of WORKER_MOUNT, which stays the caller's. */
+ * descriptor of WORKER_MOUNT or WORKER_TASK_START, which stays the caller's. */
 int worker_message_send(int fd, const struct worker_message *message, int passed_fd, int timeout_ms,
                         struct error *err);
-/* *ret_fd: the descriptor of WORKER_MOUNT, the caller's to close; else -1. */
+/* *ret_fd: the descriptor that came with it, the caller's to close; else -1. */
 int worker_message_receive(int fd, enum worker_side sender, struct worker_message *ret, int *ret_fd,
                            int timeout_ms, struct error *err);

@@ -26,6 +26,7 @@
 #include "host/unix_socket.h"
 #include "mount/session.h"
 #include "worker/event_queue.h"
+#include "worker/job.h"
 #include "worker/snapshots.h"
 #include "worker/start.h"
 #include "worker/task.h"
@@ -50,6 +51,7 @@ struct service {
     struct event_queue events;
     struct task check;
     struct task snapshot;
+    struct jobs jobs;
 };
 
 static void disconnect(struct service *service)
@@ -91,6 +93,19 @@ static void send_events(struct service *service)
 
     while (service->connection_fd >= 0 && event_queue_take(&service->events, &message.event))
         send_message(service, &message);
+}
+
+static bool send_news(const struct worker_message *message, void *arg)
+{
+    struct service *service = arg;
+
+    send_message(service, message);
+    return service->connection_fd >= 0;
+}
+
+static void tell_jobs(struct service *service)
+{
+    jobs_tell(&service->jobs, send_news, service);
 }
 
 static void on_volume_event(enum volume_event event, const char *text, void *arg)
@@ -254,6 +269,26 @@ static int do_set_capacity(struct service *service, const struct worker_message 
     return 0;
 }
 
+static int do_task_start(struct service *service, const struct worker_message *order, int fd,
+                         struct error *err)
+{
+    int r = require_started(service, err);
+
+    if (r < 0) {
+        close_fd(&fd);
+        return r;
+    }
+    return jobs_start(&service->jobs, &order->task_start, fd, service->started.volume,
+                      service->started.store, err);
+}
+
+static int do_task_stop(struct service *service, const struct worker_message *order, int fd,
+                        struct error *err)
+{
+    (void)fd;
+    return jobs_stop(&service->jobs, order->task_stop.task, err);
+}
+
 static void finish_task(struct service *service, struct task *task)
 {
     task_finish(task);
@@ -276,6 +311,7 @@ static int close_all(struct service *service, bool write_back, struct error *err
     int r = 0;
 
     service->is_ending = true;
+    jobs_stop_all(&service->jobs);
     if (service->check.is_running)
         finish_check(service);
     if (service->snapshot.is_running)
@@ -323,6 +359,8 @@ static const struct {
     { WORKER_SNAPSHOT_UPDATE, false, do_snapshot },
     { WORKER_SNAPSHOT_REMOVE, false, do_snapshot },
     { WORKER_SNAPSHOT_LIST, false, do_snapshot_list },
+    { WORKER_TASK_START, true, do_task_start },
+    { WORKER_TASK_STOP, true, do_task_stop },
 };
 
 static void obey(struct service *service, const struct worker_message *order, int fd)
@@ -382,6 +420,7 @@ static void accept_connection(struct service *service)
     service->connection_fd = fd;
     fd = -1;
     send_events(service);
+    tell_jobs(service); /* what has ended meanwhile */
 }
 
 static void on_mount_end(struct service *service)
@@ -409,6 +448,7 @@ enum watched {
     WATCH_EVENTS,
     WATCH_CHECK,
     WATCH_SNAPSHOT,
+    WATCH_JOBS,
     WATCH_COUNT,
 };
 
@@ -426,10 +466,11 @@ static void serve_once(struct service *service)
         [WATCH_EVENTS] = { .fd = service->connection_fd >= 0 ? service->events.fd : -1 },
         [WATCH_CHECK] = { .fd = service->check.is_running ? service->check.done_fd : -1 },
         [WATCH_SNAPSHOT] = { .fd = service->snapshot.is_running ? service->snapshot.done_fd : -1 },
+        [WATCH_JOBS] = { .fd = service->connection_fd >= 0 ? service->jobs.fd : -1 },
     };
     static void (*const actions[WATCH_COUNT])(struct service *) = {
         on_signal,   receive_order, accept_connection, on_mount_end,
-        send_events, finish_check,  finish_snapshot,
+        send_events, finish_check,  finish_snapshot,   tell_jobs,
     };
     bool is_lonely = !service->is_started && service->connection_fd < 0;
 
@@ -471,6 +512,8 @@ static int service_init(struct service *service, int listen_fd)
     int r = event_queue_init(&service->events);
     if (r == 0)
         r = task_init(&service->check, "a check");
+    if (r == 0)
+        r = jobs_init(&service->jobs);
     return r < 0 ? r : task_init(&service->snapshot, "a change of snapshots");
 }
 
@@ -489,6 +532,7 @@ int service_run(int listen_fd)
     event_queue_release(&service->events);
     task_release(&service->check);
     task_release(&service->snapshot);
+    jobs_release(&service->jobs);
     (void)close(service->signal_fd);
     (void)close(service->listen_fd);
     return exit_code;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "crypto/secret.h"
+#include "host/upload_order.h"
 #include "host/worker_protocol.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -31,9 +32,22 @@ static void decode(struct bytes packet, enum worker_side side)
     worker_message_release(&message);
 }
 
+static void decode_order(struct bytes parameters)
+{
+    static struct worker_task_start encoded;
+    struct upload_order order;
+
+    if (upload_order_decode(parameters, &order) == 0 &&
+        parameters.len <= sizeof(encoded.parameters) &&
+        (upload_order_encode(&order, &encoded) < 0 || encoded.parameters_len != parameters.len ||
+         memcmp(encoded.parameters, parameters.data, parameters.len) != 0))
+        abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     decode((struct bytes){ data, size }, WORKER_SIDE_COFFERD);
     decode((struct bytes){ data, size }, WORKER_SIDE_WORKER);
+    decode_order((struct bytes){ data, size });
     return 0;
 }

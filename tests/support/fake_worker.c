@@ -25,6 +25,9 @@ struct fake {
     bool must_end;
     struct uuid uuid;
     int fuse_fd;
+    char store[WORKER_URL_SIZE]; /* its folder */
+    uint64_t task;               /* that runs; 0: none */
+    uint64_t run;
 };
 
 static int pass(void *arg, struct bytes key, struct bytes plain, struct bytes old, uint8_t *ret,
@@ -107,6 +110,7 @@ static int on_start(struct fake *fake, const struct worker_start *start, struct 
         r = superblock_decode(buf_bytes(&encoded), &start->keys, &superblock, err);
     superblock_release(&superblock);
     fake->uuid = start->uuid;
+    (void)snprintf(fake->store, sizeof(fake->store), "%s", start->store_url + strlen("dir:"));
     fake->is_started = r == 0;
     return r;
 }
@@ -139,6 +143,25 @@ static void answer(struct fake *fake, struct worker_message *message, int fuse_f
         reply->check_reply.faults = 1;
         (void)snprintf(reply->check_reply.report, WORKER_REPORT_SIZE, "a fault for the test\n");
         return;
+    case WORKER_SNAPSHOT_LIST:
+        reply->type = WORKER_SNAPSHOTS_REPLY;
+        reply->snapshots = (struct worker_snapshots_reply){
+            .count = 2,
+            .items = { { .id = 5, .name = "one", .access_point = "one" },
+                       { .id = 7, .name = "two", .access_point = "two" } }
+        };
+        if (message->snapshot_list.behind != 0)
+            reply->snapshots.count = 0;
+        return;
+    case WORKER_SNAPSHOT_REMOVE:
+        break;
+    case WORKER_TASK_START:
+        fake->task = message->task_start.task;
+        fake->run = message->task_start.run;
+        break;
+    case WORKER_TASK_STOP:
+        r = fake->task == message->task_stop.task ? 0 : error_set(&err, -ENOENT, "it does not run");
+        break;
     case WORKER_STOP:
         fake->must_end = true;
         break;
@@ -149,6 +172,52 @@ static void answer(struct fake *fake, struct worker_message *message, int fuse_f
     (void)snprintf(reply->done.text, sizeof(reply->done.text), "%s", err.text);
 }
 
+/* What becomes of a task that has begun stands in the file "~task" in the store: "done", "away"
+ * (a failure that passes), "broken" (one that does not); without it, it runs until it is stopped.
+ */
+static void end_task(struct fake *fake, int fd, bool is_stopped)
+{
+    static struct worker_message message;
+    struct worker_task_done *done = &message.task_done;
+    char path[WORKER_URL_SIZE + 8], word[16] = "";
+
+    (void)snprintf(path, sizeof(path), "%s/~task", fake->store);
+    FILE *file = fopen(path, "re");
+    if (file) {
+        (void)!fgets(word, sizeof(word), file);
+        (void)fclose(file);
+    }
+    if (!is_stopped && word[0] == '\0')
+        return;
+    memset(&message, 0, sizeof(message));
+    message.type = WORKER_TASK_DONE;
+    done->task = fake->task;
+    done->run = fake->run;
+    if (is_stopped)
+        done->code = -ECANCELED;
+    else if (strcmp(word, "done") != 0)
+        done->code = -EIO;
+    done->is_final = strcmp(word, "broken") == 0;
+    if (done->code < 0)
+        (void)snprintf(done->text, sizeof(done->text), "the store is %s", word);
+    else
+        (void)snprintf(done->result, sizeof(done->result), "a result");
+    fake->task = 0;
+    (void)worker_message_send(fd, &message, -1, 5000, NULL);
+}
+
+static void tell_progress(const struct fake *fake, int fd)
+{
+    static struct worker_message message;
+
+    memset(&message, 0, sizeof(message));
+    message.type = WORKER_TASK_PROGRESS;
+    message.task_progress = (struct worker_task_progress){
+        .task = fake->task, .run = fake->run, .total = 20, .done = 10, .moved = 5, .phase = "data"
+    };
+    (void)worker_message_send(fd, &message, -1, 5000, NULL);
+}
+
 /* Until the peer goes. */
 static void serve(struct fake *fake, int fd, struct worker_message *message,
                   struct worker_message *reply)
@@ -156,11 +225,16 @@ static void serve(struct fake *fake, int fd, struct worker_message *message,
     while (!fake->must_end) {
         CLEANUP(close_fd) int fuse_fd = -1;
         int r = worker_message_receive(fd, WORKER_SIDE_COFFERD, message, &fuse_fd, -1, NULL);
+        enum worker_message_type type = message->type;
         if (r == 0)
             answer(fake, message, fuse_fd, reply);
         worker_message_release(message);
         if (r < 0 || worker_message_send(fd, reply, -1, 5000, NULL) < 0)
             return;
+        if (type == WORKER_TASK_START)
+            tell_progress(fake, fd);
+        if (type == WORKER_TASK_START || (type == WORKER_TASK_STOP && fake->task != 0))
+            end_task(fake, fd, type == WORKER_TASK_STOP);
     }
 }
 

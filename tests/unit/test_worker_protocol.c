@@ -12,7 +12,9 @@
 
 #include "crypto/secret.h"
 #include "host/unix_socket.h"
+#include "host/upload_order.h"
 #include "host/worker_protocol.h"
+#include "keyring/key_ring.h"
 
 static uint8_t packet[WORKER_PACKET_MAX];
 
@@ -157,6 +159,78 @@ static void snapshots_and_orders_about_them_carry_every_member(void **state)
     assert_true(got.snapshot_list.behind == UINT64_MAX - 1);
 }
 
+static void tasks_carry_every_member(void **state)
+{
+    static struct worker_message sent;
+    static struct worker_message got;
+    struct worker_task_start *start = &sent.task_start;
+    (void)state;
+
+    memset(&sent, 0, sizeof(sent));
+    sent.type = WORKER_TASK_START;
+    start->task = 1;
+    start->run = UINT64_MAX;
+    memset(start->kind, 'k', WORKER_TASK_KIND_SIZE - 1);
+    start->parameters_len = WORKER_TASK_PARAMETERS_MAX;
+    memset(start->parameters, 'p', WORKER_TASK_PARAMETERS_MAX);
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_COFFERD, &got, NULL), 0);
+    assert_memory_equal(&got.task_start, start, sizeof(*start));
+
+    memset(&sent, 0, sizeof(sent));
+    sent.type = WORKER_TASK_STOP;
+    sent.task_stop.task = 77;
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_COFFERD, &got, NULL), 0);
+    assert_int_equal(got.task_stop.task, 77);
+
+    memset(&sent, 0, sizeof(sent));
+    sent.type = WORKER_TASK_PROGRESS;
+    sent.task_progress = (struct worker_task_progress){
+        .task = 1, .run = 2, .total = 3, .done = 4, .moved = 5, .phase = "data"
+    };
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_WORKER, &got, NULL), 0);
+    assert_memory_equal(&got.task_progress, &sent.task_progress, sizeof(sent.task_progress));
+
+    memset(&sent, 0, sizeof(sent));
+    sent.type = WORKER_TASK_DONE;
+    sent.task_done = (struct worker_task_done){
+        .task = 1, .run = 2, .code = -EIO, .is_final = true, .text = "why", .result = "what"
+    };
+    struct bytes bytes = encode(&sent);
+    assert_int_equal(worker_message_decode(bytes, WORKER_SIDE_WORKER, &got, NULL), 0);
+    assert_memory_equal(&got.task_done, &sent.task_done, sizeof(sent.task_done));
+    packet[8 + 16 + 3] = 0; /* a code that is no failure and not 0 */
+    assert_int_equal(worker_message_decode(bytes, WORKER_SIDE_WORKER, &got, NULL), -EBADMSG);
+}
+
+static void an_order_to_upload_carries_every_member(void **state)
+{
+    static struct worker_task_start start;
+    static uint8_t ring[KEY_RING_MAX];
+    struct upload_order order = { .snapshot = 5,
+                                  .started_ns = 7,
+                                  .hides_names = true,
+                                  .filesystem = "projects",
+                                  .ring = { ring, sizeof(ring) } };
+    struct upload_order got;
+    (void)state;
+
+    memset(ring, 'r', sizeof(ring));
+    memset(order.upload.bytes, 1, UUID_LEN);
+    memset(order.instance.bytes, 2, UUID_LEN);
+    assert_int_equal(upload_order_encode(&order, &start), 0);
+    struct bytes encoded = { start.parameters, start.parameters_len };
+    assert_int_equal(upload_order_decode(encoded, &got), 0);
+    assert_int_equal(got.snapshot, 5);
+    assert_int_equal(got.started_ns, 7);
+    assert_true(got.hides_names && uuid_equal(&got.upload, &order.upload));
+    assert_true(uuid_equal(&got.instance, &order.instance));
+    assert_string_equal(got.filesystem, "projects");
+    assert_int_equal(got.ring.len, sizeof(ring));
+    assert_memory_equal(got.ring.data, ring, sizeof(ring));
+    for (size_t len = 0; len < 100; len++)
+        assert_int_equal(upload_order_decode((struct bytes){ encoded.data, len }, &got), -EBADMSG);
+}
+
 static void a_message_of_the_other_side_is_refused(void **state)
 {
     struct worker_message message;
@@ -281,6 +355,8 @@ int main(void)
         cmocka_unit_test(status_reply_carries_every_member),
         cmocka_unit_test(the_longest_report_fits),
         cmocka_unit_test(snapshots_and_orders_about_them_carry_every_member),
+        cmocka_unit_test(tasks_carry_every_member),
+        cmocka_unit_test(an_order_to_upload_carries_every_member),
         cmocka_unit_test(a_message_of_the_other_side_is_refused),
         cmocka_unit_test(an_unknown_number_or_version_is_refused),
         cmocka_unit_test(a_shortened_or_lengthened_message_is_refused),

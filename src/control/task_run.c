@@ -1,0 +1,243 @@
+/* task_run.c - the thread of a task that has not ended: works, waits when something is in the way,
+ * tries again, and obeys what the record says. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "control/tasks_internal.h"
+
+#define PAUSE_FIRST_MS 1000
+#define PAUSE_MAX_MS 60000
+#define SAVE_AGAIN_MS 5000
+
+static bool is_shutting_down(const struct task *task)
+{
+    return atomic_load(&task->control->is_shutting_down);
+}
+
+static void tell(struct task *task, enum log_level level, const char *type, const char *text)
+{
+    char about[TASK_ABOUT_SIZE];
+
+    task_about(&task->record, about);
+    events_add(&task->control->events, level, type, task->record.filesystem,
+               "task %" PRIu64 " (%s) %s", task->record.id, about, text);
+}
+
+static void tell_end(struct task *task)
+{
+    char text[600];
+
+    if (task->record.state == TASK_DONE) {
+        (void)snprintf(text, sizeof(text), "is done%s%s", task->record.result[0] ? ": " : "",
+                       task->record.result);
+        tell(task, LOG_LEVEL_INFO, "task-done", text);
+    } else if (task->record.state == TASK_FAILED) {
+        (void)snprintf(text, sizeof(text), "failed: %s", task->record.text);
+        tell(task, LOG_LEVEL_ERROR, "task-failed", text);
+    } else {
+        tell(task, LOG_LEVEL_INFO, "task-aborted", "was aborted");
+    }
+}
+
+/* As long as the registry does not take it, it has not ended: after a restart it would go on. */
+static void end(struct task *task, enum task_state to)
+{
+    struct error err = { .code = 0 };
+
+    if (task->kind->ending)
+        task->kind->ending(task, to);
+    while (task_end(task, to, &err) < 0) {
+        tell(task, LOG_LEVEL_ERROR, "registry", err.text);
+        int64_t until = clock_monotonic_ms() + SAVE_AGAIN_MS;
+        mutex_lock(&task->control->tasks->lock);
+        while (!is_shutting_down(task) &&
+               cond_wait_until(&task->control->tasks->changed, &task->control->tasks->lock, until))
+            ;
+        mutex_unlock(&task->control->tasks->lock);
+        if (is_shutting_down(task))
+            return;
+    }
+    tell_end(task);
+}
+
+static int64_t pause_ms(unsigned failures)
+{
+    int64_t pause = PAUSE_FIRST_MS;
+
+    for (unsigned i = 1; i < failures && pause < PAUSE_MAX_MS; i++)
+        pause *= 2;
+    return pause < PAUSE_MAX_MS ? pause : PAUSE_MAX_MS;
+}
+
+/* Until it is worth trying again, or something else is to be done. */
+static void wait_a_while(struct task *task, const struct error *why)
+{
+    struct tasks *tasks = task->control->tasks;
+    int64_t now = clock_monotonic_ms();
+
+    mutex_lock(&tasks->lock);
+    task->waiting = *why;
+    task->is_waiting = true;
+    task->waiting_since_ms = task->waiting_since_ms == 0 ? now : task->waiting_since_ms;
+    bool is_first = task->failures++ == 0;
+    int64_t until = now + pause_ms(task->failures);
+    mutex_unlock(&tasks->lock);
+    if (is_first)
+        tell(task, LOG_LEVEL_WARNING, "task-waits", why->text);
+    mutex_lock(&tasks->lock);
+    while (!task->wake && !task_should_stop_locked(task) &&
+           cond_wait_until(&tasks->changed, &tasks->lock, until))
+        ;
+    task->wake = false;
+    mutex_unlock(&tasks->lock);
+}
+
+static bool gives_up(struct task *task)
+{
+    struct tasks *tasks = task->control->tasks;
+
+    mutex_lock(&tasks->lock);
+    bool gives_up = task->gives_up;
+    task->gives_up = false;
+    mutex_unlock(&tasks->lock);
+    return gives_up;
+}
+
+static void fail(struct task *task, const struct error *why)
+{
+    struct tasks *tasks = task->control->tasks;
+    struct error err = { .code = 0 };
+
+    mutex_lock(&tasks->lock);
+    task->record.code = why->code;
+    memcpy(task->record.text, why->text, sizeof(task->record.text));
+    mutex_unlock(&tasks->lock);
+    if (!task->kind->undo)
+        end(task, TASK_FAILED);
+    else if (task_move(task, TASK_RUNNING, TASK_ABORTING, &err) < 0 && err.code < 0)
+        wait_a_while(task, &err);
+}
+
+static void run_once(struct task *task)
+{
+    struct error err = { .code = 0 };
+
+    int r = task->kind->run(task, &err);
+    if (is_shutting_down(task))
+        return;
+    if (r == 0)
+        end(task, TASK_DONE);
+    else if (gives_up(task))
+        fail(task, &err);
+    else if (!task_should_stop(task))
+        wait_a_while(task, &err);
+}
+
+static void undo_once(struct task *task)
+{
+    struct tasks *tasks = task->control->tasks;
+    struct error err = { .code = 0 };
+
+    int r = task_settle_worker(task, &err);
+    if (r == 0 && task->kind->undo)
+        r = task->kind->undo(task, &err);
+    if (is_shutting_down(task))
+        return;
+    mutex_lock(&tasks->lock);
+    bool is_forced = task->is_forced;
+    mutex_unlock(&tasks->lock);
+    if (r < 0 && !is_forced && !gives_up(task)) {
+        wait_a_while(task, &err);
+        return;
+    }
+    if (r < 0)
+        tell(task, LOG_LEVEL_WARNING, "task-leftovers", err.text);
+    end(task, task->record.code < 0 ? TASK_FAILED : TASK_ABORTED);
+}
+
+static void rest_once(struct task *task)
+{
+    struct tasks *tasks = task->control->tasks;
+    struct error err = { .code = 0 };
+
+    if (task_settle_worker(task, &err) < 0) {
+        (void)task_sleep(task, PAUSE_FIRST_MS);
+        return;
+    }
+    mutex_lock(&tasks->lock);
+    while (!task_should_stop_locked(task))
+        cond_wait(&tasks->changed, &tasks->lock);
+    mutex_unlock(&tasks->lock);
+}
+
+static enum task_state begin_step(struct task *task)
+{
+    struct tasks *tasks = task->control->tasks;
+
+    mutex_lock(&tasks->lock);
+    enum task_state state = task->record.state;
+    if (state != task->working_as) { /* what was in the way before does not count any more */
+        task->is_waiting = task->wake = false;
+        task->waiting_since_ms = 0;
+        task->failures = 0;
+    }
+    task->working_as = state;
+    task->gives_up = false;
+    mutex_unlock(&tasks->lock);
+    return state;
+}
+
+static void *task_main(void *arg)
+{
+    struct task *task = arg;
+    struct tasks *tasks = task->control->tasks;
+    enum task_state state;
+
+    audit_act_for(task->actor);
+    while (!is_shutting_down(task) && !task_state_is_end(state = begin_step(task))) {
+        if (state == TASK_RUNNING)
+            run_once(task);
+        else if (state == TASK_PAUSED)
+            rest_once(task);
+        else
+            undo_once(task);
+    }
+    mutex_lock(&tasks->lock);
+    bool is_saved = task->is_saved;
+    mutex_unlock(&tasks->lock);
+    if (!is_saved)
+        (void)task_save(task, NULL);
+    mutex_lock(&tasks->lock);
+    task->has_thread = false;
+    tasks->threads--;
+    (void)pthread_cond_broadcast(&tasks->changed);
+    mutex_unlock(&tasks->lock);
+    return NULL;
+}
+
+int task_start_thread(struct task *task, struct error *err)
+{
+    struct tasks *tasks = task->control->tasks;
+    pthread_attr_t attributes;
+    pthread_t thread;
+
+    mutex_lock(&tasks->lock);
+    task->has_thread = true;
+    tasks->threads++;
+    mutex_unlock(&tasks->lock);
+    (void)pthread_attr_init(&attributes);
+    (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    int r = -pthread_create(&thread, &attributes, task_main, task);
+    (void)pthread_attr_destroy(&attributes);
+    if (r == 0)
+        return 0;
+    mutex_lock(&tasks->lock);
+    task->has_thread = false;
+    tasks->threads--;
+    mutex_unlock(&tasks->lock);
+    return error_set(err, r, "cannot start a thread: %s", strerrordesc_np(-r));
+}
