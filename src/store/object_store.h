@@ -73,7 +73,9 @@ struct object_store_ops {
     int (*stat)(struct object_store *store, const char *name, uint64_t *ret_size,
                 struct error *err);
 
-    /* Begins an object that will be appended to. The name is durable with its first sync. */
+    /* Begins an object that will be appended to. The name is durable with its first sync. A store
+     * that prefers sealing may say -EEXIST only then; until it does, what is read by that name is
+     * what was written. */
     int (*create)(struct object_store *store, const char *name, struct object_writer **ret,
                   struct error *err);
 
@@ -103,8 +105,8 @@ struct object_writer_ops {
     int (*write)(struct object_writer *writer, uint64_t offset, struct bytes data,
                  struct error *err);
 
-    /* After 0, all that was written before the call, and the name, survive a crash. -EEXIST, where
-     * others use the store, too: somebody else made an object of that name meanwhile. */
+    /* After 0, all that was written before the call, and the name, survive a crash. -EEXIST: there
+     * was an object of that name, or somebody else made one meanwhile; it is as it was. */
     int (*sync)(struct object_writer *writer, struct error *err);
 
     /* sync, and nothing is ever written to it again. */

@@ -409,6 +409,23 @@ static void a_hole_reads_as_zeros_until_it_is_written(void **state)
     free(found);
 }
 
+/* At once, or where asking would be dear, with the first sync. */
+static void expect_taken(struct store_case *c, const char *name)
+{
+    struct object_writer *writer = NULL;
+    struct error err = { 0 };
+
+    int r = object_store_create(c->store, name, &writer, &err);
+    if (r == 0 && object_store_prefers_sealing(c->store)) {
+        store_case_write(writer, 0, "lost");
+        r = object_writer_sync(writer, &err);
+        object_writer_close(writer);
+    } else {
+        assert_null(writer);
+    }
+    store_case_expect_error(r, -EEXIST, &err);
+}
+
 static void create_finds_a_name_taken(void **state)
 {
     struct store_case *c = *state;
@@ -418,12 +435,12 @@ static void create_finds_a_name_taken(void **state)
     store_case_put(c, "a", "kept");
     struct object_writer *writer = store_case_create(c, "seg");
     store_case_write(writer, 0, "kept");
-    store_case_expect_error(object_store_create(c->store, "a", &second, &err), -EEXIST, &err);
-    store_case_expect_error(object_store_create(c->store, "seg", &second, &err), -EEXIST, &err);
-    assert_int_equal(object_writer_seal(writer, NULL), 0);
-    object_writer_close(writer);
+    expect_taken(c, "a");
     store_case_expect_error(object_store_create(c->store, "seg", &second, &err), -EEXIST, &err);
     assert_null(second);
+    assert_int_equal(object_writer_seal(writer, NULL), 0);
+    object_writer_close(writer);
+    expect_taken(c, "seg");
     store_case_expect(c, "a", "kept");
     store_case_expect(c, "seg", "kept");
 }
@@ -479,9 +496,9 @@ static int append_whole(struct object_store *store, const char *name, const char
         assert_int_equal(
             object_writer_write(writer, i, (struct bytes){ (const uint8_t *)value + i, 1 }, NULL),
             0);
-    assert_int_equal(object_writer_seal(writer, NULL), 0);
+    r = object_writer_seal(writer, NULL);
     object_writer_close(writer);
-    return 0;
+    return r;
 }
 
 static void random_step(struct model *model, unsigned step)

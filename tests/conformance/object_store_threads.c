@@ -195,6 +195,8 @@ static void *make_objects(void *arg)
         (void)snprintf(name, sizeof(name), "r%u/x", i);
         int r = puts ? object_store_put(race->store, name, text("put"), NULL)
                      : object_store_create(race->store, name, &writer, NULL);
+        if (r == 0 && writer != NULL)
+            r = object_writer_sync(writer, NULL); /* some find only now that it is taken */
         if (r == 0)
             atomic_fetch_add(&race->winners[i], 1);
         else if (r != -EEXIST)

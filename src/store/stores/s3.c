@@ -312,30 +312,14 @@ static const struct object_writer_ops writer_ops = {
     .close = writer_close,
 };
 
-static int expect_absent(struct s3_store *store, const char *name, struct error *err)
-{
-    struct s3_stat stat;
-    struct error why = { 0 };
-
-    int r = s3_stat(store->client, name, &stat, &why);
-    if (r == -ENOENT)
-        return 0;
-    if (r == 0)
-        return error_set(err, -EEXIST, "there already is an object %s", name);
-    if (err != NULL)
-        *err = why;
-    return r;
-}
-
-/* The claim is the writer's from now on. */
+/* The claim is the writer's from now on. Whether another process took the name its first sync finds
+ * out: to ask now would be two more requests for each object. */
 static int begin_writer(struct s3_store *store, struct claim *claim, struct s3_writer *writer,
                         struct error *err)
 {
     struct s3_growing *growing = NULL;
 
-    int r = expect_absent(store, claim->name, err);
-    if (r == 0)
-        r = s3_growing_new(store->client, claim->name, &growing, err);
+    int r = s3_growing_new(store->client, claim->name, &growing, err);
     if (r < 0)
         return r;
     *writer = (struct s3_writer){ { &writer_ops }, store, claim };
