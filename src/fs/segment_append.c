@@ -202,7 +202,7 @@ void segment_note_dirty(struct segments *segments, struct segment *segment)
     segments->dirty = segment;
 }
 
-static void end_current(struct segments *segments) REQUIRES(segments->lock)
+void segments_end_current_locked(struct segments *segments)
 {
     if (segments->current == NULL)
         return;
@@ -247,7 +247,7 @@ int segment_reserve(struct segments *segments, uint32_t len, bool may_wait, stru
             r = wait_for_opening(segments, may_wait, err);
             continue;
         }
-        end_current(segments); /* it is completed by the next sync */
+        segments_end_current_locked(segments); /* it is completed by the next sync */
         r = open_next(segments, may_wait, err);
     }
     if (r == 0)
@@ -298,6 +298,15 @@ static int keep_piece(struct segments *segments, struct segment *segment, struct
     return 0;
 }
 
+/* Who completes it may wait for that. */
+static void leave_flight(struct segments *segments, struct segment *segment)
+    REQUIRES(segments->lock)
+{
+    segment->in_flight--;
+    if (segment->in_flight == 0 && segment->is_full)
+        (void)pthread_cond_broadcast(&segments->changed);
+}
+
 void segment_unpend(struct segments *segments, struct segment *segment)
 {
     segment->pending--;
@@ -317,7 +326,7 @@ int segment_write(struct segments *segments, struct segment *segment, struct pie
     /* A full disk may have room again; from any other failure nothing good follows. */
     if (r < 0 && r != -ENOSPC && r != -EDQUOT)
         segments_end_segment(segments, segment);
-    segment->in_flight--;
+    leave_flight(segments, segment);
     if (r < 0)
         segment_unpend(segments, segment);
     mutex_unlock(&segments->lock);
@@ -394,7 +403,7 @@ static void place_runs(const struct block_identity *first, const struct segment_
 static void give_up_room(struct segments *segments, struct segment *segment)
 {
     mutex_lock(&segments->lock);
-    segment->in_flight--;
+    leave_flight(segments, segment);
     segment_unpend(segments, segment);
     mutex_unlock(&segments->lock);
 }
@@ -472,7 +481,7 @@ void segments_release(struct segments *segments, const struct block_run *runs, s
 void segments_end_current(struct segments *segments)
 {
     mutex_lock(&segments->lock);
-    end_current(segments);
+    segments_end_current_locked(segments);
     mutex_unlock(&segments->lock);
 }
 
@@ -483,7 +492,7 @@ bool segments_end_wasteful(struct segments *segments, unsigned live_max_8)
     bool ends = segment != NULL && segment->pending == 0 &&
                 segment->live < (uint64_t)segment->size * live_max_8 / 8;
     if (ends)
-        end_current(segments);
+        segments_end_current_locked(segments);
     mutex_unlock(&segments->lock);
     return ends;
 }

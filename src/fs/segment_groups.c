@@ -28,11 +28,18 @@ static int put_usage(struct meta_txn *txn, const struct segment *segment, struct
     return meta_put(txn, record_key_bytes(&key), (struct bytes){ .data = value, .len = len }, err);
 }
 
+/* A range that was rescued before the transaction that it belongs to was accounted for is counted
+ * twice until the recount that is due then. */
+static uint32_t live_of(const struct location *location)
+{
+    return location->live < location->len ? location->live : location->len;
+}
+
 static int put_location(struct meta_txn *txn, const struct segment *segment,
                         const struct location *location, struct error *err)
 {
     const struct location_record record = { .len = location->len,
-                                            .live = location->live,
+                                            .live = live_of(location),
                                             .object = location->object->id,
                                             .offset = location->offset,
                                             .identity = location->identity };

@@ -7,7 +7,10 @@
  * go into the very group that waits for this sync (segments_group_record()).
  *
  * A store that prefers sealing stores an object whole at each sync: there the current segment is
- * ended by each sync, so that nothing is stored twice, and several segments are stored at once. */
+ * ended by each sync, so that nothing is stored twice, and several segments are stored at once. Who
+ * waits for a group may store one ahead (segments_push()); a sync waits for these. One segment is
+ * with one thread: a push takes it out of the list of dirty when nobody writes to it any more, and
+ * leaves alone what a sync has (is_syncing). */
 #include "fs/segments_internal.h"
 
 #include <errno.h>
@@ -16,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/parallel.h"
 
+#define PUSH_LEN ((uint32_t)1024 * 1024) /* worth an object */
 #define SEALS_AT_ONCE 4u /* in a store that is far away; a disk is not faster with several */
 #define RESCUES_MAX 3u   /* in one sync; what is left then waits for the next */
 
@@ -51,11 +55,20 @@ static int write_footer(struct segments *segments, struct segment *segment, stru
     return r;
 }
 
-/* Nothing is written to it any more, nor will be. */
+static bool is_settled(const struct segment *segment)
+{
+    return segment->is_full && segment->in_flight == 0;
+}
+
+/* Nothing is written to it any more, nor will be. Where a sync stores all of it, those who write
+ * are waited for: their bytes are on the way to memory only. */
 static bool is_complete(struct segments *segments, const struct segment *segment)
 {
     mutex_lock(&segments->lock);
-    bool is = segment->is_full && segment->in_flight == 0;
+    if (object_store_prefers_sealing(segments->store))
+        while (segment->is_full && segment->in_flight > 0)
+            cond_wait(&segments->changed, &segments->lock);
+    bool is = is_settled(segment);
     mutex_unlock(&segments->lock);
     return is;
 }
@@ -243,6 +256,7 @@ static void mark_failed(struct segments *segments, struct segment *segment, cons
     mutex_lock(&segments->lock);
     bool is_news = !segment->has_failed;
     segment->has_failed = true;
+    segment->is_syncing = false;
     segments_end_segment(segments, segment);
     mutex_unlock(&segments->lock);
     if (is_news)
@@ -254,6 +268,7 @@ static void synced(struct segments *segments, struct segment *segment, struct pi
 {
     mutex_lock(&segments->lock);
     segments->not_durable -= len;
+    segment->is_syncing = false;
     if (!is_closed && segment->is_full)
         segment_note_dirty(segments, segment); /* until it is complete */
     mutex_unlock(&segments->lock);
@@ -303,6 +318,7 @@ static int take_dirty(struct segments *segments, struct sync_job **ret, size_t *
         for (size_t i = 0; next != NULL; next = next->next_dirty) {
             taken[i++] = (struct sync_job){ .segments = segments, .segment = next };
             next->is_dirty = false;
+            next->is_syncing = true;
         }
     }
     mutex_unlock(&segments->lock);
@@ -331,6 +347,109 @@ static int sync_round(struct segments *segments, bool *ret_moved, struct error *
     return result;
 }
 
+/* --- ahead of a sync --- */
+
+/* One that a push can take, out of the list. NULL: none. */
+static struct segment *take_settled(struct segments *segments) REQUIRES(segments->lock)
+{
+    struct segment **at = &segments->dirty;
+
+    for (; *at != NULL; at = &(*at)->next_dirty) {
+        struct segment *segment = *at;
+        if (segment->writer == NULL || segment->has_failed || segment->is_syncing ||
+            !is_settled(segment))
+            continue;
+        *at = segment->next_dirty;
+        segment->is_dirty = false;
+        return segment;
+    }
+    return NULL;
+}
+
+/* NULL: nothing is worth it, or enough are under way. */
+static struct segment *begin_push(struct segments *segments, unsigned *ret_slot)
+{
+    struct segment *segment = NULL;
+    unsigned slot = 0;
+
+    mutex_lock(&segments->lock);
+    while (slot < PUSHES_MAX && segments->pushing[slot] != 0)
+        slot++;
+    if (slot < PUSHES_MAX) {
+        if (segments->current != NULL && segments->current->size >= PUSH_LEN)
+            segments_end_current_locked(segments);
+        segment = take_settled(segments);
+    }
+    if (segment != NULL)
+        segments->pushing[slot] = segment->push = ++segments->pushes_begun;
+    mutex_unlock(&segments->lock);
+    *ret_slot = slot;
+    return segment;
+}
+
+static void end_push(struct segments *segments, unsigned slot)
+{
+    mutex_lock(&segments->lock);
+    segments->pushing[slot] = 0;
+    (void)pthread_cond_broadcast(&segments->changed);
+    mutex_unlock(&segments->lock);
+}
+
+/* What could not be stored is again among the dirty: the next sync finds another place for it. */
+static void push_failed(const struct sync_job *job)
+{
+    struct segments *segments = job->segments;
+
+    mark_failed(segments, job->segment, &job->why);
+    mutex_lock(&segments->lock);
+    give_pieces_back(job->segment, job->pieces);
+    segment_note_dirty(segments, job->segment);
+    mutex_unlock(&segments->lock);
+}
+
+void segments_push(struct segments *segments)
+{
+    struct sync_job job = { .segments = segments };
+    unsigned slot;
+
+    if (!object_store_prefers_sealing(segments->store))
+        return;
+    job.segment = begin_push(segments, &slot);
+    if (job.segment == NULL)
+        return;
+    run_job(&job, 0);
+    if (job.result == 0)
+        synced(segments, job.segment, job.pieces, job.len, job.is_closed);
+    else
+        push_failed(&job);
+    end_push(segments, slot);
+}
+
+static bool is_pushing(const struct segments *segments, uint64_t until) REQUIRES(segments->lock)
+{
+    for (unsigned i = 0; i < PUSHES_MAX; i++)
+        if (segments->pushing[i] != 0 && segments->pushing[i] <= until)
+            return true;
+    return false;
+}
+
+/* For those that began before. True if one failed: there is more to sync. */
+static bool wait_for_pushes(struct segments *segments)
+{
+    bool has_failed = false;
+
+    mutex_lock(&segments->lock);
+    uint64_t until = segments->pushes_begun;
+    while (is_pushing(segments, until))
+        cond_wait(&segments->changed, &segments->lock);
+    for (const struct segment *s = segments->dirty; s != NULL; s = s->next_dirty)
+        has_failed = has_failed || (s->has_failed && s->push <= until);
+    mutex_unlock(&segments->lock);
+    return has_failed;
+}
+
+/* --- syncs --- */
+
 int segments_sync_locked(struct segments *segments, struct error *err)
 {
     int r = 0;
@@ -338,6 +457,8 @@ int segments_sync_locked(struct segments *segments, struct error *err)
     for (unsigned i = 0; i <= RESCUES_MAX; i++) {
         bool moved = false;
         r = sync_round(segments, &moved, err);
+        if (r == 0 && wait_for_pushes(segments))
+            moved = true;
         if (!moved)
             return r;
     }

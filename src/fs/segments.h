@@ -105,6 +105,9 @@ int segments_close_group(struct segments *segments, struct meta_txn *txn, struct
 int segments_sync(struct segments *segments, struct error *err);
 /* The same unless another thread is at it. Failures are kept for the next segments_sync(). */
 int segments_try_sync(struct segments *segments);
+/* By who is about to wait for a group: where objects are stored whole, begins with what is there, if
+ * it is worth an object, while the group before is still being written. Failures are kept likewise. */
+void segments_push(struct segments *segments);
 int segments_group_record(struct segments *segments, unsigned index, struct bytes *ret_key,
                           struct bytes *ret_plain);
 void segments_group_end(struct segments *segments, bool is_durable);

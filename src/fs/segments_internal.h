@@ -27,6 +27,8 @@
 #define IDS_LOW 32u
 #define IDS_FULL 64u
 
+#define PUSHES_MAX 4u /* of segments_push(), at once */
+
 #define READERS_MAX 256u /* open objects and ciphers */
 
 /* Sealed blocks in memory: as long as they are not durable. */
@@ -92,6 +94,8 @@ struct segment {
     bool is_full;       /* nothing is appended any more */
     bool has_failed;    /* its writer is only good for close */
     bool is_dirty;      /* is in the list of dirty */
+    bool is_syncing;    /* a sync has it */
+    uint64_t push;      /* the number of the one that had it; 0: none */
     struct segment *next_dirty;
     struct piece *pieces;
     struct piece **pieces_end;
@@ -161,6 +165,8 @@ struct segments {
     struct segment *current;
     bool is_opening; /* a thread makes the next one */
     struct segment *dirty;
+    uint64_t pushes_begun;
+    uint64_t pushing[PUSHES_MAX]; /* the numbers of those under way; 0: none */
 
     struct extra_record *extras;
     size_t extra_count;
@@ -180,6 +186,10 @@ struct segments {
 
 #define PIECE_ROOM ((size_t)CHUNK_SIZE + 65536u)
 #define PIECE_SPARES_MAX (unsigned)(NOT_DURABLE_SYNC / PIECE_ROOM + 4)
+
+/* segment_read.c: of an object, or, for what must not come from a copy on the way to the store. */
+int segment_read_object(struct object *object, bool from_origin, uint64_t offset, size_t len,
+                        uint8_t *to, size_t *ret_len, struct error *err);
 
 /* segment_table.c */
 struct segment *segment_find(struct segments *segments, const struct uuid *id)
@@ -244,6 +254,8 @@ void piece_free(struct segments *segments, struct piece *piece);
 /* Nothing more is appended to it. */
 void segments_end_segment(struct segments *segments, struct segment *segment)
     REQUIRES(segments->lock);
+/* Likewise of the current one, if there is one; the next sync completes it. */
+void segments_end_current_locked(struct segments *segments) REQUIRES(segments->lock);
 void segment_unpend(struct segments *segments, struct segment *segment) REQUIRES(segments->lock);
 
 /* segment_sync.c */

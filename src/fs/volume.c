@@ -346,6 +346,7 @@ int volume_sync(struct volume *volume, struct error *err)
 
     if (volume->is_read_only)
         return 0;
+    segments_push(volume->segments);
     int r = volume_result(volume, meta_sync(volume->engine, &why), 0, &why);
     if (r < 0 && err != NULL)
         *err = why;

@@ -1,6 +1,8 @@
 /* bench_small.c - small files, each made durable before the next: how many a second, by several
- * threads at once, and how many objects the store was given for them. On a folder, or on the S3
- * server that the environment names (tests/support/s3_case.h; tests/bench/s3 --small starts one).
+ * threads at once, and how many objects the store was given for them; and, in the same run, how
+ * fast the store takes plain puts of objects of that size, four at a time. On a folder, or on the
+ * S3 server that the environment names (tests/support/s3_case.h; tests/bench/s3 --small starts
+ * one).
  *
  *     bench_small [SECONDS [KIB]]
  */
@@ -17,6 +19,8 @@
 #include "tests/support/volume_case.h"
 
 #define JOBS_MAX 64u
+#define PUTS_AT_ONCE 4u
+#define OBJECT_MAX ((size_t)9 * 1024 * 1024)
 
 struct bench {
     struct volume_case c;
@@ -26,6 +30,10 @@ struct bench {
     uint8_t *data;
     bool syncs;
     atomic_uint made;
+
+    uint8_t *object; /* of plain puts */
+    size_t object_len;
+    atomic_uint put;
 };
 
 static double now_s(void)
@@ -62,36 +70,69 @@ static void *run(void *arg)
     return NULL;
 }
 
-static uint64_t puts_so_far(struct bench *bench)
+static void *put_plain(void *arg)
 {
-    uint64_t calls = 0;
-    static const enum store_op ops[] = { STORE_PUT, STORE_REPLACE, STORE_SYNC, STORE_SEAL };
+    struct bench *bench = arg;
+    double end = now_s() + bench->seconds / 2;
 
-    for (size_t i = 0; i < sizeof(ops) / sizeof(ops[0]); i++) {
-        struct trace_counts counts;
-        trace_store_counts(bench->trace, ops[i], &counts);
-        calls += counts.calls;
-    }
-    return calls;
+    do {
+        char name[32];
+        (void)snprintf(name, sizeof(name), "plain/%u", atomic_fetch_add(&bench->put, 1));
+        assert_int_equal(object_store_put(bench->c.store, name,
+                                          (struct bytes){ bench->object, bench->object_len }, NULL),
+                         0);
+    } while (now_s() < end);
+    return NULL;
+}
+
+/* When they began; they have ended. */
+static double in_threads(struct bench *bench, unsigned jobs, void *(*work)(void *))
+{
+    pthread_t threads[JOBS_MAX];
+    double start = now_s();
+
+    for (unsigned i = 0; i < jobs; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, work, bench), 0);
+    for (unsigned i = 0; i < jobs; i++)
+        (void)pthread_join(threads[i], NULL);
+    return start;
+}
+
+static double rate_of_puts(struct bench *bench, size_t len)
+{
+    unsigned before = atomic_load(&bench->put);
+
+    bench->object_len = len < OBJECT_MAX ? len : OBJECT_MAX;
+    double start = in_threads(bench, PUTS_AT_ONCE, put_plain);
+    double puts = (double)(atomic_load(&bench->put) - before);
+    return puts * (double)bench->object_len / (now_s() - start);
+}
+
+static uint64_t seals_so_far(struct bench *bench)
+{
+    struct trace_counts counts;
+
+    trace_store_counts(bench->trace, STORE_CREATE, &counts);
+    return counts.calls;
 }
 
 static void measure(struct bench *bench, unsigned jobs, bool syncs)
 {
-    pthread_t threads[JOBS_MAX];
     unsigned before = atomic_load(&bench->made);
-    uint64_t puts = puts_so_far(bench);
-    double start = now_s();
+    uint64_t objects = seals_so_far(bench);
 
     bench->syncs = syncs;
-    for (unsigned i = 0; i < jobs; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, run, bench), 0);
-    for (unsigned i = 0; i < jobs; i++)
-        (void)pthread_join(threads[i], NULL);
+    double start = in_threads(bench, jobs, run);
     assert_int_equal(volume_sync(bench->c.volume, NULL), 0);
-    unsigned files = atomic_load(&bench->made) - before;
-    printf("%-22s %2u threads: %8.0f files/s, %6.1f files for each object stored\n",
-           syncs ? "each made durable" : "durable in the end", jobs,
-           (double)files / (now_s() - start), (double)files / (double)(puts_so_far(bench) - puts));
+    double took = now_s() - start;
+    double files = (double)(atomic_load(&bench->made) - before);
+    double each = files / (double)(seals_so_far(bench) - objects);
+    double plain = rate_of_puts(bench, (size_t)(each * (double)bench->len));
+    double rate = files / took;
+    printf("%-19s %2u threads: %6.0f files/s, %5.1f in each object; plain puts of such objects "
+           "%6.0f MiB/s, ratio %4.2f\n",
+           syncs ? "each made durable" : "durable in the end", jobs, rate, each,
+           plain / (1024 * 1024), rate * (double)bench->len / plain);
     (void)fflush(stdout);
 }
 
@@ -104,12 +145,15 @@ static void bench_all(void **state)
     assert_int_equal(trace_store_new(bench->c.store, &bench->c.store, &bench->trace), 0);
     volume_case_open(&bench->c);
     bench->data = calloc(1, bench->len);
+    bench->object = calloc(1, OBJECT_MAX);
     assert_non_null(bench->data);
+    assert_non_null(bench->object);
     for (unsigned jobs = 1; jobs <= JOBS_MAX; jobs *= 4)
         measure(bench, jobs, true);
     measure(bench, 4, false);
     volume_case_end(&bench->c);
     free(bench->data);
+    free(bench->object);
 }
 
 int main(int argc, char *argv[])

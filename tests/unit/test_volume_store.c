@@ -1,6 +1,8 @@
 /* A volume whose store fails: what is reported, what is rescued, what is there after a crash; and
  * compaction. A crash is a process that ends without closing anything. */
 #include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -160,6 +162,87 @@ static void what_was_rescued_may_be_lost_and_rescued_again(void **state)
     faulty_end(&f);
 }
 
+/* --- a store that prefers sealing: who syncs stores ahead --- */
+
+#define SYNCERS 8u
+#define PIECES_EACH 10u
+
+struct syncer {
+    struct faulty *f;
+    pthread_t thread;
+    uint64_t ino;
+    unsigned failed;
+};
+
+static void *write_and_sync(void *arg)
+{
+    struct syncer *syncer = arg;
+    struct volume *volume = syncer->f->c.volume;
+    uint8_t *data = malloc(PIECE);
+
+    for (unsigned i = 0; i < PIECES_EACH && data != NULL; i++) {
+        const struct bytes piece = { .data = data, .len = PIECE };
+        fill(data, syncer->ino, i);
+        if (volume_write(volume, syncer->ino, (uint64_t)i * PIECE, piece) != 0 ||
+            volume_fsync(volume, syncer->ino) != 0)
+            syncer->failed++;
+    }
+    syncer->failed += data == NULL;
+    free(data);
+    return NULL;
+}
+
+static void sync_in_threads(struct faulty *f, unsigned faults)
+{
+    struct syncer syncers[SYNCERS];
+    char name[16];
+
+    fault_prefer_sealing(f->fault);
+    for (unsigned i = 0; i < SYNCERS; i++) {
+        (void)snprintf(name, sizeof(name), "file%u", i);
+        syncers[i] = (struct syncer){ .f = f, .ino = volume_case_file(&f->c, name) };
+    }
+    for (unsigned i = 0; i < faults; i++)
+        fault_arm(f->fault, FAULT_SYNC_LOSE, "segments/", 3 + 4 * i, 1, -EIO);
+    for (unsigned i = 0; i < SYNCERS; i++)
+        assert_int_equal(pthread_create(&syncers[i].thread, NULL, write_and_sync, &syncers[i]), 0);
+    for (unsigned i = 0; i < SYNCERS; i++) {
+        assert_int_equal(pthread_join(syncers[i].thread, NULL), 0);
+        assert_int_equal(syncers[i].failed, 0);
+    }
+}
+
+static void sync_in_threads_well(struct faulty *f)
+{
+    sync_in_threads(f, 0);
+    assert_int_equal(f->c.events[VOLUME_EVENT_WRITE_LOST], 0);
+}
+
+static void sync_in_threads_with_losses(struct faulty *f)
+{
+    sync_in_threads(f, 5);
+    assert_true(f->c.events[VOLUME_EVENT_WRITE_LOST] > 0);
+}
+
+static void what_threads_store_ahead_is_durable(void **state)
+{
+    static crash_fn *const ways[] = { sync_in_threads_well, sync_in_threads_with_losses };
+    char name[16];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        struct faulty f;
+        faulty_new(&f);
+        crash_in(&f, ways[i]);
+        for (unsigned k = 0; k < SYNCERS; k++) {
+            (void)snprintf(name, sizeof(name), "file%u", k);
+            expect_pieces(&f.c, name, PIECES_EACH);
+        }
+        assert_int_equal(volume_case_faults(&f.c, true), 0);
+        faulty_end(&f);
+    }
+}
+
 static void fail_every_sync(struct faulty *f)
 {
     uint64_t ino = volume_case_file(&f->c, "file");
@@ -282,6 +365,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_a_failed_sync_lost_is_written_again),
         cmocka_unit_test(what_was_rescued_may_be_lost_and_rescued_again),
+        cmocka_unit_test(what_threads_store_ahead_is_durable),
         cmocka_unit_test(a_sync_that_cannot_succeed_says_so_until_it_can),
         cmocka_unit_test(a_write_that_fails_is_told_once_and_changes_nothing),
         cmocka_unit_test(an_altered_block_is_an_error_and_never_wrong_bytes),

@@ -292,6 +292,11 @@ void fault_arm(struct fault_store *fault, enum fault_op op, const char *name_pre
     mutex_unlock(&fault->lock);
 }
 
+void fault_prefer_sealing(struct fault_store *fault)
+{
+    layer_prefer_sealing(&fault->base);
+}
+
 void fault_disarm(struct fault_store *fault)
 {
     mutex_lock(&fault->lock);

@@ -69,5 +69,8 @@ void fault_arm(struct fault_store *fault, enum fault_op op, const char *name_pre
 /* Removes all rules. Writers whose sync failed go on failing. */
 void fault_disarm(struct fault_store *fault);
 
+/* The store prefers sealing from now on, as one that is far away. */
+void fault_prefer_sealing(struct fault_store *fault);
+
 /* "read-flip". */
 const char *fault_op_name(enum fault_op op);

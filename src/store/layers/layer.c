@@ -266,3 +266,8 @@ void layer_init(struct layer *layer, const struct layer_kind *kind, struct objec
         .inner = inner,
     };
 }
+
+void layer_prefer_sealing(struct layer *layer)
+{
+    layer->base.ops = &store_ops[layer->inner->ops->get != NULL][true];
+}

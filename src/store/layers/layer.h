@@ -80,3 +80,5 @@ struct layer {
 };
 
 void layer_init(struct layer *layer, const struct layer_kind *kind, struct object_store *inner);
+/* After that the store says so, whatever the one that is wrapped prefers. */
+void layer_prefer_sealing(struct layer *layer);
