@@ -69,9 +69,9 @@ static void read_run(struct data_check *data, uint64_t ino, uint32_t chunk,
     struct error why = { 0 };
     size_t len = (size_t)run->count * run->block_len;
 
-    int r = segments_read(data->check->volume->segments, run, 0, len, data->room, &why);
+    int r = segments_read_origin(data->check->volume->segments, run, 0, len, data->room, &why);
     if (r == -ENOENT) /* moved meanwhile */
-        r = segments_read(data->check->volume->segments, run, 0, len, data->room, &why);
+        r = segments_read_origin(data->check->volume->segments, run, 0, len, data->room, &why);
     if (r < 0 && is_still_named(data->check, ino, chunk, run))
         check_fault(data->check, "Data of inode %llu cannot be read: %s.", (ull)ino, why.text);
 }

@@ -94,7 +94,7 @@ static int check_header(const struct segments *segments, const struct segment *s
     size_t len = 0;
 
     segment_header_encode(&identity, wanted);
-    int r = object_read(object, 0, sizeof(found), found, &len, NULL);
+    int r = segment_read_object(object, true, 0, sizeof(found), found, &len, NULL);
     if (r < 0)
         return r;
     return len == sizeof(found) && memcmp(wanted, found, len) == 0 ? 0 : -EBADMSG;
@@ -117,7 +117,7 @@ static int check_footer(const struct segments *segments, const struct segment *s
     if (segment->size < SEGMENT_HEADER_LEN + SEGMENT_TAIL_LEN)
         return -EBADMSG;
     uint32_t at = segment->size - SEGMENT_TAIL_LEN;
-    int r = object_read(object, at, sizeof(tail), tail, &len, NULL);
+    int r = segment_read_object(object, true, at, sizeof(tail), tail, &len, NULL);
     const struct bytes tail_bytes = { .data = tail, .len = len };
     if (r == 0)
         r = segment_tail_decode(tail_bytes, &named);
@@ -128,7 +128,8 @@ static int check_footer(const struct segments *segments, const struct segment *s
     sealed = malloc(named.footer_len);
     if (sealed == NULL)
         return -ENOMEM;
-    r = object_read(object, named.footer_offset, named.footer_len, sealed, &len, NULL);
+    r = segment_read_object(object, true, named.footer_offset, named.footer_len, sealed, &len,
+                            NULL);
     if (r == 0)
         r = segment_aead_new(&segments->keys, segment->generation, &segment->id, &aead);
     if (r == 0)

@@ -168,7 +168,8 @@ static int read_sealed(struct segments *segments, const struct block_run *run, b
     if (r < 0)
         return r;
     *ret_place = source.place;
-    r = object_read(source.place.object->object, source.place.offset, len, to, &got, err);
+    r = segment_read_object(source.place.object->object, true, source.place.offset, len, to, &got,
+                            err);
     if (r == 0 && got < len)
         r = error_set(err, -EBADMSG, "an object is too short");
     if (r == 0 && verifies)

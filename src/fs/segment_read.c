@@ -183,27 +183,41 @@ static int altered(const struct place *place, const char *what, struct error *er
                      place->object->kind == SEGMENT_PACK ? "pack" : "segment", id, what);
 }
 
-/* Of count blocks that lie together: from skip on, len bytes. sealed has room for all. */
-static int read_blocks(const struct source *source, uint32_t block_len, uint32_t count,
-                       uint32_t skip, size_t len, uint8_t *sealed, uint8_t *to, struct error *err)
+int segment_read_object(struct object *object, bool from_origin, uint64_t offset, size_t len,
+                        uint8_t *to, size_t *ret_len, struct error *err)
 {
-    uint32_t step = block_len + BLOCK_OVERHEAD;
-    struct place at = source->place;
-    size_t got = 0;
+    int r = from_origin ? object_read_origin(object, offset, len, to, ret_len, err) : -EOPNOTSUPP;
 
-    int r = object_read(source->place.object->object, at.offset, (size_t)count * step, sealed, &got,
-                        err);
-    if (r < 0)
-        return r;
-    for (uint32_t i = 0; i < count; i++, at.offset += step, at.identity.address += step) {
-        size_t shown = block_len - skip < len ? block_len - skip : len;
-        bool is_whole = shown == block_len;
-        struct bytes block = { .data = sealed + (size_t)i * step, .len = step };
+    return r == -EOPNOTSUPP ? object_read(object, offset, len, to, ret_len, err) : r;
+}
+
+/* Blocks that lie together: from skip on, len bytes. sealed has room for all. */
+struct wanted {
+    uint32_t block_len;
+    uint32_t count;
+    uint32_t skip;
+    size_t len;
+    uint8_t *sealed;
+    uint8_t *to;
+};
+
+static int open_blocks(const struct source *source, const struct wanted *wanted, size_t got,
+                       struct error *err)
+{
+    uint32_t step = wanted->block_len + BLOCK_OVERHEAD, skip = wanted->skip;
+    struct place at = source->place;
+    size_t len = wanted->len;
+    uint8_t *to = wanted->to;
+
+    for (uint32_t i = 0; i < wanted->count; i++, at.offset += step, at.identity.address += step) {
+        size_t shown = wanted->block_len - skip < len ? wanted->block_len - skip : len;
+        bool is_whole = shown == wanted->block_len;
+        struct bytes block = { .data = wanted->sealed + (size_t)i * step, .len = step };
         if (got < (size_t)(i + 1) * step)
             return altered(&at, "is not there: the object is too short", err);
         /* Part of a block is opened in place: plain text is shorter than sealed. */
-        uint8_t *plain = is_whole ? to : sealed + (size_t)i * step + AEAD_NONCE_LEN;
-        r = block_open(source->sealed_by->aead, &at.identity, block, plain);
+        uint8_t *plain = is_whole ? to : wanted->sealed + (size_t)i * step + AEAD_NONCE_LEN;
+        int r = block_open(source->sealed_by->aead, &at.identity, block, plain);
         if (r < 0)
             return r == -EBADMSG ? altered(&at, "was altered", err)
                                  : error_set(err, r, "no memory to open a block");
@@ -216,10 +230,39 @@ static int read_blocks(const struct source *source, uint32_t block_len, uint32_t
     return 0;
 }
 
+/* What does not verify may be a copy that a disk damaged: then the original is asked for. */
+static int read_blocks(const struct source *source, const struct wanted *wanted, bool from_origin,
+                       struct error *err)
+{
+    size_t sealed_len = (size_t)wanted->count * (wanted->block_len + BLOCK_OVERHEAD), got = 0;
+    struct object *object = source->place.object->object;
+    uint32_t offset = source->place.offset;
+    struct error why = { .code = 0 };
+
+    int r =
+        segment_read_object(object, from_origin, offset, sealed_len, wanted->sealed, &got, &why);
+    if (r == 0)
+        r = open_blocks(source, wanted, got, &why);
+    if (r == -EBADMSG && !from_origin) {
+        struct error first = why;
+        r = object_read_origin(object, offset, sealed_len, wanted->sealed, &got, &why);
+        if (r == 0)
+            r = open_blocks(source, wanted, got, &why);
+        else if (r == -EOPNOTSUPP) {
+            r = -EBADMSG;
+            why = first;
+        }
+    }
+    if (r < 0 && err != NULL)
+        *err = why;
+    return r;
+}
+
 struct reading {
     struct segments *segments;
     const struct block_run *run;
     struct piece *scratch; /* for sealed blocks */
+    bool from_origin;
     struct error *err;
 };
 
@@ -244,16 +287,17 @@ static int read_part(const struct reading *reading, uint64_t skip, size_t len, u
     count = count < together ? count : together;
     size_t part = count * run->block_len - inside;
     part = part < len ? part : len;
+    const struct wanted wanted = { run->block_len, (uint32_t)count,        inside,
+                                   part,           reading->scratch->data, to };
     r = count == 0 ? altered(&source.place, "is cut in two by its location", reading->err)
-                   : read_blocks(&source, run->block_len, (uint32_t)count, inside, part,
-                                 reading->scratch->data, to, reading->err);
+                   : read_blocks(&source, &wanted, reading->from_origin, reading->err);
     source_put(reading->segments, &source);
     *ret_len = part;
     return r;
 }
 
-int segments_read(struct segments *segments, const struct block_run *run, uint64_t skip, size_t len,
-                  uint8_t *to, struct error *err)
+static int read_run(struct segments *segments, bool from_origin, const struct block_run *run,
+                    uint64_t skip, size_t len, uint8_t *to, struct error *err)
 {
     size_t blocks = (size_t)((skip % run->block_len + len + run->block_len - 1) / run->block_len);
     size_t sealed = blocks * ((size_t)run->block_len + BLOCK_OVERHEAD);
@@ -265,7 +309,7 @@ int segments_read(struct segments *segments, const struct block_run *run, uint64
     if (scratch == NULL)
         return error_set(err, -ENOMEM, "no memory to read blocks");
     const struct reading reading = {
-        .segments = segments, .run = run, .scratch = scratch, .err = err
+        .segments = segments, .run = run, .scratch = scratch, .from_origin = from_origin, .err = err
     };
     while (len > 0 && r == 0) {
         size_t part = 0;
@@ -276,4 +320,16 @@ int segments_read(struct segments *segments, const struct block_run *run, uint64
     }
     piece_free(segments, scratch);
     return r;
+}
+
+int segments_read(struct segments *segments, const struct block_run *run, uint64_t skip, size_t len,
+                  uint8_t *to, struct error *err)
+{
+    return read_run(segments, false, run, skip, len, to, err);
+}
+
+int segments_read_origin(struct segments *segments, const struct block_run *run, uint64_t skip,
+                         size_t len, uint8_t *to, struct error *err)
+{
+    return read_run(segments, true, run, skip, len, to, err);
 }

@@ -86,6 +86,9 @@ void segments_release(struct segments *segments, const struct block_run *runs, s
  * names the segment. */
 int segments_read(struct segments *segments, const struct block_run *run, uint64_t skip, size_t len,
                   uint8_t *to, struct error *err);
+/* The same, and never from a copy on the way to the store: for a check. */
+int segments_read_origin(struct segments *segments, const struct block_run *run, uint64_t skip,
+                         size_t len, uint8_t *to, struct error *err);
 
 /* The runs are now in use, or no more. settled: the transaction's commit has returned; between
  * the two nothing is given up for dead. */
@@ -105,8 +108,9 @@ int segments_close_group(struct segments *segments, struct meta_txn *txn, struct
 int segments_sync(struct segments *segments, struct error *err);
 /* The same unless another thread is at it. Failures are kept for the next segments_sync(). */
 int segments_try_sync(struct segments *segments);
-/* By who is about to wait for a group: where objects are stored whole, begins with what is there, if
- * it is worth an object, while the group before is still being written. Failures are kept likewise. */
+/* By who is about to wait for a group: where objects are stored whole, begins with what is there,
+ * if it is worth an object, while the group before is still being written. Failures are kept
+ * likewise. */
 void segments_push(struct segments *segments);
 int segments_group_record(struct segments *segments, unsigned index, struct bytes *ret_key,
                           struct bytes *ret_plain);

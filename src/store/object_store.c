@@ -168,6 +168,14 @@ int object_read(struct object *object, uint64_t offset, size_t len, uint8_t *to,
     return object->ops->read(object, offset, len, to, ret_len, err);
 }
 
+int object_read_origin(struct object *object, uint64_t offset, size_t len, uint8_t *to,
+                       size_t *ret_len, struct error *err)
+{
+    if (object->ops->read_origin == NULL)
+        return -EOPNOTSUPP;
+    return object->ops->read_origin(object, offset, len, to, ret_len, err);
+}
+
 void object_close(struct object *object)
 {
     if (object != NULL)

@@ -93,6 +93,12 @@ struct object_ops {
      * what was written. */
     int (*read)(struct object *object, uint64_t offset, size_t len, uint8_t *to, size_t *ret_len,
                 struct error *err);
+
+    /* Like read, but never from a copy on the way to the store, and what copies there are of this
+     * range are given up. NULL: there never are any. */
+    int (*read_origin)(struct object *object, uint64_t offset, size_t len, uint8_t *to,
+                       size_t *ret_len, struct error *err);
+
     void (*close)(struct object *object);
 };
 
@@ -159,6 +165,10 @@ int object_store_get(struct object_store *store, const char *name, size_t max, s
 
 int object_read(struct object *object, uint64_t offset, size_t len, uint8_t *to, size_t *ret_len,
                 struct error *err);
+/* By who found that what was read does not verify, and by who passes it on unverified.
+ * -EOPNOTSUPP: there are no copies, so object_read() reads nothing else. */
+int object_read_origin(struct object *object, uint64_t offset, size_t len, uint8_t *to,
+                       size_t *ret_len, struct error *err);
 void object_close(struct object *object); /* NULL is allowed */
 
 int object_writer_write(struct object_writer *writer, uint64_t offset, struct bytes data,

@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "crypto/random.h"
+#include "store/layers/cache.h"
 #include "store/layers/fault.h"
 #include "store/layers/limit.h"
 #include "store/layers/retry.h"
@@ -17,6 +18,16 @@
 #include "tests/support/s3_case.h"
 
 typedef int wrap_fn(struct object_store *inner, struct object_store **ret);
+
+/* Of so few blocks that some go all the time; of names that never mean another object. */
+static int wrap_in_cache(struct object_store *inner, struct object_store **ret)
+{
+    struct cache_config config = { .max_bytes = 4 * CACHE_BLOCK, .prefix = "seg" };
+    struct cache_store *cache;
+
+    assert_int_equal(cache_file_open("/tmp", &config.fd, NULL), 0);
+    return cache_store_new(inner, &config, ret, &cache);
+}
 
 static int wrap_in_fault(struct object_store *inner, struct object_store **ret)
 {
@@ -48,8 +59,13 @@ static const struct {
     const char *name;
     wrap_fn *wrap;
 } layers[] = {
-    { "fault", wrap_in_fault }, { "limit", wrap_in_limit }, { "remote", wrap_in_remote },
-    { "retry", wrap_in_retry }, { "trace", wrap_in_trace }, { NULL, NULL },
+    { "cache", wrap_in_cache },
+    { "fault", wrap_in_fault },
+    { "limit", wrap_in_limit },
+    { "retry", wrap_in_retry },
+    { "remote", wrap_in_remote },
+    { "trace", wrap_in_trace },
+    { NULL, NULL },
 };
 
 static void wrap_in(const char *layer, size_t len, struct object_store **store)

@@ -5,11 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "fs/commit.h"
 #include "fs/volume_internal.h"
+#include "store/layers/cache.h"
 #include "store/layers/fault.h"
 #include "tests/support/cmocka_all.h"
 #include "tests/support/volume_case.h"
@@ -220,7 +222,7 @@ static void sync_in_threads_well(struct faulty *f)
 
 static void sync_in_threads_with_losses(struct faulty *f)
 {
-    sync_in_threads(f, 5);
+    sync_in_threads(f, 3); /* fewer than the rounds of a sync */
     assert_true(f->c.events[VOLUME_EVENT_WRITE_LOST] > 0);
 }
 
@@ -318,6 +320,57 @@ static void an_altered_block_is_an_error_and_never_wrong_bytes(void **state)
 
 #define BIG_PIECES 800u /* 200 MiB */
 
+/* --- a cache of copies on a local disk --- */
+
+static void with_cache(struct faulty *f, int *ret_fd)
+{
+    struct cache_config config = { .max_bytes = 64 * CACHE_BLOCK, .prefix = "segments/" };
+    struct cache_store *cache;
+
+    assert_int_equal(cache_file_open(f->c.folder, &config.fd, NULL), 0);
+    *ret_fd = config.fd;
+    assert_int_equal(cache_store_new(f->c.store, &config, &f->c.store, &cache), 0);
+}
+
+static void damage(int fd)
+{
+    static const uint8_t zeros[4096];
+    struct stat st;
+
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_true(st.st_size > (off_t)(2 * PIECE));
+    for (off_t at = 0; at < st.st_size; at += (off_t)sizeof(zeros))
+        assert_int_equal(pwrite(fd, zeros, 100, at), 100);
+}
+
+static void a_damaged_copy_is_noticed_and_the_original_is_read(void **state)
+{
+    struct faulty f;
+    int fd;
+
+    (void)state;
+    faulty_new(&f);
+    with_cache(&f, &fd);
+    volume_case_open(&f.c);
+    uint64_t ino = volume_case_file(&f.c, "file");
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(write_piece(&f.c, ino, i), 0);
+    volume_case_reopen(&f.c);
+    expect_pieces(&f.c, "file", 4);
+    damage(fd);
+    expect_pieces(&f.c, "file", 4);
+    assert_int_equal(f.c.events[VOLUME_EVENT_CORRUPTION], 0);
+    expect_pieces(&f.c, "file", 4); /* again in the cache */
+
+    /* The other way round: copies are good, and the store is not. */
+    fault_arm(f.fault, FAULT_READ_FLIP, "segments/", 0, FAULT_ALWAYS, 0);
+    expect_pieces(&f.c, "file", 4);
+    assert_true(volume_case_faults(&f.c, true) > 0);
+    fault_disarm(f.fault);
+    assert_int_equal(volume_case_faults(&f.c, true), 0);
+    faulty_end(&f);
+}
+
 static void overwrite_most(struct volume_case *c, uint64_t ino)
 {
     for (unsigned i = 0; i < BIG_PIECES; i++)
@@ -369,6 +422,7 @@ int main(void)
         cmocka_unit_test(a_sync_that_cannot_succeed_says_so_until_it_can),
         cmocka_unit_test(a_write_that_fails_is_told_once_and_changes_nothing),
         cmocka_unit_test(an_altered_block_is_an_error_and_never_wrong_bytes),
+        cmocka_unit_test(a_damaged_copy_is_noticed_and_the_original_is_read),
         cmocka_unit_test(compaction_gives_room_back_and_loses_nothing),
     };
 

@@ -149,6 +149,13 @@ static int layer_read(struct object *base, uint64_t offset, size_t len, uint8_t 
                      err);
 }
 
+/* No operation of its own: what reads, though, and no layer has a say in it. */
+static int layer_read_origin(struct object *base, uint64_t offset, size_t len, uint8_t *to,
+                             size_t *ret_len, struct error *err)
+{
+    return object_read_origin(((struct layer_object *)base)->inner, offset, len, to, ret_len, err);
+}
+
 static void layer_object_close(struct object *base)
 {
     struct layer_object *object = (struct layer_object *)base;
@@ -159,6 +166,7 @@ static void layer_object_close(struct object *base)
 
 static const struct object_ops object_ops = {
     .read = layer_read,
+    .read_origin = layer_read_origin,
     .close = layer_object_close,
 };
 
@@ -235,8 +243,12 @@ static int layer_create(struct object_store *store, const char *name, struct obj
 
     if (writer == NULL)
         return error_set(err, -ENOMEM, "no memory to create object %s", name);
-    int r = on_store(store, (struct store_call){ STORE_CREATE, name, .ret_writer = &writer->inner },
-                     err);
+    int r = on_store(
+        store,
+        (struct store_call){ STORE_CREATE, name, .ret_writer = &writer->inner, .own = writer->own },
+        err);
+    if (r < 0 && layer->kind->own_release != NULL)
+        layer->kind->own_release(writer->own);
     if (r < 0)
         return r;
     writer->base.ops = &writer_ops;

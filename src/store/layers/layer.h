@@ -55,7 +55,7 @@ struct store_call {
     struct object_writer **ret_writer; /* create: the one that is wrapped */
     struct object_store_space *ret_space;
 
-    void *own; /* write, sync, seal: what the layer keeps for the writer */
+    void *own; /* create, write, sync, seal: what the layer keeps for the writer */
 };
 
 int store_call_perform(const struct store_call *call, struct error *err);
@@ -67,7 +67,7 @@ struct layer_kind {
 
     /* What the layer keeps for each writer: so many bytes, zeros at first. */
     size_t own_size;
-    void (*own_release)(void *own); /* NULL is allowed */
+    void (*own_release)(void *own); /* NULL is allowed; also after a create that failed */
 
     void (*release)(struct layer *layer); /* the layer itself, when the inner store is closed */
 };
