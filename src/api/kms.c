@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "api/query.h"
 #include "api/routes.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -63,12 +64,35 @@ static json_t *status_json(const struct kms_status *status)
         (int)status->is_insecure, "reachable", (int)status->is_reachable, "error", status->error);
 }
 
+json_t *api_unneeded_json(struct control *control)
+{
+    CLEANUP(free_ptr) struct rewrap_key *keys = NULL;
+    char as_of[API_TIME_SIZE];
+    int64_t as_of_ns = 0;
+    size_t count = 0;
+
+    if (control_unneeded_keys(control, &keys, &count, &as_of_ns, NULL) < 0)
+        return NULL;
+    json_t *list = json_array();
+    for (size_t i = 0; i < count; i++)
+        (void)json_array_append_new(list,
+                                    json_pack("{s:s,s:s,s:I}", "type", keys[i].type, "key",
+                                              keys[i].key, "version", (json_int_t)keys[i].version));
+    api_time_text(as_of_ns, as_of);
+    return json_pack("{s:s,s:o}", "as_of", as_of, "keys", list);
+}
+
 json_t *api_kms_json(struct control *control)
 {
     struct kms_status status = { .is_configured = false };
 
     control_kms_status(control, &status);
-    return status_json(&status);
+    json_t *body = status_json(&status);
+    json_t *unneeded = api_unneeded_json(control);
+    if (body && unneeded)
+        (void)json_object_set(body, "unneeded", unneeded);
+    json_decref(unneeded);
+    return body;
 }
 
 int api_get_kms(const struct api_request *request, struct api_reply *ret, struct error *err)
@@ -183,7 +207,7 @@ static int get_secrets(const json_t *body, struct key_provider_config *ret, stru
     return r;
 }
 
-static int get_config(const json_t *body, struct key_provider_config *ret, struct error *err)
+int api_get_kms_config(const json_t *body, struct key_provider_config *ret, struct error *err)
 {
     int r = get_texts(body, ret, err);
 
@@ -208,9 +232,9 @@ static int get_config(const json_t *body, struct key_provider_config *ret, struc
 
 /* A user of this host can read his own files; over the network, one could have any file of the host
  * sent to a server of his. */
-static int check_paths(const struct api_request *request, struct error *err)
+int api_check_kms_paths(const struct api_request *request, const json_t *body, struct error *err)
 {
-    if (request->caller->is_local || !is_given(request->body, "kubernetes_token_path"))
+    if (request->caller->is_local || !is_given(body, "kubernetes_token_path"))
         return 0;
     return error_set(err, -EPERM,
                      "\"kubernetes_token_path\" names a file of cofferd's host; set it there "
@@ -224,10 +248,10 @@ int api_put_kms(const struct api_request *request, struct api_reply *ret, struct
     struct kms_status status = { .is_configured = false };
     struct kms_set_options options = { .config = &config };
     size_t rewrapped = 0;
-    int r = get_config(request->body, &config, err);
+    int r = api_get_kms_config(request->body, &config, err);
 
     if (r == 0)
-        r = check_paths(request, err);
+        r = api_check_kms_paths(request, request->body, err);
     if (r == 0)
         r = json_get_bool(request->body, "convert_to_cluster_key", JSON_OPTIONAL, &options.converts,
                           err);

@@ -6,7 +6,7 @@
 #include "base/cleanup.h"
 #include "net/json.h"
 
-static const char *result_name(enum rewrap_result result)
+const char *api_rewrap_result(enum rewrap_result result)
 {
     switch (result) {
     case REWRAP_DONE:
@@ -27,8 +27,8 @@ static json_t *row_json(const struct rewrap_row *row)
                      row->from.type, "old_key", row->from.key, "old_version",
                      (json_int_t)row->from.version, "new_type", row->to.type, "new_key",
                      row->to.key, "new_version", (json_int_t)row->to.version, "result",
-                     result_name(row->result), "dropped", (json_int_t)row->dropped, "kept_dropped",
-                     (json_int_t)row->kept, "text", row->text);
+                     api_rewrap_result(row->result), "dropped", (json_int_t)row->dropped,
+                     "kept_dropped", (json_int_t)row->kept, "text", row->text);
 }
 
 static json_t *needed_json(const struct rewrap_key *key)

@@ -42,6 +42,7 @@ const struct api_route api_routes[] = {
     { "POST", "/api/v1/object-stores/{name}/check", NEED_ADMIN, api_check_object_store },
     { "GET", "/api/v1/object-stores/{name}/snapshots", NEED_VIEW, api_list_uploads },
     { "DELETE", "/api/v1/object-stores/{name}/snapshots", NEED_ADMIN, api_remove_upload },
+    { "POST", "/api/v1/object-stores/{name}/snapshots/rewrap", NEED_KEYS, api_rewrap_uploads },
     { "GET", "/api/v1/object-stores/{name}/uses", NEED_VIEW, api_list_uses },
     { "DELETE", "/api/v1/object-stores/{name}/uses", NEED_ADMIN, api_expire_use },
     { "GET", "/api/v1/filesystems/{name}/snapshots", NEED_VIEW, api_list_snapshots },

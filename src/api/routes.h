@@ -130,6 +130,7 @@ api_handler_fn api_check_object_store;
 /* uploads.c */
 api_handler_fn api_list_uploads;
 api_handler_fn api_remove_upload;
+api_handler_fn api_rewrap_uploads;
 api_handler_fn api_list_uses;
 api_handler_fn api_expire_use;
 /* snapshots.c */
@@ -173,6 +174,12 @@ api_handler_fn api_read_audit;
 api_handler_fn api_forget_audit;
 
 json_t *api_kms_json(struct control *control);
+/* kms.c: keys that nothing known here needs; NULL: that is not known */
+json_t *api_unneeded_json(struct control *control);
+/* kms.c: what a body says of a key server, and whether this caller may say it. */
+int api_get_kms_config(const json_t *body, struct key_provider_config *ret, struct error *err);
+int api_check_kms_paths(const struct api_request *request, const json_t *body, struct error *err);
+const char *api_rewrap_result(enum rewrap_result result);
 /* What a recovery copy holds: "keys". */
 int api_get_keys(const json_t *body, struct secret *ret, struct error *err);
 

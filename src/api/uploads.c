@@ -145,6 +145,75 @@ int api_remove_upload(const struct api_request *request, struct api_reply *ret, 
     return api_reply_end(ret, err);
 }
 
+/* --- rewrap --- */
+
+struct rewrapping {
+    json_t *rows;
+    json_int_t failed;
+};
+
+static int append_rewrapped(const struct upload_rewrap_row *row, void *arg)
+{
+    struct rewrapping *rewrapping = arg;
+
+    rewrapping->failed += row->result == REWRAP_FAILED;
+    return append(rewrapping->rows,
+                  json_pack("{s:s,s:o,s:o,s:s,s:o,s:I,s:s,s:o,s:I,s:s,s:I,s:o}", "locator",
+                            row->locator, "filesystem", clean_json(row->filesystem), "snapshot",
+                            clean_json(row->snapshot), "old_type", row->from.type, "old_key",
+                            clean_json(row->from.key), "old_version", (json_int_t)row->from.version,
+                            "new_type", row->to.type, "new_key", clean_json(row->to.key),
+                            "new_version", (json_int_t)row->to.version, "result",
+                            api_rewrap_result(row->result), "dropped", (json_int_t)row->dropped,
+                            "text", clean_json(row->text)));
+}
+
+static int get_rewrap(const struct api_request *request, struct upload_rewrap_options *options,
+                      struct key_provider_config *config, struct error *err)
+{
+    const json_t *kms = json_object_get(request->body, "kms");
+    int r = json_get_text(request->body, "locator", JSON_OPTIONAL, &options->locator, err);
+
+    if (r == 0)
+        r = json_get_bool(request->body, "all", JSON_OPTIONAL, &options->is_all, err);
+    if (r == 0)
+        r = json_get_bool(request->body, "dry_run", JSON_OPTIONAL, &options->is_dry, err);
+    if (r == 0)
+        r = json_get_bool(request->body, "drop_previous", JSON_OPTIONAL, &options->drop_previous,
+                          err);
+    if (r < 0 || !kms)
+        return r;
+    if (!json_is_object(kms))
+        return error_set(err, -EINVAL, "\"kms\" must be an object");
+    options->target = config;
+    r = api_get_kms_config(kms, config, err);
+    if (r == 0)
+        r = api_check_kms_paths(request, kms, err);
+    return r < 0 ? r : control_kms_complete(request->context->control, config, err);
+}
+
+int api_rewrap_uploads(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
+    struct upload_rewrap_options options = { .is_dry = false };
+    int r = get_rewrap(request, &options, &config, err);
+
+    if (r < 0)
+        return r;
+    struct rewrapping rewrapping = { .rows = json_array() };
+    r = control_uploads_rewrap(request->context->control, request->name, &options, append_rewrapped,
+                               &rewrapping, err);
+    if (r < 0) {
+        json_decref(rewrapping.rows);
+        return r == -ENOMEM ? api_no_memory(err) : r;
+    }
+    ret->body =
+        json_pack("{s:o,s:I,s:o*}", "snapshots", rewrapping.rows, "failed", rewrapping.failed,
+                  "unneeded", api_unneeded_json(request->context->control));
+    return api_reply_end(ret, err);
+}
+
 /* --- who uses the store --- */
 
 static int append_use(const struct bucket_use *use, void *arg)

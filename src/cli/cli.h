@@ -88,6 +88,13 @@ void cli_print_wrapped_by(const json_t *filesystem);
  * what goes with them. */
 int cli_put_recovery_copy(const struct cli *cli, const char *file, json_t *body, struct error *err);
 
+/* Which keys nothing known needs any more, as the API tells it; NULL: it does not. */
+void cli_print_unneeded(const json_t *unneeded);
+
+/* Another KMS than the configured one, with the options of "security kms set" that log in to it. */
+int cli_put_kms(struct cli *cli, const char *type, const char *address, const char *key,
+                json_t *body, struct error *err);
+
 /* Asks on the terminal whether to go on. True without asking if there is no terminal. */
 bool cli_confirm(const char *question);
 
@@ -134,6 +141,7 @@ int cmd_tier_remove(struct cli *cli, struct error *err);
 int cmd_tier_check(struct cli *cli, struct error *err);
 int cmd_tier_snapshot_list(struct cli *cli, struct error *err);
 int cmd_tier_snapshot_remove(struct cli *cli, struct error *err);
+int cmd_uploads_rewrap(struct cli *cli, struct error *err);
 int cmd_tier_ops(struct cli *cli, struct error *err);
 int cmd_tier_clean(struct cli *cli, struct error *err);
 int cmd_ca_cert_set(struct cli *cli, struct error *err);

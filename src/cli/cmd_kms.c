@@ -147,6 +147,7 @@ static void print_kms(const json_t *kms)
         print_line("Status", "reachable");
     else
         cli_print(stdout, "%-12s: not reachable: %s\n", "Status", client_text(kms, "error"));
+    cli_print_unneeded(json_object_get(kms, "unneeded"));
 }
 
 int cmd_kms_show(struct cli *cli, struct error *err)
@@ -165,18 +166,18 @@ int cmd_kms_show(struct cli *cli, struct error *err)
 
 /* ------------------------------------------------------------------ set */
 
-static struct kms_options read_options(const struct cli *cli)
+static struct kms_options read_options(const struct cli *cli, const char *type, const char *address,
+                                       const char *key, bool from_stdin)
 {
     const struct arguments *arguments = &cli->arguments;
-    const char *word = cli_word(cli, 3);
 
     return (struct kms_options){
-        .type = cli_word(cli, 0),
-        .address = cli_word(cli, 1),
-        .key = cli_word(cli, 2),
+        .type = type,
+        .address = address,
+        .key = key,
         .token = arguments_value(arguments, "token"),
         .token_file = arguments_value(arguments, "token-file"),
-        .secret_from_stdin = word && strcmp(word, "-") == 0,
+        .secret_from_stdin = from_stdin,
         .no_token_renewal = arguments_has(arguments, "no-token-renewal"),
         .role_id = arguments_value(arguments, "role-id"),
         .secret_id = arguments_value(arguments, "secret-id"),
@@ -300,6 +301,25 @@ static int fill_body(json_t *body, const struct kms_options *options, struct err
     return r;
 }
 
+static int check_and_fill(json_t *body, const struct kms_options *options, struct error *err)
+{
+    int r = kms_options_check(options, err);
+
+    if (r == 0)
+        r = secret_heap_init(err);
+    return r < 0 ? r : fill_body(body, options, err);
+}
+
+int cli_put_kms(struct cli *cli, const char *type, const char *address, const char *key,
+                json_t *body, struct error *err)
+{
+    struct kms_options options = read_options(cli, type, address, key, false);
+    int r = check_and_fill(body, &options, err);
+
+    cli_hide_secrets(cli);
+    return r;
+}
+
 /* What works, but should not stay so: a policy that allows too much, an address that does not
  * answer. */
 static void print_warnings(const json_t *warnings)
@@ -332,17 +352,14 @@ int cmd_kms_set(struct cli *cli, struct error *err)
 {
     CLEANUP(json_freep) json_t *body = json_object();
     CLEANUP(json_freep) json_t *kms = NULL;
-    struct kms_options options = read_options(cli);
     const char *word = cli_word(cli, 3);
+    struct kms_options options = read_options(cli, cli_word(cli, 0), cli_word(cli, 1),
+                                              cli_word(cli, 2), word && strcmp(word, "-") == 0);
 
     if (word && !options.secret_from_stdin)
         return error_set(err, -EINVAL, "'%s' is one word too many; see coffer %s --help", word,
                          cli->command->path);
-    int r = kms_options_check(&options, err);
-    if (r == 0)
-        r = secret_heap_init(err);
-    if (r == 0)
-        r = fill_body(body, &options, err);
+    int r = check_and_fill(body, &options, err);
     cli_hide_secrets(cli);
     if (r < 0)
         return r;

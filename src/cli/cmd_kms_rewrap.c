@@ -79,6 +79,18 @@ static void print_needed(const json_t *needed)
     (void)puts(".\nOther instances, and copies that this one does not know, may need more.");
 }
 
+void cli_print_unneeded(const json_t *unneeded)
+{
+    const json_t *keys = json_object_get(unneeded, "keys");
+
+    if (json_array_size(keys) == 0)
+        return;
+    cli_print(stdout, "No key ring and no uploaded snapshot that this instance knew at %s needs:",
+              client_text(unneeded, "as_of"));
+    print_keys(keys);
+    (void)puts(".\nOther instances, object stores that are not configured here, and backups may.");
+}
+
 static long long sum_of(const json_t *rows, const char *name)
 {
     long long sum = 0;

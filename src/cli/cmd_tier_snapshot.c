@@ -55,6 +55,22 @@ static const struct column snapshot_columns[] = {
     { NULL, NULL, COLUMN_TEXT },
 };
 
+static const struct column rewrap_columns[] = {
+    { "locator", "LOCATOR", COLUMN_TEXT },
+    { "filesystem", "FILESYSTEM", COLUMN_TEXT },
+    { "snapshot", "SNAPSHOT", COLUMN_TEXT },
+    { "old_type", "OLD KMS", COLUMN_TEXT, .hidden = true },
+    { "old_key", "OLD KEY", COLUMN_TEXT },
+    { "old_version", "OLD VERSION", COLUMN_NUMBER, .zero_is = "-" },
+    { "new_type", "NEW KMS", COLUMN_TEXT, .hidden = true },
+    { "new_key", "NEW KEY", COLUMN_TEXT },
+    { "new_version", "NEW VERSION", COLUMN_NUMBER, .zero_is = "-" },
+    { "result", "RESULT", COLUMN_STATUS },
+    { "dropped", "DROPPED", COLUMN_NUMBER, .hidden = true },
+    { "text", "TEXT", COLUMN_TEXT, .hidden = true },
+    { NULL, NULL, COLUMN_TEXT },
+};
+
 static const struct column use_columns[] = {
     { "id", "ID", COLUMN_TEXT },
     { "kind", "KIND", COLUMN_TEXT },
@@ -67,8 +83,8 @@ static const struct column use_columns[] = {
     { NULL, NULL, COLUMN_TEXT },
 };
 
-static int call(struct cli *cli, const char *method, const char *action, json_t *body, json_t **ret,
-                struct error *err)
+static int call_on(struct cli *cli, const char *store, const char *method, const char *action,
+                   json_t *body, json_t **ret, struct error *err)
 {
     char path[CLIENT_PATH_SIZE];
     struct client_request request = {
@@ -78,12 +94,18 @@ static int call(struct cli *cli, const char *method, const char *action, json_t 
         .timeout_ms = strcmp(method, "GET") == 0 ? LIST_TIMEOUT_MS : REMOVAL_TIMEOUT_MS,
     };
 
-    int r = client_object_path(STORES, cli_word(cli, 0), action, path, err);
+    int r = client_object_path(STORES, store, action, path, err);
     if (r < 0) {
         json_decref(body);
         return r;
     }
     return client_call(&cli->instance, &request, ret, err);
+}
+
+static int call(struct cli *cli, const char *method, const char *action, json_t *body, json_t **ret,
+                struct error *err)
+{
+    return call_on(cli, cli_word(cli, 0), method, action, body, ret, err);
 }
 
 /* --- snapshots --- */
@@ -174,6 +196,94 @@ int cmd_tier_clean(struct cli *cli, struct error *err)
     int r = call(cli, "DELETE", "/snapshots", json_object(), &answer, err);
 
     return r < 0 ? r : tell_removed(cli, answer, "", err);
+}
+
+/* --- rewrap --- */
+
+static int put_target(struct cli *cli, json_t *body, struct error *err)
+{
+    const char *type = arguments_value(&cli->arguments, "to-kms");
+    const char *address = arguments_value(&cli->arguments, "to-address");
+    const char *key = arguments_value(&cli->arguments, "to-key");
+
+    if (!type && !address && !key)
+        return 0;
+    if (!type || !address || !key)
+        return error_set(err, -EINVAL,
+                         "another KMS is given with --to-kms, --to-address and --to-key together");
+    CLEANUP(json_freep) json_t *kms = json_object();
+    int r = cli_put_kms(cli, type, address, key, kms, err);
+    if (r == 0 && json_object_set(body, "kms", kms) < 0)
+        r = error_set(err, -ENOMEM, "there is not enough memory for the request");
+    return r;
+}
+
+static int rewrap_body(struct cli *cli, json_t *body, struct error *err)
+{
+    static const struct {
+        const char *option, *key;
+    } flags[] = { { "all", "all" },
+                  { "dry-run", "dry_run" },
+                  { "drop-previous", "drop_previous" } };
+    int r = client_put_text(body, "locator", cli_word(cli, 0), err);
+
+    for (size_t i = 0; r == 0 && i < sizeof(flags) / sizeof(flags[0]); i++)
+        if (arguments_has(&cli->arguments, flags[i].option))
+            r = json_object_set_new(body, flags[i].key, json_true());
+    return r < 0 ? r : put_target(cli, body, err);
+}
+
+static int print_rewrapped(struct cli *cli, const json_t *answer, struct error *err)
+{
+    const json_t *rows = json_object_get(answer, "snapshots");
+    long long failed = (long long)json_integer_value(json_object_get(answer, "failed"));
+
+    int r = cli->json ? cli_print_json(answer, err)
+                      : table_print(stdout, rewrap_columns, rows, &cli->list, err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *row = json_array_get(rows, i);
+        if (*client_text(row, "text") != '\0')
+            cli_print(stderr, "%s: %s\n", client_text(row, "locator"), client_text(row, "text"));
+    }
+    if (!cli->json)
+        cli_print_unneeded(json_object_get(answer, "unneeded"));
+    return failed == 0 ? 0
+                       : error_set(err, -EIO,
+                                   "%lld uploaded snapshot%s could not be rewrapped and stay as "
+                                   "they were; repair what is said above, and run it again",
+                                   failed, failed == 1 ? "" : "s");
+}
+
+static bool is_rewrap_confirmed(const struct arguments *arguments)
+{
+    const char *question =
+        arguments_has(arguments, "drop-previous")
+            ? "Wrap the keys of uploaded snapshots anew, and destroy what wrapped them before?"
+            : "Wrap the keys of uploaded snapshots anew?";
+
+    return arguments_has(arguments, "dry-run") || arguments_has(arguments, "force") ||
+           cli_confirm(question);
+}
+
+int cmd_uploads_rewrap(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *answer = NULL;
+    const char *store = arguments_value(&cli->arguments, "object-store");
+
+    if (!store)
+        return error_set(err, -EINVAL, "say where they are, with --object-store");
+    if (!is_rewrap_confirmed(&cli->arguments))
+        return error_set(err, -ECANCELED, "nothing was changed; answer y to rewrap");
+    json_t *body = json_object();
+    int r = rewrap_body(cli, body, err);
+    if (r < 0) {
+        json_decref(body);
+        return r;
+    }
+    r = call_on(cli, store, "POST", "/snapshots/rewrap", body, &answer, err);
+    return r < 0 ? r : print_rewrapped(cli, answer, err);
 }
 
 /* --- who uses it --- */

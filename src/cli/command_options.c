@@ -18,26 +18,33 @@
         0, "convert-to-cluster-key-on-fs", NULL, "those with a key of their own, too, to this one" \
     }
 
+#define KMS_LOGIN_OPTIONS                                                                          \
+    { 0, "token", "token", "vault: the token; - reads it from standard input" },                   \
+        { 0, "token-file", "file", "vault: a file that holds the token; - is standard input" },    \
+        { 0, "no-token-renewal", NULL, "vault: leave renewing the token to the administrator" },   \
+        { 0, "role-id", "id", "vault: log in as this AppRole, with a secret ID" },                 \
+        { 0, "secret-id", "id",                                                                    \
+          "vault: the AppRole's secret ID; - reads it from standard input" },                      \
+        { 0, "secret-id-file", "file", "vault: a file that holds it; - is standard input" },       \
+        { 0, "kubernetes-role", "role", "vault: log in as this pod's service account" },           \
+        { 0, "kubernetes-token-path", "file", "vault: where the service account's token is" },     \
+        { 0, "auth-path", "path", "vault: where the auth method is [approle, kubernetes]" },       \
+        { 0, "namespace", "namespace", "vault: the namespace" },                                   \
+        { 0, "transit-path", "path", "vault: where the transit engine is mounted [transit]" },     \
+        { 0, "insecure-http", NULL, "vault: allow http:// to another host; raises an alert" },     \
+        { 0, "client-cert", "pem", "kmip: file with the client certificate (mandatory)" },         \
+        { 0, "client-key", "pem", "kmip: file with the client's private key (mandatory)" },        \
+        { 0, "ca-cert", "pem", "kmip: file with the CA of the server [the system's CAs]" },        \
+        { 0, "username", "name", "kmip: where the server wants one besides the certificate" },     \
+        { 0, "password-file", "file",                                                              \
+          "kmip: a file that holds its password; - is standard input" },                           \
+    {                                                                                              \
+        0, "cipher-mode", "mode", "kmip: wrap with AES-CBC (cbc) or AES-GCM (gcm) [cbc]"           \
+    }
+
 const struct option_spec kms_set_options[] = {
-    { 0, "token", "token", "vault: the token; - reads it from standard input" },
-    { 0, "token-file", "file", "vault: a file that holds the token; - is standard input" },
-    { 0, "no-token-renewal", NULL, "vault: leave renewing the token to the administrator" },
-    { 0, "role-id", "id", "vault: log in as this AppRole, with a secret ID" },
-    { 0, "secret-id", "id", "vault: the AppRole's secret ID; - reads it from standard input" },
-    { 0, "secret-id-file", "file", "vault: a file that holds it; - is standard input" },
-    { 0, "kubernetes-role", "role", "vault: log in as this pod's service account" },
-    { 0, "kubernetes-token-path", "file", "vault: where the service account's token is" },
-    { 0, "auth-path", "path", "vault: where the auth method is [approle, kubernetes]" },
-    { 0, "namespace", "namespace", "vault: the namespace" },
-    { 0, "transit-path", "path", "vault: where the transit engine is mounted [transit]" },
-    { 0, "insecure-http", NULL, "vault: allow http:// to another host; raises an alert" },
+    KMS_LOGIN_OPTIONS,
     CONVERT_OPTION,
-    { 0, "client-cert", "pem", "kmip: file with the client certificate (mandatory)" },
-    { 0, "client-key", "pem", "kmip: file with the client's private key (mandatory)" },
-    { 0, "ca-cert", "pem", "kmip: file with the CA of the server [the system's CAs]" },
-    { 0, "username", "name", "kmip: where the server wants one besides the certificate" },
-    { 0, "password-file", "file", "kmip: a file that holds its password; - is standard input" },
-    { 0, "cipher-mode", "mode", "kmip: wrap with AES-CBC (cbc) or AES-GCM (gcm) [cbc]" },
     END_OF_OPTIONS,
 };
 
@@ -113,6 +120,22 @@ const struct option_spec kms_unset_options[] = {
     { 0, "allow-downgrade", NULL, "wrap the keys of all filesystems with local keys; not secure" },
     { 'f', "force", NULL, "do not ask" },
     END_OF_OPTIONS,
+};
+
+const struct option_spec uploads_rewrap_options[] = {
+    { 0, "object-store", "name", "where they are (mandatory)" },
+    { 0, "all", NULL, "all uploaded snapshots in it" },
+    { 0, "to-kms", "type", "vault or kmip: for another KMS than the configured one" },
+    { 0, "to-address", "address", "of that KMS: URL of Vault, or host:port of KMIP" },
+    { 0, "to-key", "key", "of that KMS: name of the key, or its UID" },
+    DROP_PREVIOUS_OPTIONS,
+    KMS_LOGIN_OPTIONS,
+    END_OF_OPTIONS,
+};
+
+const struct argument_spec uploads_rewrap_arguments[] = {
+    { "locator", "one uploaded snapshot", true },
+    END_OF_ARGUMENTS,
 };
 
 #define OWN_KEY_OPTIONS                                                                            \

@@ -53,6 +53,7 @@ enum control_step {
     STEP_LOGIN_STORED,    /* a login of its own is stored; no record names it yet */
     STEP_KEY_NAMED,      /* the record names the key that is to wrap it, beside the one that does */
     STEP_KEY_SET,        /* it names the new one only; a login that nobody uses is still there */
+    STEP_UPLOAD_WRAPPED, /* the ring of an uploaded snapshot is wrapped anew, not yet in its head */
     STEP_UPLOAD_NOTED,   /* which uploaded snapshot is removed is noted; it is still there */
     STEP_UPLOAD_REMOVED, /* it is gone, not yet what only it needed, nor the mark */
     STEP_RINGS_WRAPPED,  /* all rings are wrapped as wanted; the configuration is the old one */
@@ -302,6 +303,12 @@ int control_kms_rewrap(struct control *control, const struct rewrap_options *opt
  * failure it is as it was. */
 int control_set_kms_key(struct control *control, const char *name,
                         const struct fs_key_change *change, struct fs_view *ret, struct error *err);
+
+/* Which keys of key servers, of those that ever wrapped one of this instance, no key ring of it and
+ * no uploaded snapshot in its object stores needs, as of a time; others may. *ret is the caller's
+ * to free. -ENOENT: that is not known. */
+int control_unneeded_keys(struct control *control, struct rewrap_key **ret, size_t *ret_count,
+                          int64_t *ret_as_of_ns, struct error *err);
 
 /* Forgets the key server. Filesystems whose keys it wraps are in the way (-EBUSY), unless a
  * downgrade is allowed: then local keys wrap them from now on. */

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "control/drop_previous.h"
 #include "control/key_list.h"
+#include "control/key_needs.h"
 #include "control/own_key.h"
 #include "control/rewrap.h"
 #include "control/rings.h"
@@ -25,86 +26,10 @@ void rewrap_report_release(struct rewrap_report *report)
 
 /* ------------------------------------------------------------------ what must stay */
 
-#define AUDIT_PAGE 256u
-
-static int need_of(struct filesystem *filesystem, void *arg, struct error *err)
-{
-    CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
-    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
-    struct registry *registry = filesystem->control->registry;
-
-    if (registry_get_ring(registry, &filesystem->record.uuid, &encoded, NULL) < 0 ||
-        key_ring_peek(buf_bytes(&encoded), &ring, NULL) < 0)
-        return 0;
-    return key_list_add_ring(arg, &ring, err);
-}
-
-static int add_logged(struct key_list *list, const struct audit_entry_key *logged,
-                      struct error *err)
-{
-    struct rewrap_key key = { .version = logged->version };
-
-    memcpy(key.type, logged->provider, sizeof(key.type));
-    memcpy(key.kms_namespace, logged->kms_namespace, sizeof(key.kms_namespace));
-    memcpy(key.mount_path, logged->mount_path, sizeof(key.mount_path));
-    memcpy(key.key, logged->key_name, sizeof(key.key));
-    return key_list_add(list, &key, err);
-}
-
-/* What wrapped a key of this instance at any time: a snapshot may have been uploaded then, or a
- * backup made. */
-static int need_of_log(struct control *control, const char *operation, struct key_list *list,
-                       struct error *err)
-{
-    struct journal_query query = { .limit = AUDIT_PAGE, .type = operation };
-    size_t count = AUDIT_PAGE;
-    int r = 0;
-
-    while (r == 0 && count == AUDIT_PAGE) {
-        CLEANUP(free_ptr) struct audit_listed *listed = NULL;
-        r = audit_list(control->audit, &query, &listed, &count, err);
-        for (size_t i = 0; r == 0 && i < count; i++) {
-            const struct audit_entry *entry = &listed[i].entry;
-            if (strcmp(entry->result, "ok") != 0)
-                continue;
-            r = add_logged(list, &entry->key, err);
-            if (r == 0)
-                r = add_logged(list, &entry->old_key, err);
-        }
-        if (r == 0 && count > 0)
-            query.before = listed[0].entry.number;
-    }
-    return r;
-}
-
-/* What the part of the log told that was archived. */
-#define NOTED_KEYS "audit-keys"
-
-static int need_of_archive(struct control *control, struct key_list *list, struct error *err)
-{
-    CLEANUP(buf_release) struct buf noted = BUF_INIT;
-    int r = registry_get_value(control->registry, NOTED_KEYS, &noted, err);
-
-    return r < 0 ? (r == -ENOENT ? 0 : r) : key_list_decode(buf_bytes(&noted), list, err);
-}
-
-static int collect_needed(struct control *control, struct key_list *ret, struct error *err)
-{
-    static const char *const operations[] = { "create", "rewrap", "adopt", "import" };
-    int r = control_each(control, need_of, ret, err);
-
-    for (size_t i = 0; r == 0 && i < sizeof(operations) / sizeof(operations[0]); i++)
-        r = need_of_log(control, operations[i], ret, err);
-    if (r == 0)
-        r = need_of_archive(control, ret, err);
-    key_list_sort(ret);
-    return r;
-}
-
 static int list_needed(struct control *control, struct rewrap_report *report, struct error *err)
 {
     CLEANUP(key_list_release) struct key_list list = { .count = 0 };
-    int r = collect_needed(control, &list, err);
+    int r = key_needs_known(control, &list, err);
 
     report->needed_count = list.count;
     report->needed = TAKE(list.keys);
@@ -116,12 +41,12 @@ int control_audit_forget(struct control *control, const struct audit_head *last,
 {
     CLEANUP(key_list_release) struct key_list list = { .count = 0 };
     CLEANUP(buf_release) struct buf encoded = BUF_INIT;
-    int r = collect_needed(control, &list, err);
+    int r = key_needs_known(control, &list, err);
 
     if (r == 0 && list.count > 0)
         r = key_list_encode(&list, &encoded, err);
     if (r == 0 && list.count > 0)
-        r = registry_put_value(control->registry, NOTED_KEYS, buf_bytes(&encoded), err);
+        r = registry_put_value(control->registry, KEY_NEEDS_NOTED, buf_bytes(&encoded), err);
     if (r < 0)
         return error_prefix(err, r, "nothing was removed from the audit log");
     r = audit_forget(control->audit, last, err);

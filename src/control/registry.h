@@ -13,6 +13,7 @@
  *   "policy/" name                 struct policy
  *   "policy-of/" uuid "/" name     struct policy_attachment; the UUID as text
  *   a name                         values of their own: "audit-head", "audit-base", "audit-keys",
+ *                                  "unneeded-keys",
  * "user/" name
  *
  * Nothing in it opens anything: rings hold wrapped keys, users hashes of passwords.

@@ -187,6 +187,8 @@ int control_uploads_each(struct control *control, const char *store, const char 
         return r;
     size_t first = after ? first_behind(&heads, &behind) : 0;
     size_t count = heads.count - first;
+    if (count == 0)
+        return 0;
     return each_head(&bucket, heads.items + first, count < limit ? count : limit, visit, arg, err);
 }
 

@@ -100,5 +100,36 @@ struct uploads_removed {
 int control_uploads_remove(struct control *control, const char *store, const char *const *locators,
                            size_t count, struct uploads_removed *ret, struct error *err);
 
+/* --- keys --- */
+
+struct upload_rewrap_options {
+    const char *locator; /* of one; NULL: all */
+    bool is_all;
+    const struct key_provider_config *target; /* another key server, in use nowhere here; NULL: what
+                                                 wraps those filesystems here */
+    bool is_dry;
+    bool drop_previous; /* what wrapped before goes at once, from what opens by the new wrapping */
+};
+
+struct upload_rewrap_row {
+    char locator[LOCATOR_SIZE];
+    char filesystem[MANIFEST_NAME_SIZE];
+    char snapshot[MANIFEST_NAME_SIZE];
+    struct rewrap_key from;
+    struct rewrap_key to;
+    enum rewrap_result result;
+    uint32_t dropped; /* earlier wrappings */
+    char text[512];   /* why it failed; "" otherwise */
+};
+
+typedef int upload_rewrap_visit_fn(const struct upload_rewrap_row *row, void *arg);
+
+/* Wraps the key rings in heads anew, each verified before it counts. 0 also if some failed, which
+ * their rows say: those are as they were, or as the text says. What is done stays done, and another
+ * call goes on. */
+int control_uploads_rewrap(struct control *control, const char *store,
+                           const struct upload_rewrap_options *options,
+                           upload_rewrap_visit_fn *visit, void *arg, struct error *err);
+
 /* control.c, from time to time: finishes removals. */
 void uploads_resume(struct control *control);

@@ -304,6 +304,31 @@ int reference_publish(struct reference *reference, const uint8_t manifest[static
                      "the snapshot was removed from the object store while it was uploaded");
 }
 
+/* Whoever removes the snapshot removes its head, then its reference, then the head again: so either
+ * he finds the new head, or the reference is gone here. */
+int reference_exchange_head(const struct bucket *bucket, const struct uuid *reference,
+                            const uint8_t manifest[static HASH_LEN], struct bytes head,
+                            struct error *err)
+{
+    const struct bucket_name name = bucket_name_of(BUCKET_HEAD, manifest);
+    CLEANUP(name_set_release) struct name_set found = NAME_SET_INIT;
+    char text[OBJECT_NAME_MAX + 1];
+
+    bucket_object_name(bucket, &name, text);
+    int r = object_store_replace(bucket->store, text, head, err);
+    if (r == 0)
+        r = bucket_list(bucket, BUCKET_REFERENCE, &found, err);
+    for (size_t i = 0; i < found.count && r == 0; i++)
+        if (is_part_of(&found.items[i].name, reference))
+            return 0;
+    if (r < 0)
+        return r;
+    r = bucket_remove(bucket, &name, err);
+    return r < 0 ? r
+                 : error_set(err, -ENOENT,
+                             "the snapshot was removed from the object store meanwhile");
+}
+
 int reference_drop(const struct bucket *bucket, const struct uuid *reference, struct error *err)
 {
     CLEANUP(name_set_release) struct name_set found = NAME_SET_INIT;

@@ -71,6 +71,12 @@ int reference_settle(struct reference *reference, const struct name_set *needed,
 int reference_publish(struct reference *reference, const uint8_t manifest[static HASH_LEN],
                       struct bytes head, struct error *err);
 
+/* Another head in the place of the one that is there: with its ring wrapped anew. -ENOENT: the
+ * snapshot was removed meanwhile, and there is no head. */
+int reference_exchange_head(const struct bucket *bucket, const struct uuid *reference,
+                            const uint8_t manifest[static HASH_LEN], struct bytes head,
+                            struct error *err);
+
 /* Gives up all that it holds: of an upload without a head, a filesystem that was removed. */
 int reference_drop(const struct bucket *bucket, const struct uuid *reference, struct error *err);
 

@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file_io.h"
+#include "control/upload_keys.h"
 #include "control/uploads.h"
 #include "control/uploads_removal.h"
 #include "crypto/random.h"
@@ -228,6 +229,263 @@ static void a_note_of_a_removal_is_read_and_no_altered_one(void **state)
     assert_int_equal(removal_record_decode(buf_bytes(&encoded), &again, NULL), -EPROTONOSUPPORT);
 }
 
+/* --- rewrap --- */
+
+struct rewrapped {
+    struct upload_rewrap_row rows[8];
+    size_t count;
+};
+
+static int keep_row(const struct upload_rewrap_row *row, void *arg)
+{
+    struct rewrapped *rewrapped = arg;
+
+    assert_true(rewrapped->count < 8);
+    rewrapped->rows[rewrapped->count++] = *row;
+    return 0;
+}
+
+static int try_rewrap(struct servers *servers, const struct upload_rewrap_options *options,
+                      struct rewrapped *ret, struct error *err)
+{
+    ret->count = 0;
+    return control_uploads_rewrap(servers->fixture->control, STORE, options, keep_row, ret, err);
+}
+
+static void rewrap_uploads(struct servers *servers, const struct upload_rewrap_options *options,
+                           struct rewrapped *ret)
+{
+    struct error err = { .code = 0 };
+
+    must(try_rewrap(servers, options, ret, &err), &err);
+}
+
+static const struct upload_rewrap_row *row_of(const struct rewrapped *rewrapped,
+                                              const char *locator)
+{
+    for (size_t i = 0; i < rewrapped->count; i++)
+        if (strcmp(rewrapped->rows[i].locator, locator) == 0)
+            return &rewrapped->rows[i];
+    fail_msg("%s has no row", locator);
+    return &rewrapped->rows[0];
+}
+
+/* By its keys alone, as a download would. */
+static int open_upload(struct servers *servers, const char *locator, bool *ret_used_previous,
+                       struct error *err)
+{
+    CLEANUP(upload_opened_release) struct upload_opened opened = UPLOAD_OPENED_INIT;
+    struct bucket bucket;
+    CLEANUP(object_store_closep)
+    struct object_store *store = must_open_bucket(servers->fixture, STORE, &bucket);
+    struct locator parsed;
+
+    must(locator_parse(locator, &parsed, err), err);
+    int r = upload_read(servers->fixture->control, &bucket, &parsed, &opened, err);
+    if (r == 0)
+        r = upload_open(servers->fixture->control, NULL, "a test", &opened, err);
+    if (r == 0)
+        *ret_used_previous = opened.used_previous;
+    return r;
+}
+
+static void must_open_upload(struct servers *servers, const char *locator, bool by_previous)
+{
+    struct error err = { .code = 0 };
+    bool used_previous = false;
+
+    must(open_upload(servers, locator, &used_previous, &err), &err);
+    assert_int_equal(used_previous, by_previous);
+}
+
+static uint32_t previous_of(struct servers *servers, const char *locator)
+{
+    CLEANUP(buf_release) struct buf head = BUF_INIT;
+    CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
+    struct snapshot_head decoded;
+    struct error err = { .code = 0 };
+
+    must_get_head(servers->fixture, STORE, locator, &head);
+    must(head_decode(buf_bytes(&head), &decoded, &err), &err);
+    must(key_ring_peek(decoded.ring, &ring, &err), &err);
+    return ring.generations[0].has_previous;
+}
+
+static void uploaded_rings_are_wrapped_by_the_newest_version_and_open_by_it(void **state)
+{
+    static const struct upload_rewrap_options dry = { .is_all = true, .is_dry = true };
+    static const struct upload_rewrap_options all = { .is_all = true };
+    static const struct upload_rewrap_options drop = { .is_all = true, .drop_previous = true };
+    CLEANUP(free_ptr) struct rewrapped *rewrapped = calloc(1, sizeof(*rewrapped));
+    CLEANUP(free_ptr) struct listed *listed = calloc(1, sizeof(*listed));
+    CLEANUP(buf_release) struct buf before = BUF_INIT;
+    CLEANUP(buf_release) struct buf after = BUF_INIT;
+    struct servers *servers = *state;
+    char first[LOCATOR_SIZE], second[LOCATOR_SIZE];
+
+    prepare(servers);
+    must_upload(servers->fixture, "one", STORE, "s", first);
+    must_upload(servers->fixture, "two", STORE, "s", second);
+    must_get_head(servers->fixture, STORE, first, &before);
+    fake_transit_rotate(servers->a);
+    rewrap_uploads(servers, &dry, rewrapped);
+    assert_int_equal(row_of(rewrapped, first)->result, REWRAP_PLANNED);
+    must_get_head(servers->fixture, STORE, first, &after);
+    assert_int_equal(after.len, before.len);
+    assert_memory_equal(after.data, before.data, after.len);
+
+    rewrap_uploads(servers, &all, rewrapped);
+    assert_int_equal(rewrapped->count, 2);
+    assert_int_equal(row_of(rewrapped, first)->result, REWRAP_DONE);
+    assert_int_equal(row_of(rewrapped, first)->from.version, 1);
+    assert_int_equal(row_of(rewrapped, first)->to.version, 2);
+    assert_audited(servers->fixture, "rewrap", "ok");
+    list(servers, NULL, 10, listed);
+    assert_int_equal(listed->keys[0].key.version, 2);
+    assert_int_equal(listed->keys[1].key.version, 2);
+    must_open_upload(servers, first, false);
+    assert_int_equal(previous_of(servers, first), 1);
+    rewrap_uploads(servers, &all, rewrapped);
+    assert_int_equal(row_of(rewrapped, first)->result, REWRAP_UNCHANGED);
+    rewrap_uploads(servers, &drop, rewrapped);
+    assert_int_equal(row_of(rewrapped, first)->dropped, 1);
+    assert_int_equal(previous_of(servers, first), 0);
+    must_open_upload(servers, first, false);
+    must_open_upload(servers, second, false);
+}
+
+static void keys_that_nothing_known_needs_any_more_are_told(void **state)
+{
+    static const struct upload_rewrap_options all = { .is_all = true, .drop_previous = true };
+    CLEANUP(free_ptr) struct rewrapped *rewrapped = calloc(1, sizeof(*rewrapped));
+    CLEANUP(free_ptr) struct rewrap_key *keys = NULL;
+    struct servers *servers = *state;
+    struct control *control = servers->fixture->control;
+    char first[LOCATOR_SIZE], second[LOCATOR_SIZE];
+    struct error err = { .code = 0 };
+    int64_t as_of = 0;
+    size_t count = 0;
+
+    prepare(servers);
+    must_upload(servers->fixture, "one", STORE, "s", first);
+    must_upload(servers->fixture, "two", STORE, "s", second);
+    fake_transit_rotate(servers->a);
+    must_rewrap(servers);
+    all_open(servers); /* what wrapped before goes */
+    assert_int_equal(control_unneeded_keys(control, &keys, &count, &as_of, NULL), -ENOENT);
+    const struct upload_rewrap_options one = { .locator = first };
+    rewrap_uploads(servers, &one, rewrapped);
+    must(control_unneeded_keys(control, &keys, &count, &as_of, &err), &err);
+    assert_int_equal(count, 0); /* the other one needs version 1 */
+    rewrap_uploads(servers, &all, rewrapped);
+    must(control_unneeded_keys(control, &keys, &count, &as_of, &err), &err);
+    assert_int_equal(count, 1);
+    assert_string_equal(keys[0].key, FAKE_KEY);
+    assert_int_equal(keys[0].version, 1);
+    assert_true(as_of > 0);
+
+    /* What cannot be read may need anything. */
+    must_put_head(servers->fixture, STORE, second, (struct bytes){ (const uint8_t *)"x", 1 });
+    rewrap_uploads(servers, &one, rewrapped);
+    assert_event(servers->fixture, "needed-keys-unknown");
+    assert_int_equal(control_unneeded_keys(control, &keys, &count, &as_of, NULL), -ENOENT);
+}
+
+static void a_crash_between_two_steps_of_a_rewrap_leaves_a_head_that_opens(void **state)
+{
+    struct upload_rewrap_options all = { .is_all = true };
+    CLEANUP(free_ptr) struct rewrapped *rewrapped = calloc(1, sizeof(*rewrapped));
+    struct servers *servers = *state;
+    char locator[LOCATOR_SIZE];
+
+    prepare(servers);
+    must_upload(servers->fixture, "one", STORE, "s", locator);
+    fake_transit_rotate(servers->a);
+    servers->fixture->crash_at = STEP_UPLOAD_WRAPPED;
+    assert_int_equal(try_rewrap(servers, &all, rewrapped, NULL), CONTROL_CRASHED);
+    servers->fixture->crash_at = STEP_COUNT;
+    must_open_upload(servers, locator, false);
+    rewrap_uploads(servers, &all, rewrapped);
+    assert_int_equal(rewrapped->rows[0].result, REWRAP_DONE);
+    must_open_upload(servers, locator, false);
+
+    /* A server that ends at each of the requests. */
+    for (int requests = 0; requests < 8; requests++) {
+        struct error err = { .code = 0 };
+        fake_transit_rotate(servers->a);
+        fake_transit_seal_after(servers->a, requests);
+        (void)try_rewrap(servers, &all, rewrapped, &err);
+        fake_transit_seal_after(servers->a, -1);
+        must_open_upload(servers, locator, false);
+    }
+}
+
+static void uploaded_rings_are_wrapped_for_another_server_while_both_are_there(void **state)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config other = { .type = "vault", .key_name = FAKE_KEY };
+    struct upload_rewrap_options to_other = { .is_all = true, .target = &other };
+    CLEANUP(free_ptr) struct rewrapped *rewrapped = calloc(1, sizeof(*rewrapped));
+    struct servers *servers = *state;
+    char locator[LOCATOR_SIZE];
+    struct error err = { .code = 0 };
+    bool used_previous = false;
+
+    prepare(servers);
+    must_upload(servers->fixture, "one", STORE, "s", locator);
+    (void)snprintf(other.addresses, sizeof(other.addresses), "%s", fake_transit_url(servers->b));
+    assert_int_equal(secret_assign(&other.token, (struct bytes){ (const uint8_t *)"token", 5 }), 0);
+    rewrap_uploads(servers, &to_other, rewrapped);
+    assert_int_equal(rewrapped->rows[0].result, REWRAP_DONE);
+    must_open_upload(servers, locator, true); /* the former server still opens it ... */
+    rewrap_uploads(servers, &to_other, rewrapped);
+    assert_int_equal(rewrapped->rows[0].result, REWRAP_UNCHANGED);
+    to_other.drop_previous = true;
+    rewrap_uploads(servers, &to_other, rewrapped);
+    assert_int_equal(rewrapped->rows[0].dropped, 1);
+    assert_true(open_upload(servers, locator, &used_previous, &err) < 0); /* ... and no more */
+    assert_non_null(strstr(err.text, "the snapshot needs vault key " FAKE_KEY));
+    assert_non_null(strstr(err.text, fake_transit_url(servers->b)));
+    must_set(servers, servers->b);
+    must_open_upload(servers, locator, false);
+}
+
+static void a_head_that_is_forged_or_removed_is_not_rewrapped(void **state)
+{
+    static const struct upload_rewrap_options all = { .is_all = true };
+    CLEANUP(free_ptr) struct rewrapped *rewrapped = calloc(1, sizeof(*rewrapped));
+    CLEANUP(buf_release) struct buf head = BUF_INIT;
+    struct servers *servers = *state;
+    char good[LOCATOR_SIZE], bad[LOCATOR_SIZE];
+    struct snapshot_head decoded;
+    struct error err = { .code = 0 };
+
+    prepare(servers);
+    must_upload(servers->fixture, "one", STORE, "s", good);
+    must_upload(servers->fixture, "two", STORE, "s", bad);
+    must_get_head(servers->fixture, STORE, bad, &head);
+    head.data[8 + 4 + HASH_LEN] ^= 1; /* the length of its manifest */
+    must_put_head(servers->fixture, STORE, bad, buf_bytes(&head));
+    fake_transit_rotate(servers->a);
+    rewrap_uploads(servers, &all, rewrapped);
+    assert_int_equal(row_of(rewrapped, good)->result, REWRAP_DONE);
+    assert_int_equal(row_of(rewrapped, bad)->result, REWRAP_FAILED);
+    assert_non_null(strstr(row_of(rewrapped, bad)->text, "altered or forged"));
+
+    /* One whose reference went meanwhile: the head goes, too. */
+    must_get_head(servers->fixture, STORE, good, &head);
+    must(head_decode(buf_bytes(&head), &decoded, &err), &err);
+    struct bucket bucket;
+    CLEANUP(object_store_closep)
+    struct object_store *store = must_open_bucket(servers->fixture, STORE, &bucket);
+    must(reference_drop(&bucket, &decoded.upload, &err), &err);
+    fake_transit_rotate(servers->a);
+    rewrap_uploads(servers, &all, rewrapped);
+    assert_int_equal(row_of(rewrapped, good)->result, REWRAP_FAILED);
+    assert_non_null(strstr(row_of(rewrapped, good)->text, "was removed"));
+    assert_int_equal(count_objects(servers->fixture, STORE, BUCKET_HEAD), 1);
+}
+
 /* --- who uses it --- */
 
 struct uses {
@@ -325,6 +583,11 @@ int main(void)
         SERVERS_TEST(a_long_list_is_given_page_by_page),
         SERVERS_TEST(a_removal_takes_what_nobody_else_needs),
         SERVERS_TEST(a_removal_that_a_crash_interrupts_is_finished_by_itself),
+        SERVERS_TEST(uploaded_rings_are_wrapped_by_the_newest_version_and_open_by_it),
+        SERVERS_TEST(keys_that_nothing_known_needs_any_more_are_told),
+        SERVERS_TEST(a_crash_between_two_steps_of_a_rewrap_leaves_a_head_that_opens),
+        SERVERS_TEST(uploaded_rings_are_wrapped_for_another_server_while_both_are_there),
+        SERVERS_TEST(a_head_that_is_forged_or_removed_is_not_rewrapped),
         SERVERS_TEST(who_uses_a_bucket_is_listed_and_the_dead_are_expired_by_order_only),
     };
     struct error err = { .code = 0 };

@@ -1,0 +1,145 @@
+#include "control/upload_keys.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "control/rings.h"
+
+void upload_opened_release(struct upload_opened *opened)
+{
+    for (uint32_t i = 0; i < KEY_GENERATIONS_MAX; i++)
+        secret_release(&opened->plains[i]);
+    key_set_release(&opened->keys);
+    key_ring_release(&opened->ring);
+    buf_release(&opened->encoded);
+    free(opened->owner);
+    *opened = UPLOAD_OPENED_INIT;
+}
+
+struct search {
+    const struct uuid *uuid;
+    struct fs_record *found;
+};
+
+static int find_owner(struct filesystem *fs, void *arg, struct error *err)
+{
+    struct search *search = arg;
+
+    if (!uuid_equal(&fs->record.uuid, search->uuid)) /* it never changes */
+        return 0;
+    search->found = filesystem_copy_record(fs);
+    return search->found ? 1 : error_set(err, -ENOMEM, "out of memory");
+}
+
+int upload_read(struct control *control, const struct bucket *bucket, const struct locator *locator,
+                struct upload_opened *ret, struct error *err)
+{
+    struct search search = { .uuid = &ret->ring.uuid };
+
+    int r = head_get(bucket, locator->manifest, &ret->encoded, err);
+    if (r == 0)
+        r = head_decode(buf_bytes(&ret->encoded), &ret->head, err);
+    if (r == 0)
+        r = key_ring_peek(ret->head.ring, &ret->ring, err);
+    if (r == 0)
+        r = control_each(control, find_owner, &search, err);
+    ret->owner = search.found;
+    return r < 0 ? r : 0;
+}
+
+struct key_checks upload_known_checks(const struct upload_opened *opened)
+{
+    return opened->owner ? (struct key_checks){ .items = opened->owner->checks,
+                                                .count = opened->owner->check_count }
+                         : (struct key_checks){ .count = 0 };
+}
+
+/* "vault key coffer-key, version 3, of https://..." */
+static void describe(const struct wrapped_key *wrapped, char *ret, size_t size)
+{
+    char version[32] = "";
+
+    if (wrapped->key_version > 0)
+        (void)snprintf(version, sizeof(version), ", version %u,", wrapped->key_version);
+    (void)snprintf(ret, size, "%s key %.80s%s of %.120s", wrapped->provider, wrapped->key_name,
+                   version, wrapped->addresses[0] ? wrapped->addresses : "this host");
+}
+
+static int unwrap(struct control *control, struct key_provider *server,
+                  struct upload_opened *opened, struct error *err)
+{
+    const struct rings_options options = { .server = server, .owner = opened->owner };
+    struct error why = { .code = 0 };
+    char needed[320];
+
+    int r = rings_unwrap_all(control, &opened->ring, &options, opened->plains,
+                             &opened->used_previous, &why);
+    for (uint32_t i = 0; r == 0 && i < opened->ring.count; i++) {
+        CLEANUP(secret_release) struct secret key = SECRET_INIT;
+        const struct key_generation *generation = &opened->ring.generations[i];
+        if (!key_generation_is_own(&opened->ring, generation))
+            continue;
+        r = key_generation_open(generation, &opened->plains[i], &key, &why);
+        if (r == 0 && (r = key_set_add(&opened->keys, generation->number, &key)) < 0)
+            (void)error_set(&why, r, "out of secret memory");
+    }
+    const struct wrapped_key *newest = rings_newest(&opened->ring);
+    if (r < 0 && newest) {
+        describe(newest, needed, sizeof(needed));
+        return error_set(err, r, "the snapshot needs %s: %s", needed, why.text);
+    }
+    return r < 0 ? error_set(err, r, "%s", why.text) : 0;
+}
+
+static int verify(struct upload_opened *opened, struct error *err)
+{
+    struct superblock superblock = { .name_key = SECRET_INIT, .chunk_key = SECRET_INIT };
+    struct transfer_keys *keys = NULL;
+
+    int r = head_verify(buf_bytes(&opened->encoded), &opened->keys, upload_known_checks(opened),
+                        &superblock, &keys, err);
+    if (r < 0)
+        return r;
+    transfer_keys_free(keys);
+    superblock_release(&superblock);
+    return 0;
+}
+
+static int audit_unwrap(struct control *control, const struct upload_opened *opened,
+                        const char *purpose, int result, const struct error *why, struct error *err)
+{
+    char text[AUDIT_TEXT_SIZE];
+    const struct audit_note note = {
+        .operation = AUDIT_UNWRAP,
+        .uuid = &opened->ring.uuid,
+        .filesystem = opened->owner ? opened->owner->name : NULL,
+        .key = audit_key_of(rings_newest(&opened->ring)),
+        .result = result,
+        .text = text,
+    };
+
+    (void)snprintf(text, sizeof(text), "%s%s%.400s", purpose, result < 0 ? ": " : "",
+                   result < 0 ? why->text : "");
+    return audit_add(control->audit, &note, 1, err);
+}
+
+int upload_open(struct control *control, struct key_provider *server, const char *purpose,
+                struct upload_opened *opened, struct error *err)
+{
+    struct error why = { .code = 0 };
+    struct error lost = { .code = 0 };
+
+    int r = unwrap(control, server, opened, &why);
+    if (r == 0)
+        r = verify(opened, &why);
+    int audited = audit_unwrap(control, opened, purpose, r, &why, &lost);
+    if (r < 0) {
+        if (audited < 0)
+            events_add(&control->events, LOG_LEVEL_ERROR, "audit-not-written", "", "%s", lost.text);
+        return error_set(err, r, "%s", why.text);
+    }
+    return audited < 0 ? error_set(err, audited, "%s", lost.text) : 0;
+}
