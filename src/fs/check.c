@@ -139,6 +139,10 @@ int volume_check(struct volume *volume, bool read_data, volume_report_fn *report
         .volume = volume, .read_data = read_data, .report = report, .report_arg = arg, .err = &why
     };
 
+    if (volume_is_restoring(volume))
+        return error_set(err, -EBUSY,
+                         "the filesystem is being put back to a snapshot, which has not ended; "
+                         "start it, which ends that, and check it then");
     reap_waiting(volume);
     mutex_lock(&volume->maintenance);
     int r = sealer_check(volume->sealer, volume->engine, report, arg, &check.faults, &why);

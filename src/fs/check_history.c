@@ -6,6 +6,7 @@
 
 #include "fs/check_internal.h"
 #include "fs/history.h"
+#include "fs/restore.h"
 
 /* Of so many snapshots the tree is looked at: of more, the oldest, the newest, and some between. */
 #define TREES_MAX 16u
@@ -154,6 +155,15 @@ static int check_trees(struct check *check)
     return r;
 }
 
+static int check_restore(uint64_t epoch, const struct restore_record *restore, void *arg)
+{
+    struct check *check = arg;
+
+    if (restore->state != RESTORE_DONE || epoch >= check->epoch)
+        check_fault(check, "A restore that was begun in epoch %llu has not ended.", (ull)epoch);
+    return 0;
+}
+
 int check_history(struct check *check)
 {
     struct history_check history = { .check = check,
@@ -164,5 +174,7 @@ int check_history(struct check *check)
         r = check_current(&history);
     if (r == 0)
         r = scan(&history, RECORD_HISTORY_INDEX, visit_index);
+    if (r == 0)
+        r = restores_scan(check->txn, check_restore, check, check->err);
     return r < 0 ? r : check_trees(check);
 }

@@ -37,7 +37,8 @@ static int put_held(struct volume *volume, struct meta_txn *txn, struct error *e
     size_t len;
 
     state_key(STATE_HELD, &key);
-    int r = held_encode(atomic_load(&volume->held), value, &len);
+    int r =
+        held_encode(atomic_load(&volume->held), atomic_load(&volume->has_branches), value, &len);
     if (r < 0)
         return error_set(err, r, "what snapshots hold cannot be stored");
     return meta_put(txn, record_key_bytes(&key), (struct bytes){ .data = value, .len = len }, err);

@@ -150,6 +150,21 @@ int history_find(struct volume_txn *txn, const struct record_key *key, uint64_t 
     return search(txn, key, first, UINT64_MAX, true, ret);
 }
 
+int history_next_written(struct volume_txn *txn, const struct record_key *key, uint64_t epoch,
+                         struct version *ret)
+{
+    int r = history_find(txn, key, epoch, ret);
+
+    if (r == 0 && ret->written < epoch)
+        r = history_find(txn, key, ret->last + 1, ret);
+    if (r != -ENOENT)
+        return r;
+    r = meta_get(txn->meta, record_key_bytes(key), &ret->value, &txn->err);
+    ret->written = txn->meta->found;
+    ret->last = UINT64_MAX;
+    return r == 0 && ret->written < epoch ? -ENOENT : r;
+}
+
 /* The newest saved version from before epoch that can share blocks with what was current in it.
  * If the key was there when the newest kept snapshot in front of epoch was taken, its version of
  * then was saved when it was replaced, so there is no need to look further back. */
@@ -171,8 +186,8 @@ static int blocks_of(struct volume_txn *txn, struct bytes value, struct run_list
     return chunk_blocks(&list, ret);
 }
 
-static int subtract_version(struct volume_txn *txn, const struct version *version,
-                            struct run_list *from)
+int history_subtract_version(struct volume_txn *txn, const struct version *version,
+                             struct run_list *from)
 {
     CLEANUP(run_list_release) struct run_list blocks = RUN_LIST_INIT;
 
@@ -209,18 +224,21 @@ int history_drop_blocks(struct volume_txn *txn, const struct record_key *key,
     int r = meta_view(txn->meta, record_key_bytes(key), &value, &txn->err);
     if (r < 0 && r != -ENOENT)
         return r;
-    if (r == 0 && must_save(txn, txn->meta->found)) {
+    uint64_t self = txn->meta->found;
+    if (r == 0 && must_save(txn, self)) {
         txn->held += (int64_t)all;
         return 0;
     }
     r = find_before(txn, key, txn->meta->epoch, &before);
     if (r == 0)
-        r = subtract_version(txn, &before, dropped);
+        r = history_subtract_version(txn, &before, dropped);
+    if (r == 0 || r == -ENOENT)
+        r = history_subtract_branches(txn, key, self, false, dropped);
     if (is_altered(r)) {
         txn->held += (int64_t)all;
         return unknown_blocks(txn);
     }
-    if (r < 0 && r != -ENOENT)
+    if (r < 0)
         return r;
     txn->held += (int64_t)(all - run_list_sealed(dropped));
     return run_list_join(&txn->freed, dropped);
@@ -235,7 +253,7 @@ static int subtract_behind(struct volume_txn *txn, const struct record_key *key,
     if (r == -ENOENT)
         r = meta_get(txn->meta, record_key_bytes(key), &behind.value, &txn->err);
     if (r == 0)
-        r = subtract_version(txn, &behind, from);
+        r = history_subtract_version(txn, &behind, from);
     return r == -ENOENT ? 0 : r;
 }
 
@@ -247,11 +265,13 @@ int history_own_blocks(struct volume_txn *txn, const struct record_key *key,
     int r = blocks_of(txn, version->value, ret);
     if (r == 0)
         r = subtract_behind(txn, key, version->last, ret);
+    if (r == 0)
+        r = history_subtract_branches(txn, key, version->written, only_behind, ret);
     if (r < 0 || only_behind)
         return r;
     r = find_before(txn, key, version->written, &before);
     if (r == 0)
-        r = subtract_version(txn, &before, ret);
+        r = history_subtract_version(txn, &before, ret);
     return r == -ENOENT ? 0 : r;
 }
 

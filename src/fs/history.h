@@ -3,9 +3,10 @@
  *
  * A version of a record is what was current from the epoch w in which it was written to the epoch
  * e in which it was current last. Those of one key follow one another in time, and a block that is
- * dropped from a key never comes back to it: a block that two versions name is named by all that
+ * dropped from a key does not come back to it: a block that two versions name is named by all that
  * are stored in between. So what else names a block is decided by looking at neighbours, and each
- * block counts once as in use, as long as any version names it.
+ * block counts once as in use, as long as any version names it. Only a restore brings blocks back,
+ * and with it time becomes a tree: history_branch.c.
  *
  * Errors     of the engine, with a sentence in txn->err.
  * Threads    as the transaction.
@@ -40,9 +41,45 @@ int history_own_blocks(struct volume_txn *txn, const struct record_key *key,
 /* Removes a saved version and, if it is one of an EXTENTS record, gives its blocks up. */
 int history_remove(struct volume_txn *txn, const struct record_key *key, uint64_t last);
 
+/* The first version of key, saved or current (then last is UINT64_MAX), that was written in epoch
+ * or later; -ENOENT. */
+int history_next_written(struct volume_txn *txn, const struct record_key *key, uint64_t epoch,
+                         struct version *ret);
+
+/* history_branch.c: takes from a list the blocks that versions of key on other branches name, and
+ * the first and last ones of its own; only those behind self, if only_behind. self: the epoch in
+ * which the version was written whose blocks they are. */
+int history_subtract_branches(struct volume_txn *txn, const struct record_key *key, uint64_t self,
+                              bool only_behind, struct run_list *from);
+int history_subtract_version(struct volume_txn *txn, const struct version *version,
+                             struct run_list *from);
+
 /* The saved version of key whose last epoch is the least not below first; -ENOENT. */
 int history_find(struct volume_txn *txn, const struct record_key *key, uint64_t first,
                  struct version *ret);
+
+/* history_index.c: which records changed when, some entries at a time. */
+#define INDEX_BATCH 64u
+
+struct index_entry {
+    struct record_key key; /* the live record's */
+    uint64_t epoch;
+    enum history_what what;
+};
+
+struct index_batch {
+    size_t count;
+    struct index_entry entries[INDEX_BATCH];
+    struct record_key next; /* where to look on */
+    bool has_more;
+    struct error *err; /* the reader's */
+};
+
+/* In front of all entries of an epoch. */
+void history_index_start(uint64_t epoch, struct record_key *ret);
+/* From there up to, without, end. */
+int history_index_read(struct volume_txn *txn, const struct record_key *from, uint64_t end,
+                       struct index_batch *ret);
 
 /* Every saved version of an EXTENTS record, with the blocks that no later version names: with
  * those of the current records, each block once. */

@@ -99,6 +99,11 @@ void snapshot_key(uint64_t epoch, struct record_key *ret)
     number_key(RECORD_SNAPSHOT, epoch, ret);
 }
 
+void restore_key(uint64_t epoch, struct record_key *ret)
+{
+    number_key(RECORD_RESTORE, epoch, ret);
+}
+
 void superblock_key(struct record_key *ret)
 {
     plain_key(RECORD_SUPERBLOCK, ret);
@@ -161,9 +166,9 @@ int record_key_inode(struct bytes key, enum record_kind kind, uint64_t *ret_ino,
     return 0;
 }
 
-int record_key_epoch(struct bytes key, uint64_t *ret_epoch)
+int record_key_epoch(struct bytes key, enum record_kind kind, uint64_t *ret_epoch)
 {
-    struct reader reader = begin_read(key, RECORD_SNAPSHOT);
+    struct reader reader = begin_read(key, kind);
     uint64_t epoch = reader_u64be(&reader);
 
     if (reader_done(&reader) < 0 || epoch == 0)

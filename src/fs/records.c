@@ -580,21 +580,28 @@ int counters_decode(struct bytes value, struct counters_record *ret)
     return reader_done(&reader) == 0 && is_counters(ret) ? 0 : -EBADMSG;
 }
 
-int held_encode(uint64_t held, uint8_t ret[static HELD_VALUE_LEN], size_t *ret_len)
+#define HELD_WITH_BRANCHES 2u /* the version */
+
+int held_encode(uint64_t held, bool has_branches, uint8_t ret[static HELD_VALUE_LEN],
+                size_t *ret_len)
 {
     struct writer writer = begin_value(ret, HELD_VALUE_LEN);
 
+    if (has_branches)
+        ret[0] = HELD_WITH_BRANCHES;
     writer_u64(&writer, held);
     return written(&writer, ret_len);
 }
 
 int held_decode(struct bytes value, uint64_t *ret)
 {
-    struct reader reader;
-    int r = begin_read(value, &reader);
+    struct reader reader = reader_init(value);
+    uint8_t version = reader_u8(&reader);
 
-    if (r < 0)
-        return r;
+    if (version > HELD_WITH_BRANCHES)
+        return -EPROTONOSUPPORT;
+    if (version == 0)
+        return -EBADMSG;
     *ret = reader_u64(&reader);
     return reader_done(&reader);
 }
@@ -706,4 +713,36 @@ int snapshot_decode(struct bytes value, struct snapshot_record *ret)
     if (r < 0 || reader_done(&reader) < 0)
         return -EBADMSG;
     return is_snapshot(ret) ? 0 : -EBADMSG;
+}
+
+static bool is_restore(const struct restore_record *restore)
+{
+    return (restore->state == RESTORE_RUNNING || restore->state == RESTORE_DONE) &&
+           restore->target != 0;
+}
+
+int restore_encode(const struct restore_record *restore, uint8_t ret[static RESTORE_VALUE_LEN],
+                   size_t *ret_len)
+{
+    struct writer writer = begin_value(ret, RESTORE_VALUE_LEN);
+
+    if (!is_restore(restore))
+        return -EINVAL;
+    writer_u8(&writer, (uint8_t)restore->state);
+    writer_u64(&writer, restore->target);
+    return written(&writer, ret_len);
+}
+
+int restore_decode(struct bytes value, struct restore_record *ret)
+{
+    struct reader reader;
+    int r = begin_read(value, &reader);
+
+    if (r < 0)
+        return r;
+    ret->state = (enum restore_state)reader_u8(&reader);
+    ret->target = reader_u64(&reader);
+    if (reader_done(&reader) < 0)
+        return -EBADMSG;
+    return is_restore(ret) ? 0 : -EBADMSG;
 }

@@ -35,6 +35,7 @@ void usage_key(const struct uuid *segment, struct record_key *ret);
 void location_key(const struct uuid *segment, uint32_t first, struct record_key *ret);
 void state_key(uint8_t number, struct record_key *ret);
 void snapshot_key(uint64_t epoch, struct record_key *ret);
+void restore_key(uint64_t epoch, struct record_key *ret);
 void superblock_key(struct record_key *ret);
 
 /* The range of all keys of a kind, or of one inode (INODE, EXTENTS, XATTR, DIRENT: of the parent):
@@ -52,7 +53,8 @@ int record_key_inode(struct bytes key, enum record_kind kind, uint64_t *ret_ino,
                      uint32_t *ret_chunk);
 int record_key_lookup(struct bytes key, enum record_kind kind, uint64_t *ret_ino,
                       uint8_t ret_lookup[static LOOKUP_KEY_LEN]);
-int record_key_epoch(struct bytes key, uint64_t *ret_epoch); /* of SNAPSHOT */
+/* Of SNAPSHOT and RESTORE. */
+int record_key_epoch(struct bytes key, enum record_kind kind, uint64_t *ret_epoch);
 int record_key_segment(struct bytes key, enum record_kind kind, struct uuid *ret_segment,
                        uint32_t *ret_first);
 
@@ -194,9 +196,12 @@ int counters_encode(const struct counters_record *counters, uint8_t ret[static C
                     size_t *ret_len);
 int counters_decode(struct bytes value, struct counters_record *ret);
 
-/* Sealed bytes of blocks that no live file shows any more. */
+/* Sealed bytes of blocks that no live file shows any more. has_branches: there are RESTORE records,
+ * without which nobody can account for blocks; who does not know of them cannot read this either.
+ */
 #define HELD_VALUE_LEN 9u
-int held_encode(uint64_t held, uint8_t ret[static HELD_VALUE_LEN], size_t *ret_len);
+int held_encode(uint64_t held, bool has_branches, uint8_t ret[static HELD_VALUE_LEN],
+                size_t *ret_len);
 int held_decode(struct bytes value, uint64_t *ret);
 
 enum origin_state {
@@ -240,3 +245,19 @@ bool snapshot_name_is_possible(const char *name);
 int snapshot_encode(const struct snapshot_record *snapshot, uint8_t ret[static SNAPSHOT_VALUE_MAX],
                     size_t *ret_len);
 int snapshot_decode(struct bytes value, struct snapshot_record *ret);
+
+/* RESTORE: the filesystem was put back to a snapshot, or is being put back. */
+enum restore_state {
+    RESTORE_RUNNING = 1,
+    RESTORE_DONE = 2,
+};
+
+struct restore_record {
+    enum restore_state state;
+    uint64_t target; /* the epoch of the snapshot; before the one in the key */
+};
+
+#define RESTORE_VALUE_LEN 10u
+int restore_encode(const struct restore_record *restore, uint8_t ret[static RESTORE_VALUE_LEN],
+                   size_t *ret_len);
+int restore_decode(struct bytes value, struct restore_record *ret);

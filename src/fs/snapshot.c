@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "fs/commit.h"
+#include "fs/restore.h"
 
 static int snapshot_put(struct volume_txn *txn, uint64_t epoch,
                         const struct snapshot_record *record)
@@ -31,7 +32,7 @@ static int load_one(struct bytes key, struct bytes value, void *arg)
     struct snapshot_record record;
     uint64_t epoch;
 
-    int r = record_key_epoch(key, &epoch);
+    int r = record_key_epoch(key, RECORD_SNAPSHOT, &epoch);
     if (r == 0)
         r = snapshot_decode(value, &record);
     if (r == 0)
@@ -68,8 +69,14 @@ int snapshots_load(struct volume *volume, struct meta_txn *txn, struct error *er
         meta_scan(txn, record_key_bytes(&first), record_key_bytes(&end), load_one, &loading, err);
     if (r < 0)
         return r;
+    uint64_t restored = 0;
+    r = restores_load(volume, txn, &restored, err);
+    if (r < 0)
+        return r;
     /* The commit that closed an epoch was still in it. */
     uint64_t epoch = snapshot_set_newest(&volume->snapshots) + 1;
+    if (epoch <= restored)
+        epoch = restored + 1;
     if (epoch < sealer_epoch(volume->sealer))
         epoch = sealer_epoch(volume->sealer);
     atomic_store(&volume->epoch, epoch);
@@ -85,8 +92,9 @@ int snapshots_close_group(struct volume *volume, struct meta_txn *txn, struct er
     uint64_t changed = volume->changed_snapshot;
 
     volume->group_epoch = txn->epoch;
-    if (changed == 0)
-        return 0;
+    int restored = restores_close_group(volume, txn, err);
+    if (restored < 0 || changed == 0)
+        return restored;
     snapshot_key(changed, &key);
     int r = meta_get(txn, record_key_bytes(&key), &value, err);
     if (r == 0)
@@ -115,14 +123,8 @@ int snapshot_change(struct volume *volume, enum meta_access access, volume_txn_f
     return r;
 }
 
-struct taking {
-    struct snapshot_record record;
-    uint64_t epoch;
-    struct error *err;
-};
-
 /* What is imported counts as changed then. */
-static int refuse_import(struct volume *volume, struct error *err)
+int snapshot_refuse_import(struct volume *volume, struct error *err)
 {
     struct origin_progress progress = { .chunks = 0 };
 
@@ -135,9 +137,14 @@ static int refuse_import(struct volume *volume, struct error *err)
                      progress.chunks_done, progress.chunks);
 }
 
-static int put_taken(struct volume_txn *txn, void *arg)
+static int being_restored(struct error *err)
 {
-    struct taking *taking = arg;
+    return error_set(err, -EBUSY,
+                     "the filesystem is being put back to a snapshot; try again later");
+}
+
+int snapshot_taking_put(struct volume_txn *txn, struct snapshot_taking *taking)
+{
     struct snapshot_set *set = &txn->volume->snapshots;
     struct snapshot_entry other;
 
@@ -170,6 +177,21 @@ static int set_name(char to[static NAME_MAX_LEN + 1], const char *name, const ch
     return 0;
 }
 
+int snapshot_taking_init(struct snapshot_taking *taking, const char *name, const char *access_point,
+                         struct error *err)
+{
+    *taking = (struct snapshot_taking){ .record = { .state = SNAPSHOT_KEPT }, .err = err };
+    int r = set_name(taking->record.name, name, "the name of a snapshot", err);
+    return r < 0 ? r : set_name(taking->record.access_point, access_point, "an access point", err);
+}
+
+static int put_taken(struct volume_txn *txn, void *arg)
+{
+    if (atomic_load(&txn->volume->restoring) != 0)
+        return being_restored(((struct snapshot_taking *)arg)->err);
+    return snapshot_taking_put(txn, arg);
+}
+
 static int failure(int r, struct error *err, const char *what)
 {
     if (r >= 0 || (err != NULL && err->code != 0))
@@ -191,13 +213,11 @@ int volume_snapshot_take(struct volume *volume, const char *name, const char *ac
                          struct volume_snapshot *ret, struct error *err)
 {
     struct error why = { 0 };
-    struct taking taking = { .record = { .state = SNAPSHOT_KEPT }, .err = &why };
+    struct snapshot_taking taking;
 
-    int r = set_name(taking.record.name, name, "the name of a snapshot", &why);
+    int r = snapshot_taking_init(&taking, name, access_point, &why);
     if (r == 0)
-        r = set_name(taking.record.access_point, access_point, "an access point", &why);
-    if (r == 0)
-        r = refuse_import(volume, &why);
+        r = snapshot_refuse_import(volume, &why);
     if (r == 0)
         r = snapshot_change(volume, META_WRITE, put_taken, &taking, &why);
     if (r < 0) {
@@ -236,6 +256,8 @@ static int change_record(struct volume_txn *txn, void *arg)
     struct snapshot_entry entry;
     struct snapshot_entry other;
 
+    if (atomic_load(&txn->volume->restoring) != 0)
+        return being_restored(renaming->err);
     if (!snapshot_set_find(set, renaming->name, &entry))
         return error_set(renaming->err, -ENOENT, "there is no snapshot of that name");
     if (renaming->record.name[0] != '\0') {

@@ -14,6 +14,19 @@
 
 int snapshots_load(struct volume *volume, struct meta_txn *txn, struct error *err);
 
+/* One that is taken in a transaction: its record, which names nothing that is in use yet. */
+struct snapshot_taking {
+    struct snapshot_record record;
+    uint64_t epoch;
+    struct error *err;
+};
+
+int snapshot_taking_init(struct snapshot_taking *taking, const char *name, const char *access_point,
+                         struct error *err);
+/* -EBUSY while records are imported, which would count as changed then. */
+int snapshot_refuse_import(struct volume *volume, struct error *err);
+int snapshot_taking_put(struct volume_txn *txn, struct snapshot_taking *taking);
+
 /* fn puts or removes the record of one snapshot, and says of which in volume->changed_snapshot.
  * When it returns, all who write know, and it is durable. */
 int snapshot_change(struct volume *volume, enum meta_access access, volume_txn_fn *fn, void *arg,

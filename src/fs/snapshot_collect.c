@@ -8,66 +8,24 @@
 #include <string.h>
 
 #include "fs/history.h"
-
-#define BATCH 64u /* index entries in one transaction */
+#include "fs/restore.h"
 
 struct collector {
     uint64_t epoch; /* the snapshot's */
     struct record_key from;
 };
 
-struct index_entry {
-    struct record_key key; /* the live record's */
-    uint64_t epoch;
-    enum history_what what;
-};
-
 struct batch {
     struct collector *collector;
-    struct volume_txn *txn;
-    size_t count;
-    struct index_entry entries[BATCH];
-    struct record_key next; /* behind them */
-    bool has_more;
+    struct index_batch index;
 };
-
-static int add_entry(struct bytes key, struct bytes value, void *arg)
-{
-    struct batch *batch = arg;
-    struct index_entry *entry = &batch->entries[batch->count];
-
-    (void)value; /* empty */
-    if (history_index_decode(key, &entry->key, &entry->epoch, &entry->what) < 0)
-        return error_set(&batch->txn->err, -EBADMSG,
-                         "an index entry of saved records cannot be understood");
-    batch->count++;
-    memcpy(batch->next.data, key.data, key.len);
-    batch->next.data[key.len] = 0;
-    batch->next.len = key.len + 1;
-    return batch->count == BATCH;
-}
-
-/* Every index entry of an epoch sorts behind this, those of the epochs before it in front. */
-static void index_start(uint64_t epoch, struct record_key *ret)
-{
-    static const uint8_t live[] = { RECORD_TREE_LIVE, 0 };
-
-    (void)history_index_encode((struct bytes){ .data = live, .len = sizeof(live) }, epoch,
-                               (enum history_what)0, ret);
-}
 
 static int find_entries(struct volume_txn *txn, struct batch *batch)
 {
     uint64_t behind = snapshot_set_kept_behind(&txn->volume->snapshots, batch->collector->epoch);
-    struct record_key end;
 
-    batch->txn = txn;
-    batch->count = 0;
-    index_start(behind == UINT64_MAX ? behind : behind + 1, &end);
-    int r = meta_scan(txn->meta, record_key_bytes(&batch->collector->from), record_key_bytes(&end),
-                      add_entry, batch, &txn->err);
-    batch->has_more = r > 0;
-    return r < 0 ? r : 0;
+    return history_index_read(txn, &batch->collector->from,
+                              behind == UINT64_MAX ? behind : behind + 1, &batch->index);
 }
 
 static int remove_created(struct volume_txn *txn, const struct index_entry *entry)
@@ -101,11 +59,12 @@ static int remove_saved(struct volume_txn *txn, const struct index_entry *entry)
 static int collect_batch(struct volume_txn *txn, void *arg)
 {
     struct batch *batch = arg;
+    const struct index_batch *index = &batch->index;
 
     int r = find_entries(txn, batch);
-    for (size_t i = 0; i < batch->count && r == 0; i++)
-        r = batch->entries[i].what == HISTORY_SAVED ? remove_saved(txn, &batch->entries[i])
-                                                    : remove_created(txn, &batch->entries[i]);
+    for (size_t i = 0; i < index->count && r == 0; i++)
+        r = index->entries[i].what == HISTORY_SAVED ? remove_saved(txn, &index->entries[i])
+                                                    : remove_created(txn, &index->entries[i]);
     return r;
 }
 
@@ -116,7 +75,8 @@ static int forget(struct volume_txn *txn, void *arg)
 
     txn->volume->changed_snapshot = *epoch;
     snapshot_key(*epoch, &key);
-    return txn_remove(txn, &key);
+    int r = txn_remove(txn, &key);
+    return r < 0 ? r : restores_drop_idle(txn, *epoch);
 }
 
 /* 1: there is more. */
@@ -128,14 +88,14 @@ static int collect_some(struct volume *volume, struct collector *collector, stru
         return 0;
     if (collector->epoch != epoch) {
         collector->epoch = epoch;
-        index_start(epoch, &collector->from);
+        history_index_start(epoch, &collector->from);
     }
     batch->collector = collector;
     int r = volume_change(volume, META_FREE, collect_batch, batch);
     if (r < 0)
         return r;
-    if (batch->has_more) {
-        collector->from = batch->next;
+    if (batch->index.has_more) {
+        collector->from = batch->index.next;
         return 1;
     }
     r = snapshot_change(volume, META_FREE, forget, &epoch, NULL);

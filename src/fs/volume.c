@@ -7,6 +7,7 @@
 
 #include "base/cleanup.h"
 #include "fs/commit.h"
+#include "fs/restore.h"
 #include "fs/snapshot.h"
 #include "fs/superblocks.h"
 #include "fs/volume_internal.h"
@@ -250,6 +251,8 @@ static int start_writing(struct volume *volume, const struct superblock_places *
     if (r == 0)
         r = claim(volume, owner_count, err);
     if (r == 0)
+        r = restore_resume(volume, err);
+    if (r == 0)
         r = inode_reap_all(volume);
     if (r < 0)
         return err->code != 0 ? r : error_set(err, r, "files without a name could not be removed");
@@ -290,6 +293,11 @@ static int load(struct volume *volume, const struct volume_config *config, struc
         r = check_store(volume, &places, err);
     if (r == 0)
         check_history(volume, &places, config);
+    if (r == 0 && volume->is_read_only && !config->read_only && volume_is_restoring(volume))
+        r = error_set(err, -EBUSY,
+                      "the filesystem is being put back to a snapshot, which cannot go on while it "
+                      "is read-only: the store knows a later state, or another owner; find out "
+                      "which copy is right, and start it with --take-over to go on with this one");
     if (r == 0 && !volume->is_read_only)
         r = start_writing(volume, &places, err);
     superblocks_release(&places);

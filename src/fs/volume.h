@@ -236,6 +236,19 @@ int volume_snapshot_update(struct volume *volume, const char *name, const char *
 /* Durable when it returns. */
 int volume_snapshot_remove(struct volume *volume, const char *name, struct error *err);
 
+/* Puts all back to what a snapshot sees; every snapshot stays as it is. Nobody else may use the
+ * volume meanwhile. keep_as (NULL: nothing) is the name of a snapshot that shows from then on what
+ * was overwritten. Once begun it ends: volume_open() goes on with it. -ENOENT: no such snapshot;
+ * -EIO: a record that is needed was altered, and nothing was changed. */
+struct volume_restored {
+    uint64_t inodes; /* that differed */
+};
+
+int volume_restore(struct volume *volume, const char *snapshot, const char *keep_as,
+                   const char *keep_access_point, struct volume_restored *ret, struct error *err);
+/* It was begun, and the volume, which is read-only, is neither the one nor the other. */
+bool volume_is_restoring(const struct volume *volume);
+
 /* Compares everything with everything: each record opens, the set hash is right, links, sizes
  * and counts agree, every block that an extent names is there and opens (if read_data). report
  * gets one sentence for each fault. Returns 0 even if there are faults, and their number. */

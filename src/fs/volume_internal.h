@@ -28,6 +28,10 @@
 /* What an inode counts for in the capacity, besides its data. */
 #define INODE_COST 512u
 
+/* As many restores are remembered at most, each of which begins two branches. */
+#define RESTORES_MAX 32u
+#define HISTORY_BRANCHES_MAX (2 * RESTORES_MAX + 1)
+
 struct keeper;      /* keeper.c */
 struct origin_work; /* origin.c */
 
@@ -60,12 +64,15 @@ struct volume {
     struct hmac *name_hmac; /* lookup keys */
     struct key_set keys;
     struct snapshot_set snapshots;
-    struct mutex snapshot_change; /* one at a time, to the group's end; outside of transactions */
-    atomic_uint_fast64_t epoch;   /* of the next group of transactions */
-    uint64_t group_epoch;         /* the committer's: of the group that is being written */
-    uint64_t changed_snapshot;    /* its record is in the group that collects, and counts from the
-                                   * group's end on; under the engine's write transaction */
-    struct collector *collector;  /* the keeper's: how far the removal of a snapshot is */
+    struct mutex snapshot_change;   /* one at a time, to the group's end; outside of transactions */
+    atomic_uint_fast64_t epoch;     /* of the next group of transactions */
+    uint64_t group_epoch;           /* the committer's: of the group that is being written */
+    uint64_t changed_snapshot;      /* its record is in the group that collects, and counts from the
+                                     * group's end on; under the engine's write transaction */
+    uint64_t changed_restore;       /* likewise of the beginning of a restore */
+    atomic_bool has_branches;       /* there are RESTORE records, or were in this run */
+    atomic_uint_fast64_t restoring; /* to which snapshot the volume is being put back; 0: none */
+    struct collector *collector;    /* the keeper's: how far the removal of a snapshot is */
     struct mutex superblock_lock;
     struct superblock superblock;      /* as last written */
     struct mutex maintenance;          /* compaction, recount and check: one at a time */
@@ -104,7 +111,9 @@ struct volume_txn {
     int64_t held;              /* sealed bytes more that only snapshots hold */
     uint64_t snapshot;         /* what is read is what this one sees; 0: the live filesystem */
     bool has_history;          /* there are snapshots */
-    int64_t now_ns;            /* of this operation */
+    unsigned branch_count;     /* 0: not looked up yet */
+    uint64_t branches[HISTORY_BRANCHES_MAX]; /* where they begin, ascending: history_branch.c */
+    int64_t now_ns;                          /* of this operation */
     struct error err;
 };
 

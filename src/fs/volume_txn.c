@@ -102,6 +102,7 @@ static int run_once(struct volume_txn *txn, enum meta_access access, volume_txn_
     txn->files = 0;
     txn->stored = 0;
     txn->held = 0;
+    txn->branch_count = 0;
     txn->err = (struct error){ 0 };
     int r = meta_begin(txn->volume->engine, access, &txn->meta, &txn->err);
     if (r < 0)

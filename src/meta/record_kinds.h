@@ -34,6 +34,7 @@ enum record_kind {
     RECORD_USAGE = 22,         /* [segment 16] segment usage */
     RECORD_LOCATION = 23,      /* [segment 16, first offset u32] */
     RECORD_SNAPSHOT = 24,      /* [epoch u64] */
+    RECORD_RESTORE = 25,       /* [epoch u64] */
     RECORD_HISTORY = 32,       /* [kind u8, rest of the live key, epoch u64] */
     RECORD_HISTORY_INDEX = 33, /* [epoch u64, what u8, kind u8, rest of the live key] */
 };

@@ -1,7 +1,7 @@
-/* Writes segment-v1.bin, fs-records-v1.bin and fs-snapshots-v1.bin into the folder that it is
- * given, and beginnings for the fuzzers of both into folders of the second: segment_footer and
- * fs_record. What is in the repository is never written again: a later version of coffer must go on
- * reading it. */
+/* Writes segment-v1.bin, fs-records-v1.bin, fs-snapshots-v1.bin and fs-restores-v1.bin into the
+ * folder that it is given, and beginnings for the fuzzers of both into folders of the second:
+ * segment_footer and fs_record. What is in the repository is never written again: a later version
+ * of coffer must go on reading it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -26,7 +26,7 @@ static int save_key_seed(const char *seeds, unsigned number, uint8_t kind, struc
     char name[64];
     struct writer writer = writer_init(room, sizeof(room));
 
-    writer_u8(&writer, kind == RECORD_SNAPSHOT                           ? 13
+    writer_u8(&writer, kind == RECORD_SNAPSHOT || kind == RECORD_RESTORE ? 13
                        : kind == RECORD_USAGE || kind == RECORD_LOCATION ? 9
                                                                          : 8);
     writer_bytes(&writer, key.data, key.len);
@@ -121,6 +121,9 @@ int main(int argc, char **argv)
                          FS_SAMPLES_BEFORE_DOWNLOADS);
     if (r == 0)
         r = make_records(argv[1], "fs-downloads-v1.bin", argv[2], FS_SAMPLES_BEFORE_DOWNLOADS,
+                         FS_SAMPLES_BEFORE_RESTORES);
+    if (r == 0)
+        r = make_records(argv[1], "fs-restores-v1.bin", argv[2], FS_SAMPLES_BEFORE_RESTORES,
                          FS_SAMPLES);
     return (r == 0 ? make_segment(argv[1], argv[2]) : r) < 0;
 }

@@ -117,7 +117,7 @@ static void held(struct bytes value)
     size_t len = 0;
 
     if (held_decode(value, &found) == 0)
-        expect(value, held_encode(found, room, &len), &len);
+        expect(value, held_encode(found, value.data[0] > 1, room, &len), &len);
 }
 
 static void origin(struct bytes value)
@@ -136,6 +136,15 @@ static void snapshot(struct bytes value)
 
     if (snapshot_decode(value, &found) == 0)
         expect(value, snapshot_encode(&found, room, &len), &len);
+}
+
+static void restore(struct bytes value)
+{
+    struct restore_record found;
+    size_t len = 0;
+
+    if (restore_decode(value, &found) == 0)
+        expect(value, restore_encode(&found, room, &len), &len);
 }
 
 static void version(struct bytes value)
@@ -195,18 +204,23 @@ static void key_of_snapshot(struct bytes key)
     struct record_key found;
     uint64_t epoch;
 
-    if (record_key_epoch(key, &epoch) == 0) {
+    if (record_key_epoch(key, RECORD_SNAPSHOT, &epoch) == 0) {
         snapshot_key(epoch, &found);
+        expect_key(key, &found);
+    }
+    if (record_key_epoch(key, RECORD_RESTORE, &epoch) == 0) {
+        restore_key(epoch, &found);
         expect_key(key, &found);
     }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static void (*const kinds[])(
-        struct bytes value) = { inode, dirent,   extents,  xattr,           orphan,
-                                usage, location, counters, key_of_inode,    key_of_segment,
-                                held,  snapshot, version,  key_of_snapshot, origin };
+    static void (*const kinds[])(struct bytes value) = {
+        inode,    dirent,          extents,      xattr,          orphan, usage,
+        location, counters,        key_of_inode, key_of_segment, held,   snapshot,
+        version,  key_of_snapshot, origin,       restore
+    };
 
     if (size > 0 && data[0] < sizeof(kinds) / sizeof(kinds[0]))
         kinds[data[0]]((struct bytes){ data + 1, size - 1 });

@@ -108,7 +108,7 @@ void fs_sample(unsigned number, struct fs_sample *ret)
     static const uint8_t kinds[FS_SAMPLES] = {
         RECORD_INODE, RECORD_INODE,  RECORD_INODE,    RECORD_INODE, RECORD_DIRENT,   RECORD_EXTENTS,
         RECORD_XATTR, RECORD_ORPHAN, RECORD_USAGE,    RECORD_USAGE, RECORD_LOCATION, RECORD_STATE,
-        RECORD_STATE, RECORD_STATE,  RECORD_SNAPSHOT, RECORD_STATE,
+        RECORD_STATE, RECORD_STATE,  RECORD_SNAPSHOT, RECORD_STATE, RECORD_RESTORE,  RECORD_STATE,
     };
     static const uint8_t xattr_value[] = { 0, 1, 2, 3, 0xff };
 
@@ -129,6 +129,8 @@ void fs_sample(unsigned number, struct fs_sample *ret)
                             : number == 15 ? STATE_ORIGIN
                                            : STATE_HELD);
     ret->held = 0x2122232425262728;
+    ret->has_branches = number >= FS_SAMPLES_BEFORE_RESTORES;
+    ret->restore = (struct restore_record){ .state = RESTORE_DONE, .target = 0x3132333435363730 };
     ret->epoch = 0x3132333435363738;
     ret->snapshot = (struct snapshot_record){ .state = SNAPSHOT_REMOVING,
                                               .slot = 0x4142,
@@ -177,6 +179,9 @@ void fs_sample_key(const struct fs_sample *sample, struct record_key *ret)
     case RECORD_SNAPSHOT:
         snapshot_key(sample->epoch, ret);
         break;
+    case RECORD_RESTORE:
+        restore_key(sample->epoch, ret);
+        break;
     default:
         state_key(sample->number, ret);
     }
@@ -202,13 +207,15 @@ int fs_sample_encode(const struct fs_sample *sample, uint8_t *ret, size_t *ret_l
         return location_encode(&sample->location, ret, ret_len);
     case RECORD_STATE:
         if (sample->number == STATE_HELD)
-            return held_encode(sample->held, ret, ret_len);
+            return held_encode(sample->held, sample->has_branches, ret, ret_len);
         if (sample->number == STATE_ORIGIN)
             return origin_encode(&sample->origin, ret, ret_len);
         return sample->number == STATE_COUNTERS ? counters_encode(&sample->counters, ret, ret_len)
                                                 : 0;
     case RECORD_SNAPSHOT:
         return snapshot_encode(&sample->snapshot, ret, ret_len);
+    case RECORD_RESTORE:
+        return restore_encode(&sample->restore, ret, ret_len);
     default:
         return -EINVAL;
     }

@@ -20,16 +20,19 @@ struct fs_sample {
     struct location_record location;
     struct counters_record counters;
     uint64_t held;
+    bool has_branches;
     uint64_t epoch; /* in the key */
     struct snapshot_record snapshot;
     struct origin_record origin;
+    struct restore_record restore;
 };
 
-/* Those from the second number on came with snapshots, in a fixture of their own, and those from
- * the third on with downloads. */
-#define FS_SAMPLES 16u
+/* Those from the second number on came with snapshots, in a fixture of their own, those from the
+ * third on with downloads, and those from the fourth on with restores. */
+#define FS_SAMPLES 18u
 #define FS_SAMPLES_BEFORE_SNAPSHOTS 13u
 #define FS_SAMPLES_BEFORE_DOWNLOADS 15u
+#define FS_SAMPLES_BEFORE_RESTORES 16u
 #define FS_SAMPLE_VALUE_MAX EXTENTS_VALUE_MAX
 
 void fs_sample(unsigned number, struct fs_sample *ret);

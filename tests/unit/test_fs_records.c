@@ -637,6 +637,14 @@ static void assert_state(struct bytes value, const struct fs_sample *sample)
     assert_memory_equal(&counters, &sample->counters, sizeof(counters));
 }
 
+static void assert_restore(struct bytes value, const struct restore_record *wanted)
+{
+    struct restore_record restore;
+
+    assert_int_equal(restore_decode(value, &restore), 0);
+    assert_true(restore.state == wanted->state && restore.target == wanted->target);
+}
+
 static void assert_snapshot(struct bytes value, const struct snapshot_record *wanted)
 {
     struct snapshot_record snapshot;
@@ -671,6 +679,9 @@ static void assert_value(struct bytes value, const struct fs_sample *sample)
         break;
     case RECORD_SNAPSHOT:
         assert_snapshot(value, &sample->snapshot);
+        break;
+    case RECORD_RESTORE:
+        assert_restore(value, &sample->restore);
         break;
     default:
         assert_of_segment(value, sample);
@@ -712,7 +723,9 @@ static void records_of_format_version_1_are_read_and_written(void **state)
     assert_fixture(FORMATS_FOLDER "/fs-records-v1.bin", 0, FS_SAMPLES_BEFORE_SNAPSHOTS);
     assert_fixture(FORMATS_FOLDER "/fs-snapshots-v1.bin", FS_SAMPLES_BEFORE_SNAPSHOTS,
                    FS_SAMPLES_BEFORE_DOWNLOADS);
-    assert_fixture(FORMATS_FOLDER "/fs-downloads-v1.bin", FS_SAMPLES_BEFORE_DOWNLOADS, FS_SAMPLES);
+    assert_fixture(FORMATS_FOLDER "/fs-downloads-v1.bin", FS_SAMPLES_BEFORE_DOWNLOADS,
+                   FS_SAMPLES_BEFORE_RESTORES);
+    assert_fixture(FORMATS_FOLDER "/fs-restores-v1.bin", FS_SAMPLES_BEFORE_RESTORES, FS_SAMPLES);
 }
 
 static int decode_snapshot(struct bytes value)
@@ -751,10 +764,10 @@ static void a_snapshot_comes_back_and_impossible_ones_are_refused(void **state)
     assert_int_equal(snapshot_encode(&snapshot, value, &len), -EINVAL);
 
     snapshot_key(77, &key);
-    assert_int_equal(record_key_epoch(record_key_bytes(&key), &epoch), 0);
+    assert_int_equal(record_key_epoch(record_key_bytes(&key), RECORD_SNAPSHOT, &epoch), 0);
     assert_int_equal(epoch, 77);
     snapshot_key(0, &key);
-    assert_int_equal(record_key_epoch(record_key_bytes(&key), &epoch), -EBADMSG);
+    assert_int_equal(record_key_epoch(record_key_bytes(&key), RECORD_SNAPSHOT, &epoch), -EBADMSG);
 }
 
 int main(void)

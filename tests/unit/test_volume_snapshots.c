@@ -16,62 +16,10 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "tests/support/file_case.h"
+#include "tests/support/snapshot_case.h"
 #include "tests/support/tree_model.h"
 
 #define MIB ((uint64_t)1 << 20)
-
-static struct volume_snapshot take(struct volume_case *c, const char *name)
-{
-    struct volume_snapshot snapshot;
-    struct error err = { 0 };
-
-    if (volume_snapshot_take(c->volume, name, name, &snapshot, &err) != 0)
-        fail_msg("%s", err.text);
-    assert_string_equal(snapshot.name, name);
-    return snapshot;
-}
-
-static void drop(struct volume_case *c, const char *name)
-{
-    struct error err = { 0 };
-
-    if (volume_snapshot_remove(c->volume, name, &err) != 0)
-        fail_msg("%s", err.text);
-}
-
-static uint64_t root_of(const struct volume_snapshot *snapshot)
-{
-    return (uint64_t)snapshot->slot << 48 | VOLUME_ROOT;
-}
-
-static int count_one(const struct volume_snapshot *snapshot, void *arg)
-{
-    unsigned *counts = arg;
-
-    counts[snapshot->is_removing ? 1 : 0]++;
-    return 0;
-}
-
-static unsigned count_kept(struct volume_case *c)
-{
-    unsigned counts[2] = { 0 };
-
-    assert_int_equal(volume_snapshot_list(c->volume, count_one, counts), 0);
-    return counts[0];
-}
-
-/* Until all that removed ones held is given back. */
-static void wait_until_removed(struct volume_case *c)
-{
-    unsigned counts[2] = { 0, 1 };
-
-    while (counts[1] > 0) {
-        memset(counts, 0, sizeof(counts));
-        assert_int_equal(volume_snapshot_list(c->volume, count_one, counts), 0);
-        if (counts[1] > 0)
-            clock_sleep_ms(5);
-    }
-}
 
 static uint64_t used(struct volume_case *c)
 {
@@ -105,7 +53,7 @@ static void a_snapshot_shows_what_was_there_when_it_was_taken(void **state)
     uint64_t other = volume_case_file(c, "other");
     write_text(c, file, "before");
     write_text(c, other, "gone later");
-    struct volume_snapshot s = take(c, "one");
+    struct volume_snapshot s = snapshot_case_take(c, "one");
     write_text(c, file, "after");
     assert_int_equal(volume_unlink(c->volume, VOLUME_ROOT, "other"), 0);
     volume_forget(c->volume, other, 1);
@@ -114,7 +62,7 @@ static void a_snapshot_shows_what_was_there_when_it_was_taken(void **state)
     uint64_t folder = find(c, VOLUME_ROOT, ".snapshots");
     assert_true(folder == VOLUME_SNAPSHOTS);
     uint64_t root = find(c, folder, "one");
-    assert_true(root == root_of(&s));
+    assert_true(root == snapshot_case_root(&s));
     assert_true(find(c, root, "file") == (root & ~UINT64_C(0xffffffffffff)) + file);
     for (int i = 0; i < 2; i++) {
         file_case_expect(c, find(c, root, "file"), 0, "before", 6);
@@ -144,7 +92,7 @@ static void the_folder_of_snapshots_lists_access_points_and_is_not_listed_itself
 
     assert_int_equal(volume_readdir(c->volume, VOLUME_SNAPSHOTS, 0, true, note_name, names), 0);
     assert_string_equal(names, ". .. ");
-    (void)take(c, "b");
+    (void)snapshot_case_take(c, "b");
     assert_int_equal(volume_snapshot_take(c->volume, "a", "first access", &s, NULL), 0);
     names[0] = '\0';
     assert_int_equal(volume_readdir(c->volume, VOLUME_SNAPSHOTS, 0, true, note_name, names), 0);
@@ -153,7 +101,7 @@ static void the_folder_of_snapshots_lists_access_points_and_is_not_listed_itself
     assert_int_equal(volume_readdir(c->volume, VOLUME_ROOT, 0, false, note_name, names), 0);
     assert_string_equal(names, ". .. ");
     assert_int_equal(file_case_attr(c, VOLUME_SNAPSHOTS).nlink, 4);
-    drop(c, "b");
+    snapshot_case_drop(c, "b");
     names[0] = '\0';
     assert_int_equal(volume_readdir(c->volume, VOLUME_SNAPSHOTS, 2, false, note_name, names), 0);
     assert_string_equal(names, "first access ");
@@ -166,8 +114,8 @@ static void nothing_can_be_changed_in_a_snapshot(void **state)
     struct volume_attr attr = { .mode = 0600 };
 
     write_text(c, volume_case_file(c, "f"), "text");
-    struct volume_snapshot s = take(c, "one");
-    uint64_t root = root_of(&s);
+    struct volume_snapshot s = snapshot_case_take(c, "one");
+    uint64_t root = snapshot_case_root(&s);
     uint64_t f = find(c, root, "f");
     const struct bytes data = { (const uint8_t *)"x", 1 };
     for (int i = 0; i < 2; i++) {
@@ -202,12 +150,12 @@ static void names_and_access_points_are_used_once(void **state)
     struct volume_snapshot s;
     struct error err = { 0 };
 
-    (void)take(c, "one");
+    (void)snapshot_case_take(c, "one");
     assert_int_equal(volume_snapshot_take(c->volume, "one", "x", &s, &err), -EEXIST);
     assert_int_equal(volume_snapshot_take(c->volume, "x", "one", &s, &err), -EEXIST);
     assert_int_equal(volume_snapshot_take(c->volume, "a/b", "x", &s, &err), -EINVAL);
     assert_int_equal(volume_snapshot_take(c->volume, "x", "..", &s, &err), -EINVAL);
-    (void)take(c, "two");
+    (void)snapshot_case_take(c, "two");
     assert_int_equal(volume_snapshot_update(c->volume, "two", "one", NULL, &err), -EEXIST);
     assert_int_equal(volume_snapshot_update(c->volume, "two", NULL, "one", &err), -EEXIST);
     assert_int_equal(volume_snapshot_update(c->volume, "none", "x", NULL, &err), -ENOENT);
@@ -215,10 +163,10 @@ static void names_and_access_points_are_used_once(void **state)
     volume_case_reopen(c);
     (void)find(c, VOLUME_SNAPSHOTS, "3");
     assert_int_equal(volume_snapshot_remove(c->volume, "two", &err), -ENOENT);
-    drop(c, "three");
+    snapshot_case_drop(c, "three");
     assert_int_equal(volume_snapshot_remove(c->volume, "three", &err), -ENOENT);
-    (void)take(c, "three");
-    assert_int_equal(count_kept(c), 2);
+    (void)snapshot_case_take(c, "three");
+    assert_int_equal(snapshot_case_kept(c), 2);
 }
 
 static void what_only_a_snapshot_holds_comes_back_when_it_is_removed(void **state)
@@ -234,7 +182,7 @@ static void what_only_a_snapshot_holds_comes_back_when_it_is_removed(void **stat
     file_case_write(c, kept, 0, data, 3 * MIB);
     file_case_write(c, gone, 0, data, 3 * MIB);
     uint64_t written = used(c);
-    (void)take(c, "one");
+    (void)snapshot_case_take(c, "one");
     assert_int_equal(used(c), written);
     assert_int_equal(volume_unlink(c->volume, VOLUME_ROOT, "gone"), 0);
     volume_forget(c->volume, gone, 1);
@@ -242,14 +190,14 @@ static void what_only_a_snapshot_holds_comes_back_when_it_is_removed(void **stat
     file_case_write(c, kept, MIB, data, MIB); /* the second time nobody holds what it was */
     assert_true(used(c) > written + MIB);
     assert_true(used(c) < written + MIB + MIB / 10);
-    (void)take(c, "two");
+    (void)snapshot_case_take(c, "two");
     volume_case_check(c);
-    drop(c, "one");
-    wait_until_removed(c);
+    snapshot_case_drop(c, "one");
+    snapshot_case_settle(c);
     volume_case_check(c);
     assert_int_equal(used(c), before + 3 * MIB + 512);
-    drop(c, "two");
-    wait_until_removed(c);
+    snapshot_case_drop(c, "two");
+    snapshot_case_settle(c);
     assert_int_equal(used(c), before + 3 * MIB + 512);
 }
 
@@ -261,14 +209,14 @@ static void a_removed_snapshot_is_gone_for_who_still_looks_at_it(void **state)
     size_t len;
 
     write_text(c, volume_case_file(c, "f"), "text");
-    struct volume_snapshot s = take(c, "one");
-    uint64_t f = find(c, root_of(&s), "f");
-    drop(c, "one");
+    struct volume_snapshot s = snapshot_case_take(c, "one");
+    uint64_t f = find(c, snapshot_case_root(&s), "f");
+    snapshot_case_drop(c, "one");
     assert_int_equal(volume_getattr(c->volume, f, &attr), -ESTALE);
     assert_int_equal(volume_read(c->volume, f, 0, 1, &byte, &len), -ESTALE);
-    assert_int_equal(volume_lookup(c->volume, root_of(&s), "f", &attr), -ESTALE);
+    assert_int_equal(volume_lookup(c->volume, snapshot_case_root(&s), "f", &attr), -ESTALE);
     assert_int_equal(volume_lookup(c->volume, VOLUME_SNAPSHOTS, "one", &attr), -ENOENT);
-    struct volume_snapshot next = take(c, "one");
+    struct volume_snapshot next = snapshot_case_take(c, "one");
     assert_true(next.slot != s.slot && next.epoch > s.epoch);
 }
 
@@ -282,11 +230,11 @@ static void an_open_file_without_a_name_ends_while_a_snapshot_holds_its_data(voi
     assert_non_null(data);
     assert_int_equal(volume_tmpfile(c->volume, VOLUME_ROOT, 0600, &owner, &attr), 0);
     file_case_write(c, attr.ino, 0, data, MIB);
-    (void)take(c, "one");
+    (void)snapshot_case_take(c, "one");
     volume_forget(c->volume, attr.ino, 1);
     volume_case_check(c);
-    drop(c, "one");
-    wait_until_removed(c);
+    snapshot_case_drop(c, "one");
+    snapshot_case_settle(c);
     volume_case_check(c);
     assert_int_equal(used(c), 512);
 }
@@ -305,8 +253,8 @@ static void expect_all(struct volume_case *c, const struct tree_model *tree,
     (void)tree_model_compare(tree, c->volume, VOLUME_ROOT, true);
     for (unsigned i = 0; i < COPIES; i++)
         if (copies[i].snapshot.name[0] != '\0')
-            (void)tree_model_compare(&copies[i].tree, c->volume, root_of(&copies[i].snapshot),
-                                     true);
+            (void)tree_model_compare(&copies[i].tree, c->volume,
+                                     snapshot_case_root(&copies[i].snapshot), true);
 }
 
 static void random_changes(struct volume_case *c, uint64_t first, unsigned count)
@@ -322,14 +270,14 @@ static void random_changes(struct volume_case *c, uint64_t first, unsigned count
         tree_model_change(&tree, c->volume, i);
         if (i % 23 == 0) {
             if (copy->snapshot.name[0] != '\0') {
-                drop(c, copy->snapshot.name);
+                snapshot_case_drop(c, copy->snapshot.name);
                 tree_model_free(&copy->tree);
             }
             (void)snprintf(name, sizeof(name), "s%llu", (unsigned long long)i);
-            copy->snapshot = take(c, name);
+            copy->snapshot = snapshot_case_take(c, name);
             tree_model_copy(&tree, &copy->tree);
         } else if (i % 37 == 0 && copy->snapshot.name[0] != '\0') {
-            drop(c, copy->snapshot.name);
+            snapshot_case_drop(c, copy->snapshot.name);
             copy->snapshot.name[0] = '\0';
             tree_model_free(&copy->tree);
         }
@@ -344,10 +292,10 @@ static void random_changes(struct volume_case *c, uint64_t first, unsigned count
     for (unsigned i = 0; i < COPIES; i++) {
         if (copies[i].snapshot.name[0] == '\0')
             continue;
-        drop(c, copies[i].snapshot.name);
+        snapshot_case_drop(c, copies[i].snapshot.name);
         tree_model_free(&copies[i].tree);
     }
-    wait_until_removed(c);
+    snapshot_case_settle(c);
     volume_case_check(c);
     (void)tree_model_compare(&tree, c->volume, VOLUME_ROOT, true);
     tree_model_free(&tree);
@@ -429,7 +377,7 @@ static int expect_snapshot(const struct volume_snapshot *snapshot, void *arg)
     tree_model_new(&tree);
     for (uint64_t i = 1; i <= number; i++)
         tree_model_change(&tree, NULL, i);
-    (void)tree_model_compare(&tree, crashed->c->volume, root_of(snapshot), true);
+    (void)tree_model_compare(&tree, crashed->c->volume, snapshot_case_root(snapshot), true);
     tree_model_free(&tree);
     return 0;
 }
@@ -486,7 +434,7 @@ static void a_crash_at_any_moment_leaves_whole_snapshots(void **state)
         crash_once(c, number, 150 + i * 37 % 100);
         volume_case_check(c);
         number = expect_crashed(c);
-        wait_until_removed(c);
+        snapshot_case_settle(c);
         volume_case_check(c);
     }
     assert_true(number > 1);

@@ -1,0 +1,115 @@
+/* Which versions share blocks when there were restores. A restore in front of epoch c to what
+ * snapshot s sees makes the versions of a key a tree: what is written from c on descends from what
+ * s saw, and not from what was written between s and c.
+ *
+ *      1 ... s ──── c ...            branches: up to s; s + 1 to c - 1; from c on
+ *            └─ s + 1 ... c - 1
+ *
+ * A block comes into a key once, and what descends from a version that does not name it does not
+ * name it either. So the versions that name it hang together in the tree; and on the way from one
+ * to another, of which only some are stored, the next one that is stored is a neighbour on the same
+ * branch, or the first or the last one of another branch. */
+#include "fs/history.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "fs/restore.h"
+
+static int compare_epochs(const void *left, const void *right)
+{
+    const uint64_t *a = left;
+    const uint64_t *b = right;
+
+    return (*a > *b) - (*a < *b);
+}
+
+static int add_branches(uint64_t epoch, const struct restore_record *restore, void *arg)
+{
+    struct volume_txn *txn = arg;
+
+    if (txn->branch_count + 2 > HISTORY_BRANCHES_MAX)
+        return error_set(&txn->err, -EBADMSG, "there are more records of restores than can be");
+    txn->branches[txn->branch_count++] = restore->target + 1;
+    txn->branches[txn->branch_count++] = epoch + 1;
+    return 0;
+}
+
+/* As the transaction sees them: they fit to the versions that it sees. */
+static int load_branches(struct volume_txn *txn)
+{
+    if (txn->branch_count > 0)
+        return 0;
+    txn->branches[txn->branch_count++] = 0;
+    int r = restores_scan(txn->meta, add_branches, txn, &txn->err);
+    if (r < 0) {
+        txn->branch_count = 0;
+        return r;
+    }
+    qsort(txn->branches, txn->branch_count, sizeof(txn->branches[0]), compare_epochs);
+    return 0;
+}
+
+/* Behind the branch of an epoch. */
+static uint64_t branch_end(const struct volume_txn *txn, uint64_t epoch)
+{
+    for (unsigned i = 0; i < txn->branch_count; i++)
+        if (txn->branches[i] > epoch)
+            return txn->branches[i];
+    return UINT64_MAX;
+}
+
+/* The last version that was written before end; first was, and no earlier than it. */
+static int last_before(struct volume_txn *txn, const struct record_key *key,
+                       const struct version *first, uint64_t end, struct version *ret)
+{
+    uint64_t behind_all = atomic_load(&txn->volume->epoch) + 1;
+    uint64_t low = first->written + 1;
+    uint64_t high = end < behind_all ? end : behind_all;
+    struct version found;
+
+    *ret = *first;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        int r = history_next_written(txn, key, middle, &found);
+        if (r < 0 && r != -ENOENT)
+            return r;
+        if (r == 0 && found.written < high) {
+            *ret = found;
+            low = found.written + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return 0;
+}
+
+static int subtract_other(struct volume_txn *txn, const struct version *version, uint64_t self,
+                          struct run_list *from)
+{
+    return version->written == self ? 0 : history_subtract_version(txn, version, from);
+}
+
+int history_subtract_branches(struct volume_txn *txn, const struct record_key *key, uint64_t self,
+                              bool only_behind, struct run_list *from)
+{
+    uint64_t at = only_behind ? self + 1 : 0;
+    struct version first;
+    struct version last;
+
+    if (!atomic_load(&txn->volume->has_branches))
+        return 0;
+    int r = load_branches(txn);
+    while (r == 0 && at != UINT64_MAX && from->count > 0) {
+        r = history_next_written(txn, key, at, &first);
+        if (r < 0)
+            break;
+        at = branch_end(txn, first.written);
+        r = last_before(txn, key, &first, at, &last);
+        if (r == 0)
+            r = subtract_other(txn, &first, self, from);
+        if (r == 0 && last.written != first.written)
+            r = subtract_other(txn, &last, self, from);
+    }
+    return r == -ENOENT ? 0 : r;
+}

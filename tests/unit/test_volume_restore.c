@@ -1,0 +1,458 @@
+/* A volume that is put back to a snapshot: what it shows then, what other snapshots show, what is
+ * counted as in use, and how it goes on after a crash at any step. */
+#include "tests/support/cmocka_all.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "fs/restore.h"
+#include "tests/support/file_case.h"
+#include "tests/support/snapshot_case.h"
+#include "tests/support/tree_model.h"
+
+#define MIB ((uint64_t)1 << 20)
+
+static uint64_t restore(struct volume_case *c, const char *name, const char *keep_as)
+{
+    struct volume_restored restored;
+    struct error err = { 0 };
+
+    if (volume_restore(c->volume, name, keep_as, keep_as, &restored, &err) != 0)
+        fail_msg("%s", err.text);
+    return restored.inodes;
+}
+
+static uint64_t used(struct volume_case *c)
+{
+    struct volume_statfs st;
+
+    assert_int_equal(volume_statfs(c->volume, &st), 0);
+    return st.used;
+}
+
+static uint64_t find(struct volume_case *c, uint64_t parent, const char *name)
+{
+    struct volume_attr attr;
+
+    assert_int_equal(volume_lookup(c->volume, parent, name, &attr), 0);
+    volume_forget(c->volume, attr.ino, 1);
+    return attr.ino;
+}
+
+static uint64_t make_file(struct volume_case *c, const char *name, const char *text)
+{
+    uint64_t ino = volume_case_file(c, name);
+
+    file_case_write(c, ino, 0, text, strlen(text));
+    volume_forget(c->volume, ino, 1);
+    return ino;
+}
+
+static void a_restore_brings_all_back_and_leaves_snapshots_alone(void **state)
+{
+    struct volume_case *c = *state;
+    struct volume_attr attr;
+
+    uint64_t changed = make_file(c, "changed", "before");
+    (void)make_file(c, "removed", "gone for a while");
+    struct volume_snapshot one = snapshot_case_take(c, "one");
+    file_case_write(c, changed, 0, "AFTER!", 6);
+    assert_int_equal(volume_unlink(c->volume, VOLUME_ROOT, "removed"), 0);
+    (void)make_file(c, "new", "of later");
+    struct volume_snapshot two = snapshot_case_take(c, "two");
+    (void)make_file(c, "newest", "of later still");
+    assert_true(restore(c, "one", NULL) >= 4);
+    for (int i = 0; i < 2; i++) {
+        file_case_expect(c, changed, 0, "before", 6);
+        file_case_expect(c, find(c, VOLUME_ROOT, "removed"), 0, "gone for a while", 16);
+        assert_int_equal(volume_lookup(c->volume, VOLUME_ROOT, "new", &attr), -ENOENT);
+        assert_int_equal(volume_lookup(c->volume, VOLUME_ROOT, "newest", &attr), -ENOENT);
+        file_case_expect(c, find(c, snapshot_case_root(&two), "new"), 0, "of later", 8);
+        file_case_expect(c, find(c, snapshot_case_root(&two), "changed"), 0, "AFTER!", 6);
+        file_case_expect(c, find(c, snapshot_case_root(&one), "changed"), 0, "before", 6);
+        assert_int_equal(file_case_attr(c, VOLUME_ROOT).nlink, 2);
+        volume_case_check(c);
+        volume_case_reopen(c);
+    }
+    (void)restore(c, "one", NULL); /* reading set times of access */
+    assert_int_equal(restore(c, "one", NULL), 0);
+    assert_true(make_file(c, "another", "x") > changed + 3); /* numbers are never used again */
+}
+
+static void what_was_overwritten_is_kept_under_the_name_that_was_asked_for(void **state)
+{
+    struct volume_case *c = *state;
+    struct volume_restored restored;
+    struct volume_attr attr;
+
+    uint64_t f = make_file(c, "f", "old");
+    (void)snapshot_case_take(c, "one");
+    file_case_write(c, f, 0, "new", 3);
+    (void)make_file(c, "g", "also new");
+    assert_int_equal(volume_restore(c->volume, "one", "one", "x", &restored, NULL), -EEXIST);
+    file_case_expect(c, f, 0, "new", 3);
+    (void)restore(c, "one", "kept");
+    file_case_expect(c, f, 0, "old", 3);
+    uint64_t kept = find(c, find(c, VOLUME_ROOT, ".snapshots"), "kept");
+    file_case_expect(c, find(c, kept, "g"), 0, "also new", 8);
+    (void)restore(c, "kept", NULL);
+    file_case_expect(c, f, 0, "new", 3);
+    file_case_expect(c, find(c, VOLUME_ROOT, "g"), 0, "also new", 8);
+    (void)restore(c, "one", NULL);
+    assert_int_equal(volume_lookup(c->volume, VOLUME_ROOT, "g", &attr), -ENOENT);
+    snapshot_case_drop(c, "kept");
+    snapshot_case_settle(c);
+    file_case_expect(c, f, 0, "old", 3);
+}
+
+static void blocks_that_come_back_are_counted_once_and_given_up_once(void **state)
+{
+    struct volume_case *c = *state;
+    CLEANUP(free_ptr) uint8_t *old = malloc(2 * MIB);
+    CLEANUP(free_ptr) uint8_t *new = malloc(2 * MIB);
+
+    assert_non_null(old);
+    assert_non_null(new);
+    memset(old, 1, 2 * MIB);
+    memset(new, 2, 2 * MIB);
+    uint64_t f = make_file(c, "f", "");
+    file_case_write(c, f, 0, old, 2 * MIB);
+    uint64_t all = used(c);
+    (void)snapshot_case_take(c, "one");
+    file_case_write(c, f, 0, new, MIB);
+    (void)snapshot_case_take(c, "two"); /* holds half of old and half of new */
+    file_case_write(c, f, 0, new, 2 * MIB);
+    (void)restore(c, "one", NULL);
+    file_case_expect(c, f, 0, old, 2 * MIB);
+    assert_true(used(c) > all + MIB && used(c) < all + MIB + MIB / 8);
+    volume_case_check(c);
+    snapshot_case_drop(c, "one"); /* "two" and the file share what it had */
+    snapshot_case_settle(c);
+    volume_case_check(c);
+    file_case_write(c, f, MIB, new, 4096); /* which "two" still has */
+    volume_case_check(c);
+    file_case_truncate(c, f, 0);
+    volume_case_check(c);
+    struct volume_snapshot two;
+    assert_int_equal(volume_snapshot_take(c->volume, "three", "three", &two, NULL), 0);
+    snapshot_case_drop(c, "two");
+    snapshot_case_settle(c);
+    volume_case_check(c);
+    assert_true(used(c) <= all - 2 * MIB);
+}
+
+static void an_open_file_without_a_name_does_not_come_back(void **state)
+{
+    static const struct volume_owner owner = { .uid = 0 };
+    CLEANUP(free_ptr) uint8_t *data = calloc(1, MIB);
+    struct volume_case *c = *state;
+    struct volume_attr attr;
+
+    assert_non_null(data);
+    uint64_t before = used(c);
+    assert_int_equal(volume_tmpfile(c->volume, VOLUME_ROOT, 0600, &owner, &attr), 0);
+    file_case_write(c, attr.ino, 0, data, MIB);
+    (void)snapshot_case_take(c, "one");
+    volume_forget(c->volume, attr.ino, 1);
+    (void)restore(c, "one", NULL);
+    volume_case_check(c);
+    snapshot_case_drop(c, "one");
+    snapshot_case_settle(c);
+    assert_int_equal(used(c), before);
+}
+
+static void what_cannot_be_restored_is_refused_and_nothing_changed(void **state)
+{
+    struct volume_case *c = *state;
+    struct volume_restored restored;
+    struct error err = { 0 };
+
+    uint64_t f = make_file(c, "f", "text");
+    assert_int_equal(volume_restore(c->volume, "none", NULL, NULL, &restored, &err), -ENOENT);
+    (void)snapshot_case_take(c, "one");
+    file_case_write(c, f, 0, "TEXT", 4);
+    assert_int_equal(volume_restore(c->volume, "one", "a/b", "x", &restored, &err), -EINVAL);
+    assert_int_equal(volume_restore(c->volume, "one", "b", "one", &restored, &err), -EEXIST);
+    file_case_expect(c, f, 0, "TEXT", 4);
+    c->read_only = true;
+    volume_case_reopen(c);
+    assert_int_equal(volume_restore(c->volume, "one", NULL, NULL, &restored, &err), -EROFS);
+    c->read_only = false;
+    volume_case_reopen(c);
+    file_case_expect(c, f, 0, "TEXT", 4);
+}
+
+/* So that each restore is remembered: what it overwrote is kept. */
+static void so_many_restores_are_remembered_as_their_snapshots_are_kept(void **state)
+{
+    struct volume_case *c = *state;
+    struct volume_restored restored;
+    struct error err = { 0 };
+    char name[32] = "first";
+
+    uint64_t f = make_file(c, "f", "0");
+    (void)snapshot_case_take(c, name);
+    for (unsigned i = 0; i < RESTORES_MAX; i++) {
+        file_case_write(c, f, i * 100, "some text", 9);
+        (void)snprintf(name, sizeof(name), "kept %u", i);
+        (void)restore(c, "first", name);
+    }
+    assert_int_equal(volume_restore(c->volume, "first", NULL, NULL, &restored, &err), -ENOSPC);
+    volume_case_check(c);
+    snapshot_case_drop(c, "kept 0");
+    snapshot_case_settle(c);
+    (void)restore(c, "first", NULL);
+    volume_case_check(c);
+}
+
+static void records_of_restores_that_cannot_be_are_refused(void **state)
+{
+    struct restore_record restore = { .state = RESTORE_RUNNING, .target = 7 };
+    uint8_t value[RESTORE_VALUE_LEN + 1] = { 0 };
+    struct restore_record found;
+    size_t len;
+
+    (void)state;
+    assert_int_equal(restore_encode(&restore, value, &len), 0);
+    assert_int_equal(len, RESTORE_VALUE_LEN);
+    assert_int_equal(restore_decode((struct bytes){ value, len }, &found), 0);
+    assert_true(found.state == RESTORE_RUNNING && found.target == 7);
+    for (size_t other = 0; other <= sizeof(value); other++)
+        if (other != len)
+            assert_int_equal(restore_decode((struct bytes){ value, other }, &found), -EBADMSG);
+    value[0] = 2;
+    assert_int_equal(restore_decode((struct bytes){ value, len }, &found), -EPROTONOSUPPORT);
+    value[0] = 1;
+    value[1] = 3;
+    assert_int_equal(restore_decode((struct bytes){ value, len }, &found), -EBADMSG);
+    restore.target = 0;
+    assert_int_equal(restore_encode(&restore, value, &len), -EINVAL);
+}
+
+/* Random changes, snapshots, removals and restores. */
+#define COPIES 8u
+
+struct copy {
+    struct volume_snapshot snapshot; /* no name: none */
+    struct tree_model tree;
+};
+
+struct model {
+    struct volume_case *c;
+    struct tree_model tree;
+    struct copy copies[COPIES];
+    uint64_t random;
+};
+
+static unsigned draw(struct model *model, unsigned below)
+{
+    model->random = model->random * 6364136223846793005u + 1442695040888963407u;
+    return (unsigned)(model->random >> 33) % below;
+}
+
+static void forget_copy(struct copy *copy)
+{
+    if (copy->snapshot.name[0] == '\0')
+        return;
+    copy->snapshot.name[0] = '\0';
+    tree_model_free(&copy->tree);
+}
+
+static void model_drop(struct model *model, struct copy *copy)
+{
+    if (copy->snapshot.name[0] != '\0')
+        snapshot_case_drop(model->c, copy->snapshot.name);
+    forget_copy(copy);
+}
+
+static int find_by_name(const struct volume_snapshot *snapshot, void *arg)
+{
+    struct volume_snapshot *wanted = arg;
+
+    if (strcmp(snapshot->name, wanted->name) != 0)
+        return 0;
+    *wanted = *snapshot;
+    return 1;
+}
+
+static void model_restore(struct model *model, const struct copy *from, uint64_t number)
+{
+    struct copy *keep = draw(model, 3) == 0 ? &model->copies[draw(model, COPIES)] : NULL;
+    char name[32];
+
+    if (from->snapshot.name[0] == '\0' || keep == from)
+        return;
+    (void)snprintf(name, sizeof(name), "k%llu", (unsigned long long)number);
+    if (keep != NULL) {
+        model_drop(model, keep);
+        tree_model_copy(&model->tree, &keep->tree);
+    }
+    (void)restore(model->c, from->snapshot.name, keep != NULL ? name : NULL);
+    if (keep != NULL) {
+        (void)snprintf(keep->snapshot.name, sizeof(keep->snapshot.name), "%s", name);
+        assert_int_equal(volume_snapshot_list(model->c->volume, find_by_name, &keep->snapshot), 1);
+    }
+    tree_model_free(&model->tree);
+    tree_model_copy(&from->tree, &model->tree);
+}
+
+static void model_take(struct model *model, struct copy *copy, uint64_t number)
+{
+    char name[32];
+
+    model_drop(model, copy);
+    (void)snprintf(name, sizeof(name), "s%llu", (unsigned long long)number);
+    copy->snapshot = snapshot_case_take(model->c, name);
+    tree_model_copy(&model->tree, &copy->tree);
+}
+
+static void expect_all(const struct model *model)
+{
+    (void)tree_model_compare(&model->tree, model->c->volume, VOLUME_ROOT, true);
+    for (unsigned i = 0; i < COPIES; i++)
+        if (model->copies[i].snapshot.name[0] != '\0')
+            (void)tree_model_compare(&model->copies[i].tree, model->c->volume,
+                                     snapshot_case_root(&model->copies[i].snapshot), true);
+}
+
+static void model_step(struct model *model, uint64_t number)
+{
+    struct copy *copy = &model->copies[draw(model, COPIES)];
+
+    tree_model_change(&model->tree, model->c->volume, number);
+    if (draw(model, 20) == 0)
+        model_take(model, copy, number);
+    else if (draw(model, 40) == 0)
+        model_drop(model, copy);
+    else if (draw(model, 40) == 0)
+        model_restore(model, copy, number);
+    if (number % 100 == 0) {
+        expect_all(model);
+        volume_case_check(model->c);
+    }
+    if (number % 350 == 0)
+        volume_case_reopen(model->c);
+}
+
+static void random_restores_agree_with_copies_of_the_tree(void **state)
+{
+    CLEANUP(free_ptr) struct model *model = calloc(1, sizeof(*model));
+    const char *deep = getenv("COFFER_DEEP");
+    unsigned count = deep != NULL ? 60000 : 1500;
+
+    assert_non_null(model);
+    model->c = *state;
+    tree_model_new(&model->tree);
+    for (uint64_t i = 1; i <= count; i++)
+        model_step(model, i);
+    expect_all(model);
+    for (unsigned i = 0; i < COPIES; i++)
+        model_drop(model, &model->copies[i]);
+    snapshot_case_settle(model->c);
+    volume_case_check(model->c);
+    (void)tree_model_compare(&model->tree, model->c->volume, VOLUME_ROOT, true);
+    tree_model_free(&model->tree);
+}
+
+/* Steps are done durably, and then the process ends without any end of the volume's. */
+static void crash_after(struct volume_case *c, unsigned steps, bool keeps)
+{
+    struct restore_walk *walk = NULL;
+    int status;
+
+    volume_case_close(c);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        volume_case_open(c);
+        int r = restore_begin(c->volume, "one", keeps ? "kept" : NULL, "kept", NULL);
+        if (r == 0)
+            r = restore_walk_new(&walk);
+        for (unsigned i = 0; i < steps && r >= 0; i++)
+            r = restore_step(c->volume, walk, NULL);
+        _exit(r < 0 || volume_sync(c->volume, NULL) < 0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void expect_refused_while_read_only(struct volume_case *c)
+{
+    uint64_t faults;
+
+    c->read_only = true;
+    volume_case_open(c);
+    assert_true(volume_is_restoring(c->volume));
+    assert_int_equal(volume_check(c->volume, false, NULL, NULL, &faults, NULL), -EBUSY);
+    volume_case_close(c);
+    c->read_only = false;
+}
+
+static void a_crash_at_any_step_is_made_good_by_the_next_start(void **state)
+{
+    struct volume_case *c = *state;
+    struct tree_model before;
+    struct tree_model after;
+
+    tree_model_new(&before);
+    for (uint64_t i = 1; i <= 300; i++)
+        tree_model_change(&before, c->volume, i);
+    struct volume_snapshot one = snapshot_case_take(c, "one");
+    tree_model_copy(&before, &after);
+    for (unsigned steps = 0; steps < 6; steps++) {
+        uint64_t first = 301 + steps * 200;
+        for (uint64_t i = first; i < first + 200; i++) {
+            tree_model_change(&after, c->volume, i);
+            if (i == first + 100)
+                (void)snapshot_case_take(c, "two");
+        }
+        crash_after(c, steps, steps % 2 == 0);
+        expect_refused_while_read_only(c);
+        volume_case_open(c);
+        assert_false(volume_is_restoring(c->volume));
+        (void)tree_model_compare(&before, c->volume, VOLUME_ROOT, true);
+        (void)tree_model_compare(&before, c->volume, snapshot_case_root(&one), true);
+        volume_case_check(c);
+        if (steps % 2 == 0) {
+            struct volume_snapshot kept = { .name = "kept" };
+            assert_int_equal(volume_snapshot_list(c->volume, find_by_name, &kept), 1);
+            (void)tree_model_compare(&after, c->volume, snapshot_case_root(&kept), true);
+            snapshot_case_drop(c, "kept");
+        }
+        snapshot_case_drop(c, "two");
+        snapshot_case_settle(c);
+        volume_case_check(c);
+        tree_model_free(&after);
+        tree_model_copy(&before, &after);
+    }
+    tree_model_free(&after);
+    tree_model_free(&before);
+}
+
+#define ON_DIR(test)                                                                               \
+    {                                                                                              \
+#test, test, file_case_setup, file_case_teardown, dir                                      \
+    }
+
+int main(void)
+{
+    char dir[] = "dir";
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(records_of_restores_that_cannot_be_are_refused),
+        ON_DIR(a_restore_brings_all_back_and_leaves_snapshots_alone),
+        ON_DIR(what_was_overwritten_is_kept_under_the_name_that_was_asked_for),
+        ON_DIR(blocks_that_come_back_are_counted_once_and_given_up_once),
+        ON_DIR(an_open_file_without_a_name_does_not_come_back),
+        ON_DIR(what_cannot_be_restored_is_refused_and_nothing_changed),
+        ON_DIR(so_many_restores_are_remembered_as_their_snapshots_are_kept),
+        ON_DIR(random_restores_agree_with_copies_of_the_tree),
+        ON_DIR(a_crash_at_any_step_is_made_good_by_the_next_start),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
