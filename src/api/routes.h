@@ -138,6 +138,7 @@ api_handler_fn api_list_snapshots;
 api_handler_fn api_add_snapshot;
 api_handler_fn api_update_snapshot;
 api_handler_fn api_remove_snapshot;
+api_handler_fn api_restore_filesystem;
 /* snapshot_policies.c */
 api_handler_fn api_list_snapshot_policies;
 api_handler_fn api_add_snapshot_policy;

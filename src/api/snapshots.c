@@ -1,5 +1,5 @@
-/* /api/v1/filesystems/{name}/snapshots. A snapshot is named in the body: its name may hold any
- * character but '/'. */
+/* /api/v1/filesystems/{name}/snapshots and .../restore. A snapshot is named in the body: its name
+ * may hold any character but '/'. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -111,4 +111,27 @@ int api_remove_snapshot(const struct api_request *request, struct api_reply *ret
     if (r == 0)
         r = control_snapshot_remove(request->context->control, request->name, name, err);
     return r < 0 ? r : api_reply_done(ret, err);
+}
+
+int api_restore_filesystem(const struct api_request *request, struct api_reply *ret,
+                           struct error *err)
+{
+    struct control_restore order = { .snapshot = NULL };
+    uint64_t inodes = 0;
+    int r = json_get_text(request->body, "snapshot", JSON_REQUIRED, &order.snapshot, err);
+
+    if (r == 0)
+        r = json_get_text(request->body, "keep_as", JSON_OPTIONAL, &order.keep_as, err);
+    if (r == 0)
+        r = json_get_text(request->body, "keep_access_point", JSON_OPTIONAL,
+                          &order.keep_access_point, err);
+    if (r == 0 && !order.keep_as && order.keep_access_point)
+        r = error_set(err, -EINVAL,
+                      "an access point is of no use without a name for what is kept (--keep-as)");
+    if (r == 0)
+        r = control_restore(request->context->control, request->name, &order, &inodes, err);
+    if (r < 0)
+        return r;
+    ret->body = json_pack("{s:I}", "changed", (json_int_t)inodes);
+    return api_reply_end(ret, err);
 }

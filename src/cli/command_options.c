@@ -323,6 +323,19 @@ const struct option_spec snapshot_update_options[] = {
     END_OF_OPTIONS,
 };
 
+const struct argument_spec restore_arguments[] = {
+    { "filesystem", "a filesystem that is not mounted", false },
+    { "snapshot", "the name of one of its snapshots", false },
+    END_OF_ARGUMENTS,
+};
+
+const struct option_spec restore_options[] = {
+    { 'f', "force", NULL, "do not ask" },
+    { 0, "keep-as", "name", "a name for a snapshot of what is overwritten" },
+    { 0, "keep-access-point", "name", "its folder in .snapshots [@GMT_ and the time]" },
+    END_OF_OPTIONS,
+};
+
 const struct option_spec snapshot_remove_options[] = {
     { 'f', "force", NULL, "do not ask" },
     END_OF_OPTIONS,

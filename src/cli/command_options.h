@@ -48,6 +48,8 @@ extern const struct option_spec snapshot_list_options[];
 extern const struct option_spec snapshot_add_options[];
 extern const struct option_spec snapshot_update_options[];
 extern const struct option_spec snapshot_remove_options[];
+extern const struct argument_spec restore_arguments[];
+extern const struct option_spec restore_options[];
 extern const struct argument_spec policy_arguments[];
 extern const struct argument_spec policy_attach_arguments[];
 extern const struct option_spec policy_schedule_options[];

@@ -59,6 +59,7 @@ static const char *operation_name(enum audit_operation operation)
         [AUDIT_UPLOAD] = "upload",       [AUDIT_UPLOAD_REMOVE] = "upload-remove",
         [AUDIT_USER_ADD] = "user-add",   [AUDIT_USER_REMOVE] = "user-remove",
         [AUDIT_USER_ROLE] = "user-role", [AUDIT_USER_PASSWORD] = "user-password",
+        [AUDIT_RESTORE] = "restore",
     };
 
     return names[operation];
@@ -156,7 +157,7 @@ static bool may_use_reserve(const struct audit_note *notes, size_t count)
     for (size_t i = 0; i < count; i++)
         if (notes[i].operation != AUDIT_UNWRAP && notes[i].operation != AUDIT_REMOVE &&
             notes[i].operation != AUDIT_SHRED && notes[i].operation != AUDIT_BROKEN &&
-            notes[i].operation != AUDIT_ARCHIVE)
+            notes[i].operation != AUDIT_ARCHIVE && notes[i].operation != AUDIT_RESTORE)
             return false;
     return true;
 }

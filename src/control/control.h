@@ -227,6 +227,19 @@ int control_snapshot_update(struct control *control, const char *fs_name, const 
 int control_snapshot_remove(struct control *control, const char *fs_name, const char *name,
                             struct error *err);
 
+/* Puts a stopped filesystem (-EBUSY: it is not) back to one of its snapshots. keep_as (NULL:
+ * nothing is kept) is the name of a snapshot of what is overwritten, with this access point (NULL:
+ * by the time). *ret_inodes: how many files and folders differed. Once it has begun, the next start
+ * goes on with what a failure interrupted. */
+struct control_restore {
+    const char *snapshot;
+    const char *keep_as;
+    const char *keep_access_point;
+};
+
+int control_restore(struct control *control, const char *fs_name,
+                    const struct control_restore *order, uint64_t *ret_inodes, struct error *err);
+
 void control_kms_status(struct control *control, struct kms_status *ret);
 
 /* Goes through all that coffer needs of the configured key server, step by step, and reports each

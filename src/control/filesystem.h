@@ -221,6 +221,9 @@ struct worker *filesystem_worker(struct filesystem *fs);
 typedef int filesystem_ask_fn(struct worker *worker, void *arg, struct error *err);
 int filesystem_ask(struct filesystem *fs, const char *what, filesystem_ask_fn *ask, void *arg,
                    struct error *err);
+/* Only of one that is stopped, -EBUSY otherwise; and what ask changes is committed. */
+int filesystem_ask_stopped(struct filesystem *fs, const char *what, bool read_only,
+                           filesystem_ask_fn *ask, void *arg, struct error *err);
 
 /* snapshots.c: of one that is started (-EBUSY: it is not). -EEXIST: the name is taken. */
 int filesystem_take_snapshot(struct filesystem *fs, const char *name, const char *access_point,

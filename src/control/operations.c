@@ -279,11 +279,12 @@ static int ask_check(struct worker *worker, void *arg, struct error *err)
     return is_reply ? 0 : error_set(err, -EPROTO, "the filesystem's worker answers nonsense");
 }
 
-static int ask_stopped(struct filesystem *fs, const char *what, filesystem_ask_fn *ask, void *arg,
-                       struct error *err)
+int filesystem_ask_stopped(struct filesystem *fs, const char *what, bool read_only,
+                           filesystem_ask_fn *ask, void *arg, struct error *err)
 {
     struct key_set keys = { .count = 0 };
-    struct filesystem_spawn spawn = { .keys = &keys, .read_only = true };
+    struct filesystem_spawn spawn = { .keys = &keys, .read_only = read_only };
+    struct error end = { .code = 0 };
     struct worker *worker = NULL;
     bool is_kms = false;
     int r = filesystem_acquire(fs, what, err);
@@ -296,7 +297,9 @@ static int ask_stopped(struct filesystem *fs, const char *what, filesystem_ask_f
     key_set_release(&keys);
     if (r == 0) {
         r = ask(worker, arg, err);
-        (void)filesystem_end_worker(worker, NULL); /* read-only: it has nothing to commit */
+        int ended = filesystem_end_worker(worker, &end);
+        if (r == 0 && ended < 0 && !read_only) /* else it has nothing to commit */
+            r = error_set(err, ended, "its last commit failed: %s", end.text);
     }
     filesystem_release(fs, "");
     return r;
@@ -318,7 +321,7 @@ int filesystem_ask(struct filesystem *fs, const char *what, filesystem_ask_fn *a
 {
     CLEANUP(worker_unrefp) struct worker *worker = filesystem_worker(fs);
 
-    return worker ? ask(worker, arg, err) : ask_stopped(fs, what, ask, arg, err);
+    return worker ? ask(worker, arg, err) : filesystem_ask_stopped(fs, what, true, ask, arg, err);
 }
 
 int control_check(struct control *control, const char *name, bool read_data,

@@ -327,3 +327,76 @@ int filesystem_remove_unchanged(struct filesystem *fs, uint64_t id, const char *
         tell_removed(fs);
     return r;
 }
+
+struct restore_request {
+    struct filesystem *fs;
+    const struct control_restore *order;
+    bool is_noted; /* in the audit log */
+    uint64_t inodes;
+};
+
+static int ask_restore(struct worker *worker, void *arg, struct error *err)
+{
+    CLEANUP(free_ptr) struct worker_message *message = calloc(2, sizeof(*message));
+    struct restore_request *request = arg;
+    const struct control_restore *order = request->order;
+
+    if (!message)
+        return error_set(err, -ENOMEM, "out of memory");
+    message[0].type = WORKER_RESTORE;
+    char *access_point = message[0].snapshot.access_point;
+    int r = put_name(message[0].snapshot.name, order->snapshot, err);
+    if (r == 0)
+        r = put_name(message[0].snapshot.new_name, order->keep_as, err);
+    if (r == 0 && order->keep_as)
+        r = order->keep_access_point ? put_name(access_point, order->keep_access_point, err)
+                                     : default_access_point(worker, access_point, err);
+    if (r == 0)
+        r = filesystem_audit(request->fs, AUDIT_RESTORE, 0, "to one of its snapshots", err);
+    request->is_noted = r == 0;
+    if (r == 0)
+        r = ask(worker, message, WORKER_RESTORE_REPLY, err);
+    if (r == 0)
+        request->inodes = message[1].restored.inodes;
+    return r;
+}
+
+/* Who asked for what cannot be knows; that it cannot be done, or begun and did not end, concerns
+ * others too. */
+static void note_restore(struct filesystem *fs, int r, const struct restore_request *request,
+                         const struct error *why)
+{
+    struct events *events = &fs->control->events;
+
+    if (r == 0)
+        events_add(events, LOG_LEVEL_INFO, "restored", fs->record.name,
+                   "the filesystem was put back to a snapshot; %llu files and folders differed",
+                   (unsigned long long)request->inodes);
+    else if (r != -EINVAL && r != -EEXIST && r != -EBUSY && r != -ENOENT)
+        events_add(events, LOG_LEVEL_ERROR, "not-restored", fs->record.name, "%s", why->text);
+}
+
+int control_restore(struct control *control, const char *fs_name,
+                    const struct control_restore *order, uint64_t *ret_inodes, struct error *err)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, fs_name, err);
+    struct restore_request request = { .fs = fs, .order = order };
+    struct error why = { .code = 0 };
+
+    if (!fs)
+        return -ENOENT;
+    int r = filesystem_ask_stopped(fs, "is being put back to a snapshot", false, ask_restore,
+                                   &request, &why);
+    if (r < 0 && request.is_noted)
+        filesystem_audit_failure(fs, AUDIT_RESTORE, r, &why);
+    note_restore(fs, r, &request, &why);
+    if (r == -EPIPE)
+        return error_set(err, -EIO,
+                         "the worker ended before filesystem %s was put back; if that had begun, "
+                         "the next start goes on with it",
+                         fs_name);
+    if (r < 0)
+        return error_set(err, r, "%s", why.text);
+    *ret_inodes = request.inodes;
+    return 0;
+}

@@ -373,6 +373,17 @@ static int get_task_done(struct reader *reader, struct worker_message *message)
     return 0;
 }
 
+static void put_restore_reply(struct writer *writer, const struct worker_message *message)
+{
+    writer_u64(writer, message->restored.inodes);
+}
+
+static int get_restore_reply(struct reader *reader, struct worker_message *message)
+{
+    message->restored.inodes = reader_u64(reader);
+    return 0;
+}
+
 static void put_event(struct writer *writer, const struct worker_message *message)
 {
     writer_u8(writer, (uint8_t)message->event.kind);
@@ -425,6 +436,9 @@ static const struct {
     { { WORKER_TASK_STOP, "TASK_STOP", WORKER_SIDE_COFFERD, false, false },
       put_task_stop,
       get_task_stop },
+    { { WORKER_RESTORE, "RESTORE", WORKER_SIDE_COFFERD, false, false },
+      put_snapshot_order,
+      get_snapshot_order },
     { { WORKER_DONE, "DONE", WORKER_SIDE_WORKER, false, false }, put_done, get_done },
     { { WORKER_STATUS_REPLY, "STATUS_REPLY", WORKER_SIDE_WORKER, false, false },
       put_status,
@@ -435,6 +449,9 @@ static const struct {
     { { WORKER_SNAPSHOTS_REPLY, "SNAPSHOTS_REPLY", WORKER_SIDE_WORKER, false, false },
       put_snapshots_reply,
       get_snapshots_reply },
+    { { WORKER_RESTORE_REPLY, "RESTORE_REPLY", WORKER_SIDE_WORKER, false, false },
+      put_restore_reply,
+      get_restore_reply },
     { { WORKER_EVENT, "EVENT", WORKER_SIDE_WORKER, false, false }, put_event, get_event },
     { { WORKER_UNMOUNTED, "UNMOUNTED", WORKER_SIDE_WORKER, false, false }, put_done, get_done },
     { { WORKER_TASK_PROGRESS, "TASK_PROGRESS", WORKER_SIDE_WORKER, false, false },

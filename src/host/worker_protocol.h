@@ -51,11 +51,13 @@ enum worker_message_type {
     WORKER_SNAPSHOT_LIST = 10,  /* SNAPSHOTS_REPLY */
     WORKER_TASK_START = 11,     /* perhaps with a descriptor; DONE when it runs, or runs already */
     WORKER_TASK_STOP = 12,      /* DONE when it was told so; TASK_DONE follows */
+    WORKER_RESTORE = 20,        /* not while it is mounted; RESTORE_REPLY, which may take long */
     /* the worker answers */
     WORKER_DONE = 32,
     WORKER_STATUS_REPLY = 33,
     WORKER_CHECK_REPLY = 34,
     WORKER_SNAPSHOTS_REPLY = 35,
+    WORKER_RESTORE_REPLY = 40,
     /* the worker tells */
     WORKER_EVENT = 64,
     WORKER_UNMOUNTED = 65, /* the kernel ended the mount; the worker commits and ends with 0 */
@@ -100,7 +102,8 @@ struct worker_set_capacity {
     uint64_t capacity;
 };
 
-/* The first three; what an order does not use is empty. Of an update: empty stays as it is. */
+/* What an order does not use is empty. Of an update: empty stays as it is. Of a restore: new_name
+ * and access_point are of the snapshot that keeps what is overwritten; empty: nothing does. */
 struct worker_snapshot_order {
     char name[WORKER_NAME_SIZE];
     char new_name[WORKER_NAME_SIZE];
@@ -154,6 +157,10 @@ struct worker_task_done {
     bool is_final; /* of a failure: trying again changes nothing */
     char text[WORKER_TEXT_SIZE];
     char result[WORKER_TASK_RESULT_SIZE]; /* of a success, as its kind has it */
+};
+
+struct worker_restore_reply {
+    uint64_t inodes; /* that differed */
 };
 
 struct worker_done {
@@ -219,6 +226,7 @@ struct worker_message {
         struct worker_status_reply status;
         struct worker_check_reply check_reply;
         struct worker_snapshots_reply snapshots;
+        struct worker_restore_reply restored;
         struct worker_event event;
         struct worker_done unmounted; /* code and text: how the last commit went */
     };

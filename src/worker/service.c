@@ -159,6 +159,13 @@ static bool is_fuse_device(int fd)
            st.st_rdev == makedev(FUSE_MAJOR, FUSE_MINOR);
 }
 
+/* Or is about to. */
+static bool is_restoring(const struct service *service)
+{
+    return volume_is_restoring(service->started.volume) ||
+           (service->snapshot.is_running && service->snapshot.order.type == WORKER_RESTORE);
+}
+
 static int do_mount(struct service *service, const struct worker_message *order, int fd,
                     struct error *err)
 {
@@ -167,6 +174,9 @@ static int do_mount(struct service *service, const struct worker_message *order,
     if (r == 0 && service->session)
         r = error_set(err, -EBUSY, "the filesystem is already mounted on %s",
                       service->status.mountpoint);
+    if (r == 0 && is_restoring(service))
+        r = error_set(err, -EBUSY,
+                      "the filesystem is being put back to a snapshot; mount it when that is done");
     if (r == 0 && !is_fuse_device(fd))
         r = error_set(err, -EINVAL, "the descriptor is not a FUSE device");
     if (r < 0) {
@@ -236,6 +246,16 @@ static int do_snapshot(struct service *service, const struct worker_message *ord
 
     (void)fd;
     return start_task(service, &service->snapshot, fn, order, err);
+}
+
+static int do_restore(struct service *service, const struct worker_message *order, int fd,
+                      struct error *err)
+{
+    (void)fd;
+    if (service->session)
+        return error_set(err, -EBUSY, "the filesystem is mounted on %s; unmount it first",
+                         service->status.mountpoint);
+    return start_task(service, &service->snapshot, restore_task, order, err);
 }
 
 static int do_snapshot_list(struct service *service, const struct worker_message *order, int fd,
@@ -361,6 +381,7 @@ static const struct {
     { WORKER_SNAPSHOT_LIST, false, do_snapshot_list },
     { WORKER_TASK_START, true, do_task_start },
     { WORKER_TASK_STOP, true, do_task_stop },
+    { WORKER_RESTORE, false, do_restore },
 };
 
 static void obey(struct service *service, const struct worker_message *order, int fd)

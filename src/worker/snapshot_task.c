@@ -90,6 +90,20 @@ int snapshot_remove_task(struct task *task, struct error *err)
     return change_one(task, drop, err);
 }
 
+int restore_task(struct task *task, struct error *err)
+{
+    const struct worker_snapshot_order *order = &task->order.snapshot;
+    struct volume_restored restored;
+
+    int r = volume_restore(task->volume, order->name, text_or_null(order->new_name),
+                           order->access_point, &restored, err);
+    if (r < 0)
+        return r;
+    task->reply.type = WORKER_RESTORE_REPLY;
+    task->reply.restored.inodes = restored.inodes;
+    return 0;
+}
+
 struct listing {
     uint64_t behind;
     struct worker_snapshots_reply *reply;

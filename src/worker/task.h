@@ -47,3 +47,4 @@ task_fn check_task;
 task_fn snapshot_take_task;
 task_fn snapshot_update_task;
 task_fn snapshot_remove_task;
+task_fn restore_task;

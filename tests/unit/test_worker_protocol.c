@@ -153,6 +153,12 @@ static void snapshots_and_orders_about_them_carry_every_member(void **state)
     assert_int_equal(worker_message_decode(bytes, WORKER_SIDE_WORKER, &got, NULL), -EBADMSG);
 
     memset(&sent, 0, sizeof(sent));
+    sent.type = WORKER_RESTORE_REPLY;
+    sent.restored.inodes = UINT64_MAX - 2;
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_WORKER, &got, NULL), 0);
+    assert_true(got.restored.inodes == UINT64_MAX - 2);
+
+    memset(&sent, 0, sizeof(sent));
     sent.type = WORKER_SNAPSHOT_LIST;
     sent.snapshot_list.behind = UINT64_MAX - 1;
     assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_COFFERD, &got, NULL), 0);

@@ -1,0 +1,159 @@
+"""A filesystem is put back to a snapshot, as people do it."""
+import os
+import pathlib
+import random
+import signal
+import threading
+
+import pytest
+
+import servers
+from home import make_varied_tree, mounted_home
+from instance import ApiError, wait_until
+from trees import age, describe, differences
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
+                                reason="needs root and /dev/fuse")
+RESTORE = "/api/v1/filesystems/home/restore"
+SNAPSHOTS = "/api/v1/filesystems/home/snapshots"
+
+
+@pytest.fixture(scope="module")
+def home(build_folder, tmp_path_factory):
+    try:
+        with mounted_home(build_folder, tmp_path_factory.mktemp("home")) as made:
+            yield made
+    except servers.Unavailable as reason:
+        pytest.skip(str(reason))
+
+
+def take(home, name):
+    home.instance.run("fs", "snapshot", "add", "home", name, "--access-point", name)
+    return home.mnt / ".snapshots" / name
+
+
+def restore(home, *words):
+    """Unmounted for it, and mounted again."""
+    home.instance.run("fs", "umount", "home")
+    answer = home.instance.run("fs", "restore", "home", *words, "--force").stdout
+    home.instance.mount("home", home.mnt)
+    return answer
+
+
+def change_all_sorts_of_things(folder):
+    (folder / "sparse").write_bytes(b"overwritten")
+    (folder / "new").mkdir()
+    (folder / "new" / "file").write_bytes(os.urandom(3 << 20))
+    (folder / "fifo").rename(folder / "moved")
+    (folder / "folder-1").rename(folder / "new" / "folder-1")
+    os.chmod(folder / "new", 0o700)
+    os.setxattr(folder, "user.changed", b"yes")
+    for path in sorted((folder / "new" / "folder-1").rglob("*"))[:5]:
+        if path.is_file() and not path.is_symlink():
+            path.unlink()
+
+
+def test_everything_is_as_it_was(home):
+    folder = home.folder("tree")
+    make_varied_tree(folder)
+    age(folder)
+    before = describe(folder)
+    shown = take(home, "first")
+    change_all_sorts_of_things(folder)
+    second = describe(folder)
+    second_shown = take(home, "second")
+    (folder / "newest").write_bytes(b"newest")
+
+    answer = restore(home, "first")
+    assert "is what snapshot first shows" in answer
+    assert differences(before, describe(folder)) == []
+    assert differences(before, describe(shown / "tree")) == []
+    assert differences(second, describe(second_shown / "tree")) == []
+    home.check()
+    assert ": 0 files and folders differed" not in answer
+    assert "event=restored" in home.instance.events()
+    assert '"restore"' in home.instance.run("audit", "-J").stdout
+
+
+def test_what_was_overwritten_is_kept_when_asked_for(home):
+    folder = home.mnt / "tree"
+    (folder / "only now").write_bytes(b"of today")
+    now = describe(folder)
+    answer = restore(home, "second", "--keep-as", "today", "--keep-access-point", "of-today")
+    assert "kept as snapshot today" in answer
+    assert (folder / "new" / "file").exists() and not (folder / "only now").exists()
+    assert differences(now, describe(home.mnt / ".snapshots" / "of-today" / "tree")) == []
+    restore(home, "today")
+    assert differences(now, describe(folder)) == []
+    home.check()
+
+
+def refused(home, body, status):
+    with pytest.raises(ApiError) as caught:
+        home.instance.api("POST", RESTORE, body)
+    assert caught.value.status == status
+    return caught.value.text
+
+
+def test_a_mounted_filesystem_and_names_that_are_not_there_are_refused(home):
+    before = describe(home.mnt / "tree")
+    assert "'coffer fs umount home' stops it" in refused(home, {"snapshot": "first"}, 409)
+    home.instance.run("fs", "umount", "home")
+    assert "no snapshot of that name" in refused(home, {"snapshot": "none"}, 404)
+    assert "already" in refused(home, {"snapshot": "first", "keep_as": "second"}, 409)
+    assert "access point" in refused(home, {"snapshot": "first", "keep_as": "x",
+                                            "keep_access_point": "first"}, 409)
+    assert "--keep-as" in refused(home, {"snapshot": "first", "keep_access_point": "x"}, 400)
+    assert "must have 1 to 255 bytes" in refused(home, {"snapshot": "first", "keep_as": "a/b"}, 400)
+    home.instance.mount("home", home.mnt)
+    assert differences(before, describe(home.mnt / "tree")) == []
+
+
+def kill_a_worker(home, thread):
+    """That of the restore, whenever it is there; it may be over before."""
+    while thread.is_alive():
+        try:
+            pid = home.instance.worker_pid("home")
+            if pid and pathlib.Path(f"/proc/{pid}/comm").read_text() == "coffer-fsd\n":
+                os.kill(pid, signal.SIGKILL)
+                return
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+
+
+def test_a_worker_that_is_killed_leaves_the_one_or_the_other(home):
+    folder = home.folder("many")
+    for number in range(500):
+        (folder / f"file-{number}").write_bytes(b"before")
+    age(folder)
+    before = describe(folder)
+    take(home, "many")
+    for number in range(3):
+        for name in sorted(os.listdir(folder))[number::7]:
+            (folder / name).write_bytes(b"after " * random.randrange(1000))
+        after = describe(folder)
+        home.instance.run("fs", "umount", "home")
+
+        def order():
+            try:
+                home.instance.api("POST", RESTORE, {"snapshot": "many"})
+            except ApiError as error:
+                assert "the next start goes on" in error.text or "worker" in error.text
+
+        thread = threading.Thread(target=order)
+        thread.start()
+        kill_a_worker(home, thread)
+        thread.join()
+        home.instance.mount("home", home.mnt)
+        now = describe(folder)
+        assert differences(before, now) == [] or differences(after, now) == []
+        home.check()
+    restore(home, "many")
+    assert differences(before, describe(folder)) == []
+
+
+def test_at_the_end_everything_is_sound(home):
+    for row in home.instance.api("GET", SNAPSHOTS):
+        home.instance.api("DELETE", SNAPSHOTS, {"name": row["name"]})
+    wait_until(lambda: home.instance.api("GET", SNAPSHOTS) == [], "they are gone")
+    home.look_at_all()
