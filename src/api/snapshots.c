@@ -30,15 +30,19 @@ static json_t *uploads_json(const struct uploaded *uploaded, uint64_t snapshot)
     return list;
 }
 
-static json_t *snapshot_json(const char *filesystem, const struct control_snapshot *snapshot,
+static json_t *snapshot_json(struct control *control, const char *filesystem,
+                             const struct control_snapshot *snapshot,
                              const struct uploaded *uploaded)
 {
     char created[API_TIME_SIZE];
+    char mounted_at[FS_MOUNTPOINT_SIZE];
 
     api_time_text(snapshot->created_ns, created);
-    return json_pack("{s:I,s:s,s:s,s:s,s:s,s:s,s:o}", "id", (json_int_t)snapshot->id, "filesystem",
-                     filesystem, "name", snapshot->name, "access_point", snapshot->access_point,
-                     "created", created, "status", snapshot->is_removing ? "removing" : "ready",
+    (void)control_snapshot_mounted_at(control, filesystem, snapshot->id, mounted_at);
+    return json_pack("{s:I,s:s,s:s,s:s,s:s,s:s,s:s,s:o}", "id", (json_int_t)snapshot->id,
+                     "filesystem", filesystem, "name", snapshot->name, "access_point",
+                     snapshot->access_point, "created", created, "status",
+                     snapshot->is_removing ? "removing" : "ready", "mounted_at", mounted_at,
                      "uploads", uploads_json(uploaded, snapshot->id));
 }
 
@@ -58,8 +62,8 @@ int api_list_snapshots(const struct api_request *request, struct api_reply *ret,
     uploaded.items = locators;
     ret->body = json_array();
     for (size_t i = 0; i < count && ret->body; i++)
-        (void)json_array_append_new(ret->body,
-                                    snapshot_json(request->name, &snapshots[i], &uploaded));
+        (void)json_array_append_new(
+            ret->body, snapshot_json(control, request->name, &snapshots[i], &uploaded));
     return api_reply_end(ret, err);
 }
 
@@ -79,7 +83,7 @@ int api_add_snapshot(const struct api_request *request, struct api_reply *ret, s
     if (r < 0)
         return r;
     ret->status = 201;
-    ret->body = snapshot_json(request->name, &snapshot, &nowhere);
+    ret->body = snapshot_json(request->context->control, request->name, &snapshot, &nowhere);
     return api_reply_end(ret, err);
 }
 

@@ -21,6 +21,7 @@ static const struct column columns[] = {
     { "status", "STATUS", COLUMN_STATUS },
     { "uploaded_to", "UPLOADED TO", COLUMN_TEXT },
     { "locator", "LOCATOR", COLUMN_TEXT },
+    { "mounted_at", "MOUNTED AT", COLUMN_TEXT, .hidden = true },
     { NULL, NULL, COLUMN_TEXT },
 };
 

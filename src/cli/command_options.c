@@ -169,6 +169,7 @@ const struct argument_spec fs_add_arguments[] = {
 
 const struct option_spec fs_mount_options[] = {
     { 0, "read-only", NULL, "the kernel refuses every change" },
+    { 0, "snapshot", "name", "only this snapshot, read-only, beside the filesystem and others" },
     { 0, "take-over", NULL, "write although the store was last written from elsewhere" },
     END_OF_OPTIONS,
 };
@@ -180,8 +181,13 @@ const struct argument_spec fs_mount_arguments[] = {
 };
 
 const struct argument_spec fs_umount_arguments[] = {
-    { "name", "the filesystem, or the folder it is mounted on", false },
+    { "name", "the filesystem, or the folder it or a snapshot of it is mounted on", false },
     END_OF_ARGUMENTS,
+};
+
+const struct option_spec fs_umount_options[] = {
+    { 0, "snapshot", "name", "only this snapshot, which is mounted by itself" },
+    END_OF_OPTIONS,
 };
 
 const struct option_spec fs_remove_options[] = {

@@ -25,6 +25,7 @@ extern const struct argument_spec fs_add_arguments[];
 extern const struct option_spec fs_mount_options[];
 extern const struct argument_spec fs_mount_arguments[];
 extern const struct argument_spec fs_umount_arguments[];
+extern const struct option_spec fs_umount_options[];
 extern const struct option_spec fs_remove_options[];
 extern const struct argument_spec fs_name_arguments[];
 extern const struct argument_spec fs_adopt_arguments[];

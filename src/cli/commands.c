@@ -224,7 +224,9 @@ static const struct command commands[] = {
         .summary = "Starts a filesystem and mounts it",
         .details =
             "mount -t coffer <name> <dir> does the same. Programs may write at once, and it comes "
-            "back\nby itself after a restart.",
+            "back\nby itself after a restart. With --snapshot it mounts that one alone, read-only "
+            "(mount "
+            "-o\nsnapshot=NAME); up to 16 of a filesystem, whether it is mounted or not.",
         .arguments = fs_mount_arguments,
         .options = fs_mount_options,
         .run = cmd_fs_mount,
@@ -233,7 +235,11 @@ static const struct command commands[] = {
         .path = "fs umount",
         .aliases = "unmount",
         .summary = "Unmounts a filesystem and stops it; its key leaves the memory",
+        .details = "Refused while a snapshot of it is mounted by itself. With --snapshot, or the "
+                   "folder of such a\nmount, it unmounts that one; with the last mount the "
+                   "filesystem stops.",
         .arguments = fs_umount_arguments,
+        .options = fs_umount_options,
         .run = cmd_fs_umount,
     },
     {

@@ -41,6 +41,8 @@ static void read_option(struct helper *helper, char *option)
         helper->state_dir = option + 10;
     else if (strncmp(option, "socket=", 7) == 0)
         helper->socket = option + 7;
+    else if (strncmp(option, "snapshot=", 9) == 0)
+        helper->mounting.snapshot = option + 9;
     else if (strcmp(option, "user_instance") == 0)
         helper->is_user = true;
     else if (strcmp(option, "take_over") == 0)
@@ -61,6 +63,7 @@ static int usage(FILE *out, int code)
                 "\n"
                 "What mount -t coffer calls. Options, separated by commas:\n"
                 "  state_dir=<dir>, socket=<path>, user_instance   which instance\n"
+                "  snapshot=<name>   only this snapshot, read-only\n"
                 "  take_over   write although the store was last written from elsewhere\n"
                 "  ro, nosuid, nodev, noexec, noatime, nodiratime  as for every mount\n",
                 out);

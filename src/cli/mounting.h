@@ -15,6 +15,7 @@
 struct mounting {
     const char *name;
     const char *folder;
+    const char *snapshot; /* only this one, read-only; NULL: the filesystem */
     bool take_over;
     unsigned long flags; /* MS_NOSUID and the like, for mount(2) */
 };
@@ -22,6 +23,12 @@ struct mounting {
 /* ret_folder is the folder's absolute path. */
 int mounting_mount(const struct instance *instance, const struct mounting *mounting,
                    char ret_folder[static PATH_MAX], struct error *err);
+
+/* Of a snapshot that is mounted by itself: by the names, or snapshot NULL and the folder. Returns
+ * when cofferd knows that it is gone. -ENOENT: none is mounted so. */
+int mounting_umount_snapshot(const struct instance *instance, const char *name_or_folder,
+                             const char *snapshot, char ret_folder[static PATH_MAX],
+                             struct error *err);
 
 /* name_or_folder: a filesystem, or the path that one is mounted on. Returns when the worker has
  * made its last commit and is gone. ret_name is the filesystem's. */

@@ -14,6 +14,7 @@
 #include "control/own_key.h"
 #include "control/rewrap.h"
 #include "control/rings.h"
+#include "control/snapshot_mount.h"
 #include "control/tasks.h"
 #include "control/uploads.h"
 #include "host/sandbox.h"
@@ -63,11 +64,12 @@ static int load_one(const struct fs_record *record, void *arg)
 
     if (r < 0)
         return r;
+    r = snapshot_mounts_load(fs, NULL);
     filesystem_release(fs, record->phase == FS_PHASE_CREATING
                                ? "its creation was interrupted; starting it completes it"
                                : "");
     filesystem_unref(fs);
-    return 0;
+    return r;
 }
 
 /* What an earlier cofferd left: removals are finished, started filesystems come back. */

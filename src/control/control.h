@@ -240,6 +240,15 @@ struct control_restore {
 int control_restore(struct control *control, const char *fs_name,
                     const struct control_restore *order, uint64_t *ret_inodes, struct error *err);
 
+/* Mounts one by itself, read-only, of a started filesystem: hands the mounted descriptor to the
+ * worker. fuse_fd stays the caller's to close. -ENOENT: there is no such snapshot; -EBUSY: it is
+ * mounted already. While it is, it is not removed, and its filesystem not stopped (-EBUSY). */
+int control_snapshot_mount(struct control *control, const char *fs_name, const char *name,
+                           const char *mountpoint, int fuse_fd, struct error *err);
+/* Where it is mounted; false: nowhere, and ret is "". */
+bool control_snapshot_mounted_at(struct control *control, const char *fs_name, uint64_t snapshot,
+                                 char ret[static FS_MOUNTPOINT_SIZE]);
+
 void control_kms_status(struct control *control, struct kms_status *ret);
 
 /* Goes through all that coffer needs of the configured key server, step by step, and reports each

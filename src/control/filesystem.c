@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "control/snapshot_mount.h"
 
 #define STATUS_PATIENCE_MS 2000
 
@@ -52,6 +53,7 @@ struct filesystem *filesystem_find_uuid(struct control *control, const struct uu
 static void filesystem_free(struct filesystem *filesystem)
 {
     worker_unref(filesystem->worker);
+    snapshot_mounts_free(filesystem);
     (void)pthread_cond_destroy(&filesystem->changed);
     free(filesystem);
 }

@@ -53,11 +53,12 @@ struct filesystem {
     int audited_failure;             /* of unwrapping, as the audit log has it; 0: none */
     struct worker *worker;           /* while one is connected */
     struct worker_status_reply seen; /* the worker's last answer */
-    struct wrapped_key wrapped;      /* of its newest generation, to show */
-    int64_t own_look_due_ms;         /* when a key of its own is to be looked at */
-    struct error own_failure;        /* how that ended; code 0: well, or not yet */
-    bool is_key_changing;            /* by own_key.c, which is not done yet */
-    bool is_busy;                    /* an operation without a keeper is at work */
+    struct snapshot_mount *snapshot_mounts; /* snapshot_mount.h */
+    struct wrapped_key wrapped;             /* of its newest generation, to show */
+    int64_t own_look_due_ms;                /* when a key of its own is to be looked at */
+    struct error own_failure;               /* how that ended; code 0: well, or not yet */
+    bool is_key_changing;                   /* by own_key.c, which is not done yet */
+    bool is_busy;                           /* an operation without a keeper is at work */
     bool are_rings_held;
     int64_t proof_due_ms; /* when what wrapped last is to be proved; 0: it is */
     bool has_keeper;      /* a thread brings it up and watches it */

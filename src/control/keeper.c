@@ -19,6 +19,7 @@
 #include "control/filesystem.h"
 #include "control/object_stores.h"
 #include "control/remount.h"
+#include "control/snapshot_mount.h"
 #include "control/tasks.h"
 #include "crypto/random.h"
 
@@ -104,6 +105,38 @@ static void on_task_done(const struct worker_task_done *done, void *arg)
     tasks_on_done(fs->control, &fs->record.uuid, done);
 }
 
+/* The filesystem itself is not mounted any more, snapshots of it are. */
+static void note_unmounted(struct filesystem *fs)
+{
+    struct error err = { .code = 0 };
+
+    mutex_lock(&fs->lock);
+    if (fs->state == FS_MOUNTED)
+        filesystem_move_locked(fs, FS_STARTED, "");
+    fs->record.mountpoint[0] = '\0';
+    mutex_unlock(&fs->lock);
+    if (filesystem_save(fs, &err) < 0)
+        events_add(&fs->control->events, LOG_LEVEL_ERROR, "registry", fs->record.name,
+                   "it will be mounted again after a restart: %s", err.text);
+}
+
+static void on_mount_ended(const struct worker_mount_ended *ended, void *arg)
+{
+    struct filesystem *fs = arg;
+
+    if (ended->snapshot != 0)
+        snapshot_mounts_ended(fs, ended->snapshot);
+    else
+        note_unmounted(fs);
+    if (ended->code < 0)
+        events_add(&fs->control->events, LOG_LEVEL_ERROR, "commit-failed", fs->record.name,
+                   "unmounted, but its last commit failed: %s", ended->text);
+    else
+        events_add(&fs->control->events, LOG_LEVEL_INFO, "unmounted", fs->record.name,
+                   ended->snapshot != 0 ? "a snapshot was unmounted"
+                                        : "the filesystem was unmounted; snapshots are mounted");
+}
+
 static void on_ended(void *arg)
 {
     struct filesystem *fs = arg;
@@ -124,6 +157,7 @@ static struct worker_watcher watcher_of(struct filesystem *fs)
 {
     return (struct worker_watcher){ .on_event = on_event,
                                     .on_unmounted = on_unmounted,
+                                    .on_mount_ended = on_mount_ended,
                                     .on_task_progress = on_task_progress,
                                     .on_task_done = on_task_done,
                                     .on_ended = on_ended,
@@ -320,6 +354,13 @@ static void remember_started(struct filesystem *fs)
                    "it will not come back by itself after a restart: %s", err.text);
 }
 
+static struct remounting remounting_of(const struct fs_record *record)
+{
+    return (struct remounting){ .name = record->name,
+                                .mountpoint = record->mountpoint,
+                                .flags = record->mount_flags };
+}
+
 static int mount_record(struct filesystem *fs, bool *ret_is_mounted, struct error *err)
 {
     CLEANUP(free_ptr) struct fs_record *record = filesystem_copy_record(fs);
@@ -328,7 +369,8 @@ static int mount_record(struct filesystem *fs, bool *ret_is_mounted, struct erro
         return error_set(err, -ENOMEM, "out of memory");
     if (record->mountpoint[0] == '\0')
         return 0;
-    int r = remount(record, fs->worker, err);
+    const struct remounting remounting = remounting_of(record);
+    int r = remount(&remounting, fs->worker, err);
     *ret_is_mounted = r == 0;
     return r;
 }
@@ -373,7 +415,12 @@ static int bring_up(struct keeper *keeper, bool *ret_is_kms, struct error *err)
         events_add(&keeper->control->events, LOG_LEVEL_INFO, "worker-found", fs->record.name,
                    "the worker that runs was connected to");
         /* The cofferd before ended after it had started the worker anew, and before it mounted. */
-        if (!status.is_mounted)
+        bool has_ended = false;
+        if (snapshot_mounts_compare(fs, fs->worker, &has_ended, &ignored) < 0)
+            log_warning("%s filesystem=%s", ignored.text, fs->record.name);
+        if (has_ended)
+            note_unmounted(fs);
+        else if (!status.is_mounted)
             mount_again(fs);
         return 0;
     }
@@ -382,6 +429,7 @@ static int bring_up(struct keeper *keeper, bool *ret_is_kms, struct error *err)
         return r;
     remember_started(fs);
     mount_again(fs);
+    snapshot_mounts_again(fs);
     events_add(&keeper->control->events, LOG_LEVEL_INFO, "started", fs->record.name,
                "the filesystem is up");
     return 0;
@@ -430,9 +478,11 @@ static void report_death(struct keeper *keeper, const char *how)
 
     events_add(&keeper->control->events, LOG_LEVEL_ERROR, "worker-died", fs->record.name,
                "the worker ended unexpectedly (%s); its mount is gone, it is started again", how);
-    if (record && record->mountpoint[0] != '\0' && remount_clear(record, &err) < 0)
+    struct remounting remounting = record ? remounting_of(record) : (struct remounting){ 0 };
+    if (record && record->mountpoint[0] != '\0' && remount_clear(&remounting, &err) < 0)
         events_add(&keeper->control->events, LOG_LEVEL_WARNING, "mount-stuck", fs->record.name,
                    "%s", err.text);
+    snapshot_mounts_clear(fs);
     mutex_lock(&fs->lock);
     fs->seen = (struct worker_status_reply){ .used = 0 };
     filesystem_move_locked(fs, FS_FAILED, "its worker ended unexpectedly; it is started again");
@@ -538,6 +588,7 @@ static void finish(struct keeper *keeper)
         if (filesystem_save(fs, &err) < 0)
             events_add(&keeper->control->events, LOG_LEVEL_ERROR, "registry", fs->record.name,
                        "it will be started again after a restart: %s", err.text);
+        snapshot_mounts_forget(fs);
     }
     mutex_lock(&fs->lock);
     char text[512];

@@ -63,6 +63,7 @@ static int serve_packet(struct control *control, struct bytes packet, int fuse_f
     CLEANUP(json_freep) json_t *request = NULL;
     const char *name = NULL;
     const char *mountpoint = NULL;
+    const char *snapshot = NULL;
     int r = check_device(fuse_fd, err);
 
     if (r == 0)
@@ -71,7 +72,12 @@ static int serve_packet(struct control *control, struct bytes packet, int fuse_f
         r = json_get_text(request, "filesystem", JSON_REQUIRED, &name, err);
     if (r == 0)
         r = json_get_text(request, "mountpoint", JSON_REQUIRED, &mountpoint, err);
-    return r < 0 ? r : control_mount(control, name, mountpoint, fuse_fd, err);
+    if (r == 0)
+        r = json_get_text(request, "snapshot", JSON_OPTIONAL, &snapshot, err);
+    if (r < 0)
+        return r;
+    return snapshot ? control_snapshot_mount(control, name, snapshot, mountpoint, fuse_fd, err)
+                    : control_mount(control, name, mountpoint, fuse_fd, err);
 }
 
 static int receive_and_serve(struct control *control, int fd, struct error *err)

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "control/filesystem.h"
 #include "control/remount.h"
+#include "control/snapshot_mount.h"
 #include "host/fuse_device.h"
 
 #define STOP_REFUSED_PATIENCE_MS 10000
@@ -87,17 +88,6 @@ int control_start(struct control *control, const char *name, bool take_over, str
     return r;
 }
 
-/* Whether the mount is still in our sight; in another namespace it is the worker who knows. */
-static bool is_still_mounted(const char *name, const char *mountpoint)
-{
-    char source[FUSE_DEVICE_NAME_SIZE];
-    bool is_mounted = false;
-
-    return mountpoint[0] != '\0' &&
-           fuse_device_is_mounted(mountpoint, &is_mounted, source, NULL) == 0 && is_mounted &&
-           strcmp(source, name) == 0;
-}
-
 /* The worker to stop; NULL if there is none. */
 static int begin_stop(struct filesystem *fs, struct worker **ret, struct error *err)
 {
@@ -109,9 +99,13 @@ static int begin_stop(struct filesystem *fs, struct worker **ret, struct error *
     mutex_unlock(&fs->lock);
     if (!mountpoint)
         return error_set(err, -ENOMEM, "out of memory");
-    if (is_still_mounted(fs->record.name, mountpoint))
+    /* In another namespace it is the worker who knows. */
+    if (fuse_device_is_mounted_as(mountpoint, fs->record.name))
         return error_set(err, -EBUSY, "filesystem %s is still mounted at %s; unmount it first",
                          fs->record.name, mountpoint);
+    r = snapshot_mounts_none(fs, err);
+    if (r < 0)
+        return r;
 
     mutex_lock(&fs->lock);
     if (fs->is_busy) {
@@ -228,8 +222,9 @@ int control_mount(struct control *control, const char *name, const char *mountpo
     else
         worker = worker_ref(fs->worker);
     mutex_unlock(&fs->lock);
+    const struct remounting remounting = { .name = name, .mountpoint = mountpoint };
     if (r == 0)
-        r = remount_pass(worker, mountpoint, fuse_fd, err);
+        r = remount_pass(worker, &remounting, fuse_fd, err);
     if (r == 0)
         r = remember_mount(fs, mountpoint, err);
     if (r == 0)

@@ -14,43 +14,54 @@
 #define MOUNT_TIMEOUT_MS 60000
 #define MOUNT_LINE_SIZE (16 * 1024)
 
-int remount_clear(const struct fs_record *record, struct error *err)
+int remount_clear(const struct remounting *remounting, struct error *err)
 {
-    return fuse_device_detach_dead(record->mountpoint, record->name, err);
+    return fuse_device_detach_dead(remounting->mountpoint, remounting->name, err);
 }
 
-int remount_pass(struct worker *worker, const char *mountpoint, int fuse_fd, struct error *err)
+static void write_order(const struct remounting *remounting, struct worker_message *ret)
+{
+    if (remounting->snapshot != 0) {
+        ret->type = WORKER_SNAPSHOT_MOUNT;
+        ret->snapshot_mount.snapshot = remounting->snapshot;
+        return;
+    }
+    ret->type = WORKER_MOUNT;
+    (void)snprintf(ret->mount.mountpoint, sizeof(ret->mount.mountpoint), "%s",
+                   remounting->mountpoint);
+}
+
+int remount_pass(struct worker *worker, const struct remounting *remounting, int fuse_fd,
+                 struct error *err)
 {
     CLEANUP(free_ptr) struct worker_message *message = calloc(2, sizeof(*message));
 
     if (!message)
         return error_set(err, -ENOMEM, "out of memory");
-    message[0].type = WORKER_MOUNT;
-    (void)snprintf(message[0].mount.mountpoint, sizeof(message[0].mount.mountpoint), "%s",
-                   mountpoint);
+    write_order(remounting, &message[0]);
     int r = worker_ask(worker, &message[0], fuse_fd, MOUNT_TIMEOUT_MS, &message[1], err);
     if (r == 0)
         worker_message_release(&message[1]);
     return r;
 }
 
-int remount(const struct fs_record *record, struct worker *worker, struct error *err)
+int remount(const struct remounting *remounting, struct worker *worker, struct error *err)
 {
     CLEANUP(close_fd) int fd = -1;
-    struct fuse_device_mount mount = { .name = record->name,
-                                       .mountpoint = record->mountpoint,
-                                       .flags = record->mount_flags,
+    struct fuse_device_mount mount = { .name = remounting->name,
+                                       .mountpoint = remounting->mountpoint,
+                                       .flags = remounting->flags,
                                        .is_private = geteuid() != 0 };
-    int r = remount_clear(record, err);
+    int r = remount_clear(remounting, err);
 
     if (r < 0)
         return r;
     r = fuse_device_mount(&mount, &fd, err);
     if (r < 0)
         return r;
-    r = remount_pass(worker, record->mountpoint, fd, err);
+    r = remount_pass(worker, remounting, fd, err);
     if (r < 0)
-        (void)fuse_device_unmount(record->mountpoint, true, NULL); /* nobody serves it */
+        (void)fuse_device_unmount(remounting->mountpoint, true, NULL); /* nobody serves it */
     return r;
 }
 

@@ -7,18 +7,26 @@
 #pragma once
 
 #include "base/error.h"
-#include "control/fs_record.h"
 #include "control/worker.h"
 
-/* Clears what a dead worker left at the record's mountpoint, mounts there with the same flags, and
- * hands the descriptor to the worker. */
-int remount(const struct fs_record *record, struct worker *worker, struct error *err);
+/* What is to be mounted, and where. */
+struct remounting {
+    const char *name; /* of the filesystem */
+    const char *mountpoint;
+    uint32_t flags;    /* MS_... */
+    uint64_t snapshot; /* of it alone; 0: the filesystem */
+};
+
+/* Clears what a dead worker left there, mounts with these flags, and hands the descriptor to the
+ * worker. */
+int remount(const struct remounting *remounting, struct worker *worker, struct error *err);
 
 /* Takes away what a dead worker left there; nothing is there counts as taken away. */
-int remount_clear(const struct fs_record *record, struct error *err);
+int remount_clear(const struct remounting *remounting, struct error *err);
 
 /* Hands the mounted descriptor to the worker; it stays the caller's to close. */
-int remount_pass(struct worker *worker, const char *mountpoint, int fuse_fd, struct error *err);
+int remount_pass(struct worker *worker, const struct remounting *remounting, int fuse_fd,
+                 struct error *err);
 
 /* The MS_... flags of the mount at this path, as this namespace sees it; 0 if it does not. */
 uint32_t remount_flags_of(const char *mountpoint);

@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "control/filesystem.h"
+#include "control/snapshot_mount.h"
 #include "control/tasks.h"
 
 #define ACCESS_POINT_TRIES 1000u
@@ -258,20 +259,7 @@ static void tell_removed(struct filesystem *fs)
                "a snapshot was removed; what only it held is given back");
 }
 
-int control_snapshot_remove(struct control *control, const char *fs_name, const char *name,
-                            struct error *err)
-{
-    CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, fs_name, err);
-
-    if (!fs)
-        return -ENOENT;
-    int r = ask_change(fs, WORKER_SNAPSHOT_REMOVE, name, NULL, NULL, err);
-    if (r == 0)
-        tell_removed(fs);
-    return r;
-}
-
-/* --- for policies --- */
+/* --- one of them --- */
 
 typedef bool is_wanted_fn(const struct control_snapshot *snapshot, const void *arg);
 
@@ -292,7 +280,7 @@ static int find_one(struct filesystem *fs, is_wanted_fn *is_wanted, const void *
             *ret = list.items[i];
     }
     free(list.items);
-    return r == 0 && !is_found ? error_set(err, -ENOENT, "there is no such snapshot") : r;
+    return r == 0 && !is_found ? error_set(err, -ENOENT, "there is no snapshot of that name") : r;
 }
 
 static bool is_named(const struct control_snapshot *snapshot, const void *name)
@@ -311,6 +299,35 @@ int filesystem_find_snapshot(struct filesystem *fs, const char *name, struct con
     return find_one(fs, is_named, name, ret, err);
 }
 
+/* Who looks into a mounted one would lose it, and see another one in its place some day. */
+static int remove_locked(struct filesystem *fs, const struct control_snapshot *snapshot,
+                         struct error *err) REQUIRES(fs->snapshots)
+{
+    char at[FS_MOUNTPOINT_SIZE];
+
+    if (snapshot_mounts_find(fs, snapshot->id, at))
+        return error_set(err, -EBUSY, "the snapshot is mounted at %s; unmount it first", at);
+    return ask_change_locked(fs, WORKER_SNAPSHOT_REMOVE, snapshot->name, NULL, NULL, err);
+}
+
+int control_snapshot_remove(struct control *control, const char *fs_name, const char *name,
+                            struct error *err)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, fs_name, err);
+    struct control_snapshot snapshot;
+
+    if (!fs)
+        return -ENOENT;
+    mutex_lock(&fs->snapshots);
+    int r = find_one(fs, is_named, name, &snapshot, err);
+    if (r == 0)
+        r = remove_locked(fs, &snapshot, err);
+    mutex_unlock(&fs->snapshots);
+    if (r == 0)
+        tell_removed(fs);
+    return r;
+}
+
 int filesystem_remove_unchanged(struct filesystem *fs, uint64_t id, const char *name,
                                 struct error *err)
 {
@@ -321,7 +338,7 @@ int filesystem_remove_unchanged(struct filesystem *fs, uint64_t id, const char *
     if (r == 0 && (strcmp(snapshot.name, name) != 0 || strcmp(snapshot.access_point, name) != 0))
         r = error_set(err, -ESTALE, "the snapshot was changed");
     if (r == 0)
-        r = ask_change_locked(fs, WORKER_SNAPSHOT_REMOVE, name, NULL, NULL, err);
+        r = remove_locked(fs, &snapshot, err);
     mutex_unlock(&fs->snapshots);
     if (r == 0)
         tell_removed(fs);

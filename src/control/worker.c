@@ -94,6 +94,8 @@ static void take_message(struct worker *worker, struct worker_message *message)
 
     if (message->type == WORKER_EVENT && watcher->on_event)
         watcher->on_event(&message->event, watcher->arg);
+    else if (message->type == WORKER_MOUNT_ENDED && watcher->on_mount_ended)
+        watcher->on_mount_ended(&message->mount_ended, watcher->arg);
     else if (message->type == WORKER_UNMOUNTED && watcher->on_unmounted)
         watcher->on_unmounted(&message->unmounted, watcher->arg);
     else if (message->type == WORKER_TASK_PROGRESS && watcher->on_task_progress)

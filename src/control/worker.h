@@ -25,7 +25,9 @@ struct worker;
  * reference. Each but on_ended may be NULL. arg lives until on_ended was called. */
 struct worker_watcher {
     void (*on_event)(const struct worker_event *event, void *arg);
-    /* The mount is gone; done tells how the last commit went. The worker ends now. */
+    /* One mount is gone, and there are others. */
+    void (*on_mount_ended)(const struct worker_mount_ended *ended, void *arg);
+    /* The last mount is gone; done tells how the last commit went. The worker ends now. */
     void (*on_unmounted)(const struct worker_done *done, void *arg);
     void (*on_task_progress)(const struct worker_task_progress *progress, void *arg);
     void (*on_task_done)(const struct worker_task_done *done, void *arg);

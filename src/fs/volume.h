@@ -223,6 +223,12 @@ static inline bool volume_is_snapshot_root(uint64_t ino)
     return volume_is_in_snapshot(ino) && (ino & ((UINT64_C(1) << 48) - 1)) == VOLUME_ROOT;
 }
 
+/* The inode of its root directory. */
+static inline uint64_t volume_snapshot_root(const struct volume_snapshot *snapshot)
+{
+    return (uint64_t)snapshot->slot << 48 | VOLUME_ROOT;
+}
+
 /* Holds everything that returned before the call, durable when it returns. -EEXIST: the name or
  * the access point is in use. */
 int volume_snapshot_take(struct volume *volume, const char *name, const char *access_point,

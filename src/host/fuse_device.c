@@ -323,14 +323,19 @@ int fuse_device_detach_dead(const char *mountpoint, const char *name, struct err
     return error_set(err, -ELOOP, "too many dead mounts on %s", mountpoint);
 }
 
-void fuse_device_start_write_back(const char *mountpoint, const char *name)
+bool fuse_device_is_mounted_as(const char *mountpoint, const char *name)
 {
     char source[FUSE_DEVICE_NAME_SIZE];
     bool is_mounted = false;
 
-    if (mountpoint[0] == '\0' ||
-        fuse_device_is_mounted(mountpoint, &is_mounted, source, NULL) < 0 || !is_mounted ||
-        strcmp(source, name) != 0)
+    return mountpoint[0] != '\0' &&
+           fuse_device_is_mounted(mountpoint, &is_mounted, source, NULL) == 0 && is_mounted &&
+           strcmp(source, name) == 0;
+}
+
+void fuse_device_start_write_back(const char *mountpoint, const char *name)
+{
+    if (!fuse_device_is_mounted_as(mountpoint, name))
         return;
     CLEANUP(close_fd) int fd = open(mountpoint, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0)

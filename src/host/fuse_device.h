@@ -36,6 +36,9 @@ int fuse_device_unmount(const char *mountpoint, bool lazy, struct error *err);
 int fuse_device_is_mounted(const char *mountpoint, bool *ret_is_mounted, char *ret_name,
                            struct error *err);
 
+/* Whether that is so, as far as this mount namespace shows, and its source this name. */
+bool fuse_device_is_mounted_as(const char *mountpoint, const char *name);
+
 /* Has the kernel begin to hand over what it keeps of files that are written there, if this
  * filesystem is mounted there. It does not wait, and a failure says nothing. */
 void fuse_device_start_write_back(const char *mountpoint, const char *name);

@@ -105,6 +105,60 @@ static int get_mount(struct reader *reader, struct worker_message *message)
     return 0;
 }
 
+static void put_snapshot_mount(struct writer *writer, const struct worker_message *message)
+{
+    writer_u64(writer, message->snapshot_mount.snapshot);
+}
+
+static int get_snapshot_mount(struct reader *reader, struct worker_message *message)
+{
+    message->snapshot_mount.snapshot = reader_u64(reader);
+    return 0;
+}
+
+static void put_mounts_reply(struct writer *writer, const struct worker_message *message)
+{
+    const struct worker_mounts_reply *reply = &message->mounts;
+
+    writer_u8(writer, reply->has_ended);
+    writer_u8(writer, (uint8_t)reply->count);
+    for (uint32_t i = 0; i < reply->count; i++)
+        writer_u64(writer, reply->snapshots[i]);
+}
+
+static int get_mounts_reply(struct reader *reader, struct worker_message *message)
+{
+    struct worker_mounts_reply *reply = &message->mounts;
+
+    reply->has_ended = get_bool(reader);
+    uint32_t count = reader_u8(reader);
+    if (count > WORKER_SNAPSHOT_MOUNTS_MAX)
+        reader_fail(reader);
+    for (uint32_t i = 0; i < count && !reader->failed; i++)
+        reply->snapshots[i] = reader_u64(reader);
+    reply->count = reader->failed ? 0 : count;
+    return 0;
+}
+
+static void put_mount_ended(struct writer *writer, const struct worker_message *message)
+{
+    writer_u64(writer, message->mount_ended.snapshot);
+    writer_u32(writer, (uint32_t)message->mount_ended.code);
+    writer_text(writer, message->mount_ended.text);
+}
+
+static int get_mount_ended(struct reader *reader, struct worker_message *message)
+{
+    struct worker_mount_ended *ended = &message->mount_ended;
+
+    ended->snapshot = reader_u64(reader);
+    ended->code = (int32_t)reader_u32(reader);
+    reader_text(reader, ended->text, sizeof(ended->text));
+    if (ended->code > 0)
+        reader_fail(reader);
+    return 0;
+}
+
 static void put_nothing(struct writer *writer, const struct worker_message *message)
 {
     (void)writer;
@@ -439,6 +493,16 @@ static const struct {
     { { WORKER_RESTORE, "RESTORE", WORKER_SIDE_COFFERD, false, false },
       put_snapshot_order,
       get_snapshot_order },
+    { { WORKER_SNAPSHOT_MOUNT, "SNAPSHOT_MOUNT", WORKER_SIDE_COFFERD, true, false },
+      put_snapshot_mount,
+      get_snapshot_mount },
+    { { WORKER_MOUNTS, "MOUNTS", WORKER_SIDE_COFFERD, false, false }, put_nothing, get_nothing },
+    { { WORKER_MOUNTS_REPLY, "MOUNTS_REPLY", WORKER_SIDE_WORKER, false, false },
+      put_mounts_reply,
+      get_mounts_reply },
+    { { WORKER_MOUNT_ENDED, "MOUNT_ENDED", WORKER_SIDE_WORKER, false, false },
+      put_mount_ended,
+      get_mount_ended },
     { { WORKER_DONE, "DONE", WORKER_SIDE_WORKER, false, false }, put_done, get_done },
     { { WORKER_STATUS_REPLY, "STATUS_REPLY", WORKER_SIDE_WORKER, false, false },
       put_status,

@@ -5,9 +5,9 @@
  * it, and whether a descriptor comes with it; anything else is refused.
  *
  * cofferd asks, the worker answers with the request's number: DONE, or the reply that belongs to
- * the request. EVENT, UNMOUNTED, TASK_PROGRESS and TASK_DONE come unasked, with request number 0. A
- * connection that closes changes nothing in the worker: it waits for the next one, and tells that
- * one which tasks have ended. START is accepted once in its life.
+ * the request. EVENT, UNMOUNTED, MOUNT_ENDED, TASK_PROGRESS and TASK_DONE come unasked, with
+ * request number 0. A connection that closes changes nothing in the worker: it waits for the next
+ * one, and tells that one which tasks have ended. START is accepted once in its life.
  *
  * Errors     negative errno and a sentence. -EBADMSG: malformed; -EPROTO: not in the table, or
  *            not for this side to send; -EPROTONOSUPPORT: another version of coffer.
@@ -36,6 +36,7 @@
 #define WORKER_TASK_PHASE_SIZE 64u
 #define WORKER_TASK_PARAMETERS_MAX (62u * 1024u)
 #define WORKER_TASK_RESULT_SIZE 512u
+#define WORKER_SNAPSHOT_MOUNTS_MAX 16u
 
 enum worker_message_type {
     /* cofferd asks */
@@ -51,6 +52,8 @@ enum worker_message_type {
     WORKER_SNAPSHOT_LIST = 10,  /* SNAPSHOTS_REPLY */
     WORKER_TASK_START = 11,     /* perhaps with a descriptor; DONE when it runs, or runs already */
     WORKER_TASK_STOP = 12,      /* DONE when it was told so; TASK_DONE follows */
+    WORKER_SNAPSHOT_MOUNT = 16, /* with the /dev/fuse descriptor; DONE when it is served */
+    WORKER_MOUNTS = 17,         /* MOUNTS_REPLY */
     WORKER_RESTORE = 20,        /* not while it is mounted; RESTORE_REPLY, which may take long */
     /* the worker answers */
     WORKER_DONE = 32,
@@ -58,11 +61,13 @@ enum worker_message_type {
     WORKER_CHECK_REPLY = 34,
     WORKER_SNAPSHOTS_REPLY = 35,
     WORKER_RESTORE_REPLY = 40,
+    WORKER_MOUNTS_REPLY = 41,
     /* the worker tells */
     WORKER_EVENT = 64,
-    WORKER_UNMOUNTED = 65, /* the kernel ended the mount; the worker commits and ends with 0 */
+    WORKER_UNMOUNTED = 65, /* the kernel ended the last mount; the worker commits and ends with 0 */
     WORKER_TASK_PROGRESS = 66,
     WORKER_TASK_DONE = 67,
+    WORKER_MOUNT_ENDED = 72, /* or one of several; all is committed */
 };
 
 enum worker_side {
@@ -92,6 +97,22 @@ struct worker_start {
 
 struct worker_mount {
     char mountpoint[PATH_MAX]; /* for people and the log only */
+};
+
+struct worker_snapshot_mount {
+    uint64_t snapshot; /* its id */
+};
+
+struct worker_mounts_reply {
+    bool has_ended; /* the filesystem itself was mounted, and is not any more */
+    uint32_t count;
+    uint64_t snapshots[WORKER_SNAPSHOT_MOUNTS_MAX];
+};
+
+struct worker_mount_ended {
+    uint64_t snapshot; /* 0: the filesystem itself */
+    int32_t code;      /* how its commit went: 0 or a negative errno */
+    char text[WORKER_TEXT_SIZE];
 };
 
 struct worker_check {
@@ -214,6 +235,9 @@ struct worker_message {
     union {
         struct worker_start start;
         struct worker_mount mount;
+        struct worker_snapshot_mount snapshot_mount;
+        struct worker_mounts_reply mounts;
+        struct worker_mount_ended mount_ended;
         struct worker_check check;
         struct worker_set_capacity set_capacity;
         struct worker_snapshot_order snapshot;
@@ -255,7 +279,8 @@ int worker_message_decode(struct bytes packet, enum worker_side sender, struct w
 void worker_message_release(struct worker_message *message);
 
 /* The same over a socket (errors of unix_socket.h too), every buffer wiped. passed_fd: -1, or the
- * descriptor of WORKER_MOUNT or WORKER_TASK_START, which stays the caller's. */
+ * descriptor of WORKER_MOUNT, WORKER_SNAPSHOT_MOUNT or WORKER_TASK_START, which stays the caller's.
+ */
 int worker_message_send(int fd, const struct worker_message *message, int passed_fd, int timeout_ms,
                         struct error *err);
 /* *ret_fd: the descriptor that came with it, the caller's to close; else -1. */

@@ -1,8 +1,10 @@
 /* device.c - what passes between the kernel and libfuse. libfuse 3.14 lets a program read and
- * write the device itself, and two things need that:
+ * write the device itself, and three things need that:
  *
  * - Each thread has its own copy of the device (FUSE_DEV_IOC_CLONE), opened before the process
  *   gave up its rights, which libfuse could not do any more.
+ * - A session of one snapshot has that one's root: the kernel calls every root FUSE_ROOT_ID, which
+ *   is the volume's.
  * - FUSE_HANDLE_KILLPRIV_V2, which libfuse 3.14 does not know. Without it the kernel asks for the
  *   xattr security.capability before every single write. With it the kernel remembers the
  *   answer, and says in the request when the set-user-id and set-group-id bits must go. */
@@ -114,8 +116,18 @@ static void note_request(struct mount_thread *thread, const void *packet, size_t
         thread->init_can = BODY(struct fuse_init_in, packet)->flags;
 }
 
+/* In the body of a request there are inodes only where something is changed, or forgotten. */
+static void name_root(const struct mount_session *session, void *packet, size_t len)
+{
+    struct fuse_in_header *header = packet;
+
+    if (len >= sizeof(*header) && header->nodeid == FUSE_ROOT_ID)
+        header->nodeid = session->root;
+}
+
 ssize_t mount_device_read(int fd, void *to, size_t size, void *arg)
 {
+    const struct mount_session *session = arg;
     struct mount_thread *thread = mount_thread(arg);
 
     if (!thread) {
@@ -123,8 +135,10 @@ ssize_t mount_device_read(int fd, void *to, size_t size, void *arg)
         return -1;
     }
     ssize_t n = read(thread->fd >= 0 ? thread->fd : fd, to, size);
-    if (n > 0)
+    if (n > 0) {
+        name_root(session, to, (size_t)n);
         note_request(thread, to, (size_t)n);
+    }
     return n;
 }
 

@@ -30,6 +30,8 @@ static void op_init(void *arg, struct fuse_conn_info *conn)
     struct mount_session *session = arg;
 
     conn->want = (conn->want & ~unwanted) | (conn->capable & wanted);
+    if (session->root != VOLUME_ROOT)
+        conn->want &= ~(unsigned)FUSE_CAP_WRITEBACK_CACHE; /* nothing is written */
     conn->max_write = MOUNT_REQUEST_MAX;
     conn->max_background = BACKGROUND_MAX;
     conn->congestion_threshold = CONGESTED_AT;
@@ -112,13 +114,15 @@ static void session_free(struct mount_session *session)
     free(session);
 }
 
-static struct mount_session *session_new(struct volume *volume, int spare_fds[static MOUNT_THREADS])
+static struct mount_session *session_new(struct volume *volume, uint64_t root,
+                                         int spare_fds[static MOUNT_THREADS])
 {
     struct mount_session *session = calloc(1, sizeof(*session));
 
     if (!session)
         return NULL;
     session->volume = volume;
+    session->root = root;
     session->spares_lock = MUTEX_INIT;
     atomic_flag_clear(&session->is_dropping_pages);
     for (unsigned i = 0; i < MOUNT_THREADS; i++) {
@@ -163,10 +167,11 @@ static void catch_wake_up(void)
     (void)sigaction(SIGUSR1, &action, NULL);
 }
 
-int mount_session_start(struct volume *volume, int device_fd, int spare_fds[static MOUNT_THREADS],
-                        struct mount_session **ret, struct error *err)
+int mount_session_start(struct volume *volume, uint64_t root, int device_fd,
+                        int spare_fds[static MOUNT_THREADS], struct mount_session **ret,
+                        struct error *err)
 {
-    struct mount_session *session = session_new(volume, spare_fds);
+    struct mount_session *session = session_new(volume, root, spare_fds);
 
     if (!session) {
         (void)close(device_fd);

@@ -24,10 +24,13 @@ struct mount_session;
  * be had are -1, and the session works without. */
 void mount_open_spares(int ret_fds[static MOUNT_THREADS]);
 
-/* Takes over device_fd and, one for each thread, what spare_fds holds (each becomes -1), also
- * when it fails. */
-int mount_session_start(struct volume *volume, int device_fd, int spare_fds[static MOUNT_THREADS],
-                        struct mount_session **ret, struct error *err);
+/* Shows the volume, or with the root of a snapshot (volume_snapshot_root()) that alone, of which
+ * the kernel keeps what it has read for ever: it must not be removed meanwhile. Several sessions
+ * may run, one of them of the volume. Takes over device_fd and, one for each thread, what spare_fds
+ * holds (each becomes -1), also when it fails. */
+int mount_session_start(struct volume *volume, uint64_t root, int device_fd,
+                        int spare_fds[static MOUNT_THREADS], struct mount_session **ret,
+                        struct error *err);
 
 /* Becomes readable when the kernel has ended the mount. */
 int mount_session_end_fd(const struct mount_session *session);

@@ -19,6 +19,7 @@
 
 struct mount_session {
     struct volume *volume;
+    uint64_t root; /* the inode that the kernel calls FUSE_ROOT_ID */
     struct fuse_session *fuse;
     struct open_files *writers;
     atomic_flag

@@ -3,6 +3,8 @@
  *   waiting   a connection, START           -> started, or the end (1)
  *   started   MOUNT                         -> mounted
  *   mounted   the kernel ends the mount     -> commit, UNMOUNTED, the end (0, or 1: commit failed)
+ *             ... and snapshots are mounted -> commit, MOUNT_ENDED, started; the last of them that
+ *                                              ends is as the mount
  *   any       STOP, SIGTERM                 -> write back, commit, the end (0, or 1)
  *   waiting   cofferd is gone               -> the end (0): it holds nothing
  *
@@ -27,6 +29,7 @@
 #include "mount/session.h"
 #include "worker/event_queue.h"
 #include "worker/job.h"
+#include "worker/snapshot_mounts.h"
 #include "worker/snapshots.h"
 #include "worker/start.h"
 #include "worker/task.h"
@@ -48,6 +51,8 @@ struct service {
     struct started started;
     struct worker_status_reply status; /* what does not change by itself */
     struct mount_session *session;     /* NULL: not mounted */
+    bool mount_has_ended;              /* it was, and snapshots still are */
+    struct snapshot_mounts snapshot_mounts;
     struct event_queue events;
     struct task check;
     struct task snapshot;
@@ -166,29 +171,65 @@ static bool is_restoring(const struct service *service)
            (service->snapshot.is_running && service->snapshot.order.type == WORKER_RESTORE);
 }
 
-static int do_mount(struct service *service, const struct worker_message *order, int fd,
-                    struct error *err)
+/* Closes what cannot be mounted. */
+static int require_device(const struct service *service, int fd, struct error *err)
 {
     int r = require_started(service, err);
 
-    if (r == 0 && service->session)
-        r = error_set(err, -EBUSY, "the filesystem is already mounted on %s",
-                      service->status.mountpoint);
     if (r == 0 && is_restoring(service))
         r = error_set(err, -EBUSY,
                       "the filesystem is being put back to a snapshot; mount it when that is done");
     if (r == 0 && !is_fuse_device(fd))
         r = error_set(err, -EINVAL, "the descriptor is not a FUSE device");
-    if (r < 0) {
+    if (r < 0)
         (void)close(fd);
-        return r;
+    return r;
+}
+
+static int do_mount(struct service *service, const struct worker_message *order, int fd,
+                    struct error *err)
+{
+    if (service->session) {
+        (void)close(fd);
+        return error_set(err, -EBUSY, "the filesystem is already mounted on %s",
+                         service->status.mountpoint);
     }
-    r = mount_session_start(service->started.volume, fd, service->started.spare_fds,
+    int r = require_device(service, fd, err);
+    if (r < 0)
+        return r;
+    r = mount_session_start(service->started.volume, VOLUME_ROOT, fd, service->started.spare_fds,
                             &service->session, err);
+    service->mount_has_ended &= r < 0;
     if (r == 0)
         (void)snprintf(service->status.mountpoint, sizeof(service->status.mountpoint), "%s",
                        order->mount.mountpoint);
     return r;
+}
+
+static int do_snapshot_mount(struct service *service, const struct worker_message *order, int fd,
+                             struct error *err)
+{
+    int r = require_device(service, fd, err);
+
+    return r < 0 ? r
+                 : snapshot_mounts_add(&service->snapshot_mounts, service->started.volume,
+                                       order->snapshot_mount.snapshot, fd, err);
+}
+
+static int do_mounts(struct service *service, const struct worker_message *order, int fd,
+                     struct error *err)
+{
+    const struct snapshot_mounts *mounts = &service->snapshot_mounts;
+    struct worker_message reply = { .type = WORKER_MOUNTS_REPLY, .request = order->request };
+
+    (void)fd;
+    (void)err;
+    reply.mounts.has_ended = service->mount_has_ended;
+    reply.mounts.count = mounts->count;
+    for (uint32_t i = 0; i < mounts->count; i++)
+        reply.mounts.snapshots[i] = mounts->items[i].snapshot;
+    send_message(service, &reply);
+    return 0;
 }
 
 static int do_status(struct service *service, const struct worker_message *order, int fd,
@@ -255,6 +296,8 @@ static int do_restore(struct service *service, const struct worker_message *orde
     if (service->session)
         return error_set(err, -EBUSY, "the filesystem is mounted on %s; unmount it first",
                          service->status.mountpoint);
+    if (service->snapshot_mounts.count > 0)
+        return error_set(err, -EBUSY, "a snapshot of the filesystem is mounted; unmount it first");
     return start_task(service, &service->snapshot, restore_task, order, err);
 }
 
@@ -340,6 +383,7 @@ static int close_all(struct service *service, bool write_back, struct error *err
         mount_session_write_back(service->session);
     mount_session_stop(service->session);
     service->session = NULL;
+    snapshot_mounts_stop(&service->snapshot_mounts);
     if (service->is_started) {
         r = volume_close(service->started.volume, err);
         object_store_close(service->started.store);
@@ -371,6 +415,8 @@ static const struct {
 } orders[] = {
     { WORKER_START, true, do_start },
     { WORKER_MOUNT, true, do_mount },
+    { WORKER_SNAPSHOT_MOUNT, true, do_snapshot_mount },
+    { WORKER_MOUNTS, false, do_mounts },
     { WORKER_STATUS, false, do_status },
     { WORKER_CHECK, false, do_check },
     { WORKER_STOP, true, do_stop },
@@ -444,12 +490,54 @@ static void accept_connection(struct service *service)
     tell_jobs(service); /* what has ended meanwhile */
 }
 
-static void on_mount_end(struct service *service)
+/* The last mount is gone. */
+static void end_unmounted(struct service *service)
 {
     struct error err = { .text = "" };
     int r = close_all(service, false, &err);
 
     send_result(service, WORKER_UNMOUNTED, 0, r, &err);
+}
+
+static void tell_mount_ended(struct service *service, uint64_t snapshot, int code,
+                             const struct error *err)
+{
+    struct worker_message message = { .type = WORKER_MOUNT_ENDED };
+
+    message.mount_ended.snapshot = snapshot;
+    message.mount_ended.code = code;
+    if (code < 0)
+        (void)snprintf(message.mount_ended.text, sizeof(message.mount_ended.text), "%s", err->text);
+    send_message(service, &message);
+}
+
+/* What was written is as durable as if the worker ended. */
+static void on_mount_end(struct service *service)
+{
+    struct error err = { .text = "" };
+
+    if (service->snapshot_mounts.count == 0) {
+        end_unmounted(service);
+        return;
+    }
+    if (service->snapshot.is_running)
+        finish_snapshot(service); /* it may use the session */
+    mount_session_stop(service->session);
+    service->session = NULL;
+    service->mount_has_ended = true;
+    service->status.mountpoint[0] = '\0';
+    int r = volume_sync(service->started.volume, &err);
+    tell_mount_ended(service, 0, r, &err);
+}
+
+static void on_snapshot_mount_end(struct service *service)
+{
+    uint64_t snapshot = 0;
+
+    while (snapshot_mounts_take_ended(&service->snapshot_mounts, &snapshot))
+        tell_mount_ended(service, snapshot, 0, NULL);
+    if (!service->session && service->snapshot_mounts.count == 0)
+        end_unmounted(service);
 }
 
 static void on_signal(struct service *service)
@@ -466,6 +554,7 @@ enum watched {
     WATCH_CONNECTION,
     WATCH_LISTEN,
     WATCH_MOUNT_END,
+    WATCH_SNAPSHOT_MOUNT_END,
     WATCH_EVENTS,
     WATCH_CHECK,
     WATCH_SNAPSHOT,
@@ -483,6 +572,7 @@ static void serve_once(struct service *service)
         [WATCH_LISTEN] = { .fd = service->listen_fd },
         [WATCH_MOUNT_END] = { .fd =
                                   service->session ? mount_session_end_fd(service->session) : -1 },
+        [WATCH_SNAPSHOT_MOUNT_END] = { .fd = service->snapshot_mounts.ends_fd },
         /* Nobody to tell: they wait in the queue. */
         [WATCH_EVENTS] = { .fd = service->connection_fd >= 0 ? service->events.fd : -1 },
         [WATCH_CHECK] = { .fd = service->check.is_running ? service->check.done_fd : -1 },
@@ -490,7 +580,7 @@ static void serve_once(struct service *service)
         [WATCH_JOBS] = { .fd = service->connection_fd >= 0 ? service->jobs.fd : -1 },
     };
     static void (*const actions[WATCH_COUNT])(struct service *) = {
-        on_signal,   receive_order, accept_connection, on_mount_end,
+        on_signal,   receive_order, accept_connection, on_mount_end, on_snapshot_mount_end,
         send_events, finish_check,  finish_snapshot,   tell_jobs,
     };
     bool is_lonely = !service->is_started && service->connection_fd < 0;
@@ -524,9 +614,11 @@ static int catch_signals(void)
 
 static int service_init(struct service *service, int listen_fd)
 {
-    *service = (struct service){
-        .launcher = getuid(), .listen_fd = listen_fd, .connection_fd = -1, .exit_code = EXIT_SUCCESS
-    };
+    *service = (struct service){ .launcher = getuid(),
+                                 .listen_fd = listen_fd,
+                                 .connection_fd = -1,
+                                 .exit_code = EXIT_SUCCESS,
+                                 .snapshot_mounts = SNAPSHOT_MOUNTS_INIT };
     service->signal_fd = catch_signals();
     if (service->signal_fd < 0)
         return -errno;

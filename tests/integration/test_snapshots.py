@@ -254,7 +254,7 @@ def test_snapshots_outlive_a_worker_that_is_killed(home):
 
 def test_the_guide_works_as_it_stands(home):
     text = (pathlib.Path(__file__).parents[2] / "docs" / "snapshots.md").read_text()
-    (block,) = re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S)
+    block = "".join(re.findall(r"^```sh\n(.*?)^```$", text, re.M | re.S))
     (home.mnt / "report").write_bytes(b"of monday")
     programs = home.instance.programs
     block = block.replace("/srv/projects", str(home.mnt)).replace("projects", "home")

@@ -1,4 +1,4 @@
-/* Snapshot policies: their times, and their records in the registry. */
+/* Snapshot policies, and snapshots that are mounted: times, and their records in the registry. */
 #include "tests/support/cmocka_all.h"
 
 #include <errno.h>
@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/file_io.h"
 #include "control/policy_record.h"
+#include "control/snapshot_mount.h"
 
 #define S 1000000000LL
 
@@ -244,6 +245,28 @@ static void as_many_snapshots_as_can_be_fit_into_a_record(void **state)
     assert_int_equal(attachment.made_count, POLICY_MADE_MAX);
 }
 
+static void a_mounted_snapshot_is_read_as_it_was_written(void **state)
+{
+    CLEANUP(buf_release) struct buf stored = BUF_INIT;
+    CLEANUP(buf_release) struct buf written = BUF_INIT;
+    struct snapshot_mount mount;
+    (void)state;
+
+    assert_int_equal(file_read(FORMATS_FOLDER "/snapshot-mount-v1.bin", 4096, &stored, NULL), 0);
+    assert_int_equal(snapshot_mount_decode(buf_bytes(&stored), &mount, NULL), 0);
+    assert_int_equal(mount.snapshot, 7);
+    assert_int_equal(mount.flags, 3);
+    assert_string_equal(mount.mountpoint, "/srv/them");
+    assert_int_equal(snapshot_mount_encode(&mount, &written, NULL), 0);
+    assert_int_equal(written.len, stored.len);
+    assert_memory_equal(written.data, stored.data, stored.len);
+    for (size_t len = 0; len < stored.len; len++)
+        assert_int_equal(snapshot_mount_decode((struct bytes){ stored.data, len }, &mount, NULL),
+                         -EBADMSG);
+    stored.data[4] = 2;
+    assert_int_equal(snapshot_mount_decode(buf_bytes(&stored), &mount, NULL), -EPROTONOSUPPORT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,6 +274,7 @@ int main(void)
         cmocka_unit_test(times_are_read_and_written_alike_and_others_refused),
         cmocka_unit_test(version_1_is_read),
         cmocka_unit_test(what_is_written_is_read_again_and_nothing_else),
+        cmocka_unit_test(a_mounted_snapshot_is_read_as_it_was_written),
         cmocka_unit_test(as_many_snapshots_as_can_be_fit_into_a_record),
     };
 

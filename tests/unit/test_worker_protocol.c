@@ -237,6 +237,32 @@ static void an_order_to_upload_carries_every_member(void **state)
         assert_int_equal(upload_order_decode((struct bytes){ encoded.data, len }, &got), -EBADMSG);
 }
 
+static void mounts_of_snapshots_carry_every_member(void **state)
+{
+    struct worker_message sent = { .type = WORKER_SNAPSHOT_MOUNT, .snapshot_mount = { 77 } };
+    struct worker_message got;
+    (void)state;
+
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_COFFERD, &got, NULL), 0);
+    assert_int_equal(got.snapshot_mount.snapshot, 77);
+    sent = (struct worker_message){ .type = WORKER_MOUNT_ENDED };
+    sent.mount_ended = (struct worker_mount_ended){ 78, -5, "a disk failed" };
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_WORKER, &got, NULL), 0);
+    assert_memory_equal(&got.mount_ended, &sent.mount_ended, sizeof(sent.mount_ended));
+    sent = (struct worker_message){ .type = WORKER_MOUNTS_REPLY };
+    sent.mounts.has_ended = true;
+    sent.mounts.count = WORKER_SNAPSHOT_MOUNTS_MAX;
+    for (uint32_t i = 0; i < WORKER_SNAPSHOT_MOUNTS_MAX; i++)
+        sent.mounts.snapshots[i] = i + 1;
+    struct bytes bytes = encode(&sent);
+    assert_int_equal(worker_message_decode(bytes, WORKER_SIDE_WORKER, &got, NULL), 0);
+    assert_true(got.mounts.has_ended);
+    assert_int_equal(got.mounts.count, WORKER_SNAPSHOT_MOUNTS_MAX);
+    assert_memory_equal(got.mounts.snapshots, sent.mounts.snapshots, sizeof(sent.mounts.snapshots));
+    packet[9]++; /* one more than there may be */
+    assert_int_equal(worker_message_decode(bytes, WORKER_SIDE_WORKER, &got, NULL), -EBADMSG);
+}
+
 static void a_message_of_the_other_side_is_refused(void **state)
 {
     struct worker_message message;
@@ -363,6 +389,7 @@ int main(void)
         cmocka_unit_test(snapshots_and_orders_about_them_carry_every_member),
         cmocka_unit_test(tasks_carry_every_member),
         cmocka_unit_test(an_order_to_upload_carries_every_member),
+        cmocka_unit_test(mounts_of_snapshots_carry_every_member),
         cmocka_unit_test(a_message_of_the_other_side_is_refused),
         cmocka_unit_test(an_unknown_number_or_version_is_refused),
         cmocka_unit_test(a_shortened_or_lengthened_message_is_refused),
