@@ -43,6 +43,7 @@ const struct api_route api_routes[] = {
     { "GET", "/api/v1/object-stores/{name}/snapshots", NEED_VIEW, api_list_uploads },
     { "DELETE", "/api/v1/object-stores/{name}/snapshots", NEED_ADMIN, api_remove_upload },
     { "POST", "/api/v1/object-stores/{name}/snapshots/rewrap", NEED_KEYS, api_rewrap_uploads },
+    { "POST", "/api/v1/object-stores/{name}/snapshots/verify", NEED_FILESYSTEM, api_verify_upload },
     { "GET", "/api/v1/object-stores/{name}/uses", NEED_VIEW, api_list_uses },
     { "DELETE", "/api/v1/object-stores/{name}/uses", NEED_ADMIN, api_expire_use },
     { "GET", "/api/v1/filesystems/{name}/snapshots", NEED_VIEW, api_list_snapshots },

@@ -131,6 +131,7 @@ api_handler_fn api_check_object_store;
 api_handler_fn api_list_uploads;
 api_handler_fn api_remove_upload;
 api_handler_fn api_rewrap_uploads;
+api_handler_fn api_verify_upload;
 api_handler_fn api_list_uses;
 api_handler_fn api_expire_use;
 /* snapshots.c */

@@ -145,6 +145,37 @@ int api_remove_upload(const struct api_request *request, struct api_reply *ret, 
     return api_reply_end(ret, err);
 }
 
+/* --- verification --- */
+
+static void append_fault(const char *text, void *arg)
+{
+    (void)json_array_append_new(arg, clean_json(text));
+}
+
+int api_verify_upload(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    const char *locator = NULL;
+    uint64_t faults = 0;
+    int64_t one_in = 1;
+    int r = json_get_text(request->body, "locator", JSON_REQUIRED, &locator, err);
+
+    if (r == 0)
+        r = json_get_integer(request->body, "one_in", JSON_OPTIONAL, &one_in, err);
+    if (r == 0 && (one_in < 1 || one_in > INT32_MAX))
+        r = error_set(err, -EINVAL, "\"one_in\" is 1 for all, or a larger number for a sample");
+    if (r < 0)
+        return r;
+    json_t *report = json_array();
+    r = control_upload_verify(request->context->control, request->name, locator, (unsigned)one_in,
+                              append_fault, report, &faults, err);
+    if (r < 0) {
+        json_decref(report);
+        return r;
+    }
+    ret->body = json_pack("{s:I,s:o}", "faults", (json_int_t)faults, "report", report);
+    return api_reply_end(ret, err);
+}
+
 /* --- rewrap --- */
 
 struct rewrapping {

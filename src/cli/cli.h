@@ -141,6 +141,7 @@ int cmd_tier_remove(struct cli *cli, struct error *err);
 int cmd_tier_check(struct cli *cli, struct error *err);
 int cmd_tier_snapshot_list(struct cli *cli, struct error *err);
 int cmd_tier_snapshot_remove(struct cli *cli, struct error *err);
+int cmd_upload_verify(struct cli *cli, struct error *err);
 int cmd_uploads_rewrap(struct cli *cli, struct error *err);
 int cmd_tier_ops(struct cli *cli, struct error *err);
 int cmd_tier_clean(struct cli *cli, struct error *err);

@@ -1,6 +1,7 @@
 /* coffer fs tier snapshot, ops and clean: what lies in an object store, and who uses it. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -196,6 +197,57 @@ int cmd_tier_clean(struct cli *cli, struct error *err)
     int r = call(cli, "DELETE", "/snapshots", json_object(), &answer, err);
 
     return r < 0 ? r : tell_removed(cli, answer, "", err);
+}
+
+/* --- verification --- */
+
+static int put_sample(json_t *body, const char *text, struct error *err)
+{
+    char *end = NULL;
+
+    if (!text)
+        return 0;
+    long value = strtol(text, &end, 10);
+    if (end == text || *end != '\0' || value < 1 || value > INT32_MAX)
+        return error_set(err, -EINVAL,
+                         "--sample takes a number: 100 reads about one object in 100");
+    return json_object_set_new(body, "one_in", json_integer(value));
+}
+
+int cmd_upload_verify(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *answer = NULL;
+    const char *store = arguments_value(&cli->arguments, "object-store");
+    const char *sample = arguments_value(&cli->arguments, "sample");
+    json_t *body = json_pack("{s:s}", "locator", cli_word(cli, 0));
+
+    int r = store ? 0 : error_set(err, -EINVAL, "say where it is, with --object-store");
+    if (r == 0)
+        r = put_sample(body, sample, err);
+    if (r < 0) {
+        json_decref(body);
+        return r;
+    }
+    r = call_on(cli, store, "POST", "/snapshots/verify", body, &answer, err);
+    if (r < 0)
+        return r;
+    const json_t *report = json_object_get(answer, "report");
+    long long faults = (long long)json_integer_value(json_object_get(answer, "faults"));
+    if (cli->json)
+        r = cli_print_json(answer, err);
+    for (size_t i = 0; !cli->json && i < json_array_size(report); i++)
+        cli_print(stderr, "%s\n", json_string_value(json_array_get(report, i)));
+    if (faults > 0)
+        return error_set(
+            err, -EBADMSG,
+            "the uploaded snapshot has %lld fault%s and cannot be relied on; upload it "
+            "anew, or another one, as long as the filesystem is there",
+            faults, faults == 1 ? "" : "s");
+    if (!cli->json)
+        cli_print(stdout, "%s: all that was read is as it was uploaded.\n",
+                  sample ? "A sample was verified"
+                         : "The uploaded snapshot was verified completely");
+    return r;
 }
 
 /* --- rewrap --- */

@@ -133,6 +133,17 @@ const struct option_spec uploads_rewrap_options[] = {
     END_OF_OPTIONS,
 };
 
+const struct argument_spec upload_verify_arguments[] = {
+    { "locator", "the uploaded snapshot", false },
+    END_OF_ARGUMENTS,
+};
+
+const struct option_spec upload_verify_options[] = {
+    { 0, "object-store", "name", "where it is (mandatory)" },
+    { 0, "sample", "n", "about one object in n, by chance [all]" },
+    END_OF_OPTIONS,
+};
+
 const struct argument_spec uploads_rewrap_arguments[] = {
     { "locator", "one uploaded snapshot", true },
     END_OF_ARGUMENTS,

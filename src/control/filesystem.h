@@ -235,6 +235,10 @@ int filesystem_find_snapshot(struct filesystem *fs, const char *name, struct con
 int filesystem_remove_unchanged(struct filesystem *fs, uint64_t id, const char *name,
                                 struct error *err);
 
+/* What a worker answers to a check, sentence by sentence; the message is released. */
+int filesystem_take_report(struct worker_message *reply, control_report_fn *report, void *arg,
+                           uint64_t *ret_faults, struct error *err);
+
 /* unlock.c: unwraps all generations in one batch, finds the ring to believe, repairs the place
  * that lost, and learns new check values; the audit log knows it then. *ret_is_kms tells that the
  * key server is in the way. */

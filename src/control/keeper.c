@@ -217,15 +217,6 @@ static struct worker_message *start_message(struct filesystem *fs,
     return message;
 }
 
-static void discard_worker(struct worker *worker)
-{
-    char how[WORKER_HOW_SIZE];
-
-    worker_disconnect(worker);
-    (void)worker_wait_gone(worker, 0, how); /* it holds nothing: it may be killed */
-    worker_unref(worker);
-}
-
 int filesystem_spawn(struct filesystem *filesystem, const struct filesystem_spawn *spawn,
                      struct worker **ret, struct error *err)
 {
@@ -254,7 +245,7 @@ int filesystem_spawn(struct filesystem *filesystem, const struct filesystem_spaw
         return r;
     r = worker_ask(worker, message, -1, -1, answer, err);
     if (r < 0) {
-        discard_worker(worker);
+        worker_discard(worker);
         return r;
     }
     worker_message_release(answer);
@@ -310,7 +301,7 @@ static int reconnect(struct keeper *keeper, struct worker_status_reply *ret, str
         adopt_worker(keeper, worker);
         return 0;
     }
-    discard_worker(worker); /* it never got its keys: of no use to anyone */
+    worker_discard(worker); /* it never got its keys: of no use to anyone */
     return r < 0 ? r : -ENOENT;
 }
 

@@ -251,6 +251,21 @@ struct check_request {
     uint64_t *ret_faults;
 };
 
+int filesystem_take_report(struct worker_message *reply, control_report_fn *report, void *arg,
+                           uint64_t *ret_faults, struct error *err)
+{
+    bool is_reply = reply->type == WORKER_CHECK_REPLY;
+
+    if (is_reply) {
+        *ret_faults = reply->check_reply.faults;
+        report_lines(reply->check_reply.report, report, arg);
+        if (reply->check_reply.is_cut)
+            report("... and more faults than fit here", arg);
+    }
+    worker_message_release(reply);
+    return is_reply ? 0 : error_set(err, -EPROTO, "the filesystem's worker answers nonsense");
+}
+
 static int ask_check(struct worker *worker, void *arg, struct error *err)
 {
     CLEANUP(free_ptr) struct worker_message *message = calloc(2, sizeof(*message));
@@ -261,17 +276,9 @@ static int ask_check(struct worker *worker, void *arg, struct error *err)
     message[0].type = WORKER_CHECK;
     message[0].check.read_data = request->read_data;
     int r = worker_ask(worker, &message[0], -1, -1, &message[1], err);
-    if (r < 0)
-        return r;
-    bool is_reply = message[1].type == WORKER_CHECK_REPLY;
-    if (is_reply) {
-        *request->ret_faults = message[1].check_reply.faults;
-        report_lines(message[1].check_reply.report, request->report, request->arg);
-        if (message[1].check_reply.is_cut)
-            request->report("... and more faults than fit here", request->arg);
-    }
-    worker_message_release(&message[1]);
-    return is_reply ? 0 : error_set(err, -EPROTO, "the filesystem's worker answers nonsense");
+    return r < 0 ? r
+                 : filesystem_take_report(&message[1], request->report, request->arg,
+                                          request->ret_faults, err);
 }
 
 int filesystem_ask_stopped(struct filesystem *fs, const char *what, bool read_only,

@@ -80,10 +80,13 @@ static int unwrap(struct control *control, struct key_provider *server,
     for (uint32_t i = 0; r == 0 && i < opened->ring.count; i++) {
         CLEANUP(secret_release) struct secret key = SECRET_INIT;
         const struct key_generation *generation = &opened->ring.generations[i];
-        if (!key_generation_is_own(&opened->ring, generation))
-            continue;
         r = key_generation_open(generation, &opened->plains[i], &key, &why);
-        if (r == 0 && (r = key_set_add(&opened->keys, generation->number, &key)) < 0)
+        if (r < 0)
+            break;
+        r = key_generation_is_own(&opened->ring, generation)
+                ? key_set_add(&opened->keys, generation->number, &key)
+                : key_set_add_foreign(&opened->keys, &generation->origin, generation->number, &key);
+        if (r < 0)
             (void)error_set(&why, r, "out of secret memory");
     }
     const struct wrapped_key *newest = rings_newest(&opened->ring);

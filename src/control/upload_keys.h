@@ -20,7 +20,7 @@ struct upload_opened {
     struct key_ring ring;
     struct fs_record *owner;                   /* the filesystem here; NULL: there is none */
     struct secret plains[KEY_GENERATIONS_MAX]; /* the key blob of each generation of the ring */
-    struct key_set keys;                       /* of its own generations */
+    struct key_set keys;                       /* of all its generations */
     bool used_previous; /* what is current does not open, what was wrapped before does */
 };
 

@@ -100,6 +100,15 @@ struct uploads_removed {
 int control_uploads_remove(struct control *control, const char *store, const char *const *locators,
                            size_t count, struct uploads_removed *ret, struct error *err);
 
+/* --- verification --- */
+
+/* Reads all of an uploaded snapshot, or by chance one in so many of its objects, as a download
+ * would, in a process of its own that gets its keys; what is altered, missing, exchanged, cut short
+ * or an older state is reported. Creates nothing. */
+int control_upload_verify(struct control *control, const char *store, const char *locator,
+                          unsigned one_in, control_report_fn *report, void *arg,
+                          uint64_t *ret_faults, struct error *err);
+
 /* --- keys --- */
 
 struct upload_rewrap_options {

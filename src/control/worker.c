@@ -337,6 +337,15 @@ void worker_disconnect(struct worker *worker)
     worker->has_reader = false;
 }
 
+void worker_discard(struct worker *worker)
+{
+    char how[WORKER_HOW_SIZE];
+
+    worker_disconnect(worker);
+    (void)worker_wait_gone(worker, 0, how);
+    worker_unref(worker);
+}
+
 static void describe_end(int status, char ret_how[static WORKER_HOW_SIZE])
 {
     if (WIFSIGNALED(status))

@@ -66,6 +66,9 @@ int worker_stop(struct worker *worker, struct error *err);
 /* Closes the connection and waits for the reader thread; the process lives on. */
 void worker_disconnect(struct worker *worker);
 
+/* Of one that holds nothing that would be lost: kills it, and drops the reference. */
+void worker_discard(struct worker *worker);
+
 /* After worker_disconnect(): waits until the process is gone, kills it if it does not go by
  * itself in time, and reaps it. *ret_how tells how it ended, as far as known. -EBUSY: not even
  * that helped. */

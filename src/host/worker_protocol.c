@@ -183,6 +183,30 @@ static int get_check(struct reader *reader, struct worker_message *message)
     return 0;
 }
 
+static void put_verify(struct writer *writer, const struct worker_message *message)
+{
+    const struct worker_verify *verify = &message->verify;
+
+    writer_bytes(writer, verify->manifest, WORKER_MANIFEST_LEN);
+    writer_u32(writer, verify->one_in);
+    writer_u32(writer, verify->uid);
+    writer_u32(writer, verify->gid);
+    put_keys(writer, &verify->keys);
+}
+
+static int get_verify(struct reader *reader, struct worker_message *message)
+{
+    struct worker_verify *verify = &message->verify;
+
+    reader_copy(reader, verify->manifest, WORKER_MANIFEST_LEN);
+    verify->one_in = reader_u32(reader);
+    verify->uid = reader_u32(reader);
+    verify->gid = reader_u32(reader);
+    if (verify->one_in == 0)
+        reader_fail(reader);
+    return get_keys(reader, &verify->keys);
+}
+
 static void put_set_capacity(struct writer *writer, const struct worker_message *message)
 {
     writer_u64(writer, message->set_capacity.capacity);
@@ -503,6 +527,7 @@ static const struct {
     { { WORKER_MOUNT_ENDED, "MOUNT_ENDED", WORKER_SIDE_WORKER, false, false },
       put_mount_ended,
       get_mount_ended },
+    { { WORKER_VERIFY, "VERIFY", WORKER_SIDE_COFFERD, true, false }, put_verify, get_verify },
     { { WORKER_DONE, "DONE", WORKER_SIDE_WORKER, false, false }, put_done, get_done },
     { { WORKER_STATUS_REPLY, "STATUS_REPLY", WORKER_SIDE_WORKER, false, false },
       put_status,
@@ -600,6 +625,8 @@ void worker_message_release(struct worker_message *message)
         key_set_release(&message->start.keys);
         secret_release(&message->start.store_settings);
     }
+    if (message->type == WORKER_VERIFY)
+        key_set_release(&message->verify.keys);
     message->type = (enum worker_message_type)0;
 }
 

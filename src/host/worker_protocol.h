@@ -31,6 +31,7 @@
 #define WORKER_TEXT_SIZE 512u
 #define WORKER_REPORT_SIZE (32u * 1024u)
 #define WORKER_NAME_SIZE 256u
+#define WORKER_MANIFEST_LEN 32u
 #define WORKER_SNAPSHOTS_MAX 64u /* in one reply */
 #define WORKER_TASK_KIND_SIZE 16u
 #define WORKER_TASK_PHASE_SIZE 64u
@@ -52,6 +53,7 @@ enum worker_message_type {
     WORKER_SNAPSHOT_LIST = 10,  /* SNAPSHOTS_REPLY */
     WORKER_TASK_START = 11,     /* perhaps with a descriptor; DONE when it runs, or runs already */
     WORKER_TASK_STOP = 12,      /* DONE when it was told so; TASK_DONE follows */
+    WORKER_VERIFY = 13, /* with an object store's socket, to one not started; CHECK_REPLY or DONE */
     WORKER_SNAPSHOT_MOUNT = 16, /* with the /dev/fuse descriptor; DONE when it is served */
     WORKER_MOUNTS = 17,         /* MOUNTS_REPLY */
     WORKER_RESTORE = 20,        /* not while it is mounted; RESTORE_REPLY, which may take long */
@@ -121,6 +123,15 @@ struct worker_check {
 
 struct worker_set_capacity {
     uint64_t capacity;
+};
+
+/* Of an uploaded snapshot: all of it, or a sample. */
+struct worker_verify {
+    uint8_t manifest[WORKER_MANIFEST_LEN];
+    uint32_t one_in; /* 1: all */
+    uint32_t uid;    /* as of START */
+    uint32_t gid;
+    struct key_set keys; /* likewise */
 };
 
 /* What an order does not use is empty. Of an update: empty stays as it is. Of a restore: new_name
@@ -240,6 +251,7 @@ struct worker_message {
         struct worker_mount_ended mount_ended;
         struct worker_check check;
         struct worker_set_capacity set_capacity;
+        struct worker_verify verify;
         struct worker_snapshot_order snapshot;
         struct worker_snapshot_list snapshot_list;
         struct worker_task_start task_start;

@@ -2,14 +2,9 @@
 
 #include "worker/task.h"
 
-struct report {
-    struct worker_check_reply *reply;
-    size_t len;
-};
-
-static void add_line(const char *text, void *arg)
+void check_report_add(const char *text, void *arg)
 {
-    struct report *report = arg;
+    struct check_report *report = arg;
     size_t len = strlen(text);
 
     if (report->len + len + 2 > sizeof(report->reply->report)) {
@@ -24,10 +19,10 @@ static void add_line(const char *text, void *arg)
 
 int check_task(struct task *task, struct error *err)
 {
-    struct report report = { .reply = &task->reply.check_reply };
+    struct check_report report = { .reply = &task->reply.check_reply };
 
     memset(report.reply, 0, sizeof(*report.reply));
     task->reply.type = WORKER_CHECK_REPLY;
-    return volume_check(task->volume, task->order.check.read_data, add_line, &report,
+    return volume_check(task->volume, task->order.check.read_data, check_report_add, &report,
                         &report.reply->faults, err);
 }

@@ -7,6 +7,7 @@
  *                                              ends is as the mount
  *   any       STOP, SIGTERM                 -> write back, commit, the end (0, or 1)
  *   waiting   cofferd is gone               -> the end (0): it holds nothing
+ *   waiting   VERIFY                        -> waiting, locked in; good for nothing else
  *
  * Any other end of the process is a crash, and cofferd starts another. */
 #include "worker/service.h"
@@ -33,6 +34,7 @@
 #include "worker/snapshots.h"
 #include "worker/start.h"
 #include "worker/task.h"
+#include "worker/verify_task.h"
 
 #define SEND_TIMEOUT_MS 5000
 #define RECEIVE_TIMEOUT_MS 5000
@@ -134,7 +136,7 @@ static int do_start(struct service *service, const struct worker_message *order,
     const struct worker_start *start = &order->start;
 
     (void)fd;
-    if (service->is_started)
+    if (service->is_started || service->check.verify)
         return error_set(err, -EALREADY, "the worker was started already");
     int r = worker_start(start, on_volume_event, service, &service->started, err);
     if (r < 0) {
@@ -278,6 +280,18 @@ static int do_check(struct service *service, const struct worker_message *order,
     return start_task(service, &service->check, check_task, order, err);
 }
 
+/* The keys and the sandbox are the snapshot's: this process never serves a filesystem. */
+static int do_verify(struct service *service, const struct worker_message *order, int fd,
+                     struct error *err)
+{
+    if (service->is_started || service->check.verify) {
+        close_fd(&fd);
+        return error_set(err, -EALREADY, "the worker was started already");
+    }
+    int r = verify_work_new(&order->verify, fd, &service->check.verify, err);
+    return r < 0 ? r : task_start(&service->check, verify_task, order, err);
+}
+
 static int do_snapshot(struct service *service, const struct worker_message *order, int fd,
                        struct error *err)
 {
@@ -375,6 +389,8 @@ static int close_all(struct service *service, bool write_back, struct error *err
 
     service->is_ending = true;
     jobs_stop_all(&service->jobs);
+    if (service->check.verify)
+        verify_work_stop(service->check.verify);
     if (service->check.is_running)
         finish_check(service);
     if (service->snapshot.is_running)
@@ -428,6 +444,7 @@ static const struct {
     { WORKER_TASK_START, true, do_task_start },
     { WORKER_TASK_STOP, true, do_task_stop },
     { WORKER_RESTORE, false, do_restore },
+    { WORKER_VERIFY, false, do_verify },
 };
 
 static void obey(struct service *service, const struct worker_message *order, int fd)
@@ -630,6 +647,18 @@ static int service_init(struct service *service, int listen_fd)
     return r < 0 ? r : task_init(&service->snapshot, "a change of snapshots");
 }
 
+/* cofferd went away in the middle of one. */
+static void end_verify(struct service *service)
+{
+    if (!service->check.verify)
+        return;
+    verify_work_stop(service->check.verify);
+    if (service->check.is_running)
+        task_finish(&service->check);
+    verify_work_free(service->check.verify);
+    service->check.verify = NULL;
+}
+
 int service_run(int listen_fd)
 {
     CLEANUP(free_ptr) struct service *service = malloc(sizeof(*service));
@@ -642,6 +671,7 @@ int service_run(int listen_fd)
         serve_once(service);
     int exit_code = service->exit_code;
     disconnect(service);
+    end_verify(service);
     event_queue_release(&service->events);
     task_release(&service->check);
     task_release(&service->snapshot);

@@ -14,6 +14,16 @@
 #include "mount/session.h"
 
 struct task;
+struct verify_work; /* worker/verify_task.h */
+
+/* The sentences of a check's answer. */
+struct check_report {
+    struct worker_check_reply *reply;
+    size_t len;
+};
+
+/* arg: the report. What finds no room is left out, and that is told. */
+void check_report_add(const char *text, void *arg);
 
 /* Fills task->reply, but for its request, unless it returns a failure: then DONE tells it. */
 typedef int task_fn(struct task *task, struct error *err);
@@ -26,6 +36,7 @@ struct task {
     task_fn *run;
     struct volume *volume;
     struct mount_session *session; /* NULL: not mounted */
+    struct verify_work *verify;    /* of WORKER_VERIFY, which has no volume */
     struct worker_message order;
     int code;
     struct error err;
@@ -44,6 +55,7 @@ void task_finish(struct task *task);
 
 /* check_task.c, snapshot_task.c: one for each order that they serve. */
 task_fn check_task;
+task_fn verify_task;
 task_fn snapshot_take_task;
 task_fn snapshot_update_task;
 task_fn snapshot_remove_task;

@@ -1,5 +1,7 @@
 """What lies in an object store, and what is done with it there: coffer fs tier snapshot, ops, clean."""
 import json
+import pathlib
+import random
 
 import pytest
 
@@ -14,6 +16,17 @@ def s3(tmp_path_factory):
     except servers.Unavailable as reason:
         pytest.skip(str(reason))
     with server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def vault(tmp_path_factory):
+    try:
+        server = servers.OpenBaoServer(tmp_path_factory.mktemp("openbao"))
+    except servers.Unavailable as reason:
+        pytest.skip(str(reason))
+    with server:
+        server.enable_transit()
         yield server
 
 
@@ -62,3 +75,143 @@ def test_what_is_no_head_is_listed_as_damaged(instance, folder):
     instance.run("fs", "tier", "snapshot", "remove", "disk", rows[0]["locator"], "-f")
     assert json.loads(instance.run("fs", "tier", "snapshot", "list", "disk", "-J").stdout) == []
     assert (heads / "README").exists()
+
+
+KEY = "coffer-key"
+
+
+def set_vault(instance, vault, key=KEY):
+    vault.create_key(key)
+    instance.api("PUT", "/api/v1/kms", {"type": "vault", "address": vault.address, "key": key,
+                                        "token": vault.coffer_token(key)})
+
+
+def upload(instance, name, folder, store="disk", snapshot="monday"):
+    """The locator of a snapshot of what is in the folder now."""
+    instance.run("fs", "snapshot", "add", name, snapshot)
+    instance.run("fs", "snapshot", "upload", name, snapshot, "--object-store", store, "--wait")
+    return listed(instance, store)[-1]["locator"]
+
+
+def listed(instance, store="disk"):
+    rows = json.loads(instance.run("fs", "tier", "snapshot", "list", store, "-J").stdout)
+    return sorted(rows, key=lambda row: row["created"])
+
+
+@pytest.fixture
+def uploaded(instance, vault, folder):
+    """(instance, place of the store, locator) of a filesystem with some files, uploaded."""
+    place = folder / "disk"
+    place.mkdir()
+    instance.run("fs", "tier", "dir", "add", "disk", "--path", place)
+    set_vault(instance, vault)
+    instance.add("data")
+    files = instance.mount("data", folder / "mnt")
+    for i in range(20):
+        (files / f"file{i}").write_bytes(random.Random(i).randbytes(i * 40000))
+    yield instance, place, upload(instance, "data", folder)
+    vault.delete_key(KEY)
+
+
+def verify(instance, locator, *options):
+    return instance.run("fs", "snapshot", "verify", locator, "--object-store", "disk", *options,
+                        check=False)
+
+
+def test_an_uploaded_snapshot_is_listed_verified_and_what_is_wrong_is_named(uploaded, vault):
+    instance, place, locator = uploaded
+    row = listed(instance)[0]
+    assert (row["filesystem"], row["snapshot"], row["status"]) == ("data", "monday", "complete")
+    assert (row["kms_type"], row["kms_key"], row["kms_key_version"]) == ("vault", KEY, 1)
+    assert row["kms_addresses"] == vault.address and row["kms_mount_path"] == "transit"
+    uses = json.loads(instance.run("fs", "tier", "ops", "disk", "-J").stdout)
+    assert [(use["kind"], use["locator"], use["this_instance"]) for use in uses] == \
+        [("snapshot", locator, True)]
+
+    whole = verify(instance, locator)
+    assert whole.returncode == 0 and "completely" in whole.stdout, whole.stderr
+    assert verify(instance, locator, "--sample", 2).returncode == 0
+    assert json.loads(instance.run("audit", "-J").stdout)
+
+    chunk = next((place / "coffer-1" / "chunks").iterdir())
+    pack = next((place / "coffer-1" / "packs").iterdir())
+    content = chunk.read_bytes()
+    chunk.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    bad = verify(instance, locator)
+    assert bad.returncode == 1 and chunk.name in bad.stderr
+    chunk.write_bytes(content)
+    kept = pack.read_bytes()
+    pack.unlink()
+    missing = verify(instance, locator)
+    assert missing.returncode == 1 and pack.name in missing.stderr
+    pack.write_bytes(kept[:-100])
+    cut = verify(instance, locator)
+    assert cut.returncode == 1 and pack.name in cut.stderr
+    pack.write_bytes(kept)
+    assert verify(instance, locator).returncode == 0
+    assert verify(instance, "coffer1-" + "0" * 56).returncode == 1
+
+
+def test_a_rotated_key_a_raised_minimum_and_another_server(uploaded, vault, folder):
+    instance, _, locator = uploaded
+    vault.rotate_key(KEY)
+    assert verify(instance, locator).returncode == 0  # the old version is there
+    vault.configure_key(KEY, min_decryption_version=2)
+    refused = verify(instance, locator)
+    assert refused.returncode == 1
+    assert f"vault key {KEY}, version 1, of {vault.address}" in refused.stderr
+    vault.configure_key(KEY, min_decryption_version=1)
+
+    instance.run("security", "kms", "rewrap", "-f")
+    instance.mount_anew("data", folder / "mnt")
+    planned = instance.run("fs", "snapshot", "rewrap", "--object-store", "disk", "--all", "--dry-run")
+    assert "planned" in planned.stdout
+    done = instance.run("fs", "snapshot", "rewrap", "--object-store", "disk", "--all",
+                        "--drop-previous", "-f")
+    assert "rewrapped" in done.stdout and f"needs: {KEY} version 1" in done.stdout, done.stdout
+    assert listed(instance)[0]["kms_key_version"] == 2
+    assert f"{KEY} version 1" in instance.run("security", "kms").stdout
+    vault.configure_key(KEY, min_decryption_version=2)
+    assert verify(instance, locator).returncode == 0
+
+    # For another KMS, while both are there.
+    token = folder / "token"
+    vault.create_key("partner")
+    token.write_text(vault.coffer_token("partner"))
+    half = instance.run("fs", "snapshot", "rewrap", locator, "--object-store", "disk", "-f",
+                        "--to-kms", "vault", check=False)
+    assert half.returncode == 1 and "--to-address" in half.stderr
+    instance.run("fs", "snapshot", "rewrap", locator, "--object-store", "disk", "-f", "--to-kms",
+                 "vault", "--to-address", vault.address, "--to-key", "partner", "--token-file", token,
+                 "--drop-previous")
+    assert listed(instance)[0]["kms_key"] == "partner"
+    elsewhere = verify(instance, locator)
+    assert elsewhere.returncode == 1 and "vault key partner, version 1" in elsewhere.stderr
+
+
+def test_what_is_removed_takes_along_what_only_it_needs(uploaded, folder):
+    instance, place, first = uploaded
+    (folder / "mnt" / "more").write_bytes(random.Random(99).randbytes(3000000))
+    second = upload(instance, "data", folder, snapshot="tuesday")
+    instance.run("fs", "tier", "snapshot", "remove", "disk", first, "-f")
+    assert [row["locator"] for row in listed(instance)] == [second]
+    assert verify(instance, second).returncode == 0
+    instance.run("fs", "tier", "snapshot", "remove", "disk", second, "-f")
+    left = [path for path in place.rglob("*") if path.is_file()]
+    assert left == []
+
+
+def test_credentials_of_a_bucket_are_seen_nowhere(instance, s3):
+    instance.run("fs", "tier", "s3", "add", "backup", "--hostname", "127.0.0.1", "--port", s3.port,
+                 "--bucket", "coffer", "--access-key-id", s3.access_key_id, "--ca-cert", s3.ca_cert,
+                 "--secret-key", "-", input=s3.secret_key)
+    instance.run("fs", "tier", "snapshot", "list", "backup")
+    assert s3.secret_key not in instance.log.read_text()
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            name = (process / "comm").read_text().strip()
+            seen = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if name in ("cofferd", "coffer-store", "coffer-fsd"):
+            assert s3.secret_key.encode() not in seen

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "crypto/secret.h"
 #include "host/unix_socket.h"
 #include "host/upload_order.h"
@@ -163,6 +164,36 @@ static void snapshots_and_orders_about_them_carry_every_member(void **state)
     sent.snapshot_list.behind = UINT64_MAX - 1;
     assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_COFFERD, &got, NULL), 0);
     assert_true(got.snapshot_list.behind == UINT64_MAX - 1);
+}
+
+static void a_verification_carries_its_keys_and_a_sample_of_none_is_refused(void **state)
+{
+    static struct worker_message sent;
+    static struct worker_message got;
+    CLEANUP(secret_release) struct secret key = SECRET_INIT;
+    uint8_t bytes[FS_KEY_LEN];
+
+    (void)state;
+    memset(bytes, 7, sizeof(bytes));
+    assert_int_equal(secret_assign(&key, (struct bytes){ bytes, sizeof(bytes) }), 0);
+    memset(&sent, 0, sizeof(sent));
+    sent.type = WORKER_VERIFY;
+    memset(sent.verify.manifest, 9, WORKER_MANIFEST_LEN);
+    sent.verify.one_in = 3;
+    sent.verify.uid = 4;
+    sent.verify.gid = 5;
+    assert_int_equal(key_set_add(&sent.verify.keys, 2, &key), 0);
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_COFFERD, &got, NULL), 0);
+    assert_memory_equal(got.verify.manifest, sent.verify.manifest, WORKER_MANIFEST_LEN);
+    assert_int_equal(got.verify.one_in, 3);
+    assert_int_equal(got.verify.uid, 4);
+    assert_int_equal(got.verify.gid, 5);
+    assert_non_null(key_set_find(&got.verify.keys, 2));
+    worker_message_release(&got);
+    sent.verify.one_in = 0;
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_COFFERD, &got, NULL),
+                     -EBADMSG);
+    key_set_release(&sent.verify.keys);
 }
 
 static void tasks_carry_every_member(void **state)
@@ -387,6 +418,7 @@ int main(void)
         cmocka_unit_test(status_reply_carries_every_member),
         cmocka_unit_test(the_longest_report_fits),
         cmocka_unit_test(snapshots_and_orders_about_them_carry_every_member),
+        cmocka_unit_test(a_verification_carries_its_keys_and_a_sample_of_none_is_refused),
         cmocka_unit_test(tasks_carry_every_member),
         cmocka_unit_test(an_order_to_upload_carries_every_member),
         cmocka_unit_test(mounts_of_snapshots_carry_every_member),
