@@ -13,14 +13,19 @@ static json_t *view_json(const struct fs_view *view)
 
     uuid_format(&view->uuid, uuid);
     return json_pack(
-        "{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:s,s:I,s:s,s:s,s:s,s:b,s:s,s:b,s:s,s:s}", "name",
-        view->name, "uuid", uuid, "status", fs_state_name(view->state), "status_text",
+        "{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:s,s:I,s:s,s:s,s:s,s:b,s:s,s:b,s:s,s:s,s:I,s:I,s:I,s:I,"
+        "s:"
+        "s}",
+        "name", view->name, "uuid", uuid, "status", fs_state_name(view->state), "status_text",
         view->status_text, "capacity", (json_int_t)view->capacity, "used", (json_int_t)view->used,
         "free", (json_int_t)view->free, "kms_type", view->kms_type, "kms_key", view->kms_key,
         "kms_key_version", (json_int_t)view->kms_key_version, "mounted_at", view->mounted_at,
         "store", view->store_url, "meta", view->meta_url, "read_only", (int)view->is_read_only,
         "kms_namespace", view->kms_namespace, "own_kms_key", (int)view->has_own_kms_key, "kms_role",
-        view->kms_role, "kms_cipher_mode", wrap_mode_name(view->kms_cipher_mode));
+        view->kms_role, "kms_cipher_mode", wrap_mode_name(view->kms_cipher_mode), "cache",
+        (json_int_t)view->cache_bytes, "cache_used", (json_int_t)view->cache_used, "cache_hits",
+        (json_int_t)view->cache_hits, "cache_misses", (json_int_t)view->cache_misses,
+        "cache_folder", view->cache_folder);
 }
 
 int api_reply_view(const struct fs_view *view, unsigned status, struct api_reply *ret,
@@ -63,12 +68,35 @@ static int get_kms_key(const json_t *body, struct fs_key_change *ret, struct sec
     return r;
 }
 
+static int get_cache(const json_t *body, enum json_need need, uint64_t *ret, struct error *err)
+{
+    int64_t bytes = 0;
+    int r = json_get_integer(body, "cache", need, &bytes, err);
+
+    if (r == 0 && bytes < 0)
+        r = error_set(err, -EINVAL, "a cache's size is not negative");
+    *ret = (uint64_t)bytes;
+    return r;
+}
+
+int api_set_cache(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    struct fs_view view = { .state = FS_STOPPED };
+    uint64_t bytes = 0;
+    int r = get_cache(request->body, JSON_REQUIRED, &bytes, err);
+
+    if (r == 0)
+        r = control_set_cache(request->context->control, request->name, bytes, &view, err);
+    return r < 0 ? r : api_reply_view(&view, 200, ret, err);
+}
+
 int api_add_filesystem(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
     CLEANUP(secret_release) struct secret secret = SECRET_INIT;
     struct fs_add add = { .name = NULL };
     struct fs_view view = { .state = FS_STOPPED };
     int64_t capacity = 0;
+    uint64_t cache = 0;
     int r = json_get_text(request->body, "name", JSON_REQUIRED, &add.name, err);
 
     if (r == 0)
@@ -80,12 +108,17 @@ int api_add_filesystem(const struct api_request *request, struct api_reply *ret,
     if (r == 0)
         r = json_get_text(request->body, "meta", JSON_OPTIONAL, &add.meta_url, err);
     if (r == 0)
+        r = get_cache(request->body, JSON_OPTIONAL, &cache, err);
+    if (r == 0)
+        r = json_get_text(request->body, "cache_folder", JSON_OPTIONAL, &add.cache_folder, err);
+    if (r == 0)
         r = json_get_bool(request->body, "allow_no_kms", JSON_OPTIONAL, &add.allow_no_kms, err);
     if (r == 0)
         r = get_kms_key(request->body, &add.kms, &secret, err);
     if (r < 0)
         return r;
     add.capacity = (uint64_t)capacity;
+    add.cache_bytes = json_object_get(request->body, "cache") ? &cache : NULL;
     r = control_add(request->context->control, &add, &view, err);
     return r < 0 ? r : api_reply_view(&view, 201, ret, err);
 }

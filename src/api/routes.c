@@ -28,6 +28,7 @@ const struct api_route api_routes[] = {
     { "GET", "/api/v1/filesystems/{name}", NEED_VIEW, api_get_filesystem },
     { "PATCH", "/api/v1/filesystems/{name}", NEED_KEYS, api_update_filesystem },
     { "DELETE", "/api/v1/filesystems/{name}", NEED_ADMIN, api_remove_filesystem },
+    { "PUT", "/api/v1/filesystems/{name}/cache", NEED_ADMIN, api_set_cache },
     { "POST", "/api/v1/filesystems/{name}/start", NEED_FILESYSTEM, api_start_filesystem },
     { "POST", "/api/v1/filesystems/{name}/stop", NEED_FILESYSTEM, api_stop_filesystem },
     { "POST", "/api/v1/filesystems/{name}/check", NEED_FILESYSTEM, api_check_filesystem },

@@ -31,6 +31,11 @@ static const struct column columns[] = {
     { "store", "STORE", COLUMN_TEXT, .hidden = true },
     { "meta", "META", COLUMN_TEXT, .hidden = true },
     { "read_only", "READ ONLY", COLUMN_FLAG, .hidden = true },
+    { "cache", "CACHE", COLUMN_CAPACITY, .hidden = true, .zero_is = "-" },
+    { "cache_used", "CACHE USED", COLUMN_CAPACITY, .hidden = true, .zero_is = "-" },
+    { "cache_hits", "CACHE HITS", COLUMN_NUMBER, .hidden = true, .zero_is = "-" },
+    { "cache_misses", "CACHE MISSES", COLUMN_NUMBER, .hidden = true, .zero_is = "-" },
+    { "cache_folder", "CACHE FOLDER", COLUMN_TEXT, .hidden = true },
     { NULL, NULL, COLUMN_TEXT },
 };
 
@@ -64,16 +69,16 @@ int cmd_fs_list(struct cli *cli, struct error *err)
     return r;
 }
 
-static int put_capacity(json_t *body, const char *text, struct error *err)
+static int put_bytes(json_t *body, const char *name, const char *text, struct error *err)
 {
     uint64_t bytes = 0;
-    int r = text ? capacity_parse(text, &bytes, err) : 0;
+    int r = text && strcmp(text, "0") != 0 ? capacity_parse(text, &bytes, err) : 0;
 
     if (r < 0)
         return r;
     if (bytes > INT64_MAX)
-        return error_set(err, -EINVAL, "'%s' is too much; the largest capacity is 7EiB", text);
-    if (json_object_set_new(body, "capacity", json_integer((json_int_t)bytes)) < 0)
+        return error_set(err, -EINVAL, "'%s' is too much; the largest number is 7EiB", text);
+    if (json_object_set_new(body, name, json_integer((json_int_t)bytes)) < 0)
         return error_set(err, -ENOMEM, "there is not enough memory for the request");
     return 0;
 }
@@ -122,11 +127,16 @@ static int fill_add(json_t *body, struct cli *cli, struct error *err)
     int r = client_put_text(body, "name", cli_word(cli, 0), err);
 
     if (r == 0)
-        r = put_capacity(body, cli_word(cli, 1), err);
+        r = put_bytes(body, "capacity", cli_word(cli, 1), err);
     if (r == 0)
         r = client_put_text(body, "store", arguments_value(&cli->arguments, "store"), err);
     if (r == 0)
         r = client_put_text(body, "meta", arguments_value(&cli->arguments, "meta"), err);
+    if (r == 0 && arguments_has(&cli->arguments, "cache"))
+        r = put_bytes(body, "cache", arguments_value(&cli->arguments, "cache"), err);
+    if (r == 0)
+        r = client_put_text(body, "cache_folder", arguments_value(&cli->arguments, "cache-folder"),
+                            err);
     if (r == 0)
         r = put_kms_key(body, cli, err);
     if (r == 0 && arguments_has(&cli->arguments, "allow-no-kms"))
@@ -175,6 +185,31 @@ int cmd_fs_add(struct cli *cli, struct error *err)
     return 0;
 }
 
+static int set_cache(struct cli *cli, json_t **ret_row, struct error *err)
+{
+    struct client_request request = { .method = "PUT", .body = json_object() };
+    char path[CLIENT_PATH_SIZE];
+    int r = client_filesystem_path(cli_word(cli, 0), "/cache", path, err);
+
+    if (r == 0)
+        r = put_bytes(request.body, "cache", arguments_value(&cli->arguments, "cache"), err);
+    if (r < 0) {
+        json_decref(request.body);
+        return r;
+    }
+    request.path = path;
+    return client_call(&cli->instance, &request, ret_row, err);
+}
+
+static int print_updated(struct cli *cli, const json_t *row, struct error *err)
+{
+    if (cli->json)
+        return cli_print_json(row, err);
+    cli_print(stdout, "Filesystem %s was updated. ", cli_word(cli, 0));
+    cli_print_wrapped_by(row);
+    return 0;
+}
+
 int cmd_fs_update(struct cli *cli, struct error *err)
 {
     CLEANUP(json_freep) json_t *body = json_object();
@@ -188,15 +223,15 @@ int cmd_fs_update(struct cli *cli, struct error *err)
         return r;
     if (arguments_has(&cli->arguments, "use-cluster-kms-key-identifier"))
         (void)json_object_set_new(body, "use_cluster_kms_key", json_true());
+    bool has_cache = arguments_has(&cli->arguments, "cache");
+    if (has_cache)
+        r = set_cache(cli, &row, err);
+    if (r < 0 || (has_cache && json_object_size(body) == 0))
+        return r < 0 ? r : print_updated(cli, row, err);
+    json_decref(TAKE(row));
     struct client_request request = { .method = "PATCH", .path = path, .body = TAKE(body) };
     r = client_call(&cli->instance, &request, &row, err);
-    if (r < 0)
-        return r;
-    if (cli->json)
-        return cli_print_json(row, err);
-    cli_print(stdout, "Filesystem %s was updated. ", cli_word(cli, 0));
-    cli_print_wrapped_by(row);
-    return 0;
+    return r < 0 ? r : print_updated(cli, row, err);
 }
 
 /* What a shredding cannot reach. */

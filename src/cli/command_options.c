@@ -161,6 +161,9 @@ const struct argument_spec uploads_rewrap_arguments[] = {
 const struct option_spec fs_add_options[] = {
     { 0, "store", "url", "where the data goes: dir:/path or s3:NAME [below the state folder]" },
     { 0, "meta", "url", "where the metadata goes: lmdb:/path [below the state folder]" },
+    { 0, "cache", "size",
+      "of a store s3:NAME: keep so much of it on a local disk; 0: none [1GiB]" },
+    { 0, "cache-folder", "dir", "where that lies [below the state folder]" },
     { 0, "allow-no-kms", NULL, "without a KMS, keep the key in a local file; not secure" },
     OWN_KEY_OPTIONS,
     END_OF_OPTIONS,
@@ -169,6 +172,7 @@ const struct option_spec fs_add_options[] = {
 const struct option_spec fs_update_options[] = {
     OWN_KEY_OPTIONS,
     { 0, "use-cluster-kms-key-identifier", NULL, "the key of 'coffer security kms set' wraps it" },
+    { 0, "cache", "size", "of a store in a bucket: keep so much of it on a local disk; 0: none" },
     END_OF_OPTIONS,
 };
 

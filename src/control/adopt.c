@@ -29,7 +29,10 @@ static int adopt_record(struct control *control, const struct fs_adopt *adopt,
     CLEANUP(buf_release) struct buf encoded = BUF_INIT;
     int r = fs_name_check(adopt->name, err);
 
-    *ret = (struct fs_record){ .phase = FS_PHASE_READY, .created_ns = (uint64_t)clock_wall_ns() };
+    *ret =
+        (struct fs_record){ .phase = FS_PHASE_READY,
+                            .created_ns = (uint64_t)clock_wall_ns(),
+                            .cache_bytes = place_is_s3(adopt->store_url) ? FS_CACHE_DEFAULT : 0 };
     if (r == 0 && place_is_s3(adopt->store_url))
         (void)snprintf(ret->store_url, sizeof(ret->store_url), "%s", adopt->store_url);
     else if (r == 0)

@@ -102,6 +102,11 @@ struct fs_view {
     char store_url[FS_URL_SIZE];
     char meta_url[FS_URL_SIZE];
     bool is_read_only;
+    uint64_t cache_bytes; /* of what is read from a bucket; 0: none */
+    uint64_t cache_used;  /* 0 while no worker is up, as the next two */
+    uint64_t cache_hits;  /* blocks, since it was started */
+    uint64_t cache_misses;
+    char cache_folder[FS_URL_SIZE]; /* "": in the state folder */
 };
 
 /* *ret is the caller's to free; sorted by name. */
@@ -124,6 +129,8 @@ struct fs_add {
     uint64_t capacity;     /* 0: as much as the store has */
     const char *store_url; /* NULL: in the state folder */
     const char *meta_url;
+    const uint64_t *cache_bytes; /* NULL: the usual size; else only for a store in a bucket */
+    const char *cache_folder;    /* NULL: in the state folder */
     bool allow_no_kms;
     struct fs_key_change kms;
 };
@@ -133,6 +140,10 @@ struct fs_add {
  * completes it, or removed. */
 int control_add(struct control *control, const struct fs_add *add, struct fs_view *ret,
                 struct error *err);
+
+/* How much of what is read from its bucket may lie on a local disk, from now on; 0: nothing. */
+int control_set_cache(struct control *control, const char *name, uint64_t bytes,
+                      struct fs_view *ret, struct error *err);
 
 struct fs_adopt {
     const char *name;

@@ -29,6 +29,7 @@
 #include "crypto/random.h"
 #include "host/sandbox.h"
 #include "keyring/key_blob.h"
+#include "store/layers/cache.h"
 #include "store/object_store.h"
 
 #define FIRST_GENERATION 1u
@@ -59,6 +60,39 @@ int filesystem_default_url(const struct control *control, const struct uuid *uui
     return 0;
 }
 
+int filesystem_check_cache(uint64_t bytes, struct error *err)
+{
+    return bytes == 0 || (bytes >= FS_CACHE_MIN && bytes <= INT64_MAX)
+               ? 0
+               : error_set(err, -EINVAL, "a cache is at least 16 MiB, or 0: none");
+}
+
+/* A folder that is given is looked at now: later it would only be told in an event. */
+static int set_cache(const struct fs_add *add, struct fs_record *record, struct error *err)
+{
+    bool is_in_bucket = place_is_s3(record->store_url);
+    int fd = -1;
+
+    record->cache_bytes = is_in_bucket ? FS_CACHE_DEFAULT : 0;
+    if (!add->cache_bytes && !add->cache_folder)
+        return 0;
+    if (!is_in_bucket)
+        return error_set(err, -EINVAL, "a cache is for a filesystem whose store is a bucket");
+    if (add->cache_bytes)
+        record->cache_bytes = *add->cache_bytes;
+    int r = filesystem_check_cache(record->cache_bytes, err);
+    if (r < 0 || !add->cache_folder)
+        return r;
+    if (add->cache_folder[0] != '/' || strlen(add->cache_folder) >= sizeof(record->cache_folder))
+        return error_set(err, -EINVAL, "the cache's folder '%.128s' is not an absolute path",
+                         add->cache_folder);
+    r = cache_file_open(add->cache_folder, &fd, err);
+    if (r == 0)
+        (void)close(fd);
+    memcpy(record->cache_folder, add->cache_folder, strlen(add->cache_folder) + 1);
+    return r;
+}
+
 static int new_record(const struct control *control, const struct fs_add *add,
                       struct fs_record *ret, struct error *err)
 {
@@ -85,6 +119,8 @@ static int new_record(const struct control *control, const struct fs_add *add,
         r = filesystem_set_url(ret->store_url, add->store_url, "dir:", "store", err);
     else
         r = filesystem_default_url(control, &ret->uuid, "dir:", "/store", ret->store_url, err);
+    if (r == 0)
+        r = set_cache(add, ret, err);
     if (r < 0)
         return r;
     return add->meta_url

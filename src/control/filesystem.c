@@ -282,6 +282,10 @@ static void view_locked(const struct filesystem *filesystem, struct fs_view *ret
         .is_read_only = filesystem->seen.is_read_only || is_mounted_read_only(filesystem),
         .kms_key_version = filesystem->wrapped.key_version,
         .kms_cipher_mode = filesystem->wrapped.mode,
+        .cache_bytes = record->cache_bytes,
+        .cache_used = filesystem->seen.cache_used,
+        .cache_hits = filesystem->seen.cache_hits,
+        .cache_misses = filesystem->seen.cache_misses,
     };
     memcpy(ret->name, record->name, sizeof(ret->name));
     memcpy(ret->status_text, filesystem->status_text, sizeof(ret->status_text));
@@ -291,6 +295,7 @@ static void view_locked(const struct filesystem *filesystem, struct fs_view *ret
                        "copy is right, and mount with --take-over to go on with this one");
     memcpy(ret->store_url, record->store_url, sizeof(ret->store_url));
     memcpy(ret->meta_url, record->meta_url, sizeof(ret->meta_url));
+    memcpy(ret->cache_folder, record->cache_folder, sizeof(ret->cache_folder));
     memcpy(ret->kms_type, filesystem->wrapped.provider, sizeof(ret->kms_type));
     memcpy(ret->kms_key, filesystem->wrapped.key_name, sizeof(ret->kms_key));
     memcpy(ret->kms_namespace, filesystem->wrapped.kms_namespace, sizeof(ret->kms_namespace));

@@ -271,6 +271,9 @@ int filesystem_complete(struct filesystem *filesystem, bool *ret_is_kms, struct 
 /* remove.c: its data and keys, and its entry. Of one whose keys are to be shredded, these first. */
 int filesystem_delete(struct filesystem *filesystem, struct error *err);
 
+/* -EINVAL: no cache can be of that size. */
+int filesystem_check_cache(uint64_t bytes, struct error *err);
+
 /* Where it lies if no place was given; part: "", "/store" or "/meta". */
 int filesystem_folder(const struct control *control, const struct uuid *uuid, const char *part,
                       char ret[static PATH_MAX], struct error *err);

@@ -6,8 +6,9 @@
 #include "base/wire.h"
 
 #define RECORD_MAGIC 0x52534643u /* "CFSR" */
-/* 1, without shredding, 2, without own keys, and 3, without own logins, are read too. */
-#define RECORD_VERSION 4u
+/* 1, without shredding, 2, without own keys, 3, without own logins, and 4, without a cache, are
+ * read too. */
+#define RECORD_VERSION 5u
 
 enum record_flags {
     FLAG_OWN_STORE = 1 << 0,
@@ -74,6 +75,8 @@ int fs_record_encode(const struct fs_record *record, uint8_t *ret, size_t *ret_l
     writer_u8(&writer, record->has_next);
     if (record->has_next)
         encode_kms_key(&writer, &record->next);
+    writer_u64(&writer, record->cache_bytes);
+    writer_text(&writer, record->cache_folder);
     writer_u32(&writer, record->check_count);
     for (uint32_t i = 0; i < record->check_count; i++) {
         writer_u32(&writer, record->checks[i].generation);
@@ -118,6 +121,19 @@ static void decode_kms_keys(struct reader *reader, uint16_t version, struct fs_r
         decode_kms_key(reader, version, &record->next);
 }
 
+/* Before there were caches, a filesystem in a bucket had none; now it gets the usual one. */
+static void decode_cache(struct reader *reader, uint16_t version, struct fs_record *record)
+{
+    bool is_in_bucket = strncmp(record->store_url, "s3:", 3) == 0;
+
+    if (version < 5) {
+        record->cache_bytes = is_in_bucket ? FS_CACHE_DEFAULT : 0;
+        return;
+    }
+    record->cache_bytes = reader_u64(reader);
+    reader_text(reader, record->cache_folder, sizeof(record->cache_folder));
+}
+
 int fs_record_decode(struct bytes encoded, struct fs_record *ret, struct error *err)
 {
     struct reader reader = reader_init(encoded);
@@ -141,6 +157,7 @@ int fs_record_decode(struct bytes encoded, struct fs_record *ret, struct error *
     reader_text(&reader, record.mountpoint, sizeof(record.mountpoint));
     record.mount_flags = reader_u32(&reader);
     decode_kms_keys(&reader, version, &record);
+    decode_cache(&reader, version, &record);
     decode_checks(&reader, &record);
     if (phase < FS_PHASE_CREATING ||
         phase > (version == 1 ? FS_PHASE_REMOVING : FS_PHASE_SHREDDING) ||

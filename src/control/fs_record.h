@@ -19,6 +19,8 @@
 #define FS_MOUNTPOINT_SIZE 4096u
 #define FS_BLOCK_SIZE (4u * 1024u)
 #define FS_CAPACITY_MIN (1ull << 30)
+#define FS_CACHE_MIN (16ull << 20)
+#define FS_CACHE_DEFAULT (1ull << 30)
 #define FS_RECORD_MAX (12u * 1024u)
 
 /* How far its life has come; kept on disk so that a crash in the middle of an addition or a
@@ -54,7 +56,9 @@ struct fs_record {
     struct fs_kms_key own;               /* of its own, if it has one */
     bool has_next; /* while a change of that is under way, or was interrupted: */
     struct fs_kms_key next;
-    uint32_t check_count; /* of each generation, as first seen; they never change */
+    uint64_t cache_bytes;           /* of what is read from a bucket, on a local disk; 0: none */
+    char cache_folder[FS_URL_SIZE]; /* where; "": in the state folder */
+    uint32_t check_count;           /* of each generation, as first seen; they never change */
     struct key_check checks[KEY_GENERATIONS_MAX];
 };
 

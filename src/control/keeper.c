@@ -48,6 +48,7 @@ static void on_event(const struct worker_event *event, void *arg)
         [WORKER_EVENT_ROOM_AGAIN] = { LOG_LEVEL_INFO, "room-again" },
         [WORKER_EVENT_READ_ONLY] = { LOG_LEVEL_WARNING, "read-only" },
         [WORKER_EVENT_ORIGIN_AWAY] = { LOG_LEVEL_WARNING, "bucket-away" },
+        [WORKER_EVENT_CACHE_OFF] = { LOG_LEVEL_WARNING, "cache-off" },
     };
     struct filesystem *fs = arg;
 
@@ -69,6 +70,7 @@ static void on_event(const struct worker_event *event, void *arg)
         fs->seen.is_read_only = true;
         break;
     case WORKER_EVENT_ORIGIN_AWAY:
+    case WORKER_EVENT_CACHE_OFF:
     case WORKER_EVENT_COUNT:
         break;
     }
@@ -206,6 +208,7 @@ static struct worker_message *start_message(struct filesystem *fs,
     (void)snprintf(start->meta_url, sizeof(start->meta_url), "%s", record->meta_url);
     (void)snprintf(start->store_url, sizeof(start->store_url), "%s", record->store_url);
     start->capacity = record->capacity;
+    start->cache_bytes = record->cache_bytes;
     start->block_size = FS_BLOCK_SIZE;
     start->uid = fs->control->worker_uid;
     start->gid = fs->control->worker_gid;
@@ -215,6 +218,22 @@ static struct worker_message *start_message(struct filesystem *fs,
     start->flags |= spawn->format ? WORKER_FLAG_FORMAT : 0;
     start->flags |= spawn->take_over ? WORKER_FLAG_TAKE_OVER : 0;
     return message;
+}
+
+static int find_cache_folder(const struct filesystem *fs, struct worker_start *start,
+                             struct error *err)
+{
+    char folder[PATH_MAX];
+
+    if (start->store_settings.len == 0)
+        return 0;
+    memcpy(start->cache_folder, fs->record.cache_folder, sizeof(fs->record.cache_folder));
+    if (start->cache_folder[0] != '\0')
+        return 0;
+    int r = filesystem_folder(fs->control, &fs->record.uuid, "", folder, err);
+    if (r == 0)
+        (void)snprintf(start->cache_folder, sizeof(start->cache_folder), "%s", folder);
+    return r;
 }
 
 int filesystem_spawn(struct filesystem *filesystem, const struct filesystem_spawn *spawn,
@@ -235,7 +254,9 @@ int filesystem_spawn(struct filesystem *filesystem, const struct filesystem_spaw
                    store_settings.len > 0 ? "-s3" : "");
     if (!message || !answer)
         return error_set(err, -ENOMEM, "out of memory");
-    r = filesystem_socket_path(filesystem, path, err);
+    r = find_cache_folder(filesystem, &message->start, err);
+    if (r == 0)
+        r = filesystem_socket_path(filesystem, path, err);
     if (r < 0)
         return r;
     filesystem_end_orphan(filesystem);

@@ -66,6 +66,8 @@ static void put_start(struct writer *writer, const struct worker_message *messag
     writer_text(writer, start->meta_url);
     writer_text(writer, start->store_url);
     writer_u64(writer, start->capacity);
+    writer_u64(writer, start->cache_bytes);
+    writer_text(writer, start->cache_folder);
     writer_u32(writer, start->block_size);
     writer_u32(writer, start->flags);
     writer_u32(writer, start->uid);
@@ -83,6 +85,8 @@ static int get_start(struct reader *reader, struct worker_message *message)
     reader_text(reader, start->meta_url, sizeof(start->meta_url));
     reader_text(reader, start->store_url, sizeof(start->store_url));
     start->capacity = reader_u64(reader);
+    start->cache_bytes = reader_u64(reader);
+    reader_text(reader, start->cache_folder, sizeof(start->cache_folder));
     start->block_size = reader_u32(reader);
     start->flags = reader_u32(reader);
     start->uid = reader_u32(reader);
@@ -207,6 +211,17 @@ static int get_verify(struct reader *reader, struct worker_message *message)
     return get_keys(reader, &verify->keys);
 }
 
+static void put_set_cache(struct writer *writer, const struct worker_message *message)
+{
+    writer_u64(writer, message->set_cache.bytes);
+}
+
+static int get_set_cache(struct reader *reader, struct worker_message *message)
+{
+    message->set_cache.bytes = reader_u64(reader);
+    return 0;
+}
+
 static void put_set_capacity(struct writer *writer, const struct worker_message *message)
 {
     writer_u64(writer, message->set_capacity.capacity);
@@ -253,6 +268,9 @@ static void put_status(struct writer *writer, const struct worker_message *messa
     writer_u8(writer, (uint8_t)status->generation_count);
     for (uint32_t i = 0; i < status->generation_count; i++)
         writer_u32(writer, status->generations[i]);
+    writer_u64(writer, status->cache_used);
+    writer_u64(writer, status->cache_hits);
+    writer_u64(writer, status->cache_misses);
 }
 
 static int get_status(struct reader *reader, struct worker_message *message)
@@ -278,6 +296,11 @@ static int get_status(struct reader *reader, struct worker_message *message)
     for (uint32_t i = 0; i < count && !reader->failed; i++)
         status->generations[i] = reader_u32(reader);
     status->generation_count = reader->failed ? 0 : count;
+    if (reader->len == 0) /* of an older worker, which has none */
+        return 0;
+    status->cache_used = reader_u64(reader);
+    status->cache_hits = reader_u64(reader);
+    status->cache_misses = reader_u64(reader);
     return 0;
 }
 
@@ -496,6 +519,9 @@ static const struct {
     { { WORKER_SET_CAPACITY, "SET_CAPACITY", WORKER_SIDE_COFFERD, false, false },
       put_set_capacity,
       get_set_capacity },
+    { { WORKER_SET_CACHE, "SET_CACHE", WORKER_SIDE_COFFERD, false, false },
+      put_set_cache,
+      get_set_cache },
     { { WORKER_SNAPSHOT_TAKE, "SNAPSHOT_TAKE", WORKER_SIDE_COFFERD, false, false },
       put_snapshot_order,
       get_snapshot_order },

@@ -57,6 +57,7 @@ enum worker_message_type {
     WORKER_SNAPSHOT_MOUNT = 16, /* with the /dev/fuse descriptor; DONE when it is served */
     WORKER_MOUNTS = 17,         /* MOUNTS_REPLY */
     WORKER_RESTORE = 20,        /* not while it is mounted; RESTORE_REPLY, which may take long */
+    WORKER_SET_CACHE = 24,      /* DONE */
     /* the worker answers */
     WORKER_DONE = 32,
     WORKER_STATUS_REPLY = 33,
@@ -88,10 +89,12 @@ struct worker_start {
     struct uuid owner; /* this instance of cofferd */
     char meta_url[WORKER_URL_SIZE];
     char store_url[WORKER_URL_SIZE];
-    uint64_t capacity;   /* bytes; 0: no limit */
-    uint32_t block_size; /* of WORKER_FLAG_FORMAT */
-    uint32_t flags;      /* enum worker_start_flag */
-    uint32_t uid;        /* whom a worker that runs as root becomes (sandbox_worker_user) */
+    uint64_t capacity;                  /* bytes; 0: no limit */
+    uint64_t cache_bytes;               /* of what is read from a store that no URL opens */
+    char cache_folder[WORKER_URL_SIZE]; /* where it lies; "": there is none */
+    uint32_t block_size;                /* of WORKER_FLAG_FORMAT */
+    uint32_t flags;                     /* enum worker_start_flag */
+    uint32_t uid; /* whom a worker that runs as root becomes (sandbox_worker_user) */
     uint32_t gid;
     struct key_set keys;          /* encoding leaves it the caller's; a decoded message owns it */
     struct secret store_settings; /* likewise; of a store that no URL opens (s3_settings_pack) */
@@ -132,6 +135,10 @@ struct worker_verify {
     uint32_t uid;    /* as of START */
     uint32_t gid;
     struct key_set keys; /* likewise */
+};
+
+struct worker_set_cache {
+    uint64_t bytes;
 };
 
 /* What an order does not use is empty. Of an update: empty stays as it is. Of a restore: new_name
@@ -216,6 +223,9 @@ struct worker_status_reply {
     uint64_t corruptions; /* events of that kind since START */
     uint32_t generation_count;
     uint32_t generations[KEY_GENERATIONS_MAX]; /* of the keys that it holds */
+    uint64_t cache_used;                       /* these three are 0 without a cache */
+    uint64_t cache_hits;
+    uint64_t cache_misses;
 };
 
 struct worker_check_reply {
@@ -232,6 +242,7 @@ enum worker_event_kind {
     WORKER_EVENT_ROOM_AGAIN,
     WORKER_EVENT_READ_ONLY,
     WORKER_EVENT_ORIGIN_AWAY,
+    WORKER_EVENT_CACHE_OFF,
     WORKER_EVENT_COUNT,
 };
 
@@ -252,6 +263,7 @@ struct worker_message {
         struct worker_check check;
         struct worker_set_capacity set_capacity;
         struct worker_verify verify;
+        struct worker_set_cache set_cache;
         struct worker_snapshot_order snapshot;
         struct worker_snapshot_list snapshot_list;
         struct worker_task_start task_start;

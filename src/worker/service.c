@@ -123,6 +123,7 @@ static void on_volume_event(enum volume_event event, const char *text, void *arg
         [VOLUME_EVENT_FULL] = WORKER_EVENT_FULL,
         [VOLUME_EVENT_ROOM_AGAIN] = WORKER_EVENT_ROOM_AGAIN,
         [VOLUME_EVENT_READ_ONLY] = WORKER_EVENT_READ_ONLY,
+        [VOLUME_EVENT_CACHE_OFF] = WORKER_EVENT_CACHE_OFF,
         [VOLUME_EVENT_ORIGIN_AWAY] = WORKER_EVENT_ORIGIN_AWAY,
     };
     struct service *service = arg;
@@ -234,6 +235,18 @@ static int do_mounts(struct service *service, const struct worker_message *order
     return 0;
 }
 
+static void put_cache_counts(const struct service *service, struct worker_status_reply *status)
+{
+    struct cache_counts counts;
+
+    if (!service->is_started || !service->started.cache)
+        return;
+    cache_store_counts(service->started.cache, &counts);
+    status->cache_used = counts.used_bytes;
+    status->cache_hits = counts.hits;
+    status->cache_misses = counts.misses;
+}
+
 static int do_status(struct service *service, const struct worker_message *order, int fd,
                      struct error *err)
 {
@@ -256,6 +269,7 @@ static int do_status(struct service *service, const struct worker_message *order
     reply.status.used = have.used;
     reply.status.files = have.files;
     reply.status.files_free = have.files_free;
+    put_cache_counts(service, &reply.status);
     reply.status.corruptions = event_queue_corruptions(&service->events);
     send_message(service, &reply);
     return 0;
@@ -346,6 +360,20 @@ static int do_set_capacity(struct service *service, const struct worker_message 
     return 0;
 }
 
+static int do_set_cache(struct service *service, const struct worker_message *order, int fd,
+                        struct error *err)
+{
+    int r = require_started(service, err);
+
+    (void)fd;
+    if (r == 0 && !service->started.cache)
+        r = error_set(err, -EOPNOTSUPP,
+                      "the filesystem started without a cache; unmount it, and mount it again");
+    if (r == 0 && cache_store_resize(service->started.cache, order->set_cache.bytes) < 0)
+        r = error_set(err, -ENOMEM, "out of memory for a cache of that size");
+    return r;
+}
+
 static int do_task_start(struct service *service, const struct worker_message *order, int fd,
                          struct error *err)
 {
@@ -403,6 +431,8 @@ static int close_all(struct service *service, bool write_back, struct error *err
     if (service->is_started) {
         r = volume_close(service->started.volume, err);
         object_store_close(service->started.store);
+        free(TAKE(service->started.teller));
+        service->started.cache = NULL;
     }
     service->started.volume = NULL;
     service->started.store = NULL;
@@ -437,6 +467,7 @@ static const struct {
     { WORKER_CHECK, false, do_check },
     { WORKER_STOP, true, do_stop },
     { WORKER_SET_CAPACITY, true, do_set_capacity },
+    { WORKER_SET_CACHE, true, do_set_cache },
     { WORKER_SNAPSHOT_TAKE, false, do_snapshot },
     { WORKER_SNAPSHOT_UPDATE, false, do_snapshot },
     { WORKER_SNAPSHOT_REMOVE, false, do_snapshot },

@@ -2,11 +2,14 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/file_io.h"
 #include "base/log.h"
+#include "fs/segment_format.h"
 #include "host/sandbox.h"
 
 /* The schemes whose URL is a folder of this host. */
@@ -88,6 +91,54 @@ static int lock_in(const struct worker_start *order, struct place *places, size_
     return 0;
 }
 
+struct cache_teller {
+    volume_event_fn *on_event;
+    void *arg;
+};
+
+static void tell_off(const char *why, void *arg)
+{
+    const struct cache_teller *teller = arg;
+    char text[WORKER_TEXT_SIZE];
+
+    (void)snprintf(text, sizeof(text),
+                   "The cache of what is read from the bucket is off until its size is set (coffer "
+                   "fs update --cache) or the filesystem is started again: %.300s.",
+                   why);
+    teller->on_event(VOLUME_EVENT_CACHE_OFF, text, teller->arg);
+}
+
+/* Before the rights for its folder are given up; the file has no name. A filesystem works without
+ * one, so that a failure is told, and no more. */
+static int open_cache_file(const struct worker_start *order, struct cache_teller *teller)
+{
+    struct error err = { .code = 0 };
+    int fd = -1;
+
+    if (order->cache_folder[0] == '\0')
+        return -1;
+    int r = folder_make(order->cache_folder, 0700, &err);
+    if (r == 0)
+        r = cache_file_open(order->cache_folder, &fd, &err);
+    if (r < 0)
+        tell_off(err.text, teller);
+    return fd;
+}
+
+static int wrap_in_cache(const struct worker_start *order, int fd, struct started *started,
+                         struct error *err)
+{
+    const struct cache_config config = { .fd = fd,
+                                         .max_bytes = order->cache_bytes,
+                                         .prefix = SEGMENT_PREFIX,
+                                         .on_off = tell_off,
+                                         .arg = started->teller };
+
+    return cache_store_new(started->store, &config, &started->store, &started->cache) < 0
+               ? error_set(err, -ENOMEM, "out of memory for a cache of that size")
+               : 0;
+}
+
 static int open_store(const struct worker_start *order, const char *url, struct object_store **ret,
                       struct error *err)
 {
@@ -111,13 +162,19 @@ int worker_start(const struct worker_start *order, volume_event_fn *on_event, vo
 {
     struct place places[] = { { .url = order->meta_url }, { .url = order->store_url } };
     const struct volume_owner launcher = { .uid = getuid(), .gid = getgid() };
-    struct started started = { .store = NULL };
+    struct started started = { .teller = calloc(1, sizeof(struct cache_teller)) };
 
+    if (!started.teller)
+        return error_set(err, -ENOMEM, "out of memory");
+    *started.teller = (struct cache_teller){ on_event, event_arg };
     raise_descriptor_limit();
     mount_open_spares(started.spare_fds);
+    int cache_fd = open_cache_file(order, started.teller);
     int r = lock_in(order, places, 2, err);
     if (r == 0)
         r = open_store(order, places[1].inside, &started.store, err);
+    if (r == 0 && cache_fd >= 0)
+        r = wrap_in_cache(order, cache_fd, &started, err);
     if (r < 0)
         return r; /* the process ends: it closes what was opened */
     const struct volume_config config = {
@@ -136,6 +193,7 @@ int worker_start(const struct worker_start *order, volume_event_fn *on_event, vo
     r = open_volume(order, &config, &started.volume, err);
     if (r < 0) {
         object_store_close(started.store);
+        free(started.teller);
         return r;
     }
     *ret = started;

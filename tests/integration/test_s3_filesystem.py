@@ -186,6 +186,108 @@ def test_an_altered_object_gives_eio_and_nothing_else_suffers(instance, s3, mnt)
     assert view["name"] == "data"
 
 
+def requests_of(instance):
+    view = instance.view("data")
+    return view["cache_hits"], view["cache_misses"]
+
+
+def forget_files(mnt):
+    """So that the kernel asks the worker again."""
+    for path in mnt.iterdir():
+        fd = os.open(path, os.O_RDONLY)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+
+
+def test_what_was_read_is_kept_on_a_local_disk(instance, s3, mnt, tmp_path):
+    add_store(instance, s3)
+    (tmp_path / "cache").mkdir()
+    for wrong, part in (({"cache": 1 << 20}, "at least 16 MiB"),
+                        ({"cache": 1 << 30, "store": None}, "whose store is a bucket"),
+                        ({"cache_folder": "cache"}, "not an absolute path"),
+                        ({"cache_folder": str(tmp_path / "none")}, "cannot make a file")):
+        with pytest.raises(ApiError) as refused:
+            instance.api("POST", "/api/v1/filesystems", {
+                "name": "data", **{key: value for key, value in {"store": "s3:bucket", **wrong}.items()
+                                   if value is not None}})
+        assert part in refused.value.text, wrong
+    instance.run("fs", "add", "data", "--store", "s3:bucket", "--cache", "64MiB",
+                 "--cache-folder", tmp_path / "cache")
+    instance.mount("data", mnt)
+    content = os.urandom(4 << 20)
+    write_durably(mnt / "a", content)
+    instance.run("fs", "umount", "data")
+    instance.mount("data", mnt)
+    assert (mnt / "a").read_bytes() == content
+    hits, misses = requests_of(instance)
+    assert misses >= 16 and instance.view("data")["cache_used"] >= 4 << 20
+    assert os.listdir(tmp_path / "cache") == []  # it has no name
+
+    s3.stop()  # what is cached needs no server
+    forget_files(mnt)
+    assert (mnt / "a").read_bytes() == content
+    assert requests_of(instance)[0] > hits and requests_of(instance)[1] == misses
+    s3.start()
+
+    instance.run("fs", "update", "data", "--cache", "16MiB")
+    assert instance.view("data")["cache"] == 16 << 20
+    shown = instance.run("fs", "-o", "name,cache,cacheUsed", "--format", "csv").stdout
+    assert "data" in shown
+    check(instance)
+    instance.run("fs", "update", "data", "--cache", "0")
+    assert instance.view("data")["cache_used"] == 0
+    forget_files(mnt)
+    assert (mnt / "a").read_bytes() == content
+    assert instance.view("data")["cache_used"] == 0
+    os.kill(instance.worker_pid("data"), signal.SIGKILL)
+
+    def is_back():
+        try:
+            return (mnt / "a").read_bytes() == content
+        except OSError:
+            return False
+    wait_until(is_back, "the filesystem is mounted again")
+    assert instance.view("data")["cache"] == 0
+    refused = instance.run("fs", "update", "data", "--cache", "1MiB", check=False)
+    assert refused.returncode == 1 and "at least 16 MiB" in refused.stderr
+
+
+def test_a_full_disk_turns_the_cache_off_and_nothing_else(instance, s3, mnt, tmp_path):
+    add_store(instance, s3)
+    small = tmp_path / "small"
+    small.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32M", "coffer-cache", small], check=True)
+    try:
+        instance.run("fs", "add", "data", "--store", "s3:bucket", "--cache", "1GiB",
+                     "--cache-folder", small)
+        instance.mount("data", mnt)
+        content = os.urandom(4 << 20)
+        write_durably(mnt / "a", content)
+        instance.run("fs", "umount", "data")
+        instance.mount("data", mnt)
+        assert (mnt / "a").read_bytes() == content
+        assert instance.view("data")["cache_used"] >= 4 << 20
+        (small / "other").write_bytes(bytes(27 << 20))
+        forget_files(mnt)
+        assert (mnt / "a").read_bytes() == content
+
+        def events():
+            return [event["text"] for event in instance.api("GET", "/api/v1/events")
+                    if event["type"] == "cache-off"]
+        wait_until(events, "it is told")
+        assert "its disk is nearly full" in events()[0]
+        assert instance.view("data")["cache_used"] == 0
+        (small / "other").unlink()
+        instance.run("fs", "update", "data", "--cache", "16MiB")
+        forget_files(mnt)
+        assert (mnt / "a").read_bytes() == content
+        assert instance.view("data")["cache_used"] > 0
+        check(instance)
+        instance.run("fs", "umount", "data")
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)
+
+
 def test_the_key_ring_in_the_bucket_is_rewritten_and_repaired(instance, s3, openbao, mnt):
     view = add(instance, s3)
     ring = s3.data / "coffer" / "host1" / view["uuid"] / "keyring"

@@ -107,7 +107,8 @@ class Worker:
     def start(self, meta, store, flags=FORMAT, keys=((1, b"k" * 32),), capacity=0, uid=65534,
               gid=65534):
         body = self.uuid.bytes + b"o" * 16 + text(meta) + text(store)
-        body += struct.pack("<QIIIIB", capacity, 4096, flags, uid, gid, len(keys))
+        body += struct.pack("<QQ", capacity, 0) + text("")  # no cache
+        body += struct.pack("<IIIIB", 4096, flags, uid, gid, len(keys))
         for generation, key in keys:
             body += struct.pack("<I", generation) + key
         body += struct.pack("<H", 0)  # no settings of a store that no URL opens

@@ -88,6 +88,8 @@ static void a_record_survives_encoding_and_no_altered_length_is_read(void **stat
     record->next = (struct fs_kms_key){ .key = "next", .role_id = "other" };
     record->phase = FS_PHASE_READY;
     record->is_wanted = true;
+    record->cache_bytes = 1ull << 33;
+    (void)snprintf(record->cache_folder, sizeof(record->cache_folder), "/srv/cache");
     record->check_count = 2;
     record->checks[1].generation = 7;
     assert_int_equal(fs_record_encode(record, bytes, &len, NULL), 0);
@@ -118,7 +120,7 @@ static void a_record_of_any_version_is_read(void **state)
 
     (void)state;
     assert_non_null(record);
-    for (unsigned version = 1; version <= 4; version++) {
+    for (unsigned version = 1; version <= 5; version++) {
         read_record_fixture(version, record);
         assert_string_equal(record->name, "data");
         assert_int_equal(record->phase, version == 2 ? FS_PHASE_SHREDDING : FS_PHASE_READY);
@@ -136,7 +138,9 @@ static void a_record_of_any_version_is_read(void **state)
         assert_string_equal(record->own.key, version < 3 ? "" : "own-key");
         assert_string_equal(record->own.kms_namespace, version < 3 ? "" : "team/a");
         assert_string_equal(record->own.role_id, version < 4 ? "" : "a-role");
-        assert_int_equal(record->has_next, version == 4);
+        assert_int_equal(record->has_next, version >= 4);
+        assert_int_equal(record->cache_bytes, version < 5 ? 0 : 3ull << 30);
+        assert_string_equal(record->cache_folder, version < 5 ? "" : "/srv/coffer/cache");
         assert_string_equal(record->next.key, version < 4 ? "" : "next-key");
         assert_string_equal(record->next.role_id, version < 4 ? "" : "next-role");
         assert_int_equal(record->check_count, 2);
@@ -160,8 +164,26 @@ static void a_record_of_a_later_version_or_with_a_phase_of_one_is_refused(void *
     assert_int_equal(fs_record_decode(buf_bytes(&encoded), record, NULL), -EBADMSG);
     encoded.data[4] = 2; /* the version */
     assert_int_equal(fs_record_decode(buf_bytes(&encoded), record, NULL), 0);
-    encoded.data[4] = 5;
+    encoded.data[4] = 6;
     assert_int_equal(fs_record_decode(buf_bytes(&encoded), record, NULL), -EPROTONOSUPPORT);
+    free(record);
+}
+
+/* One in a bucket, of before there were caches, gets the usual one. */
+static void an_older_record_of_a_bucket_has_a_cache(void **state)
+{
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+    struct fs_record *record = calloc(1, sizeof(*record));
+
+    (void)state;
+    assert_int_equal(file_read(FORMATS_FOLDER "/fs-record-v4.bin", FS_RECORD_MAX, &encoded, NULL),
+                     0);
+    uint8_t *url = memmem(encoded.data, encoded.len, "dir:/srv/coffer/store", 21);
+    assert_non_null(url);
+    memcpy(url, "s3:", 3);
+    assert_int_equal(fs_record_decode(buf_bytes(&encoded), record, NULL), 0);
+    assert_int_equal(record->cache_bytes, FS_CACHE_DEFAULT);
+    assert_string_equal(record->cache_folder, "");
     free(record);
 }
 
@@ -585,6 +607,7 @@ int main(void)
         cmocka_unit_test(names_of_filesystems_are_checked),
         cmocka_unit_test(a_record_survives_encoding_and_no_altered_length_is_read),
         cmocka_unit_test(a_record_of_any_version_is_read),
+        cmocka_unit_test(an_older_record_of_a_bucket_has_a_cache),
         cmocka_unit_test(a_record_of_a_later_version_or_with_a_phase_of_one_is_refused),
         cmocka_unit_test(states_move_as_the_table_says),
         STATE_TEST(a_filesystem_without_a_kms_is_refused_unless_that_is_accepted),

@@ -30,6 +30,8 @@ static void fill_start(struct worker_message *message, uint32_t key_count)
     (void)snprintf(start->meta_url, sizeof(start->meta_url), "lmdb:/a/meta");
     (void)snprintf(start->store_url, sizeof(start->store_url), "dir:/a/store");
     start->capacity = 1u << 30;
+    start->cache_bytes = 1u << 20;
+    (void)snprintf(start->cache_folder, sizeof(start->cache_folder), "/a/cache");
     start->block_size = 16384;
     start->flags = WORKER_FLAG_FORMAT | WORKER_FLAG_TAKE_OVER;
     assert_int_equal(
@@ -67,6 +69,8 @@ static void start_carries_every_member_and_every_key(void **state)
     assert_string_equal(got.start.meta_url, sent.start.meta_url);
     assert_string_equal(got.start.store_url, sent.start.store_url);
     assert_true(got.start.capacity == sent.start.capacity);
+    assert_true(got.start.cache_bytes == sent.start.cache_bytes);
+    assert_string_equal(got.start.cache_folder, "/a/cache");
     assert_int_equal(got.start.block_size, 16384);
     assert_int_equal(got.start.flags, sent.start.flags);
     assert_int_equal(got.start.uid, 65534);
@@ -100,7 +104,10 @@ static void status_reply_carries_every_member(void **state)
                                                 .files_free = 6,
                                                 .corruptions = 7,
                                                 .generation_count = 2,
-                                                .generations = { 1, 9 } };
+                                                .generations = { 1, 9 },
+                                                .cache_used = 10,
+                                                .cache_hits = 11,
+                                                .cache_misses = 12 };
     assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_WORKER, &got, NULL), 0);
     assert_true(got.request == 1u << 31);
     assert_memory_equal(&got.status, &sent.status, sizeof(got.status));
