@@ -7,6 +7,9 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "control/filesystem.h"
+#include "control/locators.h"
+#include "control/object_stores.h"
+#include "control/upload.h"
 #include "host/fuse_device.h"
 
 /* --- the world --- */
@@ -73,13 +76,44 @@ static int world_remove(void *arg, const struct uuid *filesystem, uint64_t id, c
     return r < 0 ? r : filesystem_remove_unchanged(fs, id, name, err);
 }
 
+static bool is_uploaded(struct filesystem *fs, uint64_t snapshot, const char *store)
+{
+    CLEANUP(free_ptr) struct locator_record *locators = NULL;
+    size_t count = 0;
+    bool is_there = false;
+
+    if (locators_list(fs->control, &fs->record.uuid, &locators, &count, NULL) < 0)
+        return false; /* then it is uploaded again, and costs little */
+    for (size_t i = 0; i < count; i++)
+        is_there |= locators[i].snapshot == snapshot && strcmp(locators[i].store, store) == 0;
+    return is_there;
+}
+
+static bool is_being_uploaded(struct filesystem *fs, uint64_t snapshot, const char *store)
+{
+    const struct task_use use = { &fs->record.uuid, snapshot, store };
+
+    return tasks_expect_none(fs->control, &use, NULL) < 0;
+}
+
+/* It was begun when the task is stored: that goes on by itself. */
 static int world_upload(void *arg, const struct uuid *filesystem, const char *name,
                         const char *store, struct error *err)
 {
-    (void)arg;
-    (void)filesystem;
-    (void)name;
-    return error_set(err, -EOPNOTSUPP, "cannot upload to object store %s yet", store);
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = NULL;
+    const struct snapshot_upload upload = { .snapshot = name, .store = store };
+    struct control_snapshot snapshot = { .id = 0 };
+    struct task_view task;
+    int r = find_world_filesystem(arg, filesystem, &fs, err);
+
+    if (r == 0)
+        r = filesystem_find_snapshot(fs, name, &snapshot, err);
+    if (r < 0)
+        return r;
+    if (is_uploaded(fs, snapshot.id, store) || is_being_uploaded(fs, snapshot.id, store))
+        return -EALREADY;
+    r = control_snapshot_upload(fs->control, fs->record.name, &upload, &task, err);
+    return r == -ENOENT ? error_recode(err, -ENXIO) : r; /* it is the store that is gone */
 }
 
 int control_open_policies(struct control *control, struct error *err)
@@ -167,14 +201,16 @@ int control_policy_list(struct control *control, const char *name, struct policy
 
 /* --- changes --- */
 
-static int check_uploads(const struct policy *policy, struct error *err)
+/* The object stores must be there now; one that is removed later is an alert. */
+static int check_uploads(struct control *control, const struct policy *policy, struct error *err)
 {
-    for (unsigned i = 0; i < POLICY_PERIODS; i++)
+    struct store_view view;
+    int r = 0;
+
+    for (unsigned i = 0; i < POLICY_PERIODS && r == 0; i++)
         if (policy->schedules[i].upload[0] != '\0')
-            return error_set(err, -EINVAL,
-                             "policies cannot upload snapshots yet; leave --%s-upload out",
-                             policy_period_name((enum policy_period)i));
-    return 0;
+            r = control_store_get(control, policy->schedules[i].upload, &view, err);
+    return r;
 }
 
 static void tell(struct control *control, const char *filesystem, const char *type,
@@ -186,7 +222,7 @@ static void tell(struct control *control, const char *filesystem, const char *ty
 
 int control_policy_add(struct control *control, const struct policy *policy, struct error *err)
 {
-    int r = check_uploads(policy, err);
+    int r = check_uploads(control, policy, err);
 
     if (r == 0)
         r = policies_add(control->policies, policy, err);
@@ -196,6 +232,7 @@ int control_policy_add(struct control *control, const struct policy *policy, str
 }
 
 struct checked_edit {
+    struct control *control;
     policy_edit_fn *edit;
     void *arg;
 };
@@ -205,13 +242,13 @@ static int edit_and_check(struct policy *policy, void *arg, struct error *err)
     const struct checked_edit *checked = arg;
     int r = checked->edit(policy, checked->arg, err);
 
-    return r < 0 ? r : check_uploads(policy, err);
+    return r < 0 ? r : check_uploads(checked->control, policy, err);
 }
 
 int control_policy_update(struct control *control, const char *name, policy_edit_fn *edit,
                           void *arg, struct error *err)
 {
-    struct checked_edit checked = { .edit = edit, .arg = arg };
+    struct checked_edit checked = { .control = control, .edit = edit, .arg = arg };
     int r = policies_update(control->policies, name, edit_and_check, &checked, err);
 
     if (r == 0)

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+import servers
 from instance import ApiError, Instance, wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
@@ -171,6 +172,64 @@ def test_what_cannot_be_is_refused(home):
     with pytest.raises(ApiError) as missing:
         home.instance.api("GET", f"{PATH}/p")
     assert missing.value.status == 404
+
+
+def test_each_is_uploaded_before_it_may_go(build_folder, folder):
+    try:
+        kms = servers.PykmipServer(folder / "kms")
+    except servers.Unavailable as reason:
+        pytest.skip(str(reason))
+    with kms, Instance(build_folder, folder) as instance:
+        instance.set_kmip(kms, kms.admin().create())
+        instance.add("home")
+        home = Home(instance, None, instance.mount("home", folder / "mnt"))
+        refused = home.policy("add", "p", "--daily", "0:00", "--daily-upload", "backup", check=False)
+        assert "there is no object store backup" in refused.stderr
+        (folder / "backup").mkdir()
+        instance.run("fs", "tier", "dir", "add", "backup", "--path", folder / "backup")
+        home.policy("add", "p", "--daily", "0:00", "--daily-retention", "1", "--daily-upload",
+                    "backup")
+        home.policy("attach", "p", "home")
+
+        def row():
+            rows = [row for row in instance.api("GET", "/api/v1/filesystems/home/snapshots")
+                    if row["status"] == "ready"]
+            return rows[0] if len(rows) == 1 and rows[0]["id"] not in taken else None
+
+        def in_store():
+            return len(instance.api("GET", "/api/v1/object-stores/backup/snapshots"))
+        taken = []
+        for number in range(3):
+            (home.mnt / "file").write_text(f"of {number}")
+            home.policy("run-once", "p")
+            wait_until(lambda: any(row["uploads"] for row in instance.api(
+                "GET", "/api/v1/filesystems/home/snapshots") if row["id"] not in taken),
+                "it is uploaded")
+            home.poke("p")  # what was in use when it was to go
+            taken.append(wait_until(row, "the one before is gone")["id"])
+        assert in_store() == 3
+        assert "uploads to backup" in home.policy("show", "p").stdout
+        home.policy("update", "p", "--daily-upload", "none")
+        home.policy("run-once", "p")
+        wait_until(row, "another one, and the one before is gone")
+        assert in_store() == 3
+
+
+def test_what_cannot_be_uploaded_is_an_alert(home):
+    (home.mnt.parent / "backup").mkdir()
+    home.instance.run("fs", "tier", "dir", "add", "backup", "--path", home.mnt.parent / "backup")
+    home.policy("add", "p", "--daily", "11:00", "--daily-upload", "backup")
+    home.policy("attach", "p", "home")
+    home.at("2026-11-27 11:00", "p")
+
+    def alerts():
+        return [row["text"] for row in home.instance.api("GET", "/api/v1/alerts")
+                if row["type"] == "snapshot-policy-failed"]
+    (text,) = wait_until(alerts, "it is told")
+    assert "snapshot policy p does not work for home: daily snapshot: the key of filesystem home " \
+           "is wrapped by a local file" in text
+    assert "wrapped by a local file" in home.policy("show", "p").stdout
+    home.wait_names(["p-daily.2611271100"])  # it was taken nevertheless
 
 
 def test_a_filesystem_that_is_removed_leaves_its_policies(home):
