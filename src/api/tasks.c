@@ -86,7 +86,7 @@ static int id_of(const struct api_request *request, uint64_t *ret, struct error 
 
 int api_get_task(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
-    struct task_view view;
+    struct task_view view = { .id = 0 };
     uint64_t id = 0;
 
     int r = id_of(request, &id, err);
@@ -97,7 +97,7 @@ int api_get_task(const struct api_request *request, struct api_reply *ret, struc
 
 int api_pause_task(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
-    struct task_view view;
+    struct task_view view = { .id = 0 };
     uint64_t id = 0;
 
     int r = id_of(request, &id, err);
@@ -108,7 +108,7 @@ int api_pause_task(const struct api_request *request, struct api_reply *ret, str
 
 int api_resume_task(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
-    struct task_view view;
+    struct task_view view = { .id = 0 };
     uint64_t id = 0;
 
     int r = id_of(request, &id, err);
@@ -119,7 +119,7 @@ int api_resume_task(const struct api_request *request, struct api_reply *ret, st
 
 int api_abort_task(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
-    struct task_view view;
+    struct task_view view = { .id = 0 };
     bool is_forced = false;
     uint64_t id = 0;
 
@@ -135,7 +135,7 @@ int api_upload_snapshot(const struct api_request *request, struct api_reply *ret
 {
     struct snapshot_upload upload = { .store = NULL };
     const json_t *body = request->body;
-    struct task_view view;
+    struct task_view view = { .id = 0 };
 
     int r = json_get_text(body, "name", JSON_REQUIRED, &upload.snapshot, err);
     if (r == 0)

@@ -447,6 +447,18 @@ static int bring_up(struct keeper *keeper, bool *ret_is_kms, struct error *err)
     return 0;
 }
 
+/* Somebody wanted it to stop while it was still being looked for. */
+static void stop_if_wanted(struct filesystem *fs)
+{
+    struct error err = { .code = 0 };
+
+    mutex_lock(&fs->lock);
+    bool is_wanted = fs->stop_wanted;
+    mutex_unlock(&fs->lock);
+    if (is_wanted && worker_stop(fs->worker, &err) < 0 && err.code != -EPIPE)
+        log_warning("%s filesystem=%s", err.text, fs->record.name);
+}
+
 /* Waits for the worker's end; true if it ended as it was meant to. */
 static bool serve(struct keeper *keeper)
 {
@@ -460,6 +472,7 @@ static bool serve(struct keeper *keeper)
     mutex_unlock(&fs->lock);
     policies_wake(fs->control->policies, &fs->record.uuid);
     tasks_wake(fs->control, &fs->record.uuid);
+    stop_if_wanted(fs);
     mutex_lock(&fs->lock);
     while (!fs->worker_ended && !is_shutting_down(keeper))
         cond_wait(&fs->changed, &fs->lock);

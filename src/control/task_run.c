@@ -46,6 +46,7 @@ static void tell_end(struct task *task)
 /* As long as the registry does not take it, it has not ended: after a restart it would go on. */
 static void end(struct task *task, enum task_state to)
 {
+    struct tasks *tasks = task->control->tasks;
     struct error err = { .code = 0 };
 
     if (task->kind->ending)
@@ -53,11 +54,10 @@ static void end(struct task *task, enum task_state to)
     while (task_end(task, to, &err) < 0) {
         tell(task, LOG_LEVEL_ERROR, "registry", err.text);
         int64_t until = clock_monotonic_ms() + SAVE_AGAIN_MS;
-        mutex_lock(&task->control->tasks->lock);
-        while (!is_shutting_down(task) &&
-               cond_wait_until(&task->control->tasks->changed, &task->control->tasks->lock, until))
+        mutex_lock(&tasks->lock);
+        while (!is_shutting_down(task) && cond_wait_until(&tasks->changed, &tasks->lock, until))
             ;
-        mutex_unlock(&task->control->tasks->lock);
+        mutex_unlock(&tasks->lock);
         if (is_shutting_down(task))
             return;
     }
@@ -89,7 +89,7 @@ static void wait_a_while(struct task *task, const struct error *why)
     if (is_first)
         tell(task, LOG_LEVEL_WARNING, "task-waits", why->text);
     mutex_lock(&tasks->lock);
-    while (!task->wake && !task_should_stop_locked(task) &&
+    while (!task->wake && !task_should_stop_locked(tasks, task) &&
            cond_wait_until(&tasks->changed, &tasks->lock, until))
         ;
     task->wake = false;
@@ -169,7 +169,7 @@ static void rest_once(struct task *task)
         return;
     }
     mutex_lock(&tasks->lock);
-    while (!task_should_stop_locked(task))
+    while (!task_should_stop_locked(tasks, task))
         cond_wait(&tasks->changed, &tasks->lock);
     mutex_unlock(&tasks->lock);
 }

@@ -34,7 +34,8 @@ void tasks_on_progress(struct control *control, const struct uuid *fs,
     mutex_lock(&tasks->lock);
     struct task *task = find_locked(tasks, fs, progress->task, progress->run);
     if (task && !task_state_is_end(task->record.state))
-        task_report_locked(task, progress->total, progress->done, progress->moved, progress->phase);
+        task_report_locked(tasks, task, progress->total, progress->done, progress->moved,
+                           progress->phase);
     mutex_unlock(&tasks->lock);
 }
 
@@ -139,7 +140,7 @@ static bool wait_for_end(struct task *task, bool is_stopping)
     for (;;) {
         int64_t until = clock_monotonic_ms() + SAVE_EVERY_MS;
         while (!task->has_worker_end && !atomic_load(&task->control->is_shutting_down) &&
-               (is_stopping || !task_should_stop_locked(task)) &&
+               (is_stopping || !task_should_stop_locked(tasks, task)) &&
                cond_wait_until(&tasks->changed, &tasks->lock, until))
             ;
         if (clock_monotonic_ms() < until)

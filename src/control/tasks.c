@@ -34,11 +34,10 @@ static int put(struct control *control, const struct task_record *record, struct
                  : registry_put_value(control->registry, key, (struct bytes){ encoded, len }, err);
 }
 
-static int save_as(struct task *task, enum task_state state, struct error *err)
-    REQUIRES(task->control->tasks->saving)
+static int save_as(struct tasks *tasks, struct task *task, enum task_state state, struct error *err)
+    REQUIRES(tasks->saving)
 {
     CLEANUP(free_ptr) struct task_record *record = malloc(sizeof(*record));
-    struct tasks *tasks = task->control->tasks;
 
     if (!record)
         return error_set(err, -ENOMEM, "out of memory");
@@ -78,7 +77,7 @@ int task_save(struct task *task, struct error *err)
     struct tasks *tasks = task->control->tasks;
 
     mutex_lock(&tasks->saving);
-    int r = save_as(task, state_of(task), err);
+    int r = save_as(tasks, task, state_of(task), err);
     mutex_unlock(&tasks->saving);
     return r;
 }
@@ -88,7 +87,7 @@ int task_move(struct task *task, enum task_state from, enum task_state to, struc
     struct tasks *tasks = task->control->tasks;
 
     mutex_lock(&tasks->saving);
-    int r = state_of(task) == from ? save_as(task, to, err) : -EBUSY;
+    int r = state_of(task) == from ? save_as(tasks, task, to, err) : -EBUSY;
     mutex_unlock(&tasks->saving);
     return r;
 }
@@ -98,7 +97,7 @@ int task_end(struct task *task, enum task_state to, struct error *err)
     struct tasks *tasks = task->control->tasks;
 
     mutex_lock(&tasks->saving);
-    int r = save_as(task, to, err);
+    int r = save_as(tasks, task, to, err);
     mutex_unlock(&tasks->saving);
     return r;
 }
@@ -127,8 +126,9 @@ int task_filesystem(struct task *task, struct filesystem **ret, struct error *er
     return 0;
 }
 
-bool task_should_stop_locked(const struct task *task)
+bool task_should_stop_locked(const struct tasks *tasks, const struct task *task)
 {
+    (void)tasks;
     return task->record.state != task->working_as || task->is_forced ||
            atomic_load(&task->control->is_shutting_down);
 }
@@ -138,7 +138,7 @@ bool task_should_stop(struct task *task)
     struct tasks *tasks = task->control->tasks;
 
     mutex_lock(&tasks->lock);
-    bool must_stop = task_should_stop_locked(task);
+    bool must_stop = task_should_stop_locked(tasks, task);
     mutex_unlock(&tasks->lock);
     return must_stop;
 }
@@ -149,18 +149,21 @@ int task_sleep(struct task *task, int64_t ms)
     int64_t until = clock_monotonic_ms() + ms;
 
     mutex_lock(&tasks->lock);
-    while (!task_should_stop_locked(task) && cond_wait_until(&tasks->changed, &tasks->lock, until))
+    while (!task_should_stop_locked(tasks, task) &&
+           cond_wait_until(&tasks->changed, &tasks->lock, until))
         ;
-    bool must_stop = task_should_stop_locked(task);
+    bool must_stop = task_should_stop_locked(tasks, task);
     mutex_unlock(&tasks->lock);
     return must_stop ? -ECANCELED : 0;
 }
 
-static void measure_locked(struct task *task, uint64_t done) REQUIRES(task->control->tasks->lock)
+static void measure_locked(const struct tasks *tasks, struct task *task, uint64_t done)
+    REQUIRES(tasks->lock)
 {
     int64_t now = clock_monotonic_ms();
     int64_t passed = now - task->sample_ms;
 
+    (void)tasks;
     if (task->sample_ms == 0 || done < task->sample_done) {
         task->rate = 0;
     } else if (passed < RATE_EVERY_MS) {
@@ -173,12 +176,12 @@ static void measure_locked(struct task *task, uint64_t done) REQUIRES(task->cont
     task->sample_done = done;
 }
 
-void task_report_locked(struct task *task, uint64_t total, uint64_t done, uint64_t moved,
-                        const char *phase)
+void task_report_locked(struct tasks *tasks, struct task *task, uint64_t total, uint64_t done,
+                        uint64_t moved, const char *phase)
 {
     struct task_record *record = &task->record;
 
-    measure_locked(task, done);
+    measure_locked(tasks, task, done);
     if (record->done < done || record->moved < moved) {
         task->failures = 0;
         task->waiting_since_ms = 0;
@@ -189,7 +192,7 @@ void task_report_locked(struct task *task, uint64_t total, uint64_t done, uint64
     record->moved = moved;
     (void)snprintf(task->phase, sizeof(task->phase), "%s", phase);
     task->is_saved = false;
-    (void)pthread_cond_broadcast(&task->control->tasks->changed);
+    (void)pthread_cond_broadcast(&tasks->changed);
 }
 
 void task_report(struct task *task, uint64_t total, uint64_t done, uint64_t moved,
@@ -198,7 +201,7 @@ void task_report(struct task *task, uint64_t total, uint64_t done, uint64_t move
     struct tasks *tasks = task->control->tasks;
 
     mutex_lock(&tasks->lock);
-    task_report_locked(task, total, done, moved, phase);
+    task_report_locked(tasks, task, total, done, moved, phase);
     mutex_unlock(&tasks->lock);
 }
 
@@ -243,11 +246,12 @@ void task_about(const struct task_record *record, char ret[static TASK_ABOUT_SIZ
                    record->store[0] ? ", object store " : "", record->store);
 }
 
-static void view_locked(const struct task *task, struct task_view *ret)
-    REQUIRES(task->control->tasks->lock)
+static void view_locked(const struct tasks *tasks, const struct task *task, struct task_view *ret)
+    REQUIRES(tasks->lock)
 {
     const struct task_record *record = &task->record;
 
+    (void)tasks;
     *ret = (struct task_view){ .id = record->id,
                                .snapshot = record->snapshot,
                                .state = record->state,
@@ -294,7 +298,7 @@ int control_task_get(struct control *control, uint64_t id, struct task_view *ret
     mutex_lock(&tasks->lock);
     const struct task *task = find_locked(tasks, id);
     if (task)
-        view_locked(task, ret);
+        view_locked(tasks, task, ret);
     mutex_unlock(&tasks->lock);
     return task ? 0 : no_task(id, err);
 }
@@ -311,7 +315,7 @@ int control_task_list(struct control *control, struct task_view **ret, size_t *r
     struct task_view *views = calloc(count + 1, sizeof(*views));
     count = 0;
     for (const struct task *task = tasks->items; task && views; task = task->next)
-        view_locked(task, &views[count++]);
+        view_locked(tasks, task, &views[count++]);
     mutex_unlock(&tasks->lock);
     if (!views)
         return error_set(err, -ENOMEM, "out of memory for the list of tasks");
@@ -526,7 +530,7 @@ static int change(struct control *control, uint64_t id, enum task_state to, bool
     }
     mutex_unlock(&tasks->lock);
     if (r == 0 && state != to)
-        r = save_as(task, to, err);
+        r = save_as(tasks, task, to, err);
     mutex_unlock(&tasks->saving);
     return r;
 }

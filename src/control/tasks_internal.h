@@ -53,9 +53,10 @@ int task_move(struct task *task, enum task_state from, enum task_state to, struc
 int task_end(struct task *task, enum task_state to, struct error *err);
 /* Its record as it is now. */
 int task_save(struct task *task, struct error *err);
-void task_report_locked(struct task *task, uint64_t total, uint64_t done, uint64_t moved,
-                        const char *phase) REQUIRES(task->control->tasks->lock);
-bool task_should_stop_locked(const struct task *task) REQUIRES(task->control->tasks->lock);
+void task_report_locked(struct tasks *tasks, struct task *task, uint64_t total, uint64_t done,
+                        uint64_t moved, const char *phase) REQUIRES(tasks->lock);
+bool task_should_stop_locked(const struct tasks *tasks, const struct task *task)
+    REQUIRES(tasks->lock);
 void task_about(const struct task_record *record, char ret[static TASK_ABOUT_SIZE]);
 
 /* task_run.c: the thread. */

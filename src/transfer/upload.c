@@ -69,6 +69,8 @@ static void note(struct upload *upload, int r, size_t len, uint64_t data, const 
         upload->progress.put_objects++;
         upload->progress.put_bytes += len;
         upload->progress.data_done += data;
+        if (upload->config->on_progress)
+            upload->config->on_progress(&upload->progress, upload->config->arg);
     } else if (upload->failed == 0) {
         upload->failed = r;
         if (upload->err)

@@ -10,7 +10,8 @@
  *            -EBUSY: others remove all the time; what source, store and the wait function say.
  * Ownership  all that a config points to stays the caller's, and valid during the call.
  * Threads    one upload of an id at a time, by anybody; of others any number. The callbacks of a
- *            config are called by the caller's thread; the source's read by several.
+ *            config are called by the caller's thread, but for on_progress; the source's read by
+ *            several.
  */
 #pragma once
 
@@ -44,8 +45,10 @@ struct upload_config {
     uint32_t pack_len; /* 0: the usual one */
     unsigned parallel; /* objects that are put at a time; 0: the usual number */
     struct share_wait wait;
-    /* NULL is allowed. Between two objects; true ends the upload. */
+    /* NULL is allowed. Between some objects and the next; true ends the upload. */
     bool (*should_stop)(const struct upload_progress *progress, void *arg);
+    /* NULL is allowed. After each object, by whichever thread has put it, one at a time. */
+    void (*on_progress)(const struct upload_progress *progress, void *arg);
     void *arg;
 };
 

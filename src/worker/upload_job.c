@@ -46,7 +46,7 @@ static int open_export(struct job *job, uint64_t id, struct volume_export **ret,
     return r;
 }
 
-static bool should_stop(const struct upload_progress *progress, void *arg)
+static void on_progress(const struct upload_progress *progress, void *arg)
 {
     struct worker_task_progress report = { .total = progress->data,
                                            .done = progress->data_done,
@@ -56,7 +56,12 @@ static bool should_stop(const struct upload_progress *progress, void *arg)
     (void)snprintf(report.phase, sizeof(report.phase), "%s",
                    progress->records > 0 ? "metadata" : "data");
     job_report(job, &report);
-    return job_should_stop(job);
+}
+
+static bool should_stop(const struct upload_progress *progress, void *arg)
+{
+    on_progress(progress, arg);
+    return job_should_stop(arg);
 }
 
 static int wait_for_mark(const struct removing_mark *mark, void *arg)
@@ -102,11 +107,12 @@ static int upload(struct job *job, const struct upload_order *order, struct volu
         .hides_names = order->hides_names,
         .wait = { wait_for_mark, job },
         .should_stop = should_stop,
+        .on_progress = on_progress,
         .arg = job,
     };
     r = upload_run(&config, &locator, &progress, err);
     if (r == 0)
-        (void)should_stop(&progress, job); /* the last report */
+        on_progress(&progress, job); /* the last one, which is not left out */
     if (r == 0)
         r = locator_format(&locator, job->done.result, err);
     if (is_final(r))
