@@ -24,6 +24,23 @@ int api_export_key(const struct api_request *request, struct api_reply *ret, str
     return api_reply_end(ret, err);
 }
 
+int api_repair_key(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    char used[CONTROL_LOCATOR_SIZE] = "";
+    const char *locator = NULL;
+    const char *store = NULL;
+    int r = json_get_text(request->body, "object_store", JSON_REQUIRED, &store, err);
+
+    if (r == 0)
+        r = json_get_text(request->body, "locator", JSON_OPTIONAL, &locator, err);
+    if (r == 0)
+        r = control_key_repair(request->context->control, request->name, store, locator, used, err);
+    if (r < 0)
+        return r;
+    ret->body = json_pack("{s:s,s:s}", "name", request->name, "locator", used);
+    return api_reply_end(ret, err);
+}
+
 int api_get_keys(const json_t *body, struct secret *ret, struct error *err)
 {
     CLEANUP(secret_release) struct secret text = SECRET_INIT;

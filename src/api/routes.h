@@ -159,6 +159,7 @@ api_handler_fn api_abort_task;
 api_handler_fn api_upload_snapshot;
 /* key_copy.c */
 api_handler_fn api_export_key;
+api_handler_fn api_repair_key;
 api_handler_fn api_import_key;
 
 /* metrics.c */

@@ -126,6 +126,7 @@ extern const struct option_spec tier_ops_options[];
 int cmd_status(struct cli *cli, struct error *err);
 int cmd_help(struct cli *cli, struct error *err);
 int cmd_fs_update(struct cli *cli, struct error *err);
+int cmd_fs_key_repair(struct cli *cli, struct error *err);
 int cmd_fs_key_export(struct cli *cli, struct error *err);
 int cmd_fs_key_import(struct cli *cli, struct error *err);
 int cmd_kms_show(struct cli *cli, struct error *err);

@@ -55,6 +55,35 @@ int cmd_fs_key_export(struct cli *cli, struct error *err)
     return r;
 }
 
+int cmd_fs_key_repair(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *answer = NULL;
+    const char *store = arguments_value(&cli->arguments, "object-store");
+    char path[CLIENT_PATH_SIZE];
+
+    if (!store)
+        return error_set(err, -EINVAL,
+                         "say where snapshots of the filesystem are, with --object-store");
+    int r = client_filesystem_path(cli_word(cli, 0), "/key/repair", path, err);
+    if (r < 0)
+        return r;
+    json_t *body = json_pack("{s:s}", "object_store", store);
+    r = client_put_text(body, "locator", cli_word(cli, 1), err);
+    if (r < 0) {
+        json_decref(body);
+        return r;
+    }
+    struct client_request request = { .method = "POST", .path = path, .body = body };
+    r = client_call(&cli->instance, &request, &answer, err);
+    if (r < 0)
+        return r;
+    if (cli->json)
+        return cli_print_json(answer, err);
+    cli_print(stdout, "The key ring of filesystem %s was got back from the uploaded snapshot %s.\n",
+              cli_word(cli, 0), client_text(answer, "locator"));
+    return 0;
+}
+
 /* Opened with the private key here, so that it does not get to cofferd; or opened before, by
  * somebody whose key is in a token. */
 static int read_keys(const struct arguments *arguments, const char *file, struct secret *ret,

@@ -167,8 +167,37 @@ int cmd_fs_snapshot_update(struct cli *cli, struct error *err)
     return r;
 }
 
+/* Where the snapshot is uploaded to, as its row in the list; NULL: nowhere, or that cannot be told.
+ */
+static json_t *uploads_of(struct cli *cli, const char *filesystem, const char *name)
+{
+    CLEANUP(json_freep) json_t *rows = NULL;
+    char path[CLIENT_PATH_SIZE];
+
+    if (client_filesystem_path(filesystem, "/snapshots", path, NULL) < 0 ||
+        get(cli, path, &rows, NULL) < 0)
+        return NULL;
+    for (size_t i = 0; i < json_array_size(rows); i++)
+        if (strcmp(client_text(json_array_get(rows, i), "name"), name) == 0)
+            return json_incref(json_object_get(json_array_get(rows, i), "uploads"));
+    return NULL;
+}
+
+static void tell_uploads(const json_t *uploads)
+{
+    for (size_t i = 0; i < json_array_size(uploads); i++) {
+        const json_t *upload = json_array_get(uploads, i);
+        const char *store = client_text(upload, "object_store");
+        cli_print(stdout,
+                  "What was uploaded of it stays: in object store %s, %s\n(coffer fs tier snapshot "
+                  "remove takes it out).\n",
+                  store, client_text(upload, "locator"));
+    }
+}
+
 int cmd_fs_snapshot_remove(struct cli *cli, struct error *err)
 {
+    CLEANUP(json_freep) json_t *uploads = NULL;
     CLEANUP(json_freep) json_t *answer = NULL;
     char question[640];
 
@@ -177,12 +206,15 @@ int cmd_fs_snapshot_remove(struct cli *cli, struct error *err)
                    cli_word(cli, 0));
     if (!arguments_has(&cli->arguments, "force") && !cli_confirm(question))
         return error_set(err, -ECANCELED, "nothing was removed; answer y to remove the snapshot");
+    uploads = uploads_of(cli, cli_word(cli, 0), cli_word(cli, 1));
     int r = change(cli, "DELETE", &answer, err);
     if (r == 0)
         cli_print(stdout,
                   "Snapshot %s of filesystem %s was removed. What only it held is given back in "
                   "the background.\n",
                   cli_word(cli, 1), cli_word(cli, 0));
+    if (r == 0)
+        tell_uploads(uploads);
     return r;
 }
 

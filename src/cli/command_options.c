@@ -133,6 +133,17 @@ const struct option_spec uploads_rewrap_options[] = {
     END_OF_OPTIONS,
 };
 
+const struct argument_spec fs_key_repair_arguments[] = {
+    { "name", "the filesystem", false },
+    { "locator", "this uploaded snapshot [the newest that fits]", true },
+    END_OF_ARGUMENTS,
+};
+
+const struct option_spec fs_key_repair_options[] = {
+    { 0, "object-store", "name", "where snapshots of it are (mandatory)" },
+    END_OF_OPTIONS,
+};
+
 const struct argument_spec upload_verify_arguments[] = {
     { "locator", "the uploaded snapshot", false },
     END_OF_ARGUMENTS,

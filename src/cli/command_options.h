@@ -16,6 +16,8 @@ extern const struct option_spec ca_cert_download_options[];
 extern const struct argument_spec kms_set_arguments[];
 extern const struct option_spec kms_rewrap_options[];
 extern const struct option_spec fs_kms_rewrap_options[];
+extern const struct argument_spec fs_key_repair_arguments[];
+extern const struct option_spec fs_key_repair_options[];
 extern const struct argument_spec upload_verify_arguments[];
 extern const struct option_spec upload_verify_options[];
 extern const struct option_spec uploads_rewrap_options[];

@@ -304,6 +304,17 @@ static const struct command commands[] = {
         .run = cmd_fs_key_import,
     },
     {
+        .path = "fs key repair",
+        .summary = "Gets a lost or damaged key ring back from an uploaded snapshot",
+        .details = "For a filesystem whose ring opens neither in the registry nor in its store. It "
+                   "must be one of that\nfilesystem, and verify with its superblock; the KMS "
+                   "unwraps it.",
+        .arguments = fs_key_repair_arguments,
+        .options = fs_key_repair_options,
+        .prints_json = true,
+        .run = cmd_fs_key_repair,
+    },
+    {
         .path = "fs kms-rewrap",
         .summary = "Wraps the key of one filesystem with the newest version of the configured key",
         .arguments = fs_name_arguments,

@@ -358,6 +358,14 @@ int control_key_export(struct control *control, const char *name, struct bytes c
 int control_key_import(struct control *control, const char *name, struct bytes keys,
                        bool allow_no_kms, struct fs_view *ret, struct error *err);
 
+/* Gets the key ring back from an uploaded snapshot of the filesystem, if it does not open and
+ * verifies with the filesystem's superblock: of that locator, or (NULL) the newest that does.
+ * ret_locator: which one. -EALREADY: it opens. -ENOENT: the store holds no such snapshot. */
+#define CONTROL_LOCATOR_SIZE 65u
+int control_key_repair(struct control *control, const char *name, const char *store,
+                       const char *locator, char ret_locator[static CONTROL_LOCATOR_SIZE],
+                       struct error *err);
+
 /* What a configuration that somebody gives needs of this instance, before it is set. */
 int control_kms_complete(struct control *control, struct key_provider_config *config,
                          struct error *err);

@@ -498,6 +498,83 @@ int rings_open(struct control *control, struct fs_record *record,
     return r;
 }
 
+/* --- from an uploaded snapshot --- */
+
+/* With the store's superblock, or the metadata's, as every ring must. */
+static int verify_restored(struct opening *opening, struct bytes ring, const struct key_set *keys,
+                           struct error *err)
+{
+    CLEANUP(key_ring_release) struct key_ring verified = KEY_RING_INIT;
+    struct key_ring_evidence evidence = { .superblock = buf_bytes(&opening->superblock),
+                                          .keys = keys,
+                                          .known = { .items = opening->record->checks,
+                                                     .count = opening->record->check_count } };
+    struct error why = { .code = 0 };
+
+    int r = key_ring_verify(ring, &evidence, &verified, err);
+    if (r < 0 && read_metadata_superblock(opening->record->meta_url, &opening->spare, &why) == 0) {
+        evidence.superblock = buf_bytes(&opening->spare);
+        r = key_ring_verify(ring, &evidence, &verified, err);
+    }
+    if (r == 0 && !uuid_equal(&verified.uuid, &opening->record->uuid))
+        r = error_set(err, -EBADMSG, "the key ring is that of another filesystem");
+    if (r == 0)
+        rings_learn(&verified, opening->record);
+    return r;
+}
+
+static int keep_copy(struct opening *opening, enum key_ring_place place, struct bytes ring,
+                     struct error *err)
+{
+    const struct buf *copy = &opening->copies[place].encoded;
+
+    if (copy->len == 0 || (copy->len == ring.len && memcmp(copy->data, ring.data, ring.len) == 0))
+        return 0;
+    return registry_keep_ring(opening->control->registry, &opening->record->uuid,
+                              place == KEY_RING_IN_STORE ? 's' : 'r', buf_bytes(copy), err);
+}
+
+static int write_restored(struct opening *opening, struct bytes ring, struct error *err)
+{
+    struct control *control = opening->control;
+    int r = keep_copy(opening, KEY_RING_IN_REGISTRY, ring, err);
+
+    if (r == 0)
+        r = keep_copy(opening, KEY_RING_IN_STORE, ring, err);
+    if (r == 0)
+        r = control_step(control, STEP_RING_STORE);
+    if (r == 0)
+        r = registry_put_ring(control->registry, &opening->record->uuid, ring, err);
+    if (r == 0)
+        r = control_step(control, STEP_RING_REGISTRY);
+    if (r == 0)
+        r = object_store_replace(opening->store, KEY_RING_OBJECT, ring, err);
+    return r;
+}
+
+int rings_restore(struct control *control, struct fs_record *record, struct bytes ring,
+                  const struct key_set *keys, const char *from, struct error *err)
+{
+    const struct rings_options options = { .owner = record };
+    CLEANUP(opening_release)
+    struct opening opening = { .control = control, .record = record, .options = &options };
+    CLEANUP(key_ring_release) struct key_ring peeked = KEY_RING_INIT;
+    struct audit_note note = {
+        .operation = AUDIT_REPAIR, .uuid = &record->uuid, .filesystem = record->name, .text = from
+    };
+
+    int r = read_places(&opening, err);
+    if (r == 0)
+        r = verify_restored(&opening, ring, keys, err);
+    if (r == 0)
+        r = key_ring_peek(ring, &peeked, err);
+    if (r < 0)
+        return r;
+    note.key = audit_key_of(rings_newest(&peeked));
+    r = audit_add(control->audit, &note, 1, err);
+    return r < 0 ? r : write_restored(&opening, ring, err);
+}
+
 int rings_open_new(struct control *control, const struct fs_record *record,
                    struct rings_opened *ret, bool *ret_is_kms, struct error *err)
 {

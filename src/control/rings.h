@@ -50,6 +50,13 @@ int rings_open(struct control *control, struct fs_record *record,
                const struct rings_options *options, struct rings_opened *ret, bool *ret_is_kms,
                struct error *err);
 
+/* A ring that an uploaded snapshot brought, with the keys of its own generations, takes the place
+ * of those in registry and store, if it verifies with a superblock of the filesystem; what stood
+ * there is kept aside. A crash in between leaves it in the registry, from where the store's is
+ * repaired. from: to the audit log. */
+int rings_restore(struct control *control, struct fs_record *record, struct bytes ring,
+                  const struct key_set *keys, const char *from, struct error *err);
+
 /* Our own ring of a filesystem that has no superblock yet: only the registry's is looked at. */
 int rings_open_new(struct control *control, const struct fs_record *record,
                    struct rings_opened *ret, bool *ret_is_kms, struct error *err);

@@ -193,6 +193,10 @@ def test_what_is_removed_takes_along_what_only_it_needs(uploaded, folder):
     instance, place, first = uploaded
     (folder / "mnt" / "more").write_bytes(random.Random(99).randbytes(3000000))
     second = upload(instance, "data", folder, snapshot="tuesday")
+    told = instance.run("fs", "snapshot", "remove", "data", "tuesday", "-f").stdout
+    assert f"stays: in object store disk, {second}" in told
+    whole = instance.run("fs", "key", "repair", "data", "--object-store", "disk", check=False)
+    assert whole.returncode == 1 and "nothing to repair" in whole.stderr
     instance.run("fs", "tier", "snapshot", "remove", "disk", first, "-f")
     assert [row["locator"] for row in listed(instance)] == [second]
     assert verify(instance, second).returncode == 0

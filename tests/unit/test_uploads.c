@@ -486,6 +486,70 @@ static void a_head_that_is_forged_or_removed_is_not_rewrapped(void **state)
     assert_int_equal(count_objects(servers->fixture, STORE, BUCKET_HEAD), 1);
 }
 
+/* --- repair --- */
+
+static void ruin_rings(struct servers *servers, const char *name)
+{
+    static const struct bytes nonsense = { (const uint8_t *)"nonsense", 8 };
+    struct fs_view view = view_of(servers->fixture, name);
+    CLEANUP(object_store_closep) struct object_store *store = NULL;
+    struct error err = { .code = 0 };
+
+    must(registry_put_ring(servers->fixture->control->registry, &view.uuid, nonsense, &err), &err);
+    must(object_store_open(view.store_url, &store, &err), &err);
+    must(object_store_replace(store, KEY_RING_OBJECT, nonsense, &err), &err);
+}
+
+static int repair(struct servers *servers, const char *name, const char *locator,
+                  char ret_used[static CONTROL_LOCATOR_SIZE], struct error *err)
+{
+    return control_key_repair(servers->fixture->control, name, STORE, locator, ret_used, err);
+}
+
+static void a_ring_that_is_lost_in_both_places_comes_back_from_an_uploaded_snapshot(void **state)
+{
+    static const enum control_step steps[] = { STEP_RING_STORE, STEP_RING_REGISTRY };
+    struct servers *servers = *state;
+    char first[LOCATOR_SIZE], second[LOCATOR_SIZE], other[LOCATOR_SIZE];
+    char used[CONTROL_LOCATOR_SIZE];
+    struct error err = { .code = 0 };
+
+    prepare(servers);
+    must_upload(servers->fixture, "one", STORE, "s", first);
+    fake_transit_rotate(servers->a);
+    must_rewrap(servers);
+    must_upload(servers->fixture, "one", STORE, "s", second);
+    must_upload(servers->fixture, "two", STORE, "s", other);
+    assert_int_equal(repair(servers, "one", NULL, used, &err), -EALREADY);
+    assert_int_equal(repair(servers, "none", NULL, used, &err), -ENOENT);
+
+    ruin_rings(servers, "one");
+    assert_int_equal(repair(servers, "one", other, used, &err), -ENOENT);
+    must(repair(servers, "one", NULL, used, &err), &err);
+    assert_string_equal(used, second); /* its ring is the newer one */
+    assert_audited(servers->fixture, "repair", "ok");
+    assert_event(servers->fixture, "ring-repaired");
+    must_start(servers->fixture, "one");
+    must_stop(servers->fixture, "one");
+
+    ruin_rings(servers, "one");
+    must(repair(servers, "one", first, used, &err), &err);
+    assert_string_equal(used, first);
+    must_start(servers->fixture, "one");
+    must_stop(servers->fixture, "one");
+
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        ruin_rings(servers, "one");
+        servers->fixture->crash_at = steps[i];
+        assert_int_equal(repair(servers, "one", NULL, used, &err), CONTROL_CRASHED);
+        servers->fixture->crash_at = STEP_COUNT;
+        if (repair(servers, "one", NULL, used, &err) < 0)
+            assert_int_equal(err.code, -EALREADY);
+        must_start(servers->fixture, "one");
+        must_stop(servers->fixture, "one");
+    }
+}
+
 /* --- who uses it --- */
 
 struct uses {
@@ -588,6 +652,7 @@ int main(void)
         SERVERS_TEST(a_crash_between_two_steps_of_a_rewrap_leaves_a_head_that_opens),
         SERVERS_TEST(uploaded_rings_are_wrapped_for_another_server_while_both_are_there),
         SERVERS_TEST(a_head_that_is_forged_or_removed_is_not_rewrapped),
+        SERVERS_TEST(a_ring_that_is_lost_in_both_places_comes_back_from_an_uploaded_snapshot),
         SERVERS_TEST(who_uses_a_bucket_is_listed_and_the_dead_are_expired_by_order_only),
     };
     struct error err = { .code = 0 };
