@@ -356,7 +356,8 @@ static void a_crash_at_any_moment_loses_nothing(void **state)
     download_case_new(&d, c, &locator, NULL);
     assert_int_equal(volume_unlink(d.volume.volume, VOLUME_ROOT, "zz-large"), 0);
     volume_case_close(&d.volume);
-    volume_case_close(&c->volume); /* a process that forks has no threads: what runs is the child's */
+    /* A process that forks has no threads: what runs is the child's. */
+    volume_case_close(&c->volume);
     for (unsigned i = 0; i < 8; i++) {
         tree_model_copy(&tree, &copy);
         d.place.starts_paused = i % 4 == 3;
