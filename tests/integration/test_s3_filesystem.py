@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -286,6 +287,18 @@ def test_a_full_disk_turns_the_cache_off_and_nothing_else(instance, s3, mnt, tmp
         instance.run("fs", "umount", "data")
     finally:
         subprocess.run(["umount", "-l", small], check=True)
+
+
+def test_the_limits_of_an_object_store_hold_for_the_data_of_a_filesystem(instance, s3, mnt):
+    add_store(instance, s3)
+    instance.run("fs", "tier", "s3", "update", "bucket", "--upload-bandwidth", "4MiB",
+                 "--max-concurrent", "1")
+    instance.add("data", store="s3:bucket")
+    instance.mount("data", mnt)
+    begun = time.monotonic()
+    write_durably(mnt / "a", os.urandom(12 << 20))
+    assert time.monotonic() - begun > 2  # whatever the machine: 11 MiB of it had to wait
+    check(instance)
 
 
 def test_the_key_ring_in_the_bucket_is_rewritten_and_repaired(instance, s3, openbao, mnt):
