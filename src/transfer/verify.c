@@ -7,13 +7,16 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/parallel.h"
 #include "crypto/random.h"
 #include "fs/chunk_scan.h"
 #include "fs/segment_format.h"
 #include "transfer/placed.h"
 #include "transfer/sharing.h"
 
-#define READ_LEN (1u << 20) /* at most so much of a pack at a time */
+#define READ_LEN (1u << 20)    /* at most so much of a pack is opened at a time */
+#define WINDOW_PART (2u << 20) /* of a pack is asked for in one request, */
+#define WINDOW_PARTS 4u        /* so many requests at once */
 
 /* Blocks, and where they lie. */
 struct found_blocks {
@@ -21,6 +24,25 @@ struct found_blocks {
     uint32_t offset;
     struct block_run run;
     struct block_identity identity;
+};
+
+/* What was read of a pack. */
+struct window {
+    uint8_t *data;
+    uint32_t offset;
+    size_t len; /* up to the first byte that could not be read */
+    int code;   /* why that could not be */
+    struct error err;
+};
+
+/* One request of a window. */
+struct window_part {
+    struct object *object;
+    uint64_t offset;
+    size_t len, got;
+    uint8_t *to;
+    int code;
+    struct error err;
 };
 
 struct verify {
@@ -33,6 +55,7 @@ struct verify {
     struct run_list blocks; /* that the chunks that were read show */
     struct found_blocks *found;
     size_t found_count;
+    const struct found_blocks *current; /* of these */
     uint64_t faults;
     uint64_t records;
     struct set_hash set;
@@ -41,9 +64,10 @@ struct verify {
     /* The pack and the segment that were used last. */
     struct object *object;
     bool pack_is_bad;
+    struct window window;
     struct aead *aead;
     struct block_identity aead_of;
-    uint8_t *sealed, *plain;
+    uint8_t *plain;
     struct error *err;
 };
 
@@ -358,6 +382,7 @@ static void open_pack(struct verify *verify, const struct found_blocks *blocks)
     struct error err = { .code = 0 };
 
     object_close(TAKE(verify->object));
+    verify->window.len = 0;
     verify->pack_is_bad = false;
     if (!manifest_find_pack(&verify->manifest, blocks->pack)) {
         report(verify, "%s is used and not in the manifest", pack_text(verify, blocks, text));
@@ -385,6 +410,69 @@ static int take_aead(struct verify *verify, const struct block_identity *identit
     return r;
 }
 
+static void read_part(void *arg, size_t index)
+{
+    struct window_part *part = (struct window_part *)arg + index;
+
+    part->code =
+        object_read(part->object, part->offset, part->len, part->to, &part->got, &part->err);
+}
+
+static void fill_window(struct verify *verify, uint32_t offset, size_t len)
+{
+    struct window_part parts[WINDOW_PARTS] = { { .len = 0 } };
+    struct window *window = &verify->window;
+    size_t count = (len + WINDOW_PART - 1) / WINDOW_PART;
+
+    for (size_t i = 0; i < count; i++) {
+        size_t at = i * WINDOW_PART;
+        parts[i] = (struct window_part){ .object = verify->object,
+                                         .offset = offset + at,
+                                         .len = len - at < WINDOW_PART ? len - at : WINDOW_PART,
+                                         .to = window->data + at };
+    }
+    parallel_each(count, WINDOW_PARTS, read_part, parts);
+    window->offset = offset;
+    window->len = 0;
+    window->code = 0;
+    for (size_t i = 0; i < count && window->len == i * WINDOW_PART; i++) {
+        window->code = parts[i].code;
+        window->err = parts[i].err;
+        window->len += parts[i].code == 0 ? parts[i].got : 0;
+    }
+}
+
+/* How much follows in the pack that is wanted, without a gap, from the start of one run on. */
+static size_t wanted_from(const struct verify *verify, const struct found_blocks *blocks)
+{
+    const struct found_blocks *next = verify->current + 1;
+    const struct found_blocks *end = verify->found + verify->found_count;
+    uint64_t stop = verify->current->offset + block_run_sealed(&verify->current->run);
+    const size_t most = WINDOW_PART * (size_t)WINDOW_PARTS;
+
+    for (; next < end && next->offset == stop && stop - blocks->offset < most &&
+           memcmp(next->pack, blocks->pack, PACK_ID_LEN) == 0;
+         next++)
+        stop += block_run_sealed(&next->run);
+    return stop - blocks->offset < most ? (size_t)(stop - blocks->offset) : most;
+}
+
+/* len bytes of the pack, or as many as there are; NULL: they cannot be read. */
+static uint8_t *read_window(struct verify *verify, const struct found_blocks *blocks, size_t len,
+                            size_t *ret_got)
+{
+    struct window *window = &verify->window;
+    bool is_inside = window->len > 0 && blocks->offset >= window->offset &&
+                     blocks->offset + len <= window->offset + window->len;
+
+    if (!is_inside)
+        fill_window(verify, blocks->offset, wanted_from(verify, blocks));
+    size_t skip = blocks->offset - window->offset;
+    size_t left = window->len - skip;
+    *ret_got = len < left ? len : left;
+    return *ret_got < len && window->code < 0 ? NULL : window->data + skip;
+}
+
 /* Blocks of one run, as many as fit. */
 static int check_part(struct verify *verify, const struct found_blocks *blocks)
 {
@@ -392,22 +480,22 @@ static int check_part(struct verify *verify, const struct found_blocks *blocks)
     const size_t len = (size_t)block_run_sealed(&blocks->run);
     struct block_identity identity = blocks->identity;
     char text[OBJECT_NAME_MAX + 1];
-    struct error err = { .code = 0 };
     size_t got = 0;
 
-    int r = object_read(verify->object, blocks->offset, len, verify->sealed, &got, &err);
-    if (r < 0) {
-        report(verify, "%s cannot be read: %s", pack_text(verify, blocks, text), err.text);
+    uint8_t *sealed = read_window(verify, blocks, len, &got);
+    if (!sealed) {
+        report(verify, "%s cannot be read: %s", pack_text(verify, blocks, text),
+               verify->window.err.text);
         return 0;
     }
     verify->progress.read_bytes += got;
-    r = take_aead(verify, &identity);
+    int r = take_aead(verify, &identity);
     if (r == -ENOMEM)
         return no_memory(verify);
     for (uint32_t i = 0; i < blocks->run.count; i++, identity.address += step) {
         const size_t at = (size_t)i * step;
         if (r == 0 && at + step <= got &&
-            block_open(verify->aead, &identity, (struct bytes){ verify->sealed + at, step },
+            block_open(verify->aead, &identity, (struct bytes){ sealed + at, step },
                        verify->plain) == 0)
             continue;
         report(verify, "%s: the block at byte %zu %s", pack_text(verify, blocks, text),
@@ -447,9 +535,9 @@ static int check_blocks(struct verify *verify)
         return r;
     if (verify->found_count > 0)
         qsort(verify->found, verify->found_count, sizeof(*verify->found), compare_found);
-    verify->sealed = malloc(READ_LEN + (1u << 20) + BLOCK_OVERHEAD);
+    verify->window.data = malloc(WINDOW_PART * (size_t)WINDOW_PARTS);
     verify->plain = malloc((1u << 20) + BLOCK_OVERHEAD);
-    if (!verify->sealed || !verify->plain)
+    if (!verify->window.data || !verify->plain)
         return no_memory(verify);
     for (size_t i = 0; i < verify->found_count && r == 0; i++) {
         const struct found_blocks *blocks = &verify->found[i];
@@ -459,7 +547,7 @@ static int check_blocks(struct verify *verify)
             if (r == 0 && is_chosen)
                 open_pack(verify, blocks);
         }
-        last = blocks;
+        last = verify->current = blocks;
         if (r == 0 && is_chosen && !verify->pack_is_bad)
             r = check_run(verify, *blocks);
     }
@@ -492,7 +580,7 @@ static void release(struct verify *verify)
     free(verify->found);
     object_close(verify->object);
     aead_free(verify->aead);
-    free(verify->sealed);
+    free(verify->window.data);
     if (verify->plain)
         memory_wipe(verify->plain, 1u << 20);
     free(verify->plain);
