@@ -4,7 +4,9 @@
 #include <stdlib.h>
 
 #include "api/routes.h"
+#include "base/clean_text.h"
 #include "base/cleanup.h"
+#include "control/uploads.h"
 #include "net/json.h"
 
 static json_t *view_json(const struct fs_view *view)
@@ -161,17 +163,34 @@ static json_t *shred_key_json(const struct shred_key *one)
                      "user_names", one->names);
 }
 
-static int shred(const struct api_request *request, struct api_reply *ret, struct error *err)
+static void append_text(const char *text, void *arg)
+{
+    char clean[700];
+
+    clean_text(text, clean, sizeof(clean));
+    (void)json_array_append_new(arg, json_string(clean));
+}
+
+static int shred(const struct api_request *request, bool uploaded, struct api_reply *ret,
+                 struct error *err)
 {
     CLEANUP(shred_report_release) struct shred_report report = { .count = 0 };
-    int r = control_shred(request->context->control, request->name, &report, err);
-    json_t *keys = r < 0 ? NULL : json_array();
+    CLEANUP(json_freep) json_t *remaining = json_array();
+    struct control *control = request->context->control;
+    uint64_t removed = 0;
+    int r = uploaded ? control_shred_uploads(control, request->name, append_text, remaining,
+                                             &removed, err)
+                     : 0;
 
+    if (r == 0)
+        r = control_shred(control, request->name, &report, err);
     if (r < 0)
         return r;
+    json_t *keys = json_array();
     for (size_t i = 0; i < report.count; i++)
         (void)json_array_append_new(keys, shred_key_json(&report.keys[i]));
-    ret->body = json_pack("{s:o}", "remaining_keys", keys);
+    ret->body = json_pack("{s:o,s:I,s:O}", "remaining_keys", keys, "uploads_removed",
+                          (json_int_t)removed, "uploads_remaining", remaining);
     return api_reply_end(ret, err);
 }
 
@@ -179,10 +198,15 @@ int api_remove_filesystem(const struct api_request *request, struct api_reply *r
                           struct error *err)
 {
     bool is_shred = false;
+    bool uploaded = false;
     int r = json_get_bool(request->body, "shred", JSON_OPTIONAL, &is_shred, err);
 
+    if (r == 0)
+        r = json_get_bool(request->body, "uploaded", JSON_OPTIONAL, &uploaded, err);
+    if (r == 0 && uploaded && !is_shred)
+        r = error_set(err, -EINVAL, "\"uploaded\" goes with \"shred\" (--shred --uploaded)");
     if (r == 0 && is_shred)
-        return shred(request, ret, err);
+        return shred(request, uploaded, ret, err);
     if (r == 0)
         r = control_remove(request->context->control, request->name, err);
     return r < 0 ? r : api_reply_done(ret, err);

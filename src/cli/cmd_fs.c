@@ -235,6 +235,16 @@ int cmd_fs_update(struct cli *cli, struct error *err)
 }
 
 /* What a shredding cannot reach. */
+static void print_uploads(const json_t *answer)
+{
+    const json_t *remaining = json_object_get(answer, "uploads_remaining");
+
+    cli_print(stdout, "%lld uploaded snapshot(s) of it were removed, with the keys in them.\n",
+              (long long)json_integer_value(json_object_get(answer, "uploads_removed")));
+    for (size_t i = 0; i < json_array_size(remaining); i++)
+        cli_print(stdout, "Not removed: %s\n", json_string_value(json_array_get(remaining, i)));
+}
+
 static void print_remaining(const char *name, const json_t *keys)
 {
     cli_print(stdout,
@@ -282,11 +292,16 @@ int cmd_fs_remove(struct cli *cli, struct error *err)
     if (!arguments_has(&cli->arguments, "force") && !cli_confirm(question))
         return error_set(err, -ECANCELED, "nothing was removed; answer y to remove %s", name);
     struct client_request request = { .method = "DELETE", .path = path };
-    if (is_shred)
-        request.body = json_pack("{s:b}", "shred", 1);
+    bool uploaded = arguments_has(&cli->arguments, "uploaded");
+    if (is_shred || uploaded)
+        request.body = json_pack("{s:b}", "shred", (int)is_shred);
+    if (uploaded)
+        (void)json_object_set_new(request.body, "uploaded", json_true());
     r = client_call(&cli->instance, &request, &answer, err);
     if (r == 0 && is_shred && cli->json)
         return cli_print_json(answer, err);
+    if (r == 0 && uploaded)
+        print_uploads(answer);
     if (r == 0 && is_shred)
         print_remaining(name, json_object_get(answer, "remaining_keys"));
     else if (r == 0)

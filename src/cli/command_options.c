@@ -218,6 +218,7 @@ const struct option_spec fs_umount_options[] = {
 
 const struct option_spec fs_remove_options[] = {
     { 0, "shred", NULL, "destroy every copy of its keys first, and say what remains in the KMS" },
+    { 0, "uploaded", NULL, "with --shred: its uploaded snapshots too, in all object stores" },
     { 'f', "force", NULL, "do not ask" },
     END_OF_OPTIONS,
 };

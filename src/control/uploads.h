@@ -140,5 +140,13 @@ int control_uploads_rewrap(struct control *control, const char *store,
                            const struct upload_rewrap_options *options,
                            upload_rewrap_visit_fn *visit, void *arg, struct error *err);
 
+/* --- shredding --- */
+
+/* Of a stopped filesystem that is to be shredded next: removes its uploaded snapshots from all
+ * object stores that are configured, with the wrapped keys in them. A sentence for each that stays:
+ * what another instance needs, a store that was not reached. */
+int control_shred_uploads(struct control *control, const char *name, control_report_fn *report,
+                          void *arg, uint64_t *ret_removed, struct error *err);
+
 /* control.c, from time to time: finishes removals. */
 void uploads_resume(struct control *control);

@@ -205,6 +205,16 @@ def test_what_is_removed_takes_along_what_only_it_needs(uploaded, folder):
     assert left == []
 
 
+def test_a_shredding_takes_along_what_is_uploaded(uploaded):
+    instance, place, _ = uploaded
+    instance.run("fs", "umount", "data")
+    alone = instance.run("fs", "remove", "data", "--uploaded", "-f", check=False)
+    assert alone.returncode == 1 and "--shred" in alone.stderr
+    told = instance.run("fs", "remove", "data", "--shred", "--uploaded", "-f").stdout
+    assert told.startswith("1 uploaded snapshot(s) of it were removed"), told
+    assert [path for path in place.rglob("*") if path.is_file()] == []
+
+
 def test_credentials_of_a_bucket_are_seen_nowhere(instance, s3):
     instance.run("fs", "tier", "s3", "add", "backup", "--hostname", "127.0.0.1", "--port", s3.port,
                  "--bucket", "coffer", "--access-key-id", s3.access_key_id, "--ca-cert", s3.ca_cert,

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/support/cmocka_all.h"
 
@@ -550,6 +551,84 @@ static void a_ring_that_is_lost_in_both_places_comes_back_from_an_uploaded_snaps
     }
 }
 
+/* --- shredding --- */
+
+struct told {
+    char text[2048];
+};
+
+static void keep_text(const char *text, void *arg)
+{
+    struct told *told = arg;
+    size_t len = strlen(told->text);
+
+    (void)snprintf(told->text + len, sizeof(told->text) - len, "%s\n", text);
+}
+
+static void
+a_shredding_takes_what_is_uploaded_and_claims_nothing_of_what_it_does_not_reach(void **state)
+{
+    struct servers *servers = *state;
+    struct control *control = servers->fixture->control;
+    char first[LOCATOR_SIZE], second[LOCATOR_SIZE], other[LOCATOR_SIZE], path[128];
+    struct told told = { .text = "" };
+    struct error err = { .code = 0 };
+    uint64_t removed = 0;
+
+    prepare(servers);
+    must_add_folder_store(servers->fixture, "away");
+    must_upload(servers->fixture, "one", STORE, "s", first);
+    must_upload(servers->fixture, "one", STORE, "t", second);
+    must_upload(servers->fixture, "two", STORE, "s", other);
+    must_start(servers->fixture, "one");
+    assert_int_equal(control_shred_uploads(control, "one", keep_text, &told, &removed, &err),
+                     -EBUSY);
+    assert_int_equal(count_objects(servers->fixture, STORE, BUCKET_HEAD), 3);
+    must_stop(servers->fixture, "one");
+
+    (void)snprintf(path, sizeof(path), "%s/away", servers->fixture->state_dir);
+    assert_int_equal(rmdir(path), 0);
+    must(control_shred_uploads(control, "one", keep_text, &told, &removed, &err), &err);
+    assert_int_equal(removed, 2);
+    assert_non_null(strstr(told.text, "object store away was not reached"));
+    assert_int_equal(count_objects(servers->fixture, STORE, BUCKET_HEAD), 1);
+    must_open_upload(servers, other, false);
+}
+
+static void what_another_instance_uploaded_of_it_stays_and_is_named(void **state)
+{
+    struct servers *servers = *state;
+    struct told told = { .text = "" };
+    struct bucket bucket;
+    CLEANUP(name_set_release) struct name_set names_of_it = NAME_SET_INIT;
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+    CLEANUP(buf_release) struct buf changed = BUF_INIT;
+    struct reference_head head;
+    char locator[LOCATOR_SIZE], text[OBJECT_NAME_MAX + 1];
+    struct error err = { .code = 0 };
+    uint64_t removed = 0;
+
+    prepare(servers);
+    must_upload(servers->fixture, "one", STORE, "s", locator);
+    CLEANUP(object_store_closep)
+    struct object_store *store = must_open_bucket(servers->fixture, STORE, &bucket);
+    CLEANUP(name_set_release) struct name_set references = NAME_SET_INIT;
+    must(bucket_list(&bucket, BUCKET_REFERENCE, &references, &err), &err);
+    const struct bucket_name *name = &references.items[0].name;
+    must(bucket_get(&bucket, name, REFERENCE_MAX, &encoded, &err), &err);
+    assert_int_equal(reference_decode(buf_bytes(&encoded), &head, &names_of_it), 0);
+    random_uuid(&head.instance);
+    name_set_sort(&names_of_it);
+    assert_int_equal(reference_encode(&head, &names_of_it, &changed), 0);
+    bucket_object_name(&bucket, name, text);
+    must(object_store_replace(store, text, buf_bytes(&changed), &err), &err);
+    must(control_shred_uploads(servers->fixture->control, "one", keep_text, &told, &removed, &err),
+         &err);
+    assert_int_equal(removed, 0);
+    assert_non_null(strstr(told.text, "uploaded by it"));
+    must_open_upload(servers, locator, false);
+}
+
 /* --- who uses it --- */
 
 struct uses {
@@ -653,6 +732,9 @@ int main(void)
         SERVERS_TEST(uploaded_rings_are_wrapped_for_another_server_while_both_are_there),
         SERVERS_TEST(a_head_that_is_forged_or_removed_is_not_rewrapped),
         SERVERS_TEST(a_ring_that_is_lost_in_both_places_comes_back_from_an_uploaded_snapshot),
+        SERVERS_TEST(
+            a_shredding_takes_what_is_uploaded_and_claims_nothing_of_what_it_does_not_reach),
+        SERVERS_TEST(what_another_instance_uploaded_of_it_stays_and_is_named),
         SERVERS_TEST(who_uses_a_bucket_is_listed_and_the_dead_are_expired_by_order_only),
     };
     struct error err = { .code = 0 };
