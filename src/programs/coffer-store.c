@@ -3,12 +3,16 @@
  * that. */
 #include <errno.h>
 #include <getopt.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "crypto/secret.h"
 #include "host/sandbox.h"
@@ -19,6 +23,7 @@
 #include "store/s3_store.h"
 
 #define EXIT_USAGE 2
+#define END_PATIENCE_MS 100
 
 #if defined(__SANITIZE_ADDRESS__)
 /* The leak checker stops the process like a debugger does, which the sandbox forbids. */
@@ -119,6 +124,31 @@ static int open_store(int fd, struct object_store **ret, struct error *err)
     return r < 0 ? r : sent;
 }
 
+/* What was asked for by a user who is gone is of use to nobody, however long it waits for a server
+ * or a limit, and is not to be done behind the back of whoever tidies up. */
+static void *end_with_user(void *arg)
+{
+    const int *fd = arg;
+    struct pollfd watched = { .fd = *fd, .events = POLLRDHUP };
+
+    while (poll(&watched, 1, -1) < 0 && errno == EINTR)
+        ;
+    clock_sleep_ms(END_PATIENCE_MS); /* as a rule it ends by itself, and says how */
+    _exit(EXIT_SUCCESS);
+}
+
+static int watch_user(int *fd, struct error *err)
+{
+    pthread_attr_t attributes;
+    pthread_t thread;
+
+    (void)pthread_attr_init(&attributes);
+    (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    int r = -pthread_create(&thread, &attributes, end_with_user, fd);
+    (void)pthread_attr_destroy(&attributes);
+    return r < 0 ? error_set(err, r, "cannot start a thread: %s", strerrordesc_np(-r)) : 0;
+}
+
 static int run(int fd)
 {
     CLEANUP(object_store_closep) struct object_store *store = NULL;
@@ -127,6 +157,8 @@ static int run(int fd)
     int r = secret_heap_init(&err);
     if (r == 0)
         r = open_store(fd, &store, &err);
+    if (r == 0)
+        r = watch_user(&fd, &err);
     if (r == 0)
         r = remote_server_run(fd, store, &err);
     if (r < 0)

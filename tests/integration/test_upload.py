@@ -50,6 +50,10 @@ class Home:
         return self.instance.api("POST", f"{SNAPSHOTS}/upload",
                                  {"name": snapshot, "object_store": store, **others})["id"]
 
+    def start_again(self):
+        self.instance.start()
+        self.instance.wait_status("home", "mounted")
+
     def task(self, number):
         return self.instance.api("GET", f"{TASKS}/{number}")
 
@@ -72,6 +76,11 @@ class Home:
             assert task["state"] in ("running", "waiting"), task
             return task["state"] == "running" and own_store_processes(self) != []
         return wait_until(moves, f"task {number} moves")
+
+    def verify(self, store, locator):
+        """All of it opens, with the key that the KMS unwraps."""
+        done = self.instance.run("fs", "snapshot", "verify", locator, "--object-store", store)
+        assert done.returncode == 0, done
 
     def uploads(self, snapshot):
         (row,) = [row for row in self.instance.api("GET", SNAPSHOTS) if row["name"] == snapshot]
@@ -165,6 +174,8 @@ def test_a_snapshot_is_uploaded_listed_and_what_comes_later_moves_little(home, s
     assert grown < total // 20 and second["moved"] < total // 20, (grown, total)
     assert home.uploads("one") == {"backup": locator}
     assert home.uploads("two") == {"backup": second["result"]}
+    for uploaded in (locator, second["result"]):
+        home.verify("backup", uploaded)
 
     again = home.wait(home.upload("one", "backup"))
     assert again["moved"] < total // 20
@@ -181,6 +192,7 @@ def test_a_snapshot_is_uploaded_listed_and_what_comes_later_moves_little(home, s
     for path in (home.instance.log, *(home.instance.state / "registry").iterdir()):
         text = path.read_bytes()
         assert s3.secret_key.encode() not in text and NEEDLE not in text, path
+    home.start_again()
 
 
 def test_names_are_hidden_if_somebody_wants_that(home):
@@ -196,6 +208,7 @@ def test_names_are_hidden_if_somebody_wants_that(home):
     home.instance.stop()
     for path in (home.instance.state / "registry").iterdir():
         assert b"name-of-it" not in path.read_bytes()
+    home.start_again()
 
 
 def slow_folder(home, name="slow"):
@@ -240,8 +253,7 @@ def test_it_goes_on_whatever_is_killed(home):
     home.act(number, "resume")
     home.wait_moved(number)
     home.instance.stop(signal.SIGKILL)
-    home.instance.start()
-    home.instance.wait_status("home", "mounted")
+    home.start_again()
     home.wait_moved(number)
     # All of them at once, as a host ends.
     worker = home.instance.worker_pid("home")
@@ -249,13 +261,13 @@ def test_it_goes_on_whatever_is_killed(home):
     os.kill(worker, signal.SIGKILL)
     for pid in own_store_processes(home):
         os.kill(pid, signal.SIGKILL)
-    home.instance.start()
-    home.instance.wait_status("home", "mounted")
+    home.start_again()
     home.wait_moved(number)
     task = finish(home, number)
     assert content(slow) == content(quick)
     assert len(objects(slow)["heads"]) == 1 and "removing" not in objects(slow)
     assert home.uploads("one")["slow"] == task["result"]
+    home.verify("slow", task["result"])
 
 
 def test_cofferd_may_be_away_when_it_ends(home):
@@ -289,8 +301,9 @@ def test_it_waits_for_a_store_that_is_away_and_for_the_mount(home, s3):
     home.instance.api("PATCH", "/api/v1/object-stores/away", {"upload_bandwidth": 0})
     home.act(number, "pause")
     home.act(number, "resume")
-    home.wait(number)
+    task = home.wait(number)
     assert len(objects(s3.data / "coffer" / "away")["heads"]) == 1
+    home.verify("away", task["result"])
 
 
 def test_one_that_is_paused_rests_and_one_that_is_aborted_leaves_nothing(home):
@@ -302,8 +315,7 @@ def test_one_that_is_paused_rests_and_one_that_is_aborted_leaves_nothing(home):
     wait_until(lambda: own_store_processes(home) == [], "nothing goes on")
     before = content(slow)
     home.instance.stop()
-    home.instance.start()
-    home.instance.wait_status("home", "mounted")
+    home.start_again()
     assert home.task(number)["state"] == "paused"
     assert content(slow) == before
     home.instance.run("task", "resume", number)
@@ -378,6 +390,7 @@ def test_keys_that_are_wrapped_anew_meanwhile_are_so_in_the_store(home, pykmip):
                                         "-J").stdout)
     assert [row["locator"] for row in rows] == [task["result"]]
     assert uid in json.dumps(rows)
+    home.verify("slow", task["result"])
 
 
 def test_refusals_have_their_sentences(home):
