@@ -52,6 +52,7 @@ const struct api_route api_routes[] = {
     { "POST", "/api/v1/filesystems/{name}/snapshots", NEED_FILESYSTEM, api_add_snapshot },
     { "PATCH", "/api/v1/filesystems/{name}/snapshots", NEED_FILESYSTEM, api_update_snapshot },
     { "DELETE", "/api/v1/filesystems/{name}/snapshots", NEED_ADMIN, api_remove_snapshot },
+    { "POST", "/api/v1/filesystems/{name}/snapshots/diff", NEED_FILESYSTEM, api_diff_snapshots },
     { "POST", "/api/v1/filesystems/{name}/restore", NEED_ADMIN, api_restore_filesystem },
     { "GET", "/api/v1/snapshot-policies", NEED_VIEW, api_list_snapshot_policies },
     { "POST", "/api/v1/snapshot-policies", NEED_ADMIN, api_add_snapshot_policy },

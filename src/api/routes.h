@@ -141,6 +141,8 @@ api_handler_fn api_add_snapshot;
 api_handler_fn api_update_snapshot;
 api_handler_fn api_remove_snapshot;
 api_handler_fn api_restore_filesystem;
+/* snapshot_diff.c */
+api_handler_fn api_diff_snapshots;
 /* snapshot_policies.c */
 api_handler_fn api_list_snapshot_policies;
 api_handler_fn api_add_snapshot_policy;

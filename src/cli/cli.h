@@ -178,6 +178,7 @@ int cmd_fs_snapshot_list(struct cli *cli, struct error *err);
 int cmd_fs_snapshot_add(struct cli *cli, struct error *err);
 int cmd_fs_snapshot_update(struct cli *cli, struct error *err);
 int cmd_fs_snapshot_remove(struct cli *cli, struct error *err);
+int cmd_fs_snapshot_diff(struct cli *cli, struct error *err);
 int cmd_fs_restore(struct cli *cli, struct error *err);
 int cmd_snapshot_policy_list(struct cli *cli, struct error *err);
 int cmd_snapshot_policy_show(struct cli *cli, struct error *err);

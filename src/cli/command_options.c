@@ -356,6 +356,13 @@ const struct option_spec snapshot_update_options[] = {
     END_OF_OPTIONS,
 };
 
+const struct argument_spec snapshot_diff_arguments[] = {
+    { "filesystem", "a started filesystem", false },
+    { "older", "the name of a snapshot", false },
+    { "newer", "that of a later one [what the filesystem is now]", true },
+    END_OF_ARGUMENTS,
+};
+
 const struct argument_spec restore_arguments[] = {
     { "filesystem", "a filesystem that is not mounted", false },
     { "snapshot", "the name of one of its snapshots", false },

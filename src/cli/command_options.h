@@ -53,6 +53,7 @@ extern const struct option_spec snapshot_list_options[];
 extern const struct option_spec snapshot_add_options[];
 extern const struct option_spec snapshot_update_options[];
 extern const struct option_spec snapshot_remove_options[];
+extern const struct argument_spec snapshot_diff_arguments[];
 extern const struct argument_spec restore_arguments[];
 extern const struct option_spec restore_options[];
 extern const struct argument_spec policy_arguments[];

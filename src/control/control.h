@@ -238,6 +238,29 @@ int control_snapshot_update(struct control *control, const char *fs_name, const 
 int control_snapshot_remove(struct control *control, const char *fs_name, const char *name,
                             struct error *err);
 
+/* What differs between two snapshots of a started filesystem, some at a time. */
+struct control_difference {
+    const char *kind; /* "added", "removed", "changed", "renamed" */
+    bool content;
+    bool attributes;
+    const char *type; /* "file", "directory", ... */
+    uint64_t ino;
+    const char *path; /* safe to print: fs/diff.h */
+    const char *old_path;
+};
+
+struct control_diff {
+    const char *older;
+    const char *newer; /* NULL: what the filesystem is now */
+    uint64_t ino;      /* the position, which follows; zeros at first */
+    uint32_t count;
+    bool has_more;
+};
+
+typedef int control_difference_fn(const struct control_difference *difference, void *arg);
+int control_snapshot_diff(struct control *control, const char *fs_name, struct control_diff *diff,
+                          control_difference_fn *visit, void *arg, struct error *err);
+
 /* Puts a stopped filesystem (-EBUSY: it is not) back to one of its snapshots. keep_as (NULL:
  * nothing is kept) is the name of a snapshot of what is overwritten, with this access point (NULL:
  * by the time). *ret_inodes: how many files and folders differed. Once it has begun, the next start

@@ -216,6 +216,8 @@ int own_keys_check(struct control *control, struct kms_check *check, struct erro
 
 /* operations.c: a reference to the worker of one that is up; NULL. */
 struct worker *filesystem_worker(struct filesystem *fs);
+/* snapshots.c: the same, -EBUSY and what to do if it is not up. */
+int filesystem_running_worker(struct filesystem *fs, struct worker **ret, struct error *err);
 
 /* Lets ask ask its worker; of one that is stopped, a worker for the purpose, which changes nothing
  * (what: "is being checked"). */

@@ -93,7 +93,7 @@ int control_snapshot_list(struct control *control, const char *name, struct cont
     return 0;
 }
 
-static int running_worker(struct filesystem *fs, struct worker **ret, struct error *err)
+int filesystem_running_worker(struct filesystem *fs, struct worker **ret, struct error *err)
 {
     *ret = filesystem_worker(fs);
     if (*ret)
@@ -163,7 +163,7 @@ int filesystem_take_snapshot(struct filesystem *fs, const char *name, const char
     CLEANUP(worker_unrefp) struct worker *worker = NULL;
 
     mutex_lock(&fs->snapshots);
-    int r = running_worker(fs, &worker, err);
+    int r = filesystem_running_worker(fs, &worker, err);
     if (r == 0)
         r = ask_take(worker, name, access_point, ret, err);
     mutex_unlock(&fs->snapshots);
@@ -228,7 +228,7 @@ static int ask_change_locked(struct filesystem *fs, enum worker_message_type typ
     if (r == 0)
         r = put_name(message[0].snapshot.access_point, access_point, err);
     if (r == 0)
-        r = running_worker(fs, &worker, err);
+        r = filesystem_running_worker(fs, &worker, err);
     if (r == 0 && type == WORKER_SNAPSHOT_REMOVE)
         r = expect_no_upload(fs, worker, name, err);
     return r < 0 ? r : ask(worker, message, WORKER_DONE, err);
@@ -270,7 +270,7 @@ static int find_one(struct filesystem *fs, is_wanted_fn *is_wanted, const void *
     CLEANUP(worker_unrefp) struct worker *worker = NULL;
     struct snapshot_list list = { .items = NULL };
     bool is_found = false;
-    int r = running_worker(fs, &worker, err);
+    int r = filesystem_running_worker(fs, &worker, err);
 
     if (r == 0)
         r = ask_list(worker, &list, err);

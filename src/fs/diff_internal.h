@@ -65,8 +65,8 @@ void diff_items_release(struct diff_items *items);
 /* In a transaction. A record as a side has it; -ENOENT. */
 int diff_get(struct volume_diff *diff, struct volume_txn *txn, enum diff_side side,
              const struct record_key *key, struct bytes *ret);
-/* ret is empty before. inos: ascending. */
-int diff_items_fill(struct volume_diff *diff, struct diff_items *ret, const uint64_t *inos,
+/* items is empty before. inos: ascending. */
+int diff_items_fill(struct volume_diff *diff, struct diff_items *items, const uint64_t *inos,
                     size_t count);
 /* Goes through every record that changed in between: names of diff->noting, and what inodes have
  * besides their own record. */

@@ -53,7 +53,7 @@ int diff_note_name(struct volume_diff *diff, struct volume_txn *txn, const struc
     struct dirent_record entries[DIFF_SIDES] = { { .ino = 0 } };
     uint8_t lookup[LOOKUP_KEY_LEN];
     struct bytes value;
-    uint64_t parent;
+    uint64_t parent = 0;
 
     int r = record_key_lookup(record_key_bytes(key), RECORD_DIRENT, &parent, lookup);
     for (unsigned side = 0; side < DIFF_SIDES && r == 0; side++) {
@@ -103,7 +103,7 @@ static int visit_name(struct bytes key, struct bytes value, void *arg)
     struct search *search = arg;
     uint8_t lookup[LOOKUP_KEY_LEN];
     struct dirent_record dirent;
-    uint64_t parent;
+    uint64_t parent = 0;
 
     if (search->seen++ == NAMES_AT_ONCE) {
         memcpy(search->from.data, key.data, key.len);

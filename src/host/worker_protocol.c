@@ -474,6 +474,44 @@ static int get_task_done(struct reader *reader, struct worker_message *message)
     return 0;
 }
 
+static void put_snapshot_diff(struct writer *writer, const struct worker_message *message)
+{
+    writer_text(writer, message->snapshot_diff.older);
+    writer_text(writer, message->snapshot_diff.newer);
+    writer_u64(writer, message->snapshot_diff.ino);
+    writer_u32(writer, message->snapshot_diff.count);
+}
+
+static int get_snapshot_diff(struct reader *reader, struct worker_message *message)
+{
+    struct worker_snapshot_diff *order = &message->snapshot_diff;
+
+    reader_text(reader, order->older, sizeof(order->older));
+    reader_text(reader, order->newer, sizeof(order->newer));
+    order->ino = reader_u64(reader);
+    order->count = reader_u32(reader);
+    return 0;
+}
+
+static void put_snapshot_diff_reply(struct writer *writer, const struct worker_message *message)
+{
+    writer_u8(writer, message->differences.has_more);
+    writer_u64(writer, message->differences.ino);
+    writer_u32(writer, message->differences.count);
+    writer_text(writer, message->differences.text);
+}
+
+static int get_snapshot_diff_reply(struct reader *reader, struct worker_message *message)
+{
+    struct worker_snapshot_diff_reply *reply = &message->differences;
+
+    reply->has_more = get_bool(reader);
+    reply->ino = reader_u64(reader);
+    reply->count = reader_u32(reader);
+    reader_text(reader, reply->text, sizeof(reply->text));
+    return 0;
+}
+
 static void put_restore_reply(struct writer *writer, const struct worker_message *message)
 {
     writer_u64(writer, message->restored.inodes);
@@ -554,6 +592,9 @@ static const struct {
       put_mount_ended,
       get_mount_ended },
     { { WORKER_VERIFY, "VERIFY", WORKER_SIDE_COFFERD, true, false }, put_verify, get_verify },
+    { { WORKER_SNAPSHOT_DIFF, "SNAPSHOT_DIFF", WORKER_SIDE_COFFERD, false, false },
+      put_snapshot_diff,
+      get_snapshot_diff },
     { { WORKER_DONE, "DONE", WORKER_SIDE_WORKER, false, false }, put_done, get_done },
     { { WORKER_STATUS_REPLY, "STATUS_REPLY", WORKER_SIDE_WORKER, false, false },
       put_status,
@@ -567,6 +608,9 @@ static const struct {
     { { WORKER_RESTORE_REPLY, "RESTORE_REPLY", WORKER_SIDE_WORKER, false, false },
       put_restore_reply,
       get_restore_reply },
+    { { WORKER_SNAPSHOT_DIFF_REPLY, "SNAPSHOT_DIFF_REPLY", WORKER_SIDE_WORKER, false, false },
+      put_snapshot_diff_reply,
+      get_snapshot_diff_reply },
     { { WORKER_EVENT, "EVENT", WORKER_SIDE_WORKER, false, false }, put_event, get_event },
     { { WORKER_UNMOUNTED, "UNMOUNTED", WORKER_SIDE_WORKER, false, false }, put_done, get_done },
     { { WORKER_TASK_PROGRESS, "TASK_PROGRESS", WORKER_SIDE_WORKER, false, false },

@@ -33,6 +33,7 @@
 #define WORKER_NAME_SIZE 256u
 #define WORKER_MANIFEST_LEN 32u
 #define WORKER_SNAPSHOTS_MAX 64u /* in one reply */
+#define WORKER_DIFF_SIZE (34u * 1024u)
 #define WORKER_TASK_KIND_SIZE 16u
 #define WORKER_TASK_PHASE_SIZE 64u
 #define WORKER_TASK_PARAMETERS_MAX (62u * 1024u)
@@ -57,6 +58,7 @@ enum worker_message_type {
     WORKER_SNAPSHOT_MOUNT = 16, /* with the /dev/fuse descriptor; DONE when it is served */
     WORKER_MOUNTS = 17,         /* MOUNTS_REPLY */
     WORKER_RESTORE = 20,        /* not while it is mounted; RESTORE_REPLY, which may take long */
+    WORKER_SNAPSHOT_DIFF = 21,  /* SNAPSHOT_DIFF_REPLY, the next of what differs */
     WORKER_SET_CACHE = 24,      /* DONE */
     /* the worker answers */
     WORKER_DONE = 32,
@@ -64,6 +66,7 @@ enum worker_message_type {
     WORKER_CHECK_REPLY = 34,
     WORKER_SNAPSHOTS_REPLY = 35,
     WORKER_RESTORE_REPLY = 40,
+    WORKER_SNAPSHOT_DIFF_REPLY = 42,
     WORKER_MOUNTS_REPLY = 41,
     /* the worker tells */
     WORKER_EVENT = 64,
@@ -198,6 +201,24 @@ struct worker_task_done {
     char result[WORKER_TASK_RESULT_SIZE]; /* of a success, as its kind has it */
 };
 
+/* ino and count: the position behind which to go on, as in fs/diff.h; zeros at first. */
+struct worker_snapshot_diff {
+    char older[WORKER_NAME_SIZE];
+    char newer[WORKER_NAME_SIZE]; /* empty: what the filesystem is now */
+    uint64_t ino;
+    uint32_t count;
+};
+
+/* Each difference is a line of fields that tabs separate: "+" added, "-" removed, "C" changed or
+ * "R" renamed; "c" if content and "a" if attributes differ, or nothing; a letter of the type, as
+ * find has it; the inode; the path; the old path. Paths have neither tabs nor ends of lines. */
+struct worker_snapshot_diff_reply {
+    bool has_more;
+    uint64_t ino; /* the position behind these */
+    uint32_t count;
+    char text[WORKER_DIFF_SIZE];
+};
+
 struct worker_restore_reply {
     uint64_t inodes; /* that differed */
 };
@@ -275,6 +296,8 @@ struct worker_message {
         struct worker_check_reply check_reply;
         struct worker_snapshots_reply snapshots;
         struct worker_restore_reply restored;
+        struct worker_snapshot_diff snapshot_diff;
+        struct worker_snapshot_diff_reply differences;
         struct worker_event event;
         struct worker_done unmounted; /* code and text: how the last commit went */
     };

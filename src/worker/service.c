@@ -26,6 +26,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "fs/diff.h"
 #include "host/unix_socket.h"
 #include "mount/session.h"
 #include "worker/event_queue.h"
@@ -317,6 +318,13 @@ static int do_snapshot(struct service *service, const struct worker_message *ord
     return start_task(service, &service->snapshot, fn, order, err);
 }
 
+static int do_snapshot_diff(struct service *service, const struct worker_message *order, int fd,
+                            struct error *err)
+{
+    (void)fd;
+    return start_task(service, &service->snapshot, snapshot_diff_task, order, err);
+}
+
 static int do_restore(struct service *service, const struct worker_message *order, int fd,
                       struct error *err)
 {
@@ -423,6 +431,8 @@ static int close_all(struct service *service, bool write_back, struct error *err
         finish_check(service);
     if (service->snapshot.is_running)
         finish_snapshot(service);
+    volume_diff_close(service->snapshot.diff);
+    service->snapshot.diff = NULL;
     if (service->session && write_back)
         mount_session_write_back(service->session);
     mount_session_stop(service->session);
@@ -476,6 +486,7 @@ static const struct {
     { WORKER_TASK_STOP, true, do_task_stop },
     { WORKER_RESTORE, false, do_restore },
     { WORKER_VERIFY, false, do_verify },
+    { WORKER_SNAPSHOT_DIFF, false, do_snapshot_diff },
 };
 
 static void obey(struct service *service, const struct worker_message *order, int fd)

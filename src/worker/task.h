@@ -37,6 +37,7 @@ struct task {
     struct volume *volume;
     struct mount_session *session; /* NULL: not mounted */
     struct verify_work *verify;    /* of WORKER_VERIFY, which has no volume */
+    struct volume_diff *diff;      /* kept from one order to the next, which goes on with it */
     struct worker_message order;
     int code;
     struct error err;
@@ -60,3 +61,4 @@ task_fn snapshot_take_task;
 task_fn snapshot_update_task;
 task_fn snapshot_remove_task;
 task_fn restore_task;
+task_fn snapshot_diff_task;

@@ -1,4 +1,5 @@
-"""A filesystem is put back to a snapshot, as people do it."""
+"""Snapshots are compared, and a filesystem is put back to one, as people do it."""
+import json
 import os
 import pathlib
 import random
@@ -15,6 +16,7 @@ from trees import age, describe, differences
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
                                 reason="needs root and /dev/fuse")
 RESTORE = "/api/v1/filesystems/home/restore"
+DIFF = "/api/v1/filesystems/home/snapshots/diff"
 SNAPSHOTS = "/api/v1/filesystems/home/snapshots"
 
 
@@ -150,6 +152,93 @@ def test_a_worker_that_is_killed_leaves_the_one_or_the_other(home):
         home.check()
     restore(home, "many")
     assert differences(before, describe(folder)) == []
+
+
+def diff(home, *names):
+    rows = json.loads(home.instance.run("fs", "snapshot", "diff", "home", *names, "-J").stdout)
+    assert len({(row["inode"], row["change"], row["path"]) for row in rows}) == len(rows)
+    return rows
+
+
+def short(rows):
+    """{path: what became of it}"""
+    return {row["path"]: (row["change"], row["what"], row["old_path"]) for row in rows}
+
+
+def test_what_changed_is_listed(home):
+    folder = home.folder("compared")
+    for name in ("in place", "grown", "removed", "renamed", "chmodded", "as it is", "linked"):
+        (folder / name).write_bytes(name.encode() * 1000)
+    (folder / "below").mkdir()
+    (folder / "below" / "file").write_bytes(b"of below")
+    (folder / "link").symlink_to("in place")
+    age(folder)
+    take(home, "older")
+    with open(folder / "in place", "r+b") as file:
+        file.write(b"IN PLACE")
+    with open(folder / "grown", "ab") as file:
+        file.write(b"more")
+    (folder / "removed").unlink()
+    (folder / "renamed").rename(folder / "below" / "otherwise")
+    (folder / "below").rename(folder / "folder")
+    os.chmod(folder / "chmodded", 0o600)
+    os.setxattr(folder / "folder", "user.a", b"b")
+    os.link(folder / "linked", folder / "second name")
+    (folder / "link").unlink()
+    (folder / "link").symlink_to("elsewhere")
+    os.close(os.open(bytes(folder) + b"/\xff\n\x1b[31m", os.O_CREAT | os.O_WRONLY))
+    take(home, "newer")
+    expected = {
+        "compared/in place": ("changed", "content, attributes", ""),
+        "compared/grown": ("changed", "content, attributes", ""),
+        "compared/removed": ("removed", "", ""),
+        "compared/folder/otherwise": ("renamed", "", "compared/renamed"),
+        "compared/folder": ("renamed", "attributes", "compared/below"),
+        "compared/chmodded": ("changed", "attributes", ""),
+        "compared/second name": ("added", "", ""),
+        "compared/\\377\\012\\033[31m": ("added", "", ""),
+    }
+    rows = diff(home, "older", "newer")
+    assert {row["change"] for row in rows if row["path"] == "compared/link"} == {"added", "removed"}
+    found = short(rows)
+    del found["compared/link"]
+    assert found == expected
+    assert diff(home, "older") == rows
+    assert home.instance.run("fs", "snapshot", "diff", "home", "newer").stdout == ""
+    csv = home.instance.run("fs", "snapshot", "diff", "home", "older", "newer", "-f", "csv").stdout
+    assert "\x1b" not in csv and len(csv.splitlines()) == len(rows) + 1
+
+
+def test_many_changes_come_in_pages(home):
+    folder = home.folder("pages")
+    take(home, "before pages")
+    for number in range(1500):
+        (folder / f"{number:0200d}").write_bytes(b"")
+    take(home, "pages")
+    paths = {row["path"] for row in diff(home, "before pages", "pages")}
+    assert paths == {f"pages/{number:0200d}" for number in range(1500)}
+    pages, behind = 0, ""
+    while pages == 0 or behind:
+        answer = home.instance.api("POST", DIFF, {"older": "before pages", "newer": "pages"} |
+                                   ({"behind": behind} if behind else {}))
+        pages, behind = pages + 1, answer["behind"]
+    assert pages > 3
+
+
+def test_what_cannot_be_compared_is_refused(home):
+    for body, status, text in (
+            ({"older": "newer", "newer": "older"}, 400, "the other way round"),
+            ({"older": "none"}, 404, "no snapshot 'none'"),
+            ({"older": "older", "behind": "x"}, 400, "'behind'"),
+            ({}, 400, "older")):
+        with pytest.raises(ApiError) as caught:
+            home.instance.api("POST", DIFF, body)
+        assert caught.value.status == status and text in caught.value.text
+    home.instance.run("fs", "umount", "home")
+    with pytest.raises(ApiError) as caught:
+        home.instance.api("POST", DIFF, {"older": "older"})
+    assert caught.value.status == 409 and "mount it first" in caught.value.text
+    home.instance.mount("home", home.mnt)
 
 
 def test_at_the_end_everything_is_sound(home):

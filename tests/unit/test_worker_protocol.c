@@ -167,6 +167,23 @@ static void snapshots_and_orders_about_them_carry_every_member(void **state)
     assert_true(got.restored.inodes == UINT64_MAX - 2);
 
     memset(&sent, 0, sizeof(sent));
+    sent.type = WORKER_SNAPSHOT_DIFF;
+    sent.snapshot_diff = (struct worker_snapshot_diff){
+        .older = "a", .newer = "b", .ino = UINT64_MAX - 3, .count = UINT32_MAX - 4
+    };
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_COFFERD, &got, NULL), 0);
+    assert_memory_equal(&got.snapshot_diff, &sent.snapshot_diff, sizeof(sent.snapshot_diff));
+
+    memset(&sent, 0, sizeof(sent));
+    sent.type = WORKER_SNAPSHOT_DIFF_REPLY;
+    sent.differences.has_more = true;
+    sent.differences.ino = 5;
+    sent.differences.count = 6;
+    memset(sent.differences.text, 't', WORKER_DIFF_SIZE - 1);
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_WORKER, &got, NULL), 0);
+    assert_memory_equal(&got.differences, &sent.differences, sizeof(sent.differences));
+
+    memset(&sent, 0, sizeof(sent));
     sent.type = WORKER_SNAPSHOT_LIST;
     sent.snapshot_list.behind = UINT64_MAX - 1;
     assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_COFFERD, &got, NULL), 0);
