@@ -345,6 +345,7 @@ static int run_on(struct run *run, const struct locator *locators, size_t count,
     mutex_lock(&run->control->uploads_changing);
     r = rewrap_all(run, locators, count, err);
     mutex_unlock(&run->control->uploads_changing);
+    run->bucket = NULL;
     return r;
 }
 
