@@ -180,7 +180,8 @@ static void an_older_record_of_a_bucket_has_a_cache(void **state)
                      0);
     uint8_t *url = memmem(encoded.data, encoded.len, "dir:/srv/coffer/store", 21);
     assert_non_null(url);
-    memcpy(url, "s3:", 3);
+    static const uint8_t other[] = { 's', '3', ':' };
+    memcpy(url, other, sizeof(other));
     assert_int_equal(fs_record_decode(buf_bytes(&encoded), record, NULL), 0);
     assert_int_equal(record->cache_bytes, FS_CACHE_DEFAULT);
     assert_string_equal(record->cache_folder, "");
