@@ -164,7 +164,7 @@ void wait_state(struct fixture *fixture, const char *name, enum fs_state state)
     }
 }
 
-void assert_event(struct fixture *fixture, const char *type)
+static bool has_event(struct fixture *fixture, const char *type)
 {
     struct events_query query = { .journal = { .limit = 1, .type = type },
                                   .level = LOG_LEVEL_INFO };
@@ -173,8 +173,18 @@ void assert_event(struct fixture *fixture, const char *type)
 
     assert_int_equal(events_list(control_events(fixture->control), &query, &events, &count, NULL),
                      0);
-    if (count == 0)
-        fail_msg("there is no event %s", type);
+    return count > 0;
+}
+
+void assert_event(struct fixture *fixture, const char *type)
+{
+    int64_t until = clock_monotonic_ms() + PATIENCE_MS;
+
+    while (!has_event(fixture, type)) {
+        if (clock_monotonic_ms() > until)
+            fail_msg("there is no event %s", type);
+        clock_sleep_ms(1);
+    }
 }
 
 void assert_audited(struct fixture *fixture, const char *operation, const char *result)

@@ -43,6 +43,7 @@ struct fs_view view_of(struct fixture *fixture, const char *name);
 /* Until it has the state; fails after a generous while. */
 void wait_state(struct fixture *fixture, const char *name, enum fs_state state);
 
+/* Waits for it: what it tells of may be seen before. */
 void assert_event(struct fixture *fixture, const char *type);
 
 /* The newest entry of the audit log. */
