@@ -76,7 +76,7 @@ uint32_t cache_slot_find(const struct cache_entry *entry, uint64_t block);
 uint32_t cache_slot_claim(struct cache_table *table, struct cache_entry *entry, uint64_t block,
                           bool grows);
 /* By who claimed it: len bytes are in the file now. */
-void cache_slot_filled(struct cache_table *table, uint32_t slot, uint32_t len);
-void cache_slot_hold(struct cache_table *table, uint32_t slot); /* and it is the newest */
-void cache_slot_let_go(struct cache_table *table, uint32_t slot);
-void cache_slot_drop(struct cache_table *table, uint32_t slot);
+void cache_slot_filled(struct cache_table *table, uint32_t number, uint32_t len);
+void cache_slot_hold(struct cache_table *table, uint32_t number); /* and it is the newest */
+void cache_slot_let_go(struct cache_table *table, uint32_t number);
+void cache_slot_drop(struct cache_table *table, uint32_t number);
