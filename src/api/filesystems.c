@@ -116,6 +116,10 @@ int api_add_filesystem(const struct api_request *request, struct api_reply *ret,
     if (r == 0)
         r = json_get_bool(request->body, "allow_no_kms", JSON_OPTIONAL, &add.allow_no_kms, err);
     if (r == 0)
+        r = json_get_text(request->body, "locator", JSON_OPTIONAL, &add.locator, err);
+    if (r == 0)
+        r = json_get_text(request->body, "object_store", JSON_OPTIONAL, &add.object_store, err);
+    if (r == 0)
         r = get_kms_key(request->body, &add.kms, &secret, err);
     if (r < 0)
         return r;

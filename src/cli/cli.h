@@ -168,6 +168,7 @@ int cmd_kms_rewrap(struct cli *cli, struct error *err);
 int cmd_kms_unset(struct cli *cli, struct error *err);
 int cmd_fs_list(struct cli *cli, struct error *err);
 int cmd_fs_add(struct cli *cli, struct error *err);
+int cmd_fs_download(struct cli *cli, struct error *err);
 int cmd_fs_remove(struct cli *cli, struct error *err);
 int cmd_fs_adopt(struct cli *cli, struct error *err);
 int cmd_fs_check(struct cli *cli, struct error *err);

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/cleanup.h"
 #include "cli/capacity.h"
@@ -122,12 +123,10 @@ static int put_kms_key(json_t *body, struct cli *cli, struct error *err)
     return r < 0 ? r : put_secret_id(body, cli, err);
 }
 
-static int fill_add(json_t *body, struct cli *cli, struct error *err)
+static int fill_places(json_t *body, struct cli *cli, struct error *err)
 {
     int r = client_put_text(body, "name", cli_word(cli, 0), err);
 
-    if (r == 0)
-        r = put_bytes(body, "capacity", cli_word(cli, 1), err);
     if (r == 0)
         r = client_put_text(body, "store", arguments_value(&cli->arguments, "store"), err);
     if (r == 0)
@@ -142,6 +141,13 @@ static int fill_add(json_t *body, struct cli *cli, struct error *err)
     if (r == 0 && arguments_has(&cli->arguments, "allow-no-kms"))
         r = json_object_set_new(body, "allow_no_kms", json_true());
     return r;
+}
+
+static int fill_add(json_t *body, struct cli *cli, struct error *err)
+{
+    int r = put_bytes(body, "capacity", cli_word(cli, 1), err);
+
+    return r < 0 ? r : fill_places(body, cli, err);
 }
 
 void cli_print_wrapped_by(const json_t *filesystem)
@@ -181,6 +187,47 @@ int cmd_fs_add(struct cli *cli, struct error *err)
         return cli_print_json(row, err);
     cli_print(stdout, "Filesystem %s was added, uuid %s. ", cli_word(cli, 0),
               client_text(row, "uuid"));
+    cli_print_wrapped_by(row);
+    return 0;
+}
+
+/* The capacity may also stand in front of the locator, as people are used to. */
+static int fill_download(json_t *body, struct cli *cli, struct error *err)
+{
+    static const char locator[] = "coffer1-";
+    const char *last = cli_word(cli, 2);
+    bool is_swapped = last && strncasecmp(last, locator, strlen(locator)) == 0;
+    const char *store = arguments_value(&cli->arguments, "object-store");
+
+    if (!store)
+        return error_set(err, -EINVAL,
+                         "name the object store that holds the snapshot with --object-store; "
+                         "coffer fs tier lists them");
+    int r = client_put_text(body, "locator", is_swapped ? last : cli_word(cli, 1), err);
+    if (r == 0)
+        r = client_put_text(body, "object_store", store, err);
+    if (r == 0)
+        r = put_bytes(body, "capacity", is_swapped ? cli_word(cli, 1) : last, err);
+    return r < 0 ? r : fill_places(body, cli, err);
+}
+
+int cmd_fs_download(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *body = json_object();
+    CLEANUP(json_freep) json_t *row = NULL;
+    int r = fill_download(body, cli, err);
+
+    if (r < 0)
+        return r;
+    struct client_request request = { .method = "POST", .path = FILESYSTEMS };
+    request.body = TAKE(body);
+    r = client_call(&cli->instance, &request, &row, err);
+    if (r < 0)
+        return r;
+    if (cli->json)
+        return cli_print_json(row, err);
+    cli_print(stdout, "Filesystem %s was made of the snapshot, uuid %s; mount it to use it. ",
+              cli_word(cli, 0), client_text(row, "uuid"));
     cli_print_wrapped_by(row);
     return 0;
 }

@@ -193,6 +193,25 @@ const struct argument_spec fs_add_arguments[] = {
     END_OF_ARGUMENTS,
 };
 
+const struct argument_spec fs_download_arguments[] = {
+    { "name", "of the new filesystem: at most 32 letters, digits, '.', '_' and '-'", false },
+    { "locator", "of the snapshot: coffer1- and 56 letters", false },
+    { "capacity", "the limit, for example 10GB or 1TiB [unlimited]", true },
+    END_OF_ARGUMENTS,
+};
+
+const struct option_spec fs_download_options[] = {
+    { 0, "object-store", "name", "which holds the snapshot (coffer fs tier); needed" },
+    { 0, "store", "url", "where the data goes: dir:/path or s3:NAME [below the state folder]" },
+    { 0, "meta", "url", "where the metadata goes: lmdb:/path [below the state folder]" },
+    { 0, "cache", "size",
+      "of a store s3:NAME: keep so much of it on a local disk; 0: none [1GiB]" },
+    { 0, "cache-folder", "dir", "where that lies [below the state folder]" },
+    { 0, "allow-no-kms", NULL, "without a KMS, keep the key in a local file; not secure" },
+    OWN_KEY_OPTIONS,
+    END_OF_OPTIONS,
+};
+
 const struct option_spec fs_mount_options[] = {
     { 0, "read-only", NULL, "the kernel refuses every change" },
     { 0, "snapshot", "name", "only this snapshot, read-only, beside the filesystem and others" },

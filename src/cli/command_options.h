@@ -26,6 +26,8 @@ extern const struct option_spec kms_unset_options[];
 extern const struct option_spec fs_add_options[];
 extern const struct option_spec fs_update_options[];
 extern const struct argument_spec fs_add_arguments[];
+extern const struct argument_spec fs_download_arguments[];
+extern const struct option_spec fs_download_options[];
 extern const struct option_spec fs_mount_options[];
 extern const struct argument_spec fs_mount_arguments[];
 extern const struct argument_spec fs_umount_arguments[];

@@ -196,6 +196,22 @@ static const struct command commands[] = {
         .run = cmd_fs_add,
     },
     {
+        .path = "fs download",
+        .summary = "Makes a filesystem out of a snapshot in an object store",
+        .details =
+            "It is of use at once: what is not here yet is read from the object store, and "
+            "brought in by the\nway, as long as the filesystem is started. Until all is here "
+            "the object store is needed, and each\nstart asks for it; the snapshot may be "
+            "removed there, what is needed of it stays.\n\n"
+            "The configured KMS must unwrap the snapshot's keys, which it wraps anew for the new "
+            "filesystem;\nwhat is written gets a key of its own. No snapshot can be taken until "
+            "names and attributes are here.",
+        .arguments = fs_download_arguments,
+        .options = fs_download_options,
+        .prints_json = true,
+        .run = cmd_fs_download,
+    },
+    {
         .path = "fs update",
         .summary = "Has its keys wrapped by a key of its own in the KMS, or by the configured one",
         .details =

@@ -84,7 +84,8 @@ static bool names_store(const struct command *command, size_t place)
 static bool names_filesystem(const struct command *command, size_t place)
 {
     return argument_is(command, place, "filesystem") ||
-           (argument_is(command, place, "name") && command->run != cmd_fs_add);
+           (argument_is(command, place, "name") && command->run != cmd_fs_add &&
+            command->run != cmd_fs_download);
 }
 
 static bool names_snapshot(const struct command *command, size_t place)

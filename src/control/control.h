@@ -133,12 +133,15 @@ struct fs_add {
     const char *cache_folder;    /* NULL: in the state folder */
     bool allow_no_kms;
     struct fs_key_change kms;
+    /* Of an uploaded snapshot, which it shows, and the object store with it; NULL: it is empty. */
+    const char *locator;
+    const char *object_store;
 };
 
 /* Draws a key, has it wrapped, proves that it can be unwrapped, stores the ring in both places
  * and formats. On failure nothing is left; after a crash in the middle it can be started, which
  * completes it, or removed. */
-int control_add(struct control *control, const struct fs_add *add, struct fs_view *ret,
+int control_add(struct control *control, const struct fs_add *what, struct fs_view *ret,
                 struct error *err);
 
 /* How much of what is read from its bucket may lie on a local disk, from now on; 0: nothing. */

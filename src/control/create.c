@@ -22,6 +22,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file_io.h"
+#include "control/download.h"
 #include "control/filesystem.h"
 #include "control/object_stores.h"
 #include "control/own_key.h"
@@ -149,9 +150,8 @@ static int open_wrapper(struct control *control, const struct fs_record *record,
     return r;
 }
 
-/* Has the blob wrapped, and proves that what came back unwraps to the same. */
-static int wrap_and_prove(struct key_provider *provider, const struct secret *blob,
-                          struct wrapped_key *ret, struct error *err)
+int create_wrap(struct key_provider *provider, const struct secret *blob, struct wrapped_key *ret,
+                struct error *err)
 {
     CLEANUP(secret_release) struct secret back = SECRET_INIT;
     int r = key_provider_wrap(provider, secret_bytes(blob), ret, err);
@@ -165,7 +165,8 @@ static int wrap_and_prove(struct key_provider *provider, const struct secret *bl
 }
 
 static int new_ring(struct control *control, struct key_provider *provider,
-                    struct fs_record *record, struct rings_opened *ret, struct error *err)
+                    const struct downloading *from, struct fs_record *record,
+                    struct rings_opened *ret, struct error *err)
 {
     CLEANUP(secret_release) struct secret key = SECRET_INIT;
     CLEANUP(secret_release) struct secret blob = SECRET_INIT;
@@ -177,7 +178,7 @@ static int new_ring(struct control *control, struct key_provider *provider,
     random_bytes(key.data, key.len);
     r = key_blob_encode(&record->uuid, FIRST_GENERATION, &key, &blob, err);
     if (r == 0)
-        r = wrap_and_prove(provider, &blob, wrapped, err);
+        r = create_wrap(provider, &blob, wrapped, err);
     if (r < 0)
         return r;
     /* A local key is one file for each filesystem; the ring names which. */
@@ -191,6 +192,8 @@ static int new_ring(struct control *control, struct key_provider *provider,
     r = key_ring_add(&ret->ring, &generation, err);
     if (r == 0 && (r = key_set_add(&ret->keys, FIRST_GENERATION, &key)) < 0)
         (void)error_set(err, r, "out of secret memory");
+    if (r == 0 && from)
+        r = downloading_inherit(from, provider, ret, err);
     if (r == 0)
         r = key_ring_encode(&ret->ring, &ret->keys, &ret->encoded, err);
     if (r == 0)
@@ -373,8 +376,8 @@ static void undo_adding(struct filesystem *fs, bool is_recorded, int r)
 }
 
 /* Steps 1 and 2. While a key is new, the key server is not changed: a change proves all rings. */
-static int add_recorded(struct filesystem *fs, const struct fs_add *add, struct rings_opened *ret,
-                        struct error *err)
+static int add_recorded(struct filesystem *fs, const struct fs_add *add,
+                        const struct downloading *from, struct rings_opened *ret, struct error *err)
 {
     CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
     CLEANUP(free_ptr) struct fs_record *record = filesystem_copy_record(fs);
@@ -387,7 +390,7 @@ static int add_recorded(struct filesystem *fs, const struct fs_add *add, struct 
     int r = open_wrapper(control, record, add, &provider, &is_local, err);
     if (r < 0)
         return r;
-    r = new_ring(control, provider, record, ret, &first);
+    r = new_ring(control, provider, from, record, ret, &first);
     if (!is_local && !fs_record_has_own_login(record) && r != CONTROL_CRASHED)
         kms_note(control->kms, r, &first);
     if (r < 0)
@@ -403,7 +406,8 @@ static int add_recorded(struct filesystem *fs, const struct fs_add *add, struct 
 }
 
 /* err is not NULL. */
-static int add_listed(struct filesystem *fs, const struct fs_add *add, struct error *err)
+static int add_listed(struct filesystem *fs, const struct fs_add *add,
+                      const struct downloading *from, struct error *err)
 {
     CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
     struct control *control = fs->control;
@@ -415,7 +419,7 @@ static int add_listed(struct filesystem *fs, const struct fs_add *add, struct er
         return r; /* nothing was done to keys */
     mutex_lock(&control->kms_changing);
     filesystem_hold_rings(fs);
-    r = add_recorded(fs, add, &opened, err);
+    r = add_recorded(fs, add, from, &opened, err);
     mutex_unlock(&control->kms_changing);
     bool is_recorded = r == 0;
     if (r == 0)
@@ -430,8 +434,8 @@ static int add_listed(struct filesystem *fs, const struct fs_add *add, struct er
     return r;
 }
 
-int control_add(struct control *control, const struct fs_add *add, struct fs_view *ret,
-                struct error *err)
+static int add(struct control *control, const struct fs_add *add, const struct downloading *from,
+               struct fs_view *ret, struct error *err)
 {
     CLEANUP(free_ptr) struct fs_record *record = malloc(sizeof(*record));
     struct filesystem *fs = NULL;
@@ -439,12 +443,16 @@ int control_add(struct control *control, const struct fs_add *add, struct fs_vie
     if (!record)
         return error_set(err, -ENOMEM, "out of memory");
     int r = new_record(control, add, record, err);
+    if (r == 0 && from) {
+        record->has_origin = true;
+        record->origin = from->origin;
+    }
     if (r == 0)
         r = filesystem_list(control, record, &fs, err);
     if (r < 0)
         return r;
     struct error why = { .code = 0 };
-    r = add_listed(fs, add, &why);
+    r = add_listed(fs, add, from, &why);
     filesystem_release(fs, "");
     if (r < 0) {
         (void)error_set(err, r, "%s", why.text);
@@ -458,5 +466,29 @@ int control_add(struct control *control, const struct fs_add *add, struct fs_vie
                    ret->kms_key);
     }
     filesystem_unref(fs);
+    return r;
+}
+
+/* The locator and the keys are looked at first: nothing is made for a snapshot that does not open.
+ */
+int control_add(struct control *control, const struct fs_add *what, struct fs_view *ret,
+                struct error *err)
+{
+    CLEANUP(free_ptr) struct downloading *from = NULL;
+
+    if (!what->locator)
+        return add(control, what, NULL, ret, err);
+    from = malloc(sizeof(*from));
+    if (!from)
+        return error_set(err, -ENOMEM, "out of memory");
+    int r = fs_name_check(what->name, err);
+    if (r == 0 && !what->object_store)
+        r = error_set(err, -EINVAL, "name the object store that holds the snapshot");
+    if (r == 0)
+        r = downloading_open(control, what->object_store, what->locator, from, err);
+    if (r < 0)
+        return r;
+    r = add(control, what, from, ret, err);
+    downloading_release(from);
     return r;
 }

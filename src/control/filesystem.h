@@ -67,6 +67,7 @@ struct filesystem {
     bool stop_wanted;
     bool retry_now;
     bool take_over;
+    bool is_downloaded; /* its worker says that all of it is here */
     bool worker_ended;
     bool worker_ended_cleanly; /* it told so before it ended */
     bool last_commit_failed;   /* and that it could not commit */

@@ -6,9 +6,9 @@
 #include "base/wire.h"
 
 #define RECORD_MAGIC 0x52534643u /* "CFSR" */
-/* 1, without shredding, 2, without own keys, 3, without own logins, and 4, without a cache, are
- * read too. */
-#define RECORD_VERSION 5u
+/* 1, without shredding, 2, without own keys, 3, without own logins, 4, without a cache, and 5,
+ * without downloads, are read too. */
+#define RECORD_VERSION 6u
 
 enum record_flags {
     FLAG_OWN_STORE = 1 << 0,
@@ -53,6 +53,17 @@ static void encode_kms_key(struct writer *writer, const struct fs_kms_key *key)
     writer_text(writer, key->role_id);
 }
 
+static void encode_origin(struct writer *writer, const struct fs_record *record)
+{
+    writer_u8(writer, record->has_origin);
+    if (!record->has_origin)
+        return;
+    writer_text(writer, record->origin.store);
+    writer_bytes(writer, record->origin.manifest, FS_MANIFEST_LEN);
+    writer_bytes(writer, record->origin.fs.bytes, UUID_LEN);
+    writer_bytes(writer, record->origin.reference.bytes, UUID_LEN);
+}
+
 int fs_record_encode(const struct fs_record *record, uint8_t *ret, size_t *ret_len,
                      struct error *err)
 {
@@ -77,6 +88,7 @@ int fs_record_encode(const struct fs_record *record, uint8_t *ret, size_t *ret_l
         encode_kms_key(&writer, &record->next);
     writer_u64(&writer, record->cache_bytes);
     writer_text(&writer, record->cache_folder);
+    encode_origin(&writer, record);
     writer_u32(&writer, record->check_count);
     for (uint32_t i = 0; i < record->check_count; i++) {
         writer_u32(&writer, record->checks[i].generation);
@@ -134,6 +146,21 @@ static void decode_cache(struct reader *reader, uint16_t version, struct fs_reco
     reader_text(reader, record->cache_folder, sizeof(record->cache_folder));
 }
 
+static void decode_origin(struct reader *reader, struct fs_record *record)
+{
+    uint8_t has_origin = reader_u8(reader);
+
+    if (has_origin > 1)
+        reader_fail(reader);
+    record->has_origin = has_origin == 1;
+    if (!record->has_origin)
+        return;
+    reader_text(reader, record->origin.store, sizeof(record->origin.store));
+    reader_copy(reader, record->origin.manifest, FS_MANIFEST_LEN);
+    reader_copy(reader, record->origin.fs.bytes, UUID_LEN);
+    reader_copy(reader, record->origin.reference.bytes, UUID_LEN);
+}
+
 int fs_record_decode(struct bytes encoded, struct fs_record *ret, struct error *err)
 {
     struct reader reader = reader_init(encoded);
@@ -158,6 +185,8 @@ int fs_record_decode(struct bytes encoded, struct fs_record *ret, struct error *
     record.mount_flags = reader_u32(&reader);
     decode_kms_keys(&reader, version, &record);
     decode_cache(&reader, version, &record);
+    if (version >= 6)
+        decode_origin(&reader, &record);
     decode_checks(&reader, &record);
     if (phase < FS_PHASE_CREATING ||
         phase > (version == 1 ? FS_PHASE_REMOVING : FS_PHASE_SHREDDING) ||

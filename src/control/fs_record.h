@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/uuid.h"
+#include "control/store_record.h"
 #include "keyring/key_ring.h"
 
 #define FS_NAME_MAX 32u
@@ -22,6 +23,7 @@
 #define FS_CACHE_MIN (16ull << 20)
 #define FS_CACHE_DEFAULT (1ull << 30)
 #define FS_RECORD_MAX (12u * 1024u)
+#define FS_MANIFEST_LEN 32u /* of its SHA-256 */
 
 /* How far its life has come; kept on disk so that a crash in the middle of an addition or a
  * removal is seen and finished. */
@@ -37,6 +39,14 @@ struct fs_kms_key {
     char key[WRAPPED_NAME_SIZE];           /* "": the configured one */
     char kms_namespace[WRAPPED_NAME_SIZE]; /* where that is; "": in the configured one */
     char role_id[WRAPPED_NAME_SIZE];       /* of an AppRole there; "": the login of the instance */
+};
+
+/* Where one that was downloaded came from, as long as not all of it is here. */
+struct fs_origin {
+    char store[STORE_NAME_MAX + 1]; /* an object store of this instance */
+    uint8_t manifest[FS_MANIFEST_LEN];
+    struct uuid fs; /* whose snapshot it was */
+    struct uuid reference;
 };
 
 struct fs_record {
@@ -58,7 +68,9 @@ struct fs_record {
     struct fs_kms_key next;
     uint64_t cache_bytes;           /* of what is read from a bucket, on a local disk; 0: none */
     char cache_folder[FS_URL_SIZE]; /* where; "": in the state folder */
-    uint32_t check_count;           /* of each generation, as first seen; they never change */
+    bool has_origin;
+    struct fs_origin origin;
+    uint32_t check_count; /* of each generation, as first seen; they never change */
     struct key_check checks[KEY_GENERATIONS_MAX];
 };
 

@@ -16,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "control/download.h"
 #include "control/filesystem.h"
 #include "control/object_stores.h"
 #include "control/remount.h"
@@ -49,6 +50,7 @@ static void on_event(const struct worker_event *event, void *arg)
         [WORKER_EVENT_READ_ONLY] = { LOG_LEVEL_WARNING, "read-only" },
         [WORKER_EVENT_ORIGIN_AWAY] = { LOG_LEVEL_WARNING, "bucket-away" },
         [WORKER_EVENT_CACHE_OFF] = { LOG_LEVEL_WARNING, "cache-off" },
+        [WORKER_EVENT_ORIGIN_DONE] = { LOG_LEVEL_INFO, "downloaded" },
     };
     struct filesystem *fs = arg;
 
@@ -68,6 +70,10 @@ static void on_event(const struct worker_event *event, void *arg)
         break;
     case WORKER_EVENT_READ_ONLY:
         fs->seen.is_read_only = true;
+        break;
+    case WORKER_EVENT_ORIGIN_DONE:
+        fs->is_downloaded = true;
+        (void)pthread_cond_broadcast(&fs->changed);
         break;
     case WORKER_EVENT_ORIGIN_AWAY:
     case WORKER_EVENT_CACHE_OFF:
@@ -214,6 +220,10 @@ static struct worker_message *start_message(struct filesystem *fs,
     start->gid = fs->control->worker_gid;
     start->keys = *spawn->keys;
     start->store_settings = *store_settings;
+    start->has_origin = record->has_origin;
+    memcpy(start->origin.manifest, record->origin.manifest, FS_MANIFEST_LEN);
+    start->origin.fs = record->origin.fs;
+    start->origin.reference = record->origin.reference;
     start->flags |= spawn->read_only ? WORKER_FLAG_READ_ONLY : 0;
     start->flags |= spawn->format ? WORKER_FLAG_FORMAT : 0;
     start->flags |= spawn->take_over ? WORKER_FLAG_TAKE_OVER : 0;
@@ -247,6 +257,7 @@ int filesystem_spawn(struct filesystem *filesystem, const struct filesystem_spaw
     struct worker_watcher watcher = watcher_of(filesystem);
     struct worker *worker = NULL;
     char path[PATH_MAX], program[PATH_MAX];
+    CLEANUP(close_fd) int bucket_fd = -1;
 
     if (r < 0)
         return r;
@@ -259,12 +270,15 @@ int filesystem_spawn(struct filesystem *filesystem, const struct filesystem_spaw
         r = filesystem_socket_path(filesystem, path, err);
     if (r < 0)
         return r;
+    r = download_session(filesystem->control, &filesystem->record, &bucket_fd, err);
+    if (r < 0)
+        return r;
     filesystem_end_orphan(filesystem);
     prepare_worker(filesystem);
     r = worker_spawn(program, path, &watcher, &worker, err);
     if (r < 0)
         return r;
-    r = worker_ask(worker, message, -1, -1, answer, err);
+    r = worker_ask(worker, message, bucket_fd, -1, answer, err);
     if (r < 0) {
         worker_discard(worker);
         return r;
@@ -459,6 +473,22 @@ static void stop_if_wanted(struct filesystem *fs)
         log_warning("%s filesystem=%s", err.text, fs->record.name);
 }
 
+/* All of a downloaded filesystem is here: it starts without the bucket from now on. */
+static void forget_origin(struct filesystem *fs) REQUIRES(fs->lock)
+{
+    struct error err = { .code = 0 };
+
+    fs->is_downloaded = false;
+    if (!fs->record.has_origin)
+        return;
+    fs->record.has_origin = false;
+    mutex_unlock(&fs->lock);
+    if (filesystem_save(fs, &err) < 0)
+        events_add(&fs->control->events, LOG_LEVEL_ERROR, "registry", fs->record.name,
+                   "the next start will ask for the object store again: %s", err.text);
+    mutex_lock(&fs->lock);
+}
+
 /* Waits for the worker's end; true if it ended as it was meant to. */
 static bool serve(struct keeper *keeper)
 {
@@ -474,8 +504,12 @@ static bool serve(struct keeper *keeper)
     tasks_wake(fs->control, &fs->record.uuid);
     stop_if_wanted(fs);
     mutex_lock(&fs->lock);
-    while (!fs->worker_ended && !is_shutting_down(keeper))
-        cond_wait(&fs->changed, &fs->lock);
+    while (!fs->worker_ended && !is_shutting_down(keeper)) {
+        if (fs->is_downloaded)
+            forget_origin(fs);
+        else
+            cond_wait(&fs->changed, &fs->lock);
+    }
     bool is_clean = fs->worker_ended_cleanly || fs->stop_wanted;
     mutex_unlock(&fs->lock);
     return is_clean;

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "control/download.h"
 #include "control/filesystem.h"
 #include "control/locators.h"
 #include "control/object_stores.h"
@@ -183,6 +184,7 @@ static int delete_held(struct filesystem *filesystem, struct shred_report *ret, 
         r = control_step(control, STEP_REMOVE_DELETED);
     if (r < 0)
         return r;
+    download_drop(filesystem);
     own_key_tidy(control); /* its login, unless others have it too */
     r = policies_forget(control->policies, &filesystem->record.uuid, err);
     if (r == 0)

@@ -106,16 +106,8 @@ static int unwrap_blob(struct control *control, const struct rings_options *opti
                : 0;
 }
 
-/* Which generations of a ring are wanted. */
-enum which { OWN_GENERATIONS, ALL_GENERATIONS };
-
-static bool is_wanted(const struct key_ring *ring, uint32_t i, enum which which)
-{
-    return which == ALL_GENERATIONS || key_generation_is_own(ring, &ring->generations[i]);
-}
-
 /* In one batch, unless they are known. */
-static int unwrap_current(struct control *control, const struct key_ring *ring, enum which which,
+static int unwrap_current(struct control *control, const struct key_ring *ring,
                           const struct rings_options *options, struct secret *ret,
                           struct error *err)
 {
@@ -128,8 +120,6 @@ static int unwrap_current(struct control *control, const struct key_ring *ring, 
         return error_set(err, -ENOMEM, "out of memory");
     for (uint32_t i = 0; r == 0 && i < ring->count; i++) {
         const struct wrapped_key *current = &ring->generations[i].current.key;
-        if (!is_wanted(ring, i, which))
-            continue;
         if (find_unwrapped(options->unwrapped, current))
             r = unwrap_blob(control, options, current, &ret[i], err);
         else
@@ -138,7 +128,7 @@ static int unwrap_current(struct control *control, const struct key_ring *ring, 
     if (r == 0 && count > 0)
         r = kms_unwrap(control->kms, options->server, options->owner, wrapped, count, plains, err);
     for (uint32_t i = 0, at = 0; r == 0 && i < ring->count; i++)
-        if (is_wanted(ring, i, which) && !ret[i].data)
+        if (!ret[i].data)
             secret_move(&ret[i], &plains[at++]);
     return r;
 }
@@ -171,15 +161,14 @@ static int unwrap_either(struct control *control, const struct key_generation *g
     return 0;
 }
 
-static int check_generations(const struct key_ring *ring, enum which which,
-                             const struct secret *plains, struct error *err)
+static int check_generations(const struct key_ring *ring, const struct secret *plains,
+                             struct error *err)
 {
     int r = 0;
 
     for (uint32_t i = 0; r == 0 && i < ring->count; i++) {
         CLEANUP(secret_release) struct secret key = SECRET_INIT;
-        if (is_wanted(ring, i, which))
-            r = key_generation_open(&ring->generations[i], &plains[i], &key, err);
+        r = key_generation_open(&ring->generations[i], &plains[i], &key, err);
     }
     return r;
 }
@@ -187,24 +176,22 @@ static int check_generations(const struct key_ring *ring, enum which which,
 /* The key blobs of those generations, each of what is current or else of what was before: the
  * server that wrapped last may be away, or gone back to a state before. */
 static int unwrap_generations(struct control *control, const struct key_ring *ring,
-                              enum which which, const struct rings_options *options,
-                              struct secret *ret, bool *ret_used_previous, struct error *err)
+                              const struct rings_options *options, struct secret *ret,
+                              bool *ret_used_previous, struct error *err)
 {
     bool has_previous = false;
-    int r = unwrap_current(control, ring, which, options, ret, err);
+    int r = unwrap_current(control, ring, options, ret, err);
 
     if (r == 0)
-        r = check_generations(ring, which, ret, err);
+        r = check_generations(ring, ret, err);
     for (uint32_t i = 0; i < ring->count; i++)
-        has_previous |= is_wanted(ring, i, which) && ring->generations[i].has_previous;
+        has_previous |= ring->generations[i].has_previous;
     if (r == 0 || !has_previous)
         return r;
     release_plains(ret, ring->count);
     r = 0;
     for (uint32_t i = 0; r == 0 && i < ring->count; i++)
-        if (is_wanted(ring, i, which))
-            r = unwrap_either(control, &ring->generations[i], options, &ret[i], ret_used_previous,
-                              err);
+        r = unwrap_either(control, &ring->generations[i], options, &ret[i], ret_used_previous, err);
     return r;
 }
 
@@ -213,10 +200,18 @@ int rings_unwrap_all(struct control *control, const struct key_ring *ring,
                      bool *ret_used_previous, struct error *err)
 {
     *ret_used_previous = false;
-    return unwrap_generations(control, ring, ALL_GENERATIONS, options, ret, ret_used_previous, err);
+    return unwrap_generations(control, ring, options, ret, ret_used_previous, err);
 }
 
-/* The keys of all own generations of a ring. */
+static int add_key(const struct key_ring *ring, const struct key_generation *generation,
+                   const struct secret *key, struct key_set *ret)
+{
+    if (key_generation_is_own(ring, generation))
+        return key_set_add(ret, generation->number, key);
+    return key_set_add_foreign(ret, &generation->origin, generation->number, key);
+}
+
+/* The keys of all generations of a ring: without a foreign one, what was downloaded is not read. */
 static int unwrap_ring(struct opening *opening, const struct key_ring *ring, struct copy *ret,
                        struct error *err)
 {
@@ -224,17 +219,15 @@ static int unwrap_ring(struct opening *opening, const struct key_ring *ring, str
 
     if (key_ring_own_count(ring) == 0)
         return error_set(err, -EBADMSG, "the key ring has no key");
-    int r = unwrap_generations(opening->control, ring, OWN_GENERATIONS, opening->options, plains,
+    int r = unwrap_generations(opening->control, ring, opening->options, plains,
                                &ret->used_previous, err);
     /* A blob that is not the server's own is the ring's fault. */
     ret->is_kms = r < 0 && r != -EBADMSG && r != -EINVAL && r != -ENOMEM;
     for (uint32_t i = 0; r == 0 && i < ring->count; i++) {
         const struct key_generation *generation = &ring->generations[i];
         CLEANUP(secret_release) struct secret key = SECRET_INIT;
-        if (!key_generation_is_own(ring, generation))
-            continue;
         r = key_generation_open(generation, &plains[i], &key, err);
-        if (r == 0 && (r = key_set_add(&ret->keys, generation->number, &key)) < 0)
+        if (r == 0 && (r = add_key(ring, generation, &key, &ret->keys)) < 0)
             (void)error_set(err, r, "out of secret memory");
     }
     release_plains(plains, KEY_GENERATIONS_MAX);

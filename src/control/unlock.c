@@ -13,11 +13,10 @@
 #include "control/own_key.h"
 #include "control/rings.h"
 
-/* Of the own generations: the others are not unwrapped by a start. */
 static bool has_previous(const struct key_ring *ring)
 {
     for (uint32_t i = 0; i < ring->count; i++)
-        if (key_generation_is_own(ring, &ring->generations[i]) && ring->generations[i].has_previous)
+        if (ring->generations[i].has_previous)
             return true;
     return false;
 }
@@ -28,8 +27,7 @@ static int drop_own_previous(struct filesystem *fs, const struct fs_record *reco
                              struct rings_opened *opened, struct error *err)
 {
     for (uint32_t i = 0; i < opened->ring.count; i++)
-        if (key_generation_is_own(&opened->ring, &opened->ring.generations[i]))
-            key_generation_drop_previous(&opened->ring.generations[i]);
+        key_generation_drop_previous(&opened->ring.generations[i]);
     return drop_previous_write(fs->control, record, false, opened, err);
 }
 

@@ -47,8 +47,8 @@ int origin_put(struct meta_txn *txn, const struct origin_record *record, struct 
 static int read_record(struct volume *volume, struct origin_record *ret, struct error *err)
 {
     CLEANUP(meta_abortp) struct meta_txn *txn = NULL;
+    struct bytes value = { .data = NULL };
     struct record_key key;
-    struct bytes value;
 
     state_key(STATE_ORIGIN, &key);
     int r = meta_begin(volume->engine, META_READ, &txn, err);
@@ -58,6 +58,12 @@ static int read_record(struct volume *volume, struct origin_record *ret, struct 
         return r;
     r = origin_decode(value, ret);
     return r < 0 ? error_set(err, r, "the record of the origin cannot be understood") : 0;
+}
+
+static void report_done(struct volume *volume)
+{
+    volume_report(volume, VOLUME_EVENT_ORIGIN_DONE,
+                  "All of the downloaded snapshot is here; its object store is needed no more.");
 }
 
 /* For each read that waited in vain; the particulars are of the last one. */
@@ -96,8 +102,13 @@ int origin_load(struct volume *volume, const struct volume_config *config, struc
     struct origin_record record;
 
     int r = read_record(volume, &record, err);
+    if (r == -ENOENT) {
+        if (config->open_origin != NULL) /* who opens it has not heard of it */
+            report_done(volume);
+        return 0;
+    }
     if (r < 0)
-        return r == -ENOENT ? 0 : r;
+        return r;
     struct origin_work *work = calloc(1, sizeof(*work));
     if (work == NULL)
         return error_set(err, -ENOMEM, "no memory for a volume");
@@ -218,7 +229,10 @@ static int finish(struct volume *volume, struct origin_work *work, struct error 
         r = work->origin->ops->done(work->origin, err);
     if (r == 0)
         r = store_record(volume, NULL, err);
-    return r < 0 ? r : 1;
+    if (r < 0)
+        return r;
+    report_done(volume);
+    return 1;
 }
 
 /* Returns 1 when nothing is left to do. */

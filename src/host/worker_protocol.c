@@ -32,6 +32,39 @@ static void put_keys(struct writer *writer, const struct key_set *keys)
         writer_u32(writer, keys->generations[i]);
         writer_bytes(writer, keys->keys[i].data, FS_KEY_LEN);
     }
+    writer_u8(writer, (uint8_t)keys->foreign_count);
+    for (uint32_t i = 0; i < keys->foreign_count; i++) {
+        assert(keys->foreign[i].key.len == FS_KEY_LEN);
+        writer_bytes(writer, keys->foreign[i].origin.bytes, UUID_LEN);
+        writer_u32(writer, keys->foreign[i].generation);
+        writer_bytes(writer, keys->foreign[i].key.data, FS_KEY_LEN);
+    }
+}
+
+static int get_foreign_keys(struct reader *reader, struct key_set *ret)
+{
+    uint32_t count = reader_u8(reader);
+    int r = 0;
+
+    if (count > KEY_GENERATIONS_MAX)
+        reader_fail(reader);
+    for (uint32_t i = 0; i < count && !reader->failed && r == 0; i++) {
+        CLEANUP(secret_release) struct secret key = SECRET_INIT;
+        struct uuid origin;
+        reader_copy(reader, origin.bytes, UUID_LEN);
+        uint32_t generation = reader_u32(reader);
+        struct bytes bytes = reader_bytes(reader, FS_KEY_LEN);
+        if (reader->failed)
+            break;
+        r = secret_assign(&key, bytes);
+        if (r == 0)
+            r = key_set_add_foreign(ret, &origin, generation, &key);
+        if (r == -EINVAL || r == -EEXIST) { /* as no cofferd sends it */
+            reader_fail(reader);
+            r = 0;
+        }
+    }
+    return r;
 }
 
 static int get_keys(struct reader *reader, struct key_set *ret)
@@ -54,7 +87,7 @@ static int get_keys(struct reader *reader, struct key_set *ret)
         ret->generations[i] = generation;
         ret->count = i + 1;
     }
-    return 0;
+    return get_foreign_keys(reader, ret);
 }
 
 static void put_start(struct writer *writer, const struct worker_message *message)
@@ -74,6 +107,10 @@ static void put_start(struct writer *writer, const struct worker_message *messag
     writer_u32(writer, start->gid);
     put_keys(writer, &start->keys);
     writer_string(writer, secret_bytes(&start->store_settings));
+    writer_u8(writer, start->has_origin);
+    writer_bytes(writer, start->origin.manifest, sizeof(start->origin.manifest));
+    writer_bytes(writer, start->origin.fs.bytes, UUID_LEN);
+    writer_bytes(writer, start->origin.reference.bytes, UUID_LEN);
 }
 
 static int get_start(struct reader *reader, struct worker_message *message)
@@ -95,6 +132,10 @@ static int get_start(struct reader *reader, struct worker_message *message)
         reader_fail(reader);
     int r = get_keys(reader, &start->keys);
     struct bytes settings = reader_string(reader, WORKER_STORE_SETTINGS_MAX);
+    start->has_origin = get_bool(reader);
+    reader_copy(reader, start->origin.manifest, sizeof(start->origin.manifest));
+    reader_copy(reader, start->origin.fs.bytes, UUID_LEN);
+    reader_copy(reader, start->origin.reference.bytes, UUID_LEN);
     return r < 0 || settings.len == 0 ? r : secret_assign(&start->store_settings, settings);
 }
 
@@ -549,7 +590,7 @@ static const struct {
     int (*get)(struct reader *reader, struct worker_message *message);
 } messages[] = {
     /* number               name            sender               descriptor, perhaps */
-    { { WORKER_START, "START", WORKER_SIDE_COFFERD, false, false }, put_start, get_start },
+    { { WORKER_START, "START", WORKER_SIDE_COFFERD, true, true }, put_start, get_start },
     { { WORKER_MOUNT, "MOUNT", WORKER_SIDE_COFFERD, true, false }, put_mount, get_mount },
     { { WORKER_STATUS, "STATUS", WORKER_SIDE_COFFERD, false, false }, put_nothing, get_nothing },
     { { WORKER_CHECK, "CHECK", WORKER_SIDE_COFFERD, false, false }, put_check, get_check },

@@ -42,7 +42,8 @@
 
 enum worker_message_type {
     /* cofferd asks */
-    WORKER_START = 1,           /* DONE when the filesystem is open, or the reason why not */
+    WORKER_START = 1,           /* DONE when the filesystem is open, or the reason why not; with a
+                                 * descriptor if it has an origin */
     WORKER_MOUNT = 2,           /* with the /dev/fuse descriptor; DONE when it is served */
     WORKER_STATUS = 3,          /* STATUS_REPLY, at any time */
     WORKER_CHECK = 4,           /* CHECK_REPLY, which may take long, or DONE with the failure */
@@ -87,6 +88,14 @@ enum worker_start_flag {
     WORKER_FLAG_FORMAT = 1 << 2, /* make an empty filesystem first; refused if one is there */
 };
 
+/* A filesystem that was downloaded, and is not all here: with the socket of its bucket's process.
+ */
+struct worker_origin {
+    uint8_t manifest[32]; /* of the snapshot */
+    struct uuid fs;       /* whose it was */
+    struct uuid reference;
+};
+
 struct worker_start {
     struct uuid uuid;
     struct uuid owner; /* this instance of cofferd */
@@ -101,6 +110,8 @@ struct worker_start {
     uint32_t gid;
     struct key_set keys;          /* encoding leaves it the caller's; a decoded message owns it */
     struct secret store_settings; /* likewise; of a store that no URL opens (s3_settings_pack) */
+    bool has_origin;
+    struct worker_origin origin;
 };
 
 struct worker_mount {
@@ -264,6 +275,7 @@ enum worker_event_kind {
     WORKER_EVENT_READ_ONLY,
     WORKER_EVENT_ORIGIN_AWAY,
     WORKER_EVENT_CACHE_OFF,
+    WORKER_EVENT_ORIGIN_DONE,
     WORKER_EVENT_COUNT,
 };
 

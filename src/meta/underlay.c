@@ -112,7 +112,7 @@ static int is_open_key(struct underlay_txn *txn, struct bytes key, struct error 
 
 /* --- the source --- */
 
-int underlay_pin(struct underlay_txn *txn, const struct underlay_chunk *chunk, size_t room,
+int underlay_pin(struct underlay_txn *txn, struct underlay_chunk *chunk, size_t room,
                  struct underlay_pin **ret)
 {
     struct underlay_pin *pin = malloc(sizeof(*pin) + room);
@@ -134,7 +134,7 @@ static bool may_wait(const struct underlay_txn *txn)
 }
 
 /* The caller pins it or gives it back. */
-int underlay_take(struct underlay_txn *txn, struct bytes key, const struct underlay_chunk **ret,
+int underlay_take(struct underlay_txn *txn, struct bytes key, struct underlay_chunk **ret,
                   struct error *err)
 {
     struct underlay_source *source = underlay_of(&txn->base)->source;
@@ -157,7 +157,7 @@ int underlay_take(struct underlay_txn *txn, struct bytes key, const struct under
 static int under_get(struct underlay_txn *txn, struct bytes key, struct bytes *ret,
                      struct error *err)
 {
-    const struct underlay_chunk *chunk = NULL;
+    struct underlay_chunk *chunk = NULL;
     struct underlay_source *source = underlay_of(&txn->base)->source;
     struct bytes found_key, found;
 
@@ -307,15 +307,16 @@ static int under_patch(struct meta_txn *base, struct bytes key, const struct spl
                        struct error *err)
 {
     struct underlay_txn *txn = (struct underlay_txn *)base;
-    struct spliced there;
+    struct spliced there = { .len = 0 };
 
     int r = is_open_key(txn, key, err);
-    if (r > 0)
+    if (r < 0)
+        return r;
+    if (r > 0) {
         r = meta_view(txn->inner, key, &there, err);
-    if (r == -ENOENT ||
-        (r == 0 && txn->is_under && underlay_is_key(key) && txn->has_cursor &&
-         underlay_order(key, record_key_bytes(&txn->cursor)) >= 0 && there.len == 0))
-        return patch_under(txn, key, patch, err);
+        if (r == -ENOENT || (r == 0 && there.len == 0))
+            return patch_under(txn, key, patch, err);
+    }
     return r < 0 ? r : changed(txn, meta_patch(txn->inner, key, patch, err));
 }
 
@@ -348,7 +349,7 @@ static int under_commit(struct meta_txn *base, struct error *err)
 /* What it did not find at hand is there when it is run again. */
 static void wait_for_wanted(struct underlay *underlay, const struct record_key *wanted)
 {
-    const struct underlay_chunk *chunk = NULL;
+    struct underlay_chunk *chunk = NULL;
     struct error err = { .code = 0 };
 
     again.restarts++;

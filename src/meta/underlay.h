@@ -39,8 +39,8 @@ struct underlay_source_ops {
     /* The last chunk that does not begin behind key, or the first one; the caller gives it back.
      * -ENOENT: the source has no record at all. may_wait false: -EAGAIN if it is not at hand. */
     int (*take)(struct underlay_source *source, struct bytes key, bool may_wait,
-                const struct underlay_chunk **ret, struct error *err);
-    void (*give)(struct underlay_source *source, const struct underlay_chunk *chunk);
+                struct underlay_chunk **ret, struct error *err);
+    void (*give)(struct underlay_source *source, struct underlay_chunk *chunk);
     /* Takes the first record off a body; false: it is empty. */
     bool (*next)(struct bytes *body, struct bytes *ret_key, struct bytes *ret_value);
 };

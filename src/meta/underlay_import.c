@@ -8,7 +8,7 @@
 
 struct import {
     struct underlay *underlay;
-    const struct underlay_chunk *chunk;
+    struct underlay_chunk *chunk;
     struct underlay_txn txn; /* around the engine's, for imported */
     struct record_key *whiteouts;
     size_t count, room;

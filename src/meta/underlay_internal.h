@@ -19,7 +19,7 @@ struct underlay {
 /* A chunk that something which was returned points into. */
 struct underlay_pin {
     struct underlay_pin *next;
-    const struct underlay_chunk *chunk;
+    struct underlay_chunk *chunk;
     uint8_t value[]; /* or a value that was put together, without a chunk */
 };
 
@@ -55,15 +55,15 @@ int underlay_cursor_put(struct meta_txn *txn, const struct record_key *cursor, s
 int underlay_find_cursor(struct underlay_txn *txn, struct error *err);
 
 /* The chunk of a key, or -EAGAIN. The caller pins it or gives it back. */
-int underlay_take(struct underlay_txn *txn, struct bytes key, const struct underlay_chunk **ret,
+int underlay_take(struct underlay_txn *txn, struct bytes key, struct underlay_chunk **ret,
                   struct error *err);
 /* Until the transaction ends; with room for a value. */
-int underlay_pin(struct underlay_txn *txn, const struct underlay_chunk *chunk, size_t room,
+int underlay_pin(struct underlay_txn *txn, struct underlay_chunk *chunk, size_t room,
                  struct underlay_pin **ret);
 void underlay_unpin(struct underlay_txn *txn);
 
 /* Around a transaction of the engine. */
 void underlay_wrap(struct underlay *underlay, struct meta_txn *inner, struct underlay_txn *ret);
 
-int underlay_scan(struct meta_txn *txn, struct bytes first, struct bytes end, meta_visit_fn *visit,
+int underlay_scan(struct meta_txn *base, struct bytes first, struct bytes end, meta_visit_fn *visit,
                   void *arg, struct error *err);

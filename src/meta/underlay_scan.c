@@ -10,7 +10,7 @@ struct merge {
     struct underlay_txn *txn;
     struct record_key at; /* the source's records in front of it are done */
     struct bytes end;
-    const struct underlay_chunk *chunk; /* NULL: the next one is not read yet */
+    struct underlay_chunk *chunk; /* NULL: the next one is not read yet */
     struct bytes body;
     bool is_over;    /* the source has nothing more */
     bool has_record; /* the source's next one, which is not done */
@@ -25,7 +25,7 @@ struct merge {
 static void leave_chunk(struct merge *merge, bool keeps)
 {
     struct underlay_source *source = underlay_of(&merge->txn->base)->source;
-    const struct underlay_chunk *chunk = TAKE(merge->chunk);
+    struct underlay_chunk *chunk = TAKE(merge->chunk);
 
     if (!chunk)
         return;

@@ -263,7 +263,7 @@ static int take_locked(struct download_source *source, uint32_t index, bool may_
 }
 
 static int take_chunk(struct underlay_source *records, struct bytes key, bool may_wait,
-                      const struct underlay_chunk **ret, struct error *err)
+                      struct underlay_chunk **ret, struct error *err)
 {
     struct download_source *source = source_of_records(records);
     struct kept_chunk *kept = NULL;
@@ -278,12 +278,12 @@ static int take_chunk(struct underlay_source *records, struct bytes key, bool ma
     return r;
 }
 
-static void give_chunk(struct underlay_source *records, const struct underlay_chunk *chunk)
+static void give_chunk(struct underlay_source *records, struct underlay_chunk *chunk)
 {
     struct download_source *source = source_of_records(records);
 
     mutex_lock(&source->lock);
-    put_chunk((struct kept_chunk *)(uintptr_t)chunk);
+    put_chunk((struct kept_chunk *)chunk);
     mutex_unlock(&source->lock);
 }
 

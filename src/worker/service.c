@@ -126,6 +126,7 @@ static void on_volume_event(enum volume_event event, const char *text, void *arg
         [VOLUME_EVENT_READ_ONLY] = WORKER_EVENT_READ_ONLY,
         [VOLUME_EVENT_CACHE_OFF] = WORKER_EVENT_CACHE_OFF,
         [VOLUME_EVENT_ORIGIN_AWAY] = WORKER_EVENT_ORIGIN_AWAY,
+        [VOLUME_EVENT_ORIGIN_DONE] = WORKER_EVENT_ORIGIN_DONE,
     };
     struct service *service = arg;
 
@@ -137,10 +138,12 @@ static int do_start(struct service *service, const struct worker_message *order,
 {
     const struct worker_start *start = &order->start;
 
-    (void)fd;
-    if (service->is_started || service->check.verify)
+    if (service->is_started || service->check.verify) {
+        if (fd >= 0)
+            (void)close(fd);
         return error_set(err, -EALREADY, "the worker was started already");
-    int r = worker_start(start, on_volume_event, service, &service->started, err);
+    }
+    int r = worker_start(start, fd, on_volume_event, service, &service->started, err);
     if (r < 0) {
         service->is_ending = true;
         service->exit_code = EXIT_FAILURE;
@@ -440,12 +443,14 @@ static int close_all(struct service *service, bool write_back, struct error *err
     snapshot_mounts_stop(&service->snapshot_mounts);
     if (service->is_started) {
         r = volume_close(service->started.volume, err);
+        object_store_close(service->started.bucket);
         object_store_close(service->started.store);
         free(TAKE(service->started.teller));
         service->started.cache = NULL;
     }
     service->started.volume = NULL;
     service->started.store = NULL;
+    service->started.bucket = NULL;
     send_events(service);
     if (r < 0)
         log_error("the last commit failed: %s", err->text);

@@ -5,12 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/file_io.h"
 #include "base/log.h"
 #include "fs/segment_format.h"
 #include "host/sandbox.h"
+#include "store/remote_store.h"
+#include "transfer/download.h"
+
+#define MARK_WAITS_MAX 300u /* of a second */
 
 /* The schemes whose URL is a folder of this host. */
 static const char *const folder_schemes[] = { "dir:", "lmdb:", "fault+dir:" };
@@ -147,18 +154,117 @@ static int open_store(const struct worker_start *order, const char *url, struct 
     return object_store_open(url, ret, err);
 }
 
-static int open_volume(const struct worker_start *order, const struct volume_config *config,
-                       struct volume **ret, struct error *err)
+/* Somebody removes something from the bucket; that is over soon, or he is dead. */
+static int wait_for_mark(const struct removing_mark *mark, void *arg)
+{
+    const struct timespec pause = { .tv_sec = 1 };
+    unsigned *waited = arg;
+
+    (void)mark;
+    if (++*waited > MARK_WAITS_MAX)
+        return -EBUSY;
+    (void)nanosleep(&pause, NULL);
+    return 0;
+}
+
+/* The keys of the origin, as its own: with these its head is verified. */
+static int origin_keys(const struct worker_start *order, struct key_set *ret)
+{
+    const struct key_set *keys = &order->keys;
+    int r = 0;
+
+    for (uint32_t i = 0; i < keys->foreign_count && r == 0; i++)
+        if (uuid_equal(&keys->foreign[i].origin, &order->origin.fs))
+            r = key_set_add(ret, keys->foreign[i].generation, &keys->foreign[i].key);
+    return r;
+}
+
+static int prepare(const struct worker_start *order, const struct bucket *bucket,
+                   struct download *ret, struct error *err)
+{
+    CLEANUP(key_set_release) struct key_set keys = { .count = 0 };
+    unsigned waited = 0;
+    struct download_config config = { .bucket = bucket,
+                                      .keys = &keys,
+                                      .fs = order->uuid,
+                                      .instance = order->owner,
+                                      .reference = order->origin.reference,
+                                      .now_ns = (uint64_t)clock_wall_ns(),
+                                      .wait = { wait_for_mark, &waited } };
+
+    memcpy(config.locator.manifest, order->origin.manifest, sizeof(config.locator.manifest));
+    if (origin_keys(order, &keys) < 0)
+        return error_set(err, -ENOMEM, "out of secret memory");
+    int r = download_prepare(&config, ret, err);
+    return r == -EBUSY ? error_set(err, r,
+                                   "somebody has been removing something from the object store for "
+                                   "minutes; try again, or expire what he left")
+                       : r;
+}
+
+static int format_downloaded(const struct worker_start *order, const struct bucket *bucket,
+                             const struct volume_config *config, struct error *err)
+{
+    struct download download;
+
+    int r = prepare(order, bucket, &download, err);
+    if (r < 0)
+        return r;
+    const struct volume_inheritance inheritance = download_inheritance(&download);
+    r = volume_format_inherited(config, &inheritance, err);
+    download_release(&download);
+    return r;
+}
+
+static int open_downloaded(const struct worker_start *order, struct volume_config *config,
+                           struct started *started, struct error *err)
+{
+    struct bucket bucket;
+    struct download_place place = { .bucket = &bucket };
+
+    int r = bucket_init(&bucket, started->bucket, "", err);
+    if (r == 0 && (order->flags & WORKER_FLAG_FORMAT))
+        r = format_downloaded(order, &bucket, config, err);
+    if (r < 0)
+        return r;
+    config->open_origin = download_open;
+    config->origin_arg = &place;
+    r = volume_open(config, &started->volume, err);
+    return r;
+}
+
+static int open_volume(const struct worker_start *order, struct volume_config *config,
+                       struct started *started, struct error *err)
 {
     int r = 0;
 
+    if (started->bucket)
+        return open_downloaded(order, config, started, err);
     if (order->flags & WORKER_FLAG_FORMAT)
         r = volume_format(config, order->block_size, err);
-    return r < 0 ? r : volume_open(config, ret, err);
+    return r < 0 ? r : volume_open(config, &started->volume, err);
 }
 
-int worker_start(const struct worker_start *order, volume_event_fn *on_event, void *event_arg,
-                 struct started *ret, struct error *err)
+/* The socket is taken over, whatever becomes of it. */
+static int open_bucket(const struct worker_start *order, int fd, struct object_store **ret,
+                       struct error *err)
+{
+    if (fd < 0)
+        return order->has_origin ? error_set(err, -EINVAL, "no socket came for the bucket") : 0;
+    if (order->has_origin)
+        return remote_store_open(fd, ret, err);
+    (void)close(fd);
+    return error_set(err, -EINVAL, "a socket came for a bucket that is not needed");
+}
+
+static void close_stores(struct started *started)
+{
+    object_store_close(started->bucket);
+    object_store_close(started->store);
+}
+
+int worker_start(const struct worker_start *order, int fd, volume_event_fn *on_event,
+                 void *event_arg, struct started *ret, struct error *err)
 {
     struct place places[] = { { .url = order->meta_url }, { .url = order->store_url } };
     const struct volume_owner launcher = { .uid = getuid(), .gid = getgid() };
@@ -175,9 +281,11 @@ int worker_start(const struct worker_start *order, volume_event_fn *on_event, vo
         r = open_store(order, places[1].inside, &started.store, err);
     if (r == 0 && cache_fd >= 0)
         r = wrap_in_cache(order, cache_fd, &started, err);
+    if (r == 0)
+        r = open_bucket(order, fd, &started.bucket, err);
     if (r < 0)
         return r; /* the process ends: it closes what was opened */
-    const struct volume_config config = {
+    struct volume_config config = {
         .uuid = order->uuid,
         .store = started.store,
         .meta_url = places[0].inside,
@@ -190,9 +298,9 @@ int worker_start(const struct worker_start *order, volume_event_fn *on_event, vo
         .on_event = on_event,
         .event_arg = event_arg,
     };
-    r = open_volume(order, &config, &started.volume, err);
+    r = open_volume(order, &config, &started, err);
     if (r < 0) {
-        object_store_close(started.store);
+        close_stores(&started);
         free(started.teller);
         return r;
     }

@@ -1,7 +1,7 @@
 /* start.h - from the order START to an open volume: rights are given up in between.
  *
  * Errors     negative errno and a sentence. After a failure the process is of no more use.
- * Ownership  the store and the volume are the caller's to close, volume first.
+ * Ownership  the stores and the volume are the caller's to close, volume first.
  * Threads    the process's only one.
  */
 #pragma once
@@ -19,6 +19,7 @@ struct started {
     struct object_store *store;
     struct cache_store *cache;   /* a layer of store; NULL: there is none */
     struct cache_teller *teller; /* freed behind the store */
+    struct object_store *bucket; /* of one that was downloaded; NULL: it needs none */
     struct volume *volume;
     int spare_fds[MOUNT_THREADS]; /* for mount_session_start() */
 };
@@ -28,5 +29,6 @@ struct started {
  * HTTP costs each process memory, and is no part of one that has no network. */
 int worker_open_packed(struct bytes settings, struct object_store **ret, struct error *err);
 
-int worker_start(const struct worker_start *order, volume_event_fn *on_event, void *event_arg,
-                 struct started *ret, struct error *err);
+/* fd: the socket of the bucket's process, or -1; taken over. */
+int worker_start(const struct worker_start *order, int fd, volume_event_fn *on_event,
+                 void *event_arg, struct started *ret, struct error *err);

@@ -92,6 +92,10 @@ static void a_record_survives_encoding_and_no_altered_length_is_read(void **stat
     (void)snprintf(record->cache_folder, sizeof(record->cache_folder), "/srv/cache");
     record->check_count = 2;
     record->checks[1].generation = 7;
+    record->has_origin = true;
+    record->origin = (struct fs_origin){ .store = "backup", .manifest = { 1, 2 } };
+    random_uuid(&record->origin.fs);
+    random_uuid(&record->origin.reference);
     assert_int_equal(fs_record_encode(record, bytes, &len, NULL), 0);
     assert_int_equal(
         fs_record_decode((struct bytes){ .data = bytes, .len = len }, &record[1], NULL), 0);
@@ -120,7 +124,7 @@ static void a_record_of_any_version_is_read(void **state)
 
     (void)state;
     assert_non_null(record);
-    for (unsigned version = 1; version <= 5; version++) {
+    for (unsigned version = 1; version <= 6; version++) {
         read_record_fixture(version, record);
         assert_string_equal(record->name, "data");
         assert_int_equal(record->phase, version == 2 ? FS_PHASE_SHREDDING : FS_PHASE_READY);
@@ -141,6 +145,11 @@ static void a_record_of_any_version_is_read(void **state)
         assert_int_equal(record->has_next, version >= 4);
         assert_int_equal(record->cache_bytes, version < 5 ? 0 : 3ull << 30);
         assert_string_equal(record->cache_folder, version < 5 ? "" : "/srv/coffer/cache");
+        assert_int_equal(record->has_origin, version == 6);
+        assert_string_equal(record->origin.store, version < 6 ? "" : "backup");
+        assert_int_equal(record->origin.manifest[FS_MANIFEST_LEN - 1], version < 6 ? 0 : 0xbf);
+        assert_int_equal(record->origin.fs.bytes[0], version < 6 ? 0 : 0x40);
+        assert_int_equal(record->origin.reference.bytes[0], version < 6 ? 0 : 0x50);
         assert_string_equal(record->next.key, version < 4 ? "" : "next-key");
         assert_string_equal(record->next.role_id, version < 4 ? "" : "next-role");
         assert_int_equal(record->check_count, 2);
@@ -164,7 +173,7 @@ static void a_record_of_a_later_version_or_with_a_phase_of_one_is_refused(void *
     assert_int_equal(fs_record_decode(buf_bytes(&encoded), record, NULL), -EBADMSG);
     encoded.data[4] = 2; /* the version */
     assert_int_equal(fs_record_decode(buf_bytes(&encoded), record, NULL), 0);
-    encoded.data[4] = 6;
+    encoded.data[4] = 7;
     assert_int_equal(fs_record_decode(buf_bytes(&encoded), record, NULL), -EPROTONOSUPPORT);
     free(record);
 }

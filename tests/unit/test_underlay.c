@@ -79,7 +79,7 @@ static int order(struct bytes a, struct bytes b)
 }
 
 static int take(struct underlay_source *base, struct bytes key, bool may_wait,
-                const struct underlay_chunk **ret, struct error *err)
+                struct underlay_chunk **ret, struct error *err)
 {
     struct source *source = (struct source *)base;
     uint32_t index = 0;
@@ -101,7 +101,7 @@ static int take(struct underlay_source *base, struct bytes key, bool may_wait,
     return 0;
 }
 
-static void give(struct underlay_source *base, const struct underlay_chunk *chunk)
+static void give(struct underlay_source *base, struct underlay_chunk *chunk)
 {
     (void)chunk;
     ((struct source *)base)->given++;

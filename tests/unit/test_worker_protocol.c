@@ -46,6 +46,22 @@ static void fill_start(struct worker_message *message, uint32_t key_count)
     }
 }
 
+static void fill_origin(struct worker_start *start)
+{
+    struct secret key = SECRET_INIT;
+
+    start->has_origin = true;
+    memset(start->origin.manifest, 3, sizeof(start->origin.manifest));
+    memset(start->origin.fs.bytes, 4, UUID_LEN);
+    memset(start->origin.reference.bytes, 5, UUID_LEN);
+    assert_int_equal(secret_new(&key, FS_KEY_LEN), 0);
+    for (uint32_t i = 0; i < KEY_GENERATIONS_MAX; i++) {
+        key.data[0] = (uint8_t)i;
+        assert_int_equal(key_set_add_foreign(&start->keys, &start->origin.fs, i + 1, &key), 0);
+    }
+    secret_release(&key);
+}
+
 static struct bytes encode(const struct worker_message *message)
 {
     size_t len = 0;
@@ -61,6 +77,7 @@ static void start_carries_every_member_and_every_key(void **state)
     (void)state;
 
     fill_start(&sent, KEY_GENERATIONS_MAX);
+    fill_origin(&sent.start);
     assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_COFFERD, &got, NULL), 0);
     assert_int_equal(got.type, WORKER_START);
     assert_int_equal(got.request, 7);
@@ -77,6 +94,12 @@ static void start_carries_every_member_and_every_key(void **state)
     assert_int_equal(got.start.gid, 65533);
     assert_true(secret_equal(secret_bytes(&got.start.store_settings),
                              secret_bytes(&sent.start.store_settings)));
+    assert_true(got.start.has_origin);
+    assert_memory_equal(&got.start.origin, &sent.start.origin, sizeof(got.start.origin));
+    assert_int_equal(got.start.keys.foreign_count, KEY_GENERATIONS_MAX);
+    for (uint32_t i = 0; i < KEY_GENERATIONS_MAX; i++)
+        assert_int_equal(
+            key_set_find_foreign(&got.start.keys, &got.start.origin.fs, i + 1)->data[0], i);
     assert_int_equal(got.start.keys.count, KEY_GENERATIONS_MAX);
     for (uint32_t i = 0; i < KEY_GENERATIONS_MAX; i++) {
         assert_int_equal(got.start.keys.generations[i], 3 * i + 1);

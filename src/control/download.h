@@ -1,0 +1,44 @@
+/* download.h - the control plane's part of making a filesystem out of an uploaded snapshot: the
+ * keys of its origin, which the key server unwraps, and wraps anew for the new ring; and the
+ * bucket, of which a worker gets a socket each time that it starts, until all is here. What is read
+ * and written of the bucket is the worker's (transfer/download.h).
+ *
+ *   1 the head's ring: every generation is unwrapped, ring, superblock and head verified
+ *   2 the new filesystem is added as any (create.c); its ring has these generations as foreign
+ * ones, its record says where it came from 3 a worker puts the reference into the bucket, and makes
+ * it 4 when all is here, the worker says so, and the record forgets the bucket After a crash a
+ * start goes on from 3. A failure undoes it, the reference too.
+ *
+ * Errors     negative errno and a sentence. -ENOENT: no such object store or snapshot.
+ * Threads    one for each.
+ */
+#pragma once
+
+#include "control/filesystem.h"
+#include "control/rings.h"
+#include "keyring/key_ring.h"
+
+struct downloading {
+    struct fs_origin origin;                  /* for the record */
+    uint64_t size;                            /* bytes of file data, as the head says */
+    struct key_ring ring;                     /* in the head */
+    struct secret blobs[KEY_GENERATIONS_MAX]; /* of its generations, unwrapped */
+};
+
+int downloading_open(struct control *control, const char *store, const char *locator,
+                     struct downloading *ret, struct error *err);
+void downloading_release(struct downloading *downloading);
+
+/* All keys into a new ring, which has its own generation, and its set. */
+int downloading_inherit(const struct downloading *downloading, struct key_provider *provider,
+                        struct rings_opened *opened, struct error *err);
+
+/* The socket for a worker of that filesystem; -1 in *ret_fd if it needs none. */
+int download_session(struct control *control, const struct fs_record *record, int *ret_fd,
+                     struct error *err);
+/* What a removed one left in the bucket. Failures are an event: the reference can be expired. */
+void download_drop(struct filesystem *fs);
+
+/* create.c: has a blob wrapped, and proves that what came back unwraps to the same. */
+int create_wrap(struct key_provider *provider, const struct secret *blob, struct wrapped_key *ret,
+                struct error *err);
