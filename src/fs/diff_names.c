@@ -102,7 +102,7 @@ static int visit_name(struct bytes key, struct bytes value, void *arg)
 {
     struct search *search = arg;
     uint8_t lookup[LOOKUP_KEY_LEN];
-    struct dirent_record dirent;
+    struct dirent_record dirent = { .ino = 0 };
     uint64_t parent = 0;
 
     if (search->seen++ == NAMES_AT_ONCE) {

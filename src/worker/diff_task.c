@@ -23,15 +23,12 @@ static char kind_letter(enum difference_kind kind)
     return letters[kind];
 }
 
+/* By the four bits of the mode. */
 static char type_letter(uint32_t type)
 {
-    return S_ISREG(type)    ? 'f'
-           : S_ISDIR(type)  ? 'd'
-           : S_ISLNK(type)  ? 'l'
-           : S_ISCHR(type)  ? 'c'
-           : S_ISBLK(type)  ? 'b'
-           : S_ISFIFO(type) ? 'p'
-                            : 's';
+    static const char letters[] = "?pc?d?b?f?l?s???";
+
+    return letters[(type & S_IFMT) >> 12];
 }
 
 /* 1: the page is full. A line is never longer than a page. */
