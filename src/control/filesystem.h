@@ -65,6 +65,7 @@ struct filesystem {
     bool may_reconnect;   /* a worker of an earlier cofferd may be there */
     bool is_first_try;    /* somebody waits for the start; a failure stops it */
     bool stop_wanted;
+    bool stop_is_told; /* to the worker, by whoever wants it; else the keeper tells it */
     bool retry_now;
     bool take_over;
     bool is_downloaded; /* its worker says that all of it is here */

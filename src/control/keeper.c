@@ -461,13 +461,14 @@ static int bring_up(struct keeper *keeper, bool *ret_is_kms, struct error *err)
     return 0;
 }
 
-/* Somebody wanted it to stop while it was still being looked for. */
+/* Somebody wanted it to stop while there was no worker yet to be told. */
 static void stop_if_wanted(struct filesystem *fs)
 {
     struct error err = { .code = 0 };
 
     mutex_lock(&fs->lock);
-    bool is_wanted = fs->stop_wanted;
+    bool is_wanted = fs->stop_wanted && !fs->stop_is_told;
+    fs->stop_is_told = fs->stop_is_told || is_wanted;
     mutex_unlock(&fs->lock);
     if (is_wanted && worker_stop(fs->worker, &err) < 0 && err.code != -EPIPE)
         log_warning("%s filesystem=%s", err.text, fs->record.name);

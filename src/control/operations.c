@@ -40,6 +40,7 @@ static int begin_start_locked(struct filesystem *fs, bool take_over, bool *ret_i
     fs->has_keeper = true;
     fs->is_first_try = !fs->record.is_wanted;
     fs->stop_wanted = false;
+    fs->stop_is_told = false;
     fs->worker_ended_cleanly = false;
     filesystem_move_locked(fs, FS_STARTING, "");
     *ret_is_new = true;
@@ -113,6 +114,7 @@ static int begin_stop(struct filesystem *fs, struct worker **ret, struct error *
                       fs->status_text);
     } else if (fs->has_keeper) {
         fs->stop_wanted = true;
+        fs->stop_is_told = fs->worker != NULL;
         if (fs->worker)
             *ret = worker_ref(fs->worker);
         (void)pthread_cond_broadcast(&fs->changed);
