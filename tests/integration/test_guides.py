@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import ssl
 import subprocess
 import threading
@@ -252,6 +253,44 @@ def test_a_lost_openbao_comes_back_as_the_page_says(shell, instance, openbao, fo
         shell("vault token create -role=coffer -field=token > token")
         assert_well(shell(script("kms-availability.md", "after")))
         assert (instance.mount("data", tmp_path / "mount") / "file").read_text() == "content"
+
+
+# ------------------------------------------------------------------ a host that is lost
+
+
+class Host:
+    """Another host: an instance, and a shell on it."""
+
+    def __init__(self, build_folder, folder, openbao):
+        folder.mkdir()
+        self.instance = Instance(build_folder, folder)
+        self.shell = Shell(self.instance, folder, VAULT_ADDR="https://vault.example.org:8200",
+                           VAULT_TOKEN=openbao.root_token)
+
+
+@needs_host
+def test_a_lost_host_comes_back_as_the_page_says(build_folder, folder, openbao, tmp_path):
+    page, bucket = "disaster-recovery.md", tmp_path / "bucket"
+    bucket.mkdir()
+    upload, verify = script(page, "before").split("coffer fs snapshot verify")
+    lost = Host(build_folder, folder / "lost", openbao)
+    with lost.instance:
+        lost.shell(script("kms-vault.md") + "coffer fs add projects\n")
+        (lost.instance.mount("projects", tmp_path / "mount") / "file").write_text("content")
+        said = lost.shell(script(page, "folder", folder=str(bucket)) + upload)
+        locator = next(word for word in said.split() if word.startswith("coffer1-"))
+        lost.shell("coffer fs snapshot verify" + verify.replace("<locator>", locator))
+    shutil.rmtree(folder / "lost")
+
+    other = Host(build_folder, folder / "other", openbao)
+    with other.instance:
+        other.shell(script(page, "folder", folder=str(bucket)))
+        listed = other.shell(script(page, "look"))
+        assert locator in listed and "coffer-key" in listed
+        other.shell("vault token create -role=coffer -field=token > token")
+        other.shell(script(page, "kms") +
+                    script(page, "back", locator=locator, dir=str(tmp_path / "mount-2")))
+        assert (tmp_path / "mount-2" / "file").read_text() == "content"
 
 
 # ------------------------------------------------------------------ all pages
