@@ -61,7 +61,7 @@ static int serve_packet(struct control *control, struct bytes packet, int fuse_f
                         struct error *err)
 {
     CLEANUP(json_freep) json_t *request = NULL;
-    const char *name = NULL;
+    const char *fs_name = NULL;
     const char *mountpoint = NULL;
     const char *snapshot = NULL;
     int r = check_device(fuse_fd, err);
@@ -69,15 +69,15 @@ static int serve_packet(struct control *control, struct bytes packet, int fuse_f
     if (r == 0)
         r = json_parse_object(packet, &request, err);
     if (r == 0)
-        r = json_get_text(request, "filesystem", JSON_REQUIRED, &name, err);
+        r = json_get_text(request, "filesystem", JSON_REQUIRED, &fs_name, err);
     if (r == 0)
         r = json_get_text(request, "mountpoint", JSON_REQUIRED, &mountpoint, err);
     if (r == 0)
         r = json_get_text(request, "snapshot", JSON_OPTIONAL, &snapshot, err);
     if (r < 0)
         return r;
-    return snapshot ? control_snapshot_mount(control, name, snapshot, mountpoint, fuse_fd, err)
-                    : control_mount(control, name, mountpoint, fuse_fd, err);
+    return snapshot ? control_snapshot_mount(control, fs_name, snapshot, mountpoint, fuse_fd, err)
+                    : control_mount(control, fs_name, mountpoint, fuse_fd, err);
 }
 
 static int receive_and_serve(struct control *control, int fd, struct error *err)

@@ -117,6 +117,28 @@ static void read_record_fixture(unsigned version, struct fs_record *ret)
     must(fs_record_decode(buf_bytes(&encoded), ret, &err), &err);
 }
 
+static void expect_own_key(unsigned version, const struct fs_record *record)
+{
+    assert_string_equal(record->own.key, version < 3 ? "" : "own-key");
+    assert_string_equal(record->own.kms_namespace, version < 3 ? "" : "team/a");
+    assert_string_equal(record->own.role_id, version < 4 ? "" : "a-role");
+    assert_int_equal(record->has_next, version >= 4);
+    assert_string_equal(record->next.key, version < 4 ? "" : "next-key");
+    assert_string_equal(record->next.role_id, version < 4 ? "" : "next-role");
+}
+
+/* Where its data is kept besides, and where it comes from. */
+static void expect_places(unsigned version, const struct fs_record *record)
+{
+    assert_int_equal(record->cache_bytes, version < 5 ? 0 : 3ull << 30);
+    assert_string_equal(record->cache_folder, version < 5 ? "" : "/srv/coffer/cache");
+    assert_int_equal(record->has_origin, version == 6);
+    assert_string_equal(record->origin.store, version < 6 ? "" : "backup");
+    assert_int_equal(record->origin.manifest[FS_MANIFEST_LEN - 1], version < 6 ? 0 : 0xbf);
+    assert_int_equal(record->origin.fs.bytes[0], version < 6 ? 0 : 0x40);
+    assert_int_equal(record->origin.reference.bytes[0], version < 6 ? 0 : 0x50);
+}
+
 /* Each was written by the coffer of its time. */
 static void a_record_of_any_version_is_read(void **state)
 {
@@ -139,19 +161,8 @@ static void a_record_of_any_version_is_read(void **state)
         assert_string_equal(record->mountpoint, "/mnt/data");
         assert_int_equal(record->mount_flags, 9);
         assert_true(record->is_wanted && record->has_own_meta && !record->has_own_store);
-        assert_string_equal(record->own.key, version < 3 ? "" : "own-key");
-        assert_string_equal(record->own.kms_namespace, version < 3 ? "" : "team/a");
-        assert_string_equal(record->own.role_id, version < 4 ? "" : "a-role");
-        assert_int_equal(record->has_next, version >= 4);
-        assert_int_equal(record->cache_bytes, version < 5 ? 0 : 3ull << 30);
-        assert_string_equal(record->cache_folder, version < 5 ? "" : "/srv/coffer/cache");
-        assert_int_equal(record->has_origin, version == 6);
-        assert_string_equal(record->origin.store, version < 6 ? "" : "backup");
-        assert_int_equal(record->origin.manifest[FS_MANIFEST_LEN - 1], version < 6 ? 0 : 0xbf);
-        assert_int_equal(record->origin.fs.bytes[0], version < 6 ? 0 : 0x40);
-        assert_int_equal(record->origin.reference.bytes[0], version < 6 ? 0 : 0x50);
-        assert_string_equal(record->next.key, version < 4 ? "" : "next-key");
-        assert_string_equal(record->next.role_id, version < 4 ? "" : "next-role");
+        expect_own_key(version, record);
+        expect_places(version, record);
         assert_int_equal(record->check_count, 2);
         assert_int_equal(record->checks[0].generation, 1);
         assert_int_equal(record->checks[1].generation, 7);
