@@ -111,7 +111,9 @@ class Worker:
         body += struct.pack("<IIIIB", 4096, flags, uid, gid, len(keys))
         for generation, key in keys:
             body += struct.pack("<I", generation) + key
+        body += struct.pack("<B", 0)  # no keys of other filesystems
         body += struct.pack("<H", 0)  # no settings of a store that no URL opens
+        body += struct.pack("<B64x", 0)  # not downloaded
         return self.order(START, body)
 
     def mount(self, mountpoint, name="test"):
