@@ -22,6 +22,7 @@
 #define MONITOR_PERIOD_MS 30000
 #define MONITOR_PERIOD_DOWN_MS 5000
 #define MONITOR_LEAST_MS 500
+#define STOP_PATIENCE_MS 10000
 #define AUDIT_PERIOD_MS (24LL * 3600 * 1000)
 
 static int make_folders(const char *state_dir, struct error *err)
@@ -230,6 +231,7 @@ static int open_parts(struct control *control, const struct control_config *conf
     if (r < 0)
         return r;
     sandbox_worker_user(&uid, &gid);
+    control->stop_patience_ms = STOP_PATIENCE_MS;
     control->worker_uid = geteuid() == 0 ? uid : geteuid();
     control->worker_gid = geteuid() == 0 ? gid : getegid();
     (void)snprintf(url, sizeof(url), "lmdb:%s/registry", config->state_dir);

@@ -65,7 +65,9 @@ struct filesystem {
     bool may_reconnect;   /* a worker of an earlier cofferd may be there */
     bool is_first_try;    /* somebody waits for the start; a failure stops it */
     bool stop_wanted;
-    bool stop_is_told; /* to the worker, by whoever wants it; else the keeper tells it */
+    bool stop_is_told;        /* to the worker, by whoever wants it; else the keeper tells it */
+    bool stop_is_answered;    /* by the worker to the keeper: */
+    struct error stop_answer; /* how */
     bool retry_now;
     bool take_over;
     bool is_downloaded; /* its worker says that all of it is here */
@@ -94,6 +96,7 @@ struct control {
     char *store_program;
     uint32_t worker_uid; /* whom a worker becomes if we are root */
     uint32_t worker_gid;
+    int stop_patience_ms; /* with a worker that refused to stop and may end yet */
     struct registry *registry;
     struct kms *kms;
     struct audit *audit;

@@ -470,8 +470,14 @@ static void stop_if_wanted(struct filesystem *fs)
     bool is_wanted = fs->stop_wanted && !fs->stop_is_told;
     fs->stop_is_told = fs->stop_is_told || is_wanted;
     mutex_unlock(&fs->lock);
-    if (is_wanted && worker_stop(fs->worker, &err) < 0 && err.code != -EPIPE)
-        log_warning("%s filesystem=%s", err.text, fs->record.name);
+    if (!is_wanted)
+        return;
+    (void)worker_stop(fs->worker, &err); /* who wanted it judges the answer */
+    mutex_lock(&fs->lock);
+    fs->stop_answer = err;
+    fs->stop_is_answered = true;
+    (void)pthread_cond_broadcast(&fs->changed);
+    mutex_unlock(&fs->lock);
 }
 
 /* All of a downloaded filesystem is here: it starts without the bucket from now on. */

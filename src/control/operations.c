@@ -11,8 +11,6 @@
 #include "control/snapshot_mount.h"
 #include "host/fuse_device.h"
 
-#define STOP_REFUSED_PATIENCE_MS 10000
-
 static bool is_up(const struct filesystem *fs)
 {
     return fs->state == FS_STARTED || fs->state == FS_MOUNTED;
@@ -115,6 +113,7 @@ static int begin_stop(struct filesystem *fs, struct worker **ret, struct error *
     } else if (fs->has_keeper) {
         fs->stop_wanted = true;
         fs->stop_is_told = fs->worker != NULL;
+        fs->stop_is_answered = false;
         if (fs->worker)
             *ret = worker_ref(fs->worker);
         (void)pthread_cond_broadcast(&fs->changed);
@@ -147,8 +146,8 @@ static int judge_stop(struct filesystem *fs, int answered, const struct error *a
     int r = 0;
 
     mutex_lock(&fs->lock);
-    bool is_stopped =
-        wait_stopped_locked(fs, answered == 0 || went_by_itself ? -1 : STOP_REFUSED_PATIENCE_MS);
+    bool is_stopped = wait_stopped_locked(
+        fs, answered == 0 || went_by_itself ? -1 : fs->control->stop_patience_ms);
     if (atomic_load(&fs->control->is_shutting_down)) {
         r = error_set(err, -ESHUTDOWN, "cofferd is stopping");
     } else if (!is_stopped) {
@@ -171,6 +170,19 @@ static int judge_stop(struct filesystem *fs, int answered, const struct error *a
     return r;
 }
 
+/* What the worker answered to the keeper, who tells one that came up while the stop was wanted; 0
+ * too if none came. */
+static int wait_answer(struct filesystem *fs, struct error *answer)
+{
+    mutex_lock(&fs->lock);
+    while (fs->has_keeper && !fs->stop_is_answered && !atomic_load(&fs->control->is_shutting_down))
+        cond_wait(&fs->changed, &fs->lock);
+    if (fs->stop_is_answered)
+        *answer = fs->stop_answer;
+    mutex_unlock(&fs->lock);
+    return answer->code;
+}
+
 int control_stop(struct control *control, const char *name, struct error *err)
 {
     CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, name, err);
@@ -182,7 +194,7 @@ int control_stop(struct control *control, const char *name, struct error *err)
     int r = begin_stop(fs, &worker, err);
     if (r < 0)
         return r;
-    int answered = worker ? worker_stop(worker, &answer) : 0;
+    int answered = worker ? worker_stop(worker, &answer) : wait_answer(fs, &answer);
     return judge_stop(fs, answered, &answer, err);
 }
 

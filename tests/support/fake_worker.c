@@ -115,6 +115,37 @@ static int on_start(struct fake *fake, const struct worker_start *start, struct 
     return r;
 }
 
+static FILE *open_word(const struct fake *fake, const char *name)
+{
+    char path[WORKER_URL_SIZE + 8];
+
+    (void)snprintf(path, sizeof(path), "%s/%s", fake->store, name);
+    return fopen(path, "re");
+}
+
+/* A FIFO "~start" in the store holds the start until a test has opened and closed it. */
+static void wait_at_start(const struct fake *fake)
+{
+    FILE *file = open_word(fake, "~start");
+
+    if (!file)
+        return;
+    (void)fgetc(file);
+    (void)fclose(file);
+}
+
+/* With a file "~stop" in the store it will not. */
+static int on_stop(struct fake *fake, struct error *err)
+{
+    FILE *file = open_word(fake, "~stop");
+
+    fake->must_end = !file;
+    if (!file)
+        return 0;
+    (void)fclose(file);
+    return error_set(err, -EBUSY, "it is in use");
+}
+
 static void answer(struct fake *fake, struct worker_message *message, int fuse_fd,
                    struct worker_message *reply)
 {
@@ -125,6 +156,7 @@ static void answer(struct fake *fake, struct worker_message *message, int fuse_f
     switch ((unsigned)message->type) {
     case WORKER_START:
         r = on_start(fake, &message->start, &err);
+        wait_at_start(fake);
         break;
     case WORKER_MOUNT:
         fake->fuse_fd = dup(fuse_fd);
@@ -163,7 +195,7 @@ static void answer(struct fake *fake, struct worker_message *message, int fuse_f
         r = fake->task == message->task_stop.task ? 0 : error_set(&err, -ENOENT, "it does not run");
         break;
     case WORKER_STOP:
-        fake->must_end = true;
+        r = on_stop(fake, &err);
         break;
     default:
         r = error_set(&err, -EOPNOTSUPP, "not in the fake");
@@ -179,10 +211,9 @@ static void end_task(struct fake *fake, int fd, bool is_stopped)
 {
     static struct worker_message message;
     struct worker_task_done *done = &message.task_done;
-    char path[WORKER_URL_SIZE + 8], word[16] = "";
+    char word[16] = "";
+    FILE *file = open_word(fake, "~task");
 
-    (void)snprintf(path, sizeof(path), "%s/~task", fake->store);
-    FILE *file = fopen(path, "re");
     if (file) {
         (void)!fgets(word, sizeof(word), file);
         (void)fclose(file);

@@ -2,6 +2,8 @@
  * crashes of either side between the steps. */
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -530,6 +532,98 @@ static void a_worker_that_nobody_remembers_is_stopped_before_another_starts(void
     assert_true(WIFEXITED(how));
 }
 
+static void in_store_of(struct fixture *fixture, const char *name, char ret_path[static PATH_MAX])
+{
+    const struct fs_view view = view_of(fixture, "data");
+
+    (void)snprintf(ret_path, PATH_MAX, "%.1000s/%s", view.store_url + strlen("dir:"), name);
+}
+
+struct stop {
+    struct fixture *fixture;
+    int r;
+    struct error err;
+};
+
+static void *start_it(void *arg)
+{
+    struct stop *start = arg;
+
+    start->r = control_start(start->fixture->control, "data", false, &(struct fs_view){ .used = 0 },
+                             &start->err);
+    return NULL;
+}
+
+static void *stop_it(void *arg)
+{
+    struct stop *stop = arg;
+
+    stop->r = control_stop(stop->fixture->control, "data", &stop->err);
+    return NULL;
+}
+
+/* Until somebody waits for it to stop. */
+static void wait_stop_wanted(struct fixture *fixture)
+{
+    CLEANUP(filesystem_unrefp)
+    struct filesystem *fs = filesystem_find(fixture->control, "data", NULL);
+
+    assert_non_null(fs);
+    mutex_lock(&fs->lock);
+    while (!fs->stop_wanted)
+        cond_wait(&fs->changed, &fs->lock);
+    assert_null(fs->worker); /* so that the keeper is who tells it */
+    mutex_unlock(&fs->lock);
+}
+
+/* Has it stopped while its worker is about to come up. */
+static struct stop stop_while_it_starts(struct fixture *fixture)
+{
+    struct stop start = { .fixture = fixture }, stop = { .fixture = fixture };
+    pthread_t starter, stopper;
+    char path[PATH_MAX];
+
+    in_store_of(fixture, "~start", path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(pthread_create(&starter, NULL, start_it, &start), 0);
+    FILE *gate = fopen(path, "we"); /* once the worker waits at it */
+    assert_non_null(gate);
+    assert_int_equal(pthread_create(&stopper, NULL, stop_it, &stop), 0);
+    wait_stop_wanted(fixture);
+    assert_int_equal(fclose(gate), 0);
+    assert_int_equal(pthread_join(starter, NULL), 0);
+    assert_int_equal(pthread_join(stopper, NULL), 0);
+    assert_int_equal(unlink(path), 0);
+    return stop;
+}
+
+static void a_stop_that_came_before_its_worker_stops_it(void **state)
+{
+    struct fixture *fixture = *state;
+
+    must_add(fixture, "data");
+    struct stop stop = stop_while_it_starts(fixture);
+    must(stop.r, &stop.err);
+    assert_int_equal(view_of(fixture, "data").state, FS_STOPPED);
+}
+
+static void a_stop_that_came_before_its_worker_tells_that_it_refused(void **state)
+{
+    struct fixture *fixture = *state;
+    char path[PATH_MAX];
+
+    must_add(fixture, "data");
+    fixture->control->stop_patience_ms = 100;
+    in_store_of(fixture, "~stop", path);
+    assert_int_equal(file_replace(path, (struct bytes){ .len = 0 }, 0644, NULL), 0);
+    struct stop stop = stop_while_it_starts(fixture);
+    assert_int_equal(stop.r, -EBUSY);
+    assert_non_null(strstr(stop.err.text, "cannot stop data: it is in use"));
+    assert_int_equal(view_of(fixture, "data").state, FS_STARTED);
+    assert_int_equal(unlink(path), 0);
+    must_stop(fixture, "data");
+}
+
 static void a_stopped_filesystem_stays_stopped_after_a_restart(void **state)
 {
     struct fixture *fixture = *state;
@@ -649,6 +743,8 @@ int main(void)
         STATE_TEST(a_worker_that_is_killed_is_reported_and_started_again),
         STATE_TEST(a_started_filesystem_comes_back_when_its_worker_died_with_the_host),
         STATE_TEST(a_worker_that_nobody_remembers_is_stopped_before_another_starts),
+        STATE_TEST(a_stop_that_came_before_its_worker_stops_it),
+        STATE_TEST(a_stop_that_came_before_its_worker_tells_that_it_refused),
         STATE_TEST(a_stopped_filesystem_stays_stopped_after_a_restart),
         STATE_TEST(a_missing_local_key_is_told_at_the_start_and_the_filesystem_stays_stopped),
         STATE_TEST(a_snapshot_policy_that_does_not_work_is_an_alert),
