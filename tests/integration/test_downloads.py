@@ -1,90 +1,22 @@
 """Filesystems that are made of uploaded snapshots, on two instances that share an object store and a
 key server."""
-import hashlib
 import json
 import os
 import signal
 
 import pytest
 
-from instance import Instance, wait_until
+from instance import wait_until
+from sites import Site, fill, hashes, set_kms, sound
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
                                 reason="needs root and /dev/fuse")
-
-
-def set_kms(instance, kms, key="shared"):
-    instance.run("security", "kms", "set", "vault", kms.address, key, "--token", "-",
-                 input=kms.coffer_token(key))
-
-
-def hashes(top):
-    found = {}
-    for folder, _, files in os.walk(top):
-        for name in files:
-            path = os.path.join(folder, name)
-            if os.path.islink(path):
-                found[os.path.relpath(path, top)] = os.readlink(path)
-                continue
-            with open(path, "rb") as file:
-                found[os.path.relpath(path, top)] = hashlib.sha256(file.read()).hexdigest()
-    return found
-
-
-def fill(top):
-    for number in range(40):
-        folder = top / f"folder-{number % 7}"
-        folder.mkdir(exist_ok=True)
-        (folder / f"small-{number}").write_bytes(os.urandom(37 * number))
-    (top / "large").write_bytes(os.urandom(9 << 20))
-    (top / "holes").touch()
-    with open(top / "holes", "r+b") as file:
-        file.seek(5 << 20)
-        file.write(b"behind a hole")
-    os.link(top / "large", top / "folder-0" / "linked")
-    os.symlink("large", top / "pointer")
-
-
-def upload(instance, filesystem, snapshot):
-    instance.run("fs", "snapshot", "add", filesystem, snapshot)
-    done = instance.run("fs", "snapshot", "upload", filesystem, snapshot, "--object-store", "disk",
-                        "--wait")
-    return next(word for word in done.stdout.split() if word.startswith("coffer1-"))
-
-
-def wait_until_all_is_here(instance, name):
-    wait_until(lambda: f"downloaded filesystem={name}" in instance.events() or
-               "All of the downloaded snapshot is here" in instance.events(), "all is here")
-
-
-def sound(instance, name):
-    checked = instance.run("fs", "check", name, "--read-data", check=False)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 @pytest.fixture(scope="module")
 def shared(openbao):
     openbao.create_key("shared")
     return openbao
-
-
-class Site:
-    """An instance with the key server and the object store."""
-
-    def __init__(self, build_folder, folder, kms, disk):
-        folder.mkdir()
-        self.folder = folder
-        self.instance = Instance(build_folder, folder)
-        self.kms, self.disk = kms, disk
-
-    def __enter__(self):
-        self.instance.__enter__()
-        set_kms(self.instance, self.kms)
-        self.instance.run("fs", "tier", "dir", "add", "disk", "--path", self.disk)
-        return self
-
-    def __exit__(self, *what):
-        self.instance.__exit__(*what)
 
 
 @pytest.fixture
@@ -101,7 +33,7 @@ def test_another_host_gets_the_files_back(sites):
     one.instance.add("projects")
     top = one.instance.mount("projects", one.folder / "mnt")
     fill(top)
-    locator = upload(one.instance, "projects", "first")
+    locator = one.upload("projects", "first")
     wanted = hashes(top)
     (top / "later").write_text("is not in it")
 
@@ -115,7 +47,7 @@ def test_another_host_gets_the_files_back(sites):
     (copy / "folder-3" / "small-3").unlink()
     with open(copy / "large", "r+b") as file:
         file.write(b"changed")
-    wait_until_all_is_here(two.instance, "copy")
+    two.wait_until_all_is_here("copy")
     sound(two.instance, "copy")
 
     # It needs neither the origin nor the object store any more.
@@ -133,7 +65,7 @@ def test_another_host_gets_the_files_back(sites):
 
     # And it is a filesystem as any: its snapshot makes a third one, also where it came from.
     (copy / "large").unlink()
-    again = upload(two.instance, "copy", "second")
+    again = two.upload("copy", "second")
     one.instance.run("fs", "download", "third", again, "--object-store", "disk")
     third = one.instance.mount("third", one.folder / "third")
     assert hashes(third) == hashes(copy)
@@ -147,7 +79,7 @@ def test_a_worker_that_is_killed_and_a_restart_lose_nothing(sites):
     top = one.instance.mount("projects", one.folder / "mnt")
     fill(top)
     (top / "larger").write_bytes(os.urandom(80 << 20))
-    locator = upload(one.instance, "projects", "first")
+    locator = one.upload("projects", "first")
     wanted = hashes(top)
 
     two.instance.run("fs", "download", "copy", locator, "--object-store", "disk")
@@ -168,7 +100,7 @@ def test_a_worker_that_is_killed_and_a_restart_lose_nothing(sites):
     found = hashes(copy)
     assert found.pop("own")
     assert found == wanted
-    wait_until_all_is_here(two.instance, "copy")
+    two.wait_until_all_is_here("copy")
     sound(two.instance, "copy")
 
 
@@ -177,7 +109,7 @@ def test_what_stands_in_the_way_is_named(sites, shared):
     one.instance.add("projects")
     top = one.instance.mount("projects", one.folder / "mnt")
     (top / "file").write_text("content")
-    locator = upload(one.instance, "projects", "first")
+    locator = one.upload("projects", "first")
     coffer = two.instance.run
 
     def refused(*words):
