@@ -8,6 +8,7 @@
 start() and stop() within the `with` are restarts of cofferd; the workers live on. Leaving it
 unmounts and stops everything.
 """
+import contextlib
 import http.client
 import json
 import os
@@ -53,6 +54,16 @@ def is_mounted(folder):
     wanted = str(folder)
     with open("/proc/self/mounts", encoding="utf-8") as mounts:
         return any(line.split()[1] == wanted for line in mounts)
+
+
+def open_files(process):
+    """What this folder of /proc says that it has open; less, if it ends meanwhile."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for fd in os.listdir(process / "fd"):
+            with contextlib.suppress(OSError):
+                found.add(os.readlink(process / "fd" / fd))
+    return found
 
 
 class Instance:
@@ -178,12 +189,9 @@ class Instance:
                 # Flag 00010000: it listens.
                 if fields[-1].endswith(f"{uuid}.sock") and fields[3] == "00010000":
                     wanted = f"socket:[{fields[6]}]"
-        for fd in pathlib.Path("/proc").glob("[0-9]*/fd/*"):
-            try:
-                if os.readlink(fd) == wanted:
-                    return int(fd.parts[2])
-            except OSError:
-                continue
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            if wanted in open_files(process):
+                return int(process.name)
         return None
 
     def memory_mib(self, what="VmRSS"):

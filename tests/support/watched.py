@@ -6,7 +6,7 @@ import os
 import pathlib
 import threading
 
-from instance import ApiError, Instance
+from instance import ApiError, Instance, open_files
 
 # What a process of coffer may have open besides its own state.
 SYSTEM = ("/dev/", "/etc/", "/lib", "/proc/", "/sys/", "/usr/", "anon_inode:", "pipe:", "socket:")
@@ -68,7 +68,7 @@ class ProcessWatch:
                 self.arguments.add(_read(process / "cmdline"))
                 self.environments.add(_read(process / "environ"))
             if int(process.name) in own and not _link(process / "exe").endswith("/coffer"):
-                self.files |= {_link(fd) for fd in process.glob("fd/*")}
+                self.files |= open_files(process)
 
     def _learn_descendants(self, parents):
         self.descendants &= parents.keys()  # the number of one that has ended may be given anew
