@@ -485,7 +485,7 @@ int control_add(struct control *control, const struct fs_add *what, struct fs_vi
     if (r == 0 && !what->object_store)
         r = error_set(err, -EINVAL, "name the object store that holds the snapshot");
     if (r == 0)
-        r = downloading_open(control, what->object_store, what->locator, from, err);
+        r = downloading_open(control, what, from, err);
     if (r < 0)
         return r;
     r = add(control, what, from, ret, err);

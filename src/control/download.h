@@ -16,17 +16,16 @@
 
 #include "control/filesystem.h"
 #include "control/rings.h"
-#include "keyring/key_ring.h"
+#include "control/upload_keys.h"
 
 struct downloading {
-    struct fs_origin origin;                  /* for the record */
-    uint64_t size;                            /* bytes of file data, as the head says */
-    struct key_ring ring;                     /* in the head */
-    struct secret blobs[KEY_GENERATIONS_MAX]; /* of its generations, unwrapped */
+    struct fs_origin origin;     /* for the record */
+    struct upload_opened opened; /* its keys, unwrapped and verified */
 };
 
-int downloading_open(struct control *control, const char *store, const char *locator,
-                     struct downloading *ret, struct error *err);
+/* What to add says which snapshot, and with which login. */
+int downloading_open(struct control *control, const struct fs_add *add, struct downloading *ret,
+                     struct error *err);
 void downloading_release(struct downloading *downloading);
 
 /* All keys into a new ring, which has its own generation, and its set. */

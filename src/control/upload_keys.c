@@ -57,15 +57,57 @@ struct key_checks upload_known_checks(const struct upload_opened *opened)
                          : (struct key_checks){ .count = 0 };
 }
 
-/* "vault key coffer-key, version 3, of https://..." */
+/* "vault key coffer-key, version 3, in namespace team, path other, of https://..." */
 static void describe(const struct wrapped_key *wrapped, char *ret, size_t size)
 {
-    char version[32] = "";
+    char version[32] = "", in_namespace[96] = "", path[96] = "";
+    const char *addresses = wrapped->addresses;
 
     if (wrapped->key_version > 0)
-        (void)snprintf(version, sizeof(version), ", version %u,", wrapped->key_version);
-    (void)snprintf(ret, size, "%s key %.80s%s of %.120s", wrapped->provider, wrapped->key_name,
-                   version, wrapped->addresses[0] ? wrapped->addresses : "this host");
+        (void)snprintf(version, sizeof(version), ", version %u", wrapped->key_version);
+    if (wrapped->kms_namespace[0])
+        (void)snprintf(in_namespace, sizeof(in_namespace), ", in namespace %.64s",
+                       wrapped->kms_namespace);
+    if (wrapped->mount_path[0] && strcmp(wrapped->mount_path, "transit") != 0)
+        (void)snprintf(path, sizeof(path), ", path %.64s", wrapped->mount_path);
+    if (strcmp(wrapped->provider, "local") == 0)
+        addresses = "the host that uploaded it, where no KMS was set";
+    (void)snprintf(ret, size, "%s key %.80s%s%s%s, of %.120s", wrapped->provider, wrapped->key_name,
+                   version, in_namespace, path, addresses);
+}
+
+/* The first that is not unwrapped: a filesystem that was downloaded itself has keys that may have
+ * been wrapped at different times. */
+static const struct wrapped_key *find_missing(struct control *control,
+                                              const struct rings_options *options,
+                                              const struct key_ring *ring)
+{
+    for (uint32_t i = 0; i + 1 < ring->count; i++) {
+        CLEANUP(secret_release) struct secret plain = SECRET_INIT;
+        const struct wrapped_key *wrapped = &ring->generations[i].current.key;
+        if (kms_unwrap(control->kms, options->server, options->owner, wrapped, 1, &plain, NULL) < 0)
+            return wrapped;
+    }
+    return &ring->generations[ring->count - 1].current.key;
+}
+
+static int collect_keys(struct upload_opened *opened, struct error *err)
+{
+    int r = 0;
+
+    for (uint32_t i = 0; r == 0 && i < opened->ring.count; i++) {
+        CLEANUP(secret_release) struct secret key = SECRET_INIT;
+        const struct key_generation *generation = &opened->ring.generations[i];
+        r = key_generation_open(generation, &opened->plains[i], &key, err);
+        if (r < 0)
+            break;
+        r = key_generation_is_own(&opened->ring, generation)
+                ? key_set_add(&opened->keys, generation->number, &key)
+                : key_set_add_foreign(&opened->keys, &generation->origin, generation->number, &key);
+        if (r < 0)
+            (void)error_set(err, r, "out of secret memory");
+    }
+    return r;
 }
 
 static int unwrap(struct control *control, struct key_provider *server,
@@ -73,28 +115,16 @@ static int unwrap(struct control *control, struct key_provider *server,
 {
     const struct rings_options options = { .server = server, .owner = opened->owner };
     struct error why = { .code = 0 };
-    char needed[320];
+    char needed[512];
 
+    if (opened->ring.count == 0)
+        return error_set(err, -EBADMSG, "the key ring of the snapshot has no key");
     int r = rings_unwrap_all(control, &opened->ring, &options, opened->plains,
                              &opened->used_previous, &why);
-    for (uint32_t i = 0; r == 0 && i < opened->ring.count; i++) {
-        CLEANUP(secret_release) struct secret key = SECRET_INIT;
-        const struct key_generation *generation = &opened->ring.generations[i];
-        r = key_generation_open(generation, &opened->plains[i], &key, &why);
-        if (r < 0)
-            break;
-        r = key_generation_is_own(&opened->ring, generation)
-                ? key_set_add(&opened->keys, generation->number, &key)
-                : key_set_add_foreign(&opened->keys, &generation->origin, generation->number, &key);
-        if (r < 0)
-            (void)error_set(&why, r, "out of secret memory");
-    }
-    const struct wrapped_key *newest = rings_newest(&opened->ring);
-    if (r < 0 && newest) {
-        describe(newest, needed, sizeof(needed));
-        return error_set(err, r, "the snapshot needs %s: %s", needed, why.text);
-    }
-    return r < 0 ? error_set(err, r, "%s", why.text) : 0;
+    if (r == 0)
+        return collect_keys(opened, err);
+    describe(find_missing(control, &options, &opened->ring), needed, sizeof(needed));
+    return error_set(err, r, "the snapshot needs %s: %s", needed, why.text);
 }
 
 static int verify(struct upload_opened *opened, struct error *err)
