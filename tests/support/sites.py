@@ -90,9 +90,9 @@ class Site:
                                  STORE, "--wait", *options)
         return next(word for word in done.stdout.split() if word.startswith("coffer1-"))
 
-    def download(self, name, locator, *options, check=True):
+    def download(self, name, locator, *options, check=True, **others):
         return self.instance.run("fs", "download", name, locator, "--object-store", STORE, *options,
-                                 check=check)
+                                 check=check, **others)
 
     def refuses(self, locator, *options):
         """Why it makes no filesystem of it. Nothing is left of the attempt."""
@@ -103,9 +103,9 @@ class Site:
         assert self.names() == before and self.uses() == uses
         return done.stderr
 
-    def opens(self, name, locator, wanted, *options):
+    def opens(self, name, locator, wanted, *options, **others):
         """Made of it, mounted, and all is in it as wanted: what describe() gave of the origin."""
-        self.download(name, locator, *options)
+        self.download(name, locator, *options, **others)
         assert differences(wanted, describe(self.mount(name))) == []
 
     def verify(self, locator, *options):
