@@ -5,25 +5,13 @@ import os
 import pytest
 
 from servers import VaultError
+from sites import Origin, Site, set_kms, shared_places
 from test_own_logins import Team
-from sites import Site, fill, set_kms
 from trees import describe
 from vault_proxy import VaultProxy
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
                                 reason="needs root and /dev/fuse")
-
-
-class Origin:
-    """A filesystem that was uploaded: where, and what is in it."""
-
-    def __init__(self, site, name, **parameters):
-        self.site = site
-        site.instance.add(name, **parameters)
-        top = site.mount(name)
-        fill(top)
-        self.wanted = describe(top)
-        self.locator = site.upload(name, "first")
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +22,7 @@ def kms(openbao):
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sites")
-    for path in (folder, *folder.parents[:2]):
-        path.chmod(0o755)  # workers enter it
-    (folder / "disk").mkdir()
-    return folder
+    return shared_places(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +50,6 @@ def two_places(folder):
     return folder
 
 
-def wrapped(site, name):
-    view = site.instance.view(name)
-    return view["kms_key"], view["kms_key_version"]
-
-
 def of_origin(origin, ciphertexts):
     """Those of its keys, of which the bucket shows the ciphertext in clear."""
     heads = [path.read_bytes() for path in (origin.site.disk / "coffer-1" / "heads").iterdir()]
@@ -85,7 +64,7 @@ def test_the_kms_unwraps_the_key_once_and_then_the_host_has_one_that_it_wrapped(
         fresh.opens("copy", origin.locator, origin.wanted)
         fresh.wait_until_all_is_here("copy")
         assert len(of_origin(origin, proxy.decrypted())) == 1
-        assert wrapped(fresh, "copy") == ("of-the-host", 1)
+        assert fresh.wrapped("copy") == ("of-the-host", 1)
         # A login that may do nothing with the origin's key is enough from now on.
         set_kms(fresh.instance, kms, "of-the-host", address=proxy.address)
         fresh.instance.stop()
@@ -100,7 +79,7 @@ def test_the_key_was_rotated_and_then_its_old_version_forbidden(origin, fresh, k
     set_kms(fresh.instance, kms)
     fresh.opens("copy", origin.locator, origin.wanted)
     newest = kms.read_key("shared")["latest_version"]
-    assert wrapped(fresh, "copy") == ("shared", newest)
+    assert fresh.wrapped("copy") == ("shared", newest)
     kms.configure_key("shared", min_decryption_version=newest)
     try:
         text = fresh.refuses(origin.locator)
@@ -174,7 +153,7 @@ def test_namespace_path_and_own_key_are_those_of_the_origin(build_folder, two_pl
     # Configured for the key of all, in no namespace.
     set_kms(fresh.instance, kms, token=kms.root_token)
     fresh.opens("copy", origin.locator, origin.wanted)
-    assert wrapped(fresh, "copy")[0] == "shared"
+    assert fresh.wrapped("copy")[0] == "shared"
 
 
 
@@ -191,7 +170,7 @@ def test_the_login_of_the_new_filesystem_asks_for_what_only_it_may_use(build_fol
     fresh.instance.run("fs", "tier", "dir", "update", "disk", "--path", two_places / "disk")
     assert f"vault key {team.key}, version 1," in fresh.refuses(origin.locator)
     fresh.opens("copy", origin.locator, origin.wanted, *login, input=team.secret_id)
-    assert wrapped(fresh, "copy") == (team.key, 1)
+    assert fresh.wrapped("copy") == (team.key, 1)
     audit = fresh.instance.run("audit", "--operation", "unwrap", "-o", "filesystem,result,text",
                                "--format", "csv", "--no-header").stdout
     assert "download of its snapshot" in audit

@@ -128,3 +128,29 @@ class Site:
             rows = json.loads(self.instance.run("events", "--num-results", "0", "-J").stdout)
             return any(row["type"] == "downloaded" and row["filesystem"] == name for row in rows)
         wait_until(is_here, f"all of {name} is here")
+
+    def wrapped(self, name):
+        """The key that wraps it, and its version."""
+        view = self.instance.view(name)
+        return view["kms_key"], view["kms_key_version"]
+
+
+class Origin:
+    """A filesystem that was uploaded: where, and what is in it."""
+
+    def __init__(self, site, name, **parameters):
+        self.site = site
+        site.instance.add(name, **parameters)
+        top = site.mount(name)
+        fill(top)
+        self.wanted = describe(top)
+        self.locator = site.upload(name, "first")
+
+
+def shared_places(tmp_path_factory):
+    """A folder for sites, with an empty object store in it, that workers may enter."""
+    folder = tmp_path_factory.mktemp("sites")
+    for path in (folder, *folder.parents[:2]):
+        path.chmod(0o755)
+    (folder / STORE).mkdir()
+    return folder
