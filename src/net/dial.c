@@ -113,13 +113,22 @@ static int look_up(const char *host, uint16_t port, int64_t deadline_ms,
     return 0;
 }
 
+static int no_answer(const char *peer, struct error *err)
+{
+    return error_set(err, -ETIMEDOUT,
+                     "no answer from %s in time; check the address, the network and firewalls",
+                     peer);
+}
+
 int dial_resolve(const char *host, uint16_t port, int64_t deadline_ms, struct dial_addresses **ret,
                  struct error *err)
 {
     char peer[DIAL_PEER_SIZE];
-    int fault = look_up(host, port, deadline_ms, ret);
 
     dial_peer(host, port, peer);
+    if (clock_monotonic_ms() >= deadline_ms) /* what came before has taken it all */
+        return no_answer(peer, err);
+    int fault = look_up(host, port, deadline_ms, ret);
     if (fault)
         return error_set(err, -EHOSTUNREACH,
                          "the host name of %s cannot be resolved (%s): check the address and DNS",
@@ -139,9 +148,7 @@ int dial_connect(const struct dial_addresses *addresses, int64_t deadline_ms, in
             return 0;
     }
     if (r == -ETIMEDOUT)
-        return error_set(err, r,
-                         "no answer from %s in time; check the address, the network and firewalls",
-                         addresses->peer);
+        return no_answer(addresses->peer, err);
     return error_set(err, -ECONNREFUSED,
                      "cannot connect to %s: %s; check the address and that the server runs there",
                      addresses->peer, strerrordesc_np(-r));

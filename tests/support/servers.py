@@ -156,11 +156,11 @@ class Server:
 class PykmipServer(Server):
     """Debian's python3-pykmip: KMIP 1.0 to 1.4 and 2.0, mutual TLS 1.2."""
 
-    PROGRAM = "/usr/bin/pykmip-server"
+    python = "/usr/bin/python3"
 
     def __init__(self, folder):
         super().__init__(folder)
-        if not pathlib.Path(self.PROGRAM).exists():
+        if not pathlib.Path("/usr/bin/pykmip-server").exists():
             raise Unavailable("pykmip-server is not installed (Debian: python3-pykmip)")
         self.authority = Authority(self.folder / "certificates")
         self.address = f"127.0.0.1:{self.port}"
@@ -190,8 +190,8 @@ class PykmipServer(Server):
             f"database_path={self.folder / 'kmip.db'}\n")
 
     def command(self):
-        return [self.PROGRAM, "-f", str(self.folder / "server.conf"),
-                "-l", str(self.folder / "server.log")]
+        return [self.python, str(ROOT / "tools" / "pykmip-server"),
+                "-f", str(self.folder / "server.conf"), "-l", str(self.folder / "server.log")]
 
     def at(self, port, authority):
         """Moved there, with a certificate of that authority; before it is started."""
@@ -232,21 +232,17 @@ class PykmipServer(Server):
 
 class NarrowPykmipServer(PykmipServer):
     """PyKMIP 0.11.0 that speaks one version only, or wants a user name and password besides the
-    certificate (pykmip_server.py)."""
+    certificate (tools/pykmip-server)."""
 
     def __init__(self, folder, only=None, username=None, password=None):
         super().__init__(folder)
-        self.python = pykmip_python()
+        self.python = str(pykmip_python())
         self.version = tuple(int(part) for part in only.split(".")) if only else (1, 2)
         self.username, self.password = username, password
         self.narrowed = {"ONLY_VERSIONS": only, "USERNAME": username, "PASSWORD": password}
 
     def environment(self):
         return {**os.environ, **{name: value for name, value in self.narrowed.items() if value}}
-
-    def command(self):
-        return [str(self.python), str(ROOT / "tests" / "support" / "pykmip_server.py"),
-                *super().command()[1:]]
 
     def admin(self, name="alice"):
         return KmipAdmin("127.0.0.1", self.port, self.ca_cert, *self.client(name),

@@ -10,7 +10,9 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "crypto/secret.h"
+#include "net/dial.h"
 #include "net/http.h"
 #include "net/json.h"
 #include "net/tls.h"
@@ -294,6 +296,31 @@ static int set_up(void **state)
     return secret_heap_init(NULL);
 }
 
+static void a_name_is_looked_up(void **state)
+{
+    CLEANUP(dial_addresses_freep) struct dial_addresses *addresses = NULL;
+    char shown[256];
+
+    (void)state;
+    assert_int_equal(dial_resolve("127.0.0.1", 80, clock_monotonic_ms() + 60000, &addresses, NULL),
+                     0);
+    dial_show(addresses, shown, sizeof(shown));
+    assert_string_equal(shown, "127.0.0.1");
+}
+
+/* The name is not to blame when what was asked before took all of the time. */
+static void without_time_left_it_says_that_there_was_no_answer(void **state)
+{
+    CLEANUP(dial_addresses_freep) struct dial_addresses *addresses = NULL;
+    struct error err = { .code = 0 };
+
+    (void)state;
+    assert_int_equal(dial_resolve("127.0.0.1", 80, clock_monotonic_ms() - 1, &addresses, &err),
+                     -ETIMEDOUT);
+    assert_string_equal(err.text, "no answer from 127.0.0.1:80 in time; check the address, the "
+                                  "network and firewalls");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -307,6 +334,8 @@ int main(void)
         cmocka_unit_test(http_refuses_an_answer_that_is_too_long_even_without_a_length),
         cmocka_unit_test(http_says_that_nobody_listens),
         cmocka_unit_test(http_refuses_a_header_value_with_a_line_break),
+        cmocka_unit_test(a_name_is_looked_up),
+        cmocka_unit_test(without_time_left_it_says_that_there_was_no_answer),
         cmocka_unit_test(the_life_of_a_certificate_is_read),
         cmocka_unit_test(a_key_that_is_none_or_missing_is_refused_before_any_connection),
     };
