@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/encoding.h"
 #include "control/rings.h"
 
 void upload_opened_release(struct upload_opened *opened)
@@ -34,16 +35,29 @@ static int find_owner(struct filesystem *fs, void *arg, struct error *err)
     return search->found ? 1 : error_set(err, -ENOMEM, "out of memory");
 }
 
+/* What is wrong with it, of which object. */
+static int head_error(const struct upload_opened *opened, int r, const struct error *why,
+                      struct error *err)
+{
+    char name[2 * HASH_LEN + 1];
+
+    hex_encode((struct bytes){ opened->head.manifest, HASH_LEN }, name);
+    return error_set(err, r, "the head %s: %s", name, why->text);
+}
+
 int upload_read(struct control *control, const struct bucket *bucket, const struct locator *locator,
                 struct upload_opened *ret, struct error *err)
 {
     struct search search = { .uuid = &ret->ring.uuid };
+    struct error why = { .code = 0 };
 
     int r = head_get(bucket, locator->manifest, &ret->encoded, err);
     if (r == 0)
         r = head_decode(buf_bytes(&ret->encoded), &ret->head, err);
     if (r == 0)
-        r = key_ring_peek(ret->head.ring, &ret->ring, err);
+        r = key_ring_peek(ret->head.ring, &ret->ring, &why);
+    if (r < 0 && why.text[0] != '\0')
+        return head_error(ret, r, &why, err);
     if (r == 0)
         r = control_each(control, find_owner, &search, err);
     ret->owner = search.found;
@@ -131,11 +145,12 @@ static int verify(struct upload_opened *opened, struct error *err)
 {
     struct superblock superblock = { .name_key = SECRET_INIT, .chunk_key = SECRET_INIT };
     struct transfer_keys *keys = NULL;
+    struct error why = { .code = 0 };
 
     int r = head_verify(buf_bytes(&opened->encoded), &opened->keys, upload_known_checks(opened),
-                        &superblock, &keys, err);
+                        &superblock, &keys, &why);
     if (r < 0)
-        return r;
+        return head_error(opened, r, &why, err);
     transfer_keys_free(keys);
     superblock_release(&superblock);
     return 0;

@@ -142,7 +142,7 @@ static int verify_blocks(const struct source *source, const struct block_run *ru
     const uint32_t step = run->block_len + BLOCK_OVERHEAD;
     struct block_identity identity = source->place.identity;
     CLEANUP(free_ptr) uint8_t *plain = malloc(run->block_len);
-    char id[UUID_TEXT_SIZE];
+    char object[SEGMENT_TEXT_SIZE];
     int r = plain == NULL ? -ENOMEM : 0;
 
     for (uint32_t i = 0; i < run->count && r == 0; i++, identity.address += step) {
@@ -150,9 +150,9 @@ static int verify_blocks(const struct source *source, const struct block_run *ru
         r = block_open(source->sealed_by->aead, &identity, block, plain);
     }
     if (r < 0) {
-        uuid_format(&source->place.object->id, id);
-        return error_set(err, r, "what lies at byte %u of pack %s cannot be opened: %s",
-                         source->place.offset, id,
+        segment_describe(source->place.object, object);
+        return error_set(err, r, "what lies at byte %u of %s cannot be opened: %s",
+                         source->place.offset, object,
                          r == -EBADMSG ? "it was altered" : strerrordesc_np(-r));
     }
     return 0;

@@ -3,10 +3,12 @@
 #include "fs/segments_internal.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/encoding.h"
 
 static void list_remove(struct segments *segments, struct segment *segment) REQUIRES(segments->lock)
 {
@@ -174,13 +176,23 @@ int source_get(struct segments *segments, const struct uuid *id, uint32_t addres
     return r;
 }
 
-static int altered(const struct place *place, const char *what, struct error *err)
+void segment_describe(const struct segment *segment, char ret[static SEGMENT_TEXT_SIZE])
 {
+    bool is_pack = segment->kind == SEGMENT_PACK;
     char id[UUID_TEXT_SIZE];
 
-    uuid_format(&place->object->id, id);
-    return error_set(err, -EBADMSG, "the block at byte %u of %s %s %s", place->offset,
-                     place->object->kind == SEGMENT_PACK ? "pack" : "segment", id, what);
+    uuid_format(&segment->id, id);
+    if (is_pack)
+        hex_encode((struct bytes){ segment->id.bytes, UUID_LEN }, id);
+    (void)snprintf(ret, SEGMENT_TEXT_SIZE, "%s %s", is_pack ? "pack" : "segment", id);
+}
+
+static int altered(const struct place *place, const char *what, struct error *err)
+{
+    char object[SEGMENT_TEXT_SIZE];
+
+    segment_describe(place->object, object);
+    return error_set(err, -EBADMSG, "the block at byte %u of %s %s", place->offset, object, what);
 }
 
 int segment_read_object(struct object *object, bool from_origin, uint64_t offset, size_t len,

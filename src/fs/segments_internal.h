@@ -271,6 +271,10 @@ void segment_reader_take(struct segments *segments, struct segment *segment)
     REQUIRES(segments->lock);
 void segment_reader_put(struct segments *segments, struct segment *segment);
 
+/* "segment ..." or "pack ...", as the object is called in the store or the bucket: for errors. */
+#define SEGMENT_TEXT_SIZE (UUID_TEXT_SIZE + 8u)
+void segment_describe(const struct segment *segment, char ret[static SEGMENT_TEXT_SIZE]);
+
 /* Where an address lies now, with what reading it takes. */
 struct source {
     struct place place;

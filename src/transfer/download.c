@@ -10,7 +10,7 @@ struct preparing {
     const struct download_config *config;
     struct transfer_keys *keys;
     struct manifest manifest;
-    uint64_t manifest_len;
+    size_t manifest_len;
     struct download *download;
     struct error *err;
 };
@@ -30,17 +30,9 @@ static int open_head(struct preparing *preparing)
 static int open_manifest(struct preparing *preparing)
 {
     const struct download_config *config = preparing->config;
-    const struct bucket_name name = bucket_name_of(BUCKET_MANIFEST, config->locator.manifest);
-    CLEANUP(buf_release) struct buf object = BUF_INIT;
 
-    int r = bucket_get(config->bucket, &name, MANIFEST_MAX, &object, preparing->err);
-    if (r == -ENOENT)
-        return error_set(preparing->err, r, "the manifest of the snapshot is missing");
-    if (r < 0)
-        return r;
-    preparing->manifest_len = object.len;
-    return manifest_open(preparing->keys, config->locator.manifest, buf_bytes(&object),
-                         &preparing->manifest, preparing->err);
+    return manifest_get(config->bucket, preparing->keys, config->locator.manifest,
+                        &preparing->manifest, &preparing->manifest_len, preparing->err);
 }
 
 /* --- the reference --- */

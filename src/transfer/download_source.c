@@ -442,16 +442,10 @@ static int derive_keys(struct download_source *source, const struct origin_openi
 
 static int get_manifest(struct download_source *source, struct error *err)
 {
-    const struct bucket_name name = bucket_name_of(BUCKET_MANIFEST, source->record.manifest);
-    CLEANUP(buf_release) struct buf object = BUF_INIT;
+    size_t len = 0;
 
-    int r = bucket_get(&source->bucket, &name, MANIFEST_MAX, &object, err);
-    if (r == -ENOENT)
-        return error_set(err, r, "the manifest of the snapshot is missing in the object store");
-    if (r == 0)
-        r = manifest_open(source->keys, source->record.manifest, buf_bytes(&object),
-                          &source->manifest, err);
-    return r;
+    return manifest_get(&source->bucket, source->keys, source->record.manifest, &source->manifest,
+                        &len, err);
 }
 
 int download_open(const struct origin_opening *opening, void *arg, struct volume_origin **ret,

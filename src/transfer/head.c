@@ -195,6 +195,8 @@ int head_get(const struct bucket *bucket, const uint8_t manifest[static HASH_LEN
 {
     const struct bucket_name name = bucket_name_of(BUCKET_HEAD, manifest);
     CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+    char object[OBJECT_NAME_MAX + 1];
+    struct error why = { .code = 0 };
     struct snapshot_head head;
 
     int r = bucket_get(bucket, &name, HEAD_MAX, &encoded, err);
@@ -204,12 +206,13 @@ int head_get(const struct bucket *bucket, const uint8_t manifest[static HASH_LEN
                          " upload did not end, or it is in another object store");
     if (r < 0)
         return r;
-    r = head_decode(buf_bytes(&encoded), &head, err);
+    r = head_decode(buf_bytes(&encoded), &head, &why);
+    bucket_object_name(bucket, &name, object);
     if (r < 0)
-        return r;
+        return error_set(err, r, "%s: %s", object, why.text);
     if (memcmp(head.manifest, manifest, HASH_LEN) != 0)
         return error_set(err, -EBADMSG,
-                         "the head of the snapshot is that of another one: objects were exchanged");
+                         "%s is the head of another snapshot: objects were exchanged", object);
     buf_move(ret, &encoded);
     return 0;
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/encoding.h"
 
 static struct bytes key_at(const struct manifest *manifest, const struct chunk_entry *chunk)
 {
@@ -457,14 +458,18 @@ int manifest_open(const struct transfer_keys *keys, const uint8_t name[static HA
     CLEANUP(buf_release) struct buf plain = BUF_INIT;
     struct manifest head = MANIFEST_INIT;
     struct reader reader = reader_init(object);
+    char text[2 * HASH_LEN + 1];
     uint8_t found[HASH_LEN];
 
     if (hash_sha256(&object, 1, found) < 0)
         return no_memory(err);
+    hex_encode((struct bytes){ name, HASH_LEN }, text);
     if (memcmp(found, name, HASH_LEN) != 0)
-        return error_set(err, -EBADMSG,
-                         "the manifest is not the one that the locator names: it was altered, cut"
-                         " short, or another one put in its place");
+        return error_set(
+            err, -EBADMSG,
+            "the manifest %s is not the one that the locator names: it was altered, cut"
+            " short, or another one put in its place",
+            text);
     int r = read_head(&reader, &head, err);
     if (r < 0)
         return r;
@@ -484,4 +489,20 @@ int manifest_open(const struct transfer_keys *keys, const uint8_t name[static HA
     *ret = manifest;
     manifest = MANIFEST_INIT;
     return 0;
+}
+
+int manifest_get(const struct bucket *bucket, const struct transfer_keys *keys,
+                 const uint8_t name[static HASH_LEN], struct manifest *ret, size_t *ret_len,
+                 struct error *err)
+{
+    const struct bucket_name object_name = bucket_name_of(BUCKET_MANIFEST, name);
+    CLEANUP(buf_release) struct buf object = BUF_INIT;
+    char text[OBJECT_NAME_MAX + 1];
+
+    int r = bucket_get(bucket, &object_name, MANIFEST_MAX, &object, err);
+    bucket_object_name(bucket, &object_name, text);
+    if (r == -ENOENT)
+        return error_set(err, r, "the snapshot's manifest %s is missing", text);
+    *ret_len = object.len;
+    return r < 0 ? r : manifest_open(keys, name, buf_bytes(&object), ret, err);
 }

@@ -96,6 +96,10 @@ int manifest_seal(const struct manifest *manifest, const struct transfer_keys *k
 /* name: what it must be, from a locator. */
 int manifest_open(const struct transfer_keys *keys, const uint8_t name[static HASH_LEN],
                   struct bytes object, struct manifest *ret, struct error *err);
+/* The same of what is in the bucket; ret_len: of the object. -ENOENT: it is missing. */
+int manifest_get(const struct bucket *bucket, const struct transfer_keys *keys,
+                 const uint8_t name[static HASH_LEN], struct manifest *ret, size_t *ret_len,
+                 struct error *err);
 
 /* The part that is sealed. */
 int manifest_encode(const struct manifest *manifest, struct buf *ret);

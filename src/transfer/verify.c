@@ -110,7 +110,7 @@ static int check_stop(struct verify *verify)
 
 /* --- head and manifest --- */
 
-static int open_head(struct verify *verify, uint64_t *ret_manifest_len)
+static int open_head(struct verify *verify)
 {
     const struct verify_config *config = verify->config;
     CLEANUP(buf_release) struct buf encoded = BUF_INIT;
@@ -122,28 +122,18 @@ static int open_head(struct verify *verify, uint64_t *ret_manifest_len)
     if (r == 0)
         r = head_verify(buf_bytes(&encoded), config->keys, config->known, &verify->superblock,
                         &verify->keys, verify->err);
-    if (r == 0)
-        *ret_manifest_len = head.manifest_len;
     return r;
 }
 
 static int open_manifest(struct verify *verify)
 {
     const struct verify_config *config = verify->config;
-    const struct bucket_name name = bucket_name_of(BUCKET_MANIFEST, config->locator.manifest);
-    CLEANUP(buf_release) struct buf object = BUF_INIT;
-    uint64_t len = 0;
+    size_t len = 0;
 
-    int r = open_head(verify, &len);
-    if (r < 0)
-        return r;
-    r = bucket_get(config->bucket, &name, MANIFEST_MAX, &object, verify->err);
-    if (r == -ENOENT)
-        return error_set(verify->err, r, "the manifest of the snapshot is missing");
-    if (r < 0)
-        return r;
-    return manifest_open(verify->keys, config->locator.manifest, buf_bytes(&object),
-                         &verify->manifest, verify->err);
+    int r = open_head(verify);
+    return r < 0 ? r
+                 : manifest_get(config->bucket, verify->keys, config->locator.manifest,
+                                &verify->manifest, &len, verify->err);
 }
 
 /* --- which objects there are --- */
