@@ -92,6 +92,17 @@ int api_set_cache(const struct api_request *request, struct api_reply *ret, stru
     return r < 0 ? r : api_reply_view(&view, 200, ret, err);
 }
 
+int api_set_origin(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    struct fs_view view = { .state = FS_STOPPED };
+    const char *store = NULL;
+    int r = json_get_text(request->body, "object_store", JSON_REQUIRED, &store, err);
+
+    if (r == 0)
+        r = control_set_origin(request->context->control, request->name, store, &view, err);
+    return r < 0 ? r : api_reply_view(&view, 200, ret, err);
+}
+
 int api_add_filesystem(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
     CLEANUP(secret_release) struct secret secret = SECRET_INIT;

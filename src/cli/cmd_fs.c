@@ -232,20 +232,39 @@ int cmd_fs_download(struct cli *cli, struct error *err)
     return 0;
 }
 
-static int set_cache(struct cli *cli, json_t **ret_row, struct error *err)
+/* A setting with a path of its own, below the filesystem's. */
+static int put_setting(struct cli *cli, const char *part, json_t *body, json_t **ret_row,
+                       struct error *err)
 {
-    struct client_request request = { .method = "PUT", .body = json_object() };
+    struct client_request request = { .method = "PUT", .body = json_incref(body) };
     char path[CLIENT_PATH_SIZE];
-    int r = client_filesystem_path(cli_word(cli, 0), "/cache", path, err);
+    int r = client_filesystem_path(cli_word(cli, 0), part, path, err);
 
-    if (r == 0)
-        r = put_bytes(request.body, "cache", arguments_value(&cli->arguments, "cache"), err);
     if (r < 0) {
         json_decref(request.body);
         return r;
     }
+    json_decref(TAKE(*ret_row));
     request.path = path;
     return client_call(&cli->instance, &request, ret_row, err);
+}
+
+static int set_cache(struct cli *cli, json_t **ret_row, struct error *err)
+{
+    CLEANUP(json_freep) json_t *body = json_object();
+    const char *size = arguments_value(&cli->arguments, "cache");
+    int r = size ? put_bytes(body, "cache", size, err) : 0;
+
+    return r < 0 || !size ? r : put_setting(cli, "/cache", body, ret_row, err);
+}
+
+static int set_origin(struct cli *cli, json_t **ret_row, struct error *err)
+{
+    CLEANUP(json_freep) json_t *body = json_object();
+    const char *store = arguments_value(&cli->arguments, "object-store");
+    int r = store ? client_put_text(body, "object_store", store, err) : 0;
+
+    return r < 0 || !store ? r : put_setting(cli, "/origin", body, ret_row, err);
 }
 
 static int print_updated(struct cli *cli, const json_t *row, struct error *err)
@@ -270,10 +289,10 @@ int cmd_fs_update(struct cli *cli, struct error *err)
         return r;
     if (arguments_has(&cli->arguments, "use-cluster-kms-key-identifier"))
         (void)json_object_set_new(body, "use_cluster_kms_key", json_true());
-    bool has_cache = arguments_has(&cli->arguments, "cache");
-    if (has_cache)
-        r = set_cache(cli, &row, err);
-    if (r < 0 || (has_cache && json_object_size(body) == 0))
+    r = set_cache(cli, &row, err);
+    if (r == 0)
+        r = set_origin(cli, &row, err);
+    if (r < 0 || (row && json_object_size(body) == 0))
         return r < 0 ? r : print_updated(cli, row, err);
     json_decref(TAKE(row));
     struct client_request request = { .method = "PATCH", .path = path, .body = TAKE(body) };

@@ -184,6 +184,7 @@ const struct option_spec fs_update_options[] = {
     OWN_KEY_OPTIONS,
     { 0, "use-cluster-kms-key-identifier", NULL, "the key of 'coffer security kms set' wraps it" },
     { 0, "cache", "size", "of a store in a bucket: keep so much of it on a local disk; 0: none" },
+    { 0, "object-store", "name", "which has the snapshot that a downloaded one still needs" },
     END_OF_OPTIONS,
 };
 

@@ -229,7 +229,9 @@ static const struct command commands[] = {
             "of "
             "these, it comes from COFFER_KMS_SECRET_ID (or\nWEKA_KMS_SECRET_ID), or is asked for "
             "on "
-            "the terminal.",
+            "the terminal.\n\n"
+            "--object-store is for a downloaded filesystem that was adopted before all of it was "
+            "here, or whose\nobject store has another name now.",
         .arguments = fs_name_arguments,
         .options = fs_update_options,
         .prints_json = true,

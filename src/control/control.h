@@ -148,6 +148,12 @@ int control_add(struct control *control, const struct fs_add *what, struct fs_vi
 int control_set_cache(struct control *control, const char *name, uint64_t bytes,
                       struct fs_view *ret, struct error *err);
 
+/* In which object store the snapshot is that it was downloaded from, and of which not all is here,
+ * from its next start on; one that waits for that is started at once. -ENOENT: there is no such
+ * filesystem, or no such object store. */
+int control_set_origin(struct control *control, const char *name, const char *object_store,
+                       struct fs_view *ret, struct error *err);
+
 struct fs_adopt {
     const char *name;
     const char *meta_url;

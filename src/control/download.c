@@ -151,7 +151,17 @@ void download_drop(struct filesystem *fs)
     struct error err = { .code = 0 };
     char id[UUID_TEXT_SIZE];
 
-    if (!record || !record->has_origin || drop_reference(fs->control, &record->origin, &err) == 0)
+    if (!record || !record->has_origin)
+        return;
+    if (uuid_is_zero(&record->origin.reference)) {
+        events_add(&fs->control->events, LOG_LEVEL_WARNING, "reference-left", record->name,
+                   "the removed filesystem, which was adopted, may still hold what it was "
+                   "downloaded from in the object store %s; coffer fs tier ops %s shows such uses, "
+                   "and expires them",
+                   record->origin.store, record->origin.store);
+        return;
+    }
+    if (drop_reference(fs->control, &record->origin, &err) == 0)
         return;
     uuid_format(&record->origin.reference, id);
     events_add(&fs->control->events, LOG_LEVEL_WARNING, "reference-left", record->name,

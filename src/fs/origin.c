@@ -85,7 +85,8 @@ static int open_origin(struct volume *volume, const struct volume_config *config
     if (config->open_origin == NULL)
         return error_set(err, -ENODATA,
                          "the filesystem was downloaded, and not all of it is here yet: it needs "
-                         "the object store with its snapshot");
+                         "the object store with its snapshot (coffer fs update NAME --object-store "
+                         "STORE)");
     int r = config->open_origin(&opening, config->origin_arg, &work->origin, err);
     if (r < 0)
         return r;

@@ -1,0 +1,60 @@
+"""A downloaded filesystem that is adopted by another host before all of it is there."""
+import os
+import signal
+
+import pytest
+
+from sites import Site, fill, hashes, sound
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
+                                reason="needs root and /dev/fuse")
+
+
+def test_it_is_told_where_the_rest_of_it_is(build_folder, folder, openbao):
+    openbao.create_key("shared")
+    disk = folder / "disk"
+    disk.mkdir()
+    with Site(build_folder, folder / "one", openbao, disk) as one:
+        one.instance.add("projects")
+        top = one.instance.mount("projects", one.folder / "mnt")
+        fill(top)
+        wanted = hashes(top)
+        locator = one.upload("projects", "first")
+        meta, store = folder / "meta", folder / "store"
+        one.instance.run("fs", "download", "copy", locator, "--object-store", "disk",
+                         "--meta", f"lmdb:{meta}", "--store", f"dir:{store}")
+        one.instance.stop(signal.SIGKILL)
+
+        with Site(build_folder, folder / "two", openbao, disk) as two:
+            two.instance.run("fs", "adopt", f"lmdb:{meta}", f"dir:{store}", "--name", "copy")
+            (two.folder / "mnt").mkdir()
+            refused = two.instance.run("fs", "mount", "copy", two.folder / "mnt", check=False)
+            assert refused.returncode == 1
+            assert "not all of it is here" in refused.stderr
+            assert "coffer fs update NAME --object-store STORE" in refused.stderr
+            missing = two.instance.run("fs", "update", "copy", "--object-store", "none",
+                                       check=False)
+            assert missing.returncode == 1 and "none" in missing.stderr
+            told = two.instance.run("fs", "update", "copy", "--object-store", "disk")
+            assert "copy was updated" in told.stdout
+            copy = two.instance.mount("copy", two.folder / "mnt")
+            assert hashes(copy) == wanted
+            two.wait_until_all_is_here("copy")
+            sound(two.instance, "copy")
+
+
+def test_one_that_needs_nothing_takes_the_name_of_a_store_and_forgets_it(build_folder, folder,
+                                                                         openbao):
+    openbao.create_key("shared")
+    disk = folder / "disk"
+    disk.mkdir()
+    with Site(build_folder, folder / "one", openbao, disk) as one:
+        one.instance.add("projects")
+        one.instance.run("fs", "update", "projects", "--object-store", "disk")
+        top = one.instance.mount("projects", one.folder / "mnt")
+        fill(top)
+        one.wait_until_all_is_here("projects")
+        one.instance.run("fs", "tier", "dir", "remove", "disk")
+        one.instance.run("fs", "umount", "projects")
+        one.instance.mount("projects", one.folder / "mnt")
+        sound(one.instance, "projects")
