@@ -335,17 +335,33 @@ int control_store_add(struct control *control, struct store_record *record, bool
 struct use {
     const char *name;
     char filesystem[FS_NAME_MAX + 1]; /* "": none */
+    bool is_origin;
 };
+
+static bool has_data_in(const struct filesystem *fs, const char *name)
+{
+    const char *url = fs->record.store_url; /* never changes */
+    size_t len = strlen(name);
+
+    return place_is_s3(url) && strncmp(url + strlen(PLACE_S3), name, len) == 0 &&
+           url[strlen(PLACE_S3) + len] == '/';
+}
+
+static bool is_being_downloaded_from(struct filesystem *fs, const char *name)
+{
+    mutex_lock(&fs->lock);
+    bool is_so = fs->record.has_origin && strcmp(fs->record.origin.store, name) == 0;
+    mutex_unlock(&fs->lock);
+    return is_so;
+}
 
 static int look_for_use(struct filesystem *fs, void *arg, struct error *err)
 {
     struct use *use = arg;
-    const char *url = fs->record.store_url; /* never changes */
-    size_t len = strlen(use->name);
 
     (void)err;
-    if (!place_is_s3(url) || strncmp(url + strlen(PLACE_S3), use->name, len) != 0 ||
-        url[strlen(PLACE_S3) + len] != '/')
+    use->is_origin = !has_data_in(fs, use->name);
+    if (use->is_origin && !is_being_downloaded_from(fs, use->name))
         return 0;
     memcpy(use->filesystem, fs->record.name, sizeof(use->filesystem));
     return 1;
@@ -356,11 +372,17 @@ static int expect_unused(struct control *control, const char *name, struct error
     struct use use = { .name = name };
 
     (void)control_each(control, look_for_use, &use, NULL);
-    return use.filesystem[0] == '\0'
-               ? 0
-               : error_set(err, -EBUSY,
-                           "object store %s holds the data of filesystem %s; remove that first",
-                           name, use.filesystem);
+    if (use.filesystem[0] == '\0')
+        return 0;
+    if (use.is_origin)
+        return error_set(err, -EBUSY,
+                         "filesystem %s was downloaded from the object store %s, and not all of it "
+                         "is here yet; wait until it is, or name another object store with the "
+                         "snapshot (coffer fs update %s --object-store STORE)",
+                         use.filesystem, name, use.filesystem);
+    return error_set(err, -EBUSY,
+                     "object store %s holds the data of filesystem %s; remove that first", name,
+                     use.filesystem);
 }
 
 /* Of one that filesystems need: the server may have another address, not their data another place.

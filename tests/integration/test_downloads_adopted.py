@@ -37,10 +37,14 @@ def test_it_is_told_where_the_rest_of_it_is(build_folder, folder, openbao):
             assert missing.returncode == 1 and "none" in missing.stderr
             told = two.instance.run("fs", "update", "copy", "--object-store", "disk")
             assert "copy was updated" in told.stdout
+            needed = two.instance.run("fs", "tier", "dir", "remove", "disk", check=False)
+            assert needed.returncode == 1
+            assert "copy was downloaded from the object store disk" in needed.stderr
             copy = two.instance.mount("copy", two.folder / "mnt")
             assert hashes(copy) == wanted
             two.wait_until_all_is_here("copy")
             sound(two.instance, "copy")
+            two.instance.run("fs", "tier", "dir", "remove", "disk")
 
 
 def test_one_that_needs_nothing_takes_the_name_of_a_store_and_forgets_it(build_folder, folder,
