@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 import servers
-from instance import ApiError, Instance
+from instance import ApiError, Instance, wait_until
 from key_servers import started
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/dev/fuse") or os.geteuid() != 0,
@@ -247,3 +247,31 @@ def test_a_filesystem_whose_registry_and_kms_are_lost_is_adopted_with_its_copy(
     instance.stop()
     instance.start()
     assert_opens(instance, tmp_path, "back")
+
+
+def test_the_copy_of_a_downloaded_filesystem_has_the_keys_that_it_came_with(
+        instance, openbao, tmp_path):
+    custodian = Custodian(tmp_path)
+    content = os.urandom(1 << 20)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    set_vault(instance, openbao)
+    instance.run("fs", "tier", "dir", "add", "disk", "--path", disk)
+    instance.add("origin")
+    (instance.mount("origin", tmp_path / "origin") / "file").write_bytes(content)
+    instance.run("fs", "snapshot", "add", "origin", "first")
+    done = instance.run("fs", "snapshot", "upload", "origin", "first", "--wait")
+    locator = next(word for word in done.stdout.split() if word.startswith("coffer1-"))
+    instance.run("fs", "download", "data", locator, "--object-store", "disk")
+    (instance.mount("data", tmp_path / "data") / "own").write_text("of the copy")
+    wait_until(lambda: any(event["type"] == "downloaded" and event["filesystem"] == "data"
+                           for event in instance.api("GET", "/api/v1/events")), "all is here")
+    instance.run("fs", "umount", "data")
+    copy = export(instance, tmp_path, custodian)
+
+    openbao.delete_key("key")
+    openbao.create_key("key")  # another one
+    instance.run("fs", "key", "import", "data", copy, "--recipient-key", custodian.key)
+    folder = instance.mount("data", tmp_path / "data")
+    assert (folder / "file").read_bytes() == content
+    assert (folder / "own").read_text() == "of the copy"
