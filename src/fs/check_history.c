@@ -159,7 +159,7 @@ static int check_restore(uint64_t epoch, const struct restore_record *restore, v
 {
     struct check *check = arg;
 
-    if (restore->state != RESTORE_DONE || epoch >= check->epoch)
+    if (restore->state == RESTORE_RUNNING || epoch >= check->epoch)
         check_fault(check, "A restore that was begun in epoch %llu has not ended.", (ull)epoch);
     return 0;
 }

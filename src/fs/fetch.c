@@ -164,16 +164,6 @@ static void sort_out(struct batch *batch)
     }
 }
 
-static int check_room(struct batch *batch)
-{
-    struct object_store_space disk = { 0 };
-
-    if (object_store_space(batch->volume->store, &disk, NULL) < 0 || disk.total == 0 ||
-        room_for_data(&disk) >= batch->bytes)
-        return 0;
-    return error_set(batch->err, -ENOSPC, "the store is full");
-}
-
 /* The counters make sure that there is a group to close. */
 static int apply(struct volume_txn *txn, void *arg)
 {
@@ -210,7 +200,7 @@ static int fetch_found(struct batch *batch)
 {
     struct error *err = batch->err;
 
-    int r = check_room(batch);
+    int r = room_refuse(batch->volume, batch->bytes, err);
     if (r < 0)
         return r;
     batch->copies = calloc(batch->count, sizeof(*batch->copies));

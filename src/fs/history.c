@@ -35,8 +35,8 @@ static void history_key(const struct record_key *key, uint64_t last, struct reco
     (void)history_key_encode(record_key_bytes(key), last, ret);
 }
 
-static int put_version(struct volume_txn *txn, const struct record_key *key,
-                       const struct spliced *value, uint64_t written, uint64_t last)
+int history_put_version(struct volume_txn *txn, const struct record_key *key,
+                        const struct spliced *value, uint64_t written, uint64_t last)
 {
     CLEANUP(free_ptr) uint8_t *room = malloc(WRITTEN_LEN + spliced_room(value) + 1);
     struct record_key history;
@@ -58,13 +58,13 @@ static int put_version(struct volume_txn *txn, const struct record_key *key,
 }
 
 /* So that what looks for changes finds it without looking at everything. */
-static int put_created(struct volume_txn *txn, const struct record_key *key)
+int history_put_created(struct volume_txn *txn, const struct record_key *key, uint64_t epoch)
 {
     struct record_key index;
 
-    if (snapshot_set_kept_before(&txn->volume->snapshots, txn->meta->epoch) == 0)
+    if (snapshot_set_kept_before(&txn->volume->snapshots, epoch) == 0)
         return 0;
-    int r = history_index_encode(record_key_bytes(key), txn->meta->epoch, HISTORY_CREATED, &index);
+    int r = history_index_encode(record_key_bytes(key), epoch, HISTORY_CREATED, &index);
     return r < 0 ? r
                  : meta_put(txn->meta, record_key_bytes(&index), (struct bytes){ 0 }, &txn->err);
 }
@@ -97,12 +97,12 @@ int history_save(struct volume_txn *txn, const struct record_key *key, bool is_r
         return 0;
     int r = meta_view(txn->meta, record_key_bytes(key), &value, &txn->err);
     if (r == -ENOENT)
-        return is_removed ? 0 : put_created(txn, key);
+        return is_removed ? 0 : history_put_created(txn, key, txn->meta->epoch);
     if (r < 0)
         return r;
     uint64_t written = txn->meta->found;
     if (must_save(txn, written))
-        return put_version(txn, key, &value, written, txn->meta->epoch - 1);
+        return history_put_version(txn, key, &value, written, txn->meta->epoch - 1);
     return is_removed && written == txn->meta->epoch ? remove_created(txn, key) : 0;
 }
 
@@ -244,6 +244,47 @@ int history_drop_blocks(struct volume_txn *txn, const struct record_key *key,
     return run_list_join(&txn->freed, dropped);
 }
 
+struct subtracting {
+    struct volume_txn *txn;
+    uint64_t self;
+    bool only_behind;
+    struct run_list *from;
+};
+
+static int subtract_saved(struct bytes key, struct bytes value, void *arg)
+{
+    struct subtracting *subtracting = arg;
+    struct version version;
+    struct record_key live;
+    uint64_t last;
+
+    if (history_key_decode(key, &live, &last) < 0 || version_decode(value, last, &version) < 0)
+        return error_set(&subtracting->txn->err, -EBADMSG, "a saved record cannot be understood");
+    if (version.written == subtracting->self ||
+        (subtracting->only_behind && version.written < subtracting->self))
+        return 0;
+    return history_subtract_version(subtracting->txn, &version, subtracting->from);
+}
+
+int history_subtract_all(struct volume_txn *txn, const struct record_key *key, uint64_t self,
+                         bool only_behind, struct run_list *from)
+{
+    struct subtracting subtracting = { txn, self, only_behind, from };
+    struct version live;
+    struct record_key first;
+    struct record_key end;
+
+    history_key(key, 0, &first);
+    history_key(key, UINT64_MAX, &end);
+    int r = meta_scan(txn->meta, record_key_bytes(&first), record_key_bytes(&end), subtract_saved,
+                      &subtracting, &txn->err);
+    if (r == 0)
+        r = meta_get(txn->meta, record_key_bytes(key), &live.value, &txn->err);
+    if (r == 0 && txn->meta->found != self)
+        r = history_subtract_version(txn, &live, from);
+    return r == -ENOENT ? 0 : r;
+}
+
 static int subtract_behind(struct volume_txn *txn, const struct record_key *key, uint64_t last,
                            struct run_list *from)
 {
@@ -289,23 +330,27 @@ static int give_up_blocks(struct volume_txn *txn, const struct record_key *key,
     return run_list_join(&txn->freed, &blocks);
 }
 
+int history_forget_version(struct volume_txn *txn, const struct record_key *key, uint64_t last)
+{
+    struct record_key history;
+    struct record_key index;
+
+    history_key(key, last, &history);
+    (void)history_index_encode(record_key_bytes(key), last, HISTORY_SAVED, &index);
+    int r = meta_remove(txn->meta, record_key_bytes(&history), &txn->err);
+    return r < 0 ? r : meta_remove(txn->meta, record_key_bytes(&index), &txn->err);
+}
+
 int history_remove(struct volume_txn *txn, const struct record_key *key, uint64_t last)
 {
     struct version version;
-    struct record_key history;
-    struct record_key index;
 
     int r = search(txn, key, last, last + 1, true, &version);
     if (r == 0 && record_kind_of(record_key_bytes(key)) == RECORD_EXTENTS)
         r = give_up_blocks(txn, key, &version);
     else if (is_altered(r))
         r = unknown_blocks(txn);
-    if (r < 0 && r != -ENOENT)
-        return r;
-    history_key(key, last, &history);
-    (void)history_index_encode(record_key_bytes(key), last, HISTORY_SAVED, &index);
-    r = meta_remove(txn->meta, record_key_bytes(&history), &txn->err);
-    return r < 0 ? r : meta_remove(txn->meta, record_key_bytes(&index), &txn->err);
+    return r < 0 && r != -ENOENT ? r : history_forget_version(txn, key, last);
 }
 
 struct saved_scan {

@@ -51,12 +51,30 @@ int history_next_written(struct volume_txn *txn, const struct record_key *key, u
  * which the version was written whose blocks they are. */
 int history_subtract_branches(struct volume_txn *txn, const struct record_key *key, uint64_t self,
                               bool only_behind, struct run_list *from);
+/* Those that any other version of key names. */
+int history_subtract_all(struct volume_txn *txn, const struct record_key *key, uint64_t self,
+                         bool only_behind, struct run_list *from);
 int history_subtract_version(struct volume_txn *txn, const struct version *version,
                              struct run_list *from);
 
 /* The saved version of key whose last epoch is the least not below first; -ENOENT. */
 int history_find(struct volume_txn *txn, const struct record_key *key, uint64_t first,
                  struct version *ret);
+
+/* history_insert.c: from now on snapshot epoch, which arrives, sees value under key (NULL:
+ * nothing), and all others what they saw before. Blocks that nothing named before go to
+ * txn->made_live. */
+int history_insert(struct volume_txn *txn, const struct record_key *key, uint64_t epoch,
+                   const struct bytes *value);
+/* The blocks of an EXTENTS record that no version names, current or saved. */
+int history_missing_blocks(struct volume_txn *txn, const struct record_key *key, struct bytes value,
+                           struct run_list *ret);
+
+/* For history_insert.c: a saved version, or the note that key was created, with its index. */
+int history_put_version(struct volume_txn *txn, const struct record_key *key,
+                        const struct spliced *value, uint64_t written, uint64_t last);
+int history_put_created(struct volume_txn *txn, const struct record_key *key, uint64_t epoch);
+int history_forget_version(struct volume_txn *txn, const struct record_key *key, uint64_t last);
 
 /* history_index.c: which records changed when, some entries at a time. */
 #define INDEX_BATCH 64u

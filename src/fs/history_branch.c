@@ -8,7 +8,12 @@
  * A block comes into a key once, and what descends from a version that does not name it does not
  * name it either. So the versions that name it hang together in the tree; and on the way from one
  * to another, of which only some are stored, the next one that is stored is a neighbour on the same
- * branch, or the first or the last one of another branch. */
+ * branch, or the first or the last one of another branch.
+ *
+ * A snapshot that was brought in from outside is a branch of one epoch, and where in the tree its
+ * versions belong is not known: they may share blocks with any other version of their key, and are
+ * compared with all. Once one was restored that is so of all versions (is_mixed), as long as there
+ * is one from before the restore. */
 #include "fs/history.h"
 
 #include <errno.h>
@@ -28,8 +33,11 @@ static int add_branches(uint64_t epoch, const struct restore_record *restore, vo
 {
     struct volume_txn *txn = arg;
 
-    if (txn->branch_count + 2 > HISTORY_BRANCHES_MAX)
+    if (txn->branch_count + 2 > HISTORY_BRANCHES_MAX || txn->outside_count == RESTORES_MAX)
         return error_set(&txn->err, -EBADMSG, "there are more records of restores than can be");
+    if (restore->state == RESTORE_OUTSIDE)
+        txn->outside[txn->outside_count++] = epoch;
+    txn->is_mixed = txn->is_mixed || restore->is_mixed;
     txn->branches[txn->branch_count++] = restore->target + 1;
     txn->branches[txn->branch_count++] = epoch + 1;
     return 0;
@@ -41,6 +49,8 @@ static int load_branches(struct volume_txn *txn)
     if (txn->branch_count > 0)
         return 0;
     txn->branches[txn->branch_count++] = 0;
+    txn->outside_count = 0;
+    txn->is_mixed = false;
     int r = restores_scan(txn->meta, add_branches, txn, &txn->err);
     if (r < 0) {
         txn->branch_count = 0;
@@ -90,6 +100,14 @@ static int subtract_other(struct volume_txn *txn, const struct version *version,
     return version->written == self ? 0 : history_subtract_version(txn, version, from);
 }
 
+static bool may_share_with_any(const struct volume_txn *txn, uint64_t self)
+{
+    for (unsigned i = 0; i < txn->outside_count; i++)
+        if (txn->outside[i] == self)
+            return true;
+    return txn->is_mixed;
+}
+
 int history_subtract_branches(struct volume_txn *txn, const struct record_key *key, uint64_t self,
                               bool only_behind, struct run_list *from)
 {
@@ -100,6 +118,8 @@ int history_subtract_branches(struct volume_txn *txn, const struct record_key *k
     if (!atomic_load(&txn->volume->has_branches))
         return 0;
     int r = load_branches(txn);
+    if (r == 0 && may_share_with_any(txn, self))
+        return history_subtract_all(txn, key, self, only_behind, from);
     while (r == 0 && at != UINT64_MAX && from->count > 0) {
         r = history_next_written(txn, key, at, &first);
         if (r < 0)

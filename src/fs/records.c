@@ -658,9 +658,8 @@ bool snapshot_name_is_possible(const char *name)
 
 static bool is_snapshot(const struct snapshot_record *snapshot)
 {
-    return snapshot->slot > 0 && snapshot->slot < UINT16_MAX &&
-           (snapshot->state == SNAPSHOT_KEPT || snapshot->state == SNAPSHOT_REMOVING) &&
-           snapshot_name_is_possible(snapshot->name) &&
+    return snapshot->slot > 0 && snapshot->slot < UINT16_MAX && snapshot->state >= SNAPSHOT_KEPT &&
+           snapshot->state <= SNAPSHOT_ARRIVING && snapshot_name_is_possible(snapshot->name) &&
            snapshot_name_is_possible(snapshot->access_point);
 }
 
@@ -715,8 +714,12 @@ int snapshot_decode(struct bytes value, struct snapshot_record *ret)
     return is_snapshot(ret) ? 0 : -EBADMSG;
 }
 
+#define RESTORE_MIXED 0x80u /* beside the state */
+
 static bool is_restore(const struct restore_record *restore)
 {
+    if (restore->state == RESTORE_OUTSIDE) /* which may be the very first epoch */
+        return !restore->is_mixed;
     return (restore->state == RESTORE_RUNNING || restore->state == RESTORE_DONE) &&
            restore->target != 0;
 }
@@ -728,7 +731,7 @@ int restore_encode(const struct restore_record *restore, uint8_t ret[static REST
 
     if (!is_restore(restore))
         return -EINVAL;
-    writer_u8(&writer, (uint8_t)restore->state);
+    writer_u8(&writer, (uint8_t)(restore->state | (restore->is_mixed ? RESTORE_MIXED : 0)));
     writer_u64(&writer, restore->target);
     return written(&writer, ret_len);
 }
@@ -740,7 +743,9 @@ int restore_decode(struct bytes value, struct restore_record *ret)
 
     if (r < 0)
         return r;
-    ret->state = (enum restore_state)reader_u8(&reader);
+    uint8_t state = reader_u8(&reader);
+    ret->state = (enum restore_state)(state & ~RESTORE_MIXED);
+    ret->is_mixed = (state & RESTORE_MIXED) != 0;
     ret->target = reader_u64(&reader);
     if (reader_done(&reader) < 0)
         return -EBADMSG;

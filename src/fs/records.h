@@ -228,6 +228,8 @@ int origin_decode(struct bytes value, struct origin_record *ret);
 enum snapshot_state {
     SNAPSHOT_KEPT = 1,
     SNAPSHOT_REMOVING = 2, /* nobody sees it any more; what was saved for it is being removed */
+    SNAPSHOT_ARRIVING =
+        3, /* nobody sees it yet; what it is to show is being put (snapshot_import.h) */
 };
 
 struct snapshot_record {
@@ -246,14 +248,17 @@ int snapshot_encode(const struct snapshot_record *snapshot, uint8_t ret[static S
                     size_t *ret_len);
 int snapshot_decode(struct bytes value, struct snapshot_record *ret);
 
-/* RESTORE: the filesystem was put back to a snapshot, or is being put back. */
+/* RESTORE: the filesystem was put back to a snapshot, or is being put back. Or the epoch in the key
+ * is a snapshot from outside, and what came after it goes on from the epoch before. */
 enum restore_state {
     RESTORE_RUNNING = 1,
     RESTORE_DONE = 2,
+    RESTORE_OUTSIDE = 3,
 };
 
 struct restore_record {
     enum restore_state state;
+    bool is_mixed;   /* to what came from outside: history_branch.c */
     uint64_t target; /* the epoch of the snapshot; before the one in the key */
 };
 

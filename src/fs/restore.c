@@ -13,6 +13,7 @@
 struct beginning {
     const char *name;
     struct snapshot_taking *keep; /* NULL: nothing is kept */
+    struct restore_record record;
     unsigned count;
     struct error *err;
 };
@@ -20,24 +21,12 @@ struct beginning {
 static int count_one(uint64_t epoch, const struct restore_record *restore, void *arg)
 {
     struct beginning *beginning = arg;
+    struct restore_record *record = &beginning->record;
 
-    (void)epoch;
-    (void)restore;
     beginning->count++;
+    if (restore->is_mixed || (restore->state == RESTORE_OUTSIDE && epoch == record->target))
+        record->is_mixed = true;
     return 0;
-}
-
-static int restore_put(struct volume_txn *txn, uint64_t epoch, enum restore_state state,
-                       uint64_t target)
-{
-    const struct restore_record record = { .state = state, .target = target };
-    uint8_t value[RESTORE_VALUE_LEN];
-    struct record_key key;
-    size_t len;
-
-    restore_key(epoch, &key);
-    int r = restore_encode(&record, value, &len);
-    return r < 0 ? r : txn_put(txn, &key, (struct bytes){ .data = value, .len = len });
 }
 
 static int find_target(struct volume *volume, const char *name, uint64_t *ret, struct error *err)
@@ -53,25 +42,20 @@ static int find_target(struct volume *volume, const char *name, uint64_t *ret, s
 static int begin(struct volume_txn *txn, void *arg)
 {
     struct beginning *beginning = arg;
-    uint64_t target = 0;
 
     beginning->count = 0;
-    int r = restores_scan(txn->meta, count_one, beginning, &txn->err);
-    if (r == 0 && beginning->count >= RESTORES_MAX)
-        return error_set(beginning->err, -ENOSPC,
-                         "snapshots from before %u earlier restores are kept, and no more can be "
-                         "remembered; remove some of them",
-                         beginning->count);
+    beginning->record = (struct restore_record){ .state = RESTORE_RUNNING };
+    int r = find_target(txn->volume, beginning->name, &beginning->record.target, beginning->err);
     if (r == 0)
-        r = find_target(txn->volume, beginning->name, &target, beginning->err);
+        r = restores_scan(txn->meta, count_one, beginning, &txn->err);
+    if (r == 0)
+        r = restores_refuse(beginning->count, beginning->err);
     if (r == 0 && beginning->keep != NULL)
         r = snapshot_taking_put(txn, beginning->keep);
     if (r < 0)
         return r;
     txn->volume->changed_restore = txn->meta->epoch;
-    atomic_store(&txn->volume->has_branches, true);
-    atomic_store(&txn->volume->held_changed, true); /* its version tells of it */
-    return restore_put(txn, txn->meta->epoch, RESTORE_RUNNING, target);
+    return restores_put(txn, txn->meta->epoch, &beginning->record);
 }
 
 int restore_begin(struct volume *volume, const char *name, const char *keep_as,
@@ -289,23 +273,27 @@ int restore_step(struct volume *volume, struct restore_walk *walk, struct error 
     return walk_on(volume, walk, err);
 }
 
+struct running {
+    uint64_t epoch;
+    struct restore_record record;
+};
+
 static int note_running(uint64_t epoch, const struct restore_record *restore, void *arg)
 {
-    uint64_t *running = arg;
-
     if (restore->state == RESTORE_RUNNING)
-        *running = epoch;
+        *(struct running *)arg = (struct running){ epoch, *restore };
     return 0;
 }
 
 static int end(struct volume_txn *txn, void *arg)
 {
-    uint64_t running = 0;
+    struct running running = { .epoch = 0 };
 
     (void)arg;
     int r = restores_scan(txn->meta, note_running, &running, &txn->err);
+    running.record.state = RESTORE_DONE;
     if (r == 0)
-        r = restore_put(txn, running, RESTORE_DONE, atomic_load(&txn->volume->restoring));
+        r = restores_put(txn, running.epoch, &running.record);
     return r < 0 ? r : restores_drop_idle(txn, 0);
 }
 

@@ -20,6 +20,11 @@
 typedef int restore_visit_fn(uint64_t epoch, const struct restore_record *restore, void *arg);
 int restores_scan(struct meta_txn *txn, restore_visit_fn *visit, void *arg, struct error *err);
 
+/* Puts one, so that what counts blocks knows of its branches. */
+int restores_put(struct volume_txn *txn, uint64_t epoch, const struct restore_record *restore);
+/* -ENOSPC, with words, if there are so many that no other can be. */
+int restores_refuse(unsigned count, struct error *err);
+
 /* At open: the newest epoch that one ended goes to *ret_newest. */
 int restores_load(struct volume *volume, struct meta_txn *txn, uint64_t *ret_newest,
                   struct error *err);

@@ -36,6 +36,29 @@ int restores_scan(struct meta_txn *txn, restore_visit_fn *visit, void *arg, stru
                      err);
 }
 
+int restores_put(struct volume_txn *txn, uint64_t epoch, const struct restore_record *restore)
+{
+    uint8_t value[RESTORE_VALUE_LEN];
+    struct record_key key;
+    size_t len;
+
+    atomic_store(&txn->volume->has_branches, true);
+    atomic_store(&txn->volume->held_changed, true); /* its version tells of it */
+    restore_key(epoch, &key);
+    int r = restore_encode(restore, value, &len);
+    return r < 0 ? r : txn_put(txn, &key, (struct bytes){ .data = value, .len = len });
+}
+
+int restores_refuse(unsigned count, struct error *err)
+{
+    if (count < RESTORES_MAX)
+        return 0;
+    return error_set(err, -ENOSPC,
+                     "snapshots from before %u earlier restores, or downloaded ones, are kept, and "
+                     "no more can be remembered; remove some of them",
+                     count);
+}
+
 struct loading {
     struct volume *volume;
     uint64_t newest;
@@ -91,15 +114,17 @@ int restores_close_group(struct volume *volume, struct meta_txn *txn, struct err
 struct idle {
     struct volume *volume;
     uint64_t gone;
+    uint64_t mixed; /* the newest one of that kind: while it is there, none before tells anything */
     size_t count;
     uint64_t epochs[RESTORES_MAX];
 };
 
 /* What was saved between the target and the restore was saved for a snapshot there. Without one,
  * nothing is left of that branch. */
-static bool has_branch(struct idle *idle, uint64_t epoch, uint64_t target)
+static bool has_branch(struct idle *idle, uint64_t epoch, const struct restore_record *restore)
 {
-    struct snapshot_entry entry = { .epoch = target };
+    /* What came from outside has to do with any version from before. */
+    struct snapshot_entry entry = { .epoch = restore->is_mixed ? 0 : restore->target };
 
     while (snapshot_set_next(&idle->volume->snapshots, entry.epoch, &entry) && entry.epoch <= epoch)
         if (entry.epoch != idle->gone)
@@ -107,12 +132,21 @@ static bool has_branch(struct idle *idle, uint64_t epoch, uint64_t target)
     return false;
 }
 
-static int note_idle(uint64_t epoch, const struct restore_record *restore, void *arg)
+static int note_mixed(uint64_t epoch, const struct restore_record *restore, void *arg)
 {
     struct idle *idle = arg;
 
-    if (restore->state == RESTORE_DONE && !has_branch(idle, epoch, restore->target) &&
-        idle->count < RESTORES_MAX)
+    if (restore->is_mixed)
+        idle->mixed = epoch;
+    return 0;
+}
+
+static int note_idle(uint64_t epoch, const struct restore_record *restore, void *arg)
+{
+    struct idle *idle = arg;
+    bool is_needed = epoch >= idle->mixed && has_branch(idle, epoch, restore);
+
+    if (restore->state != RESTORE_RUNNING && !is_needed && idle->count < RESTORES_MAX)
         idle->epochs[idle->count++] = epoch;
     return 0;
 }
@@ -124,7 +158,9 @@ int restores_drop_idle(struct volume_txn *txn, uint64_t gone)
 
     if (!atomic_load(&txn->volume->has_branches))
         return 0;
-    int r = restores_scan(txn->meta, note_idle, &idle, &txn->err);
+    int r = restores_scan(txn->meta, note_mixed, &idle, &txn->err);
+    if (r == 0)
+        r = restores_scan(txn->meta, note_idle, &idle, &txn->err);
     for (size_t i = 0; r == 0 && i < idle.count; i++) {
         restore_key(idle.epochs[i], &key);
         r = txn_remove(txn, &key);

@@ -48,6 +48,16 @@ uint64_t room_for_data(const struct object_store_space *disk)
     return disk->free > kept ? disk->free - kept : 0;
 }
 
+int room_refuse(struct volume *volume, uint64_t bytes, struct error *err)
+{
+    struct object_store_space disk = { 0 };
+
+    if (object_store_space(volume->store, &disk, NULL) < 0 || disk.total == 0 ||
+        room_for_data(&disk) >= bytes)
+        return 0;
+    return error_set(err, -ENOSPC, "the store is full");
+}
+
 /* A store that cannot tell will tell when it is full. */
 static int check_room(struct volume *volume, size_t len, struct error *err)
 {

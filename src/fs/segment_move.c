@@ -135,24 +135,23 @@ int segments_locate(struct segments *segments, const struct block_run *run,
     return 0;
 }
 
-/* Whether they are what they are said to be. */
-static int verify_blocks(const struct source *source, const struct block_run *run,
-                         const uint8_t *sealed, struct error *err)
+/* Whether they are what they are said to be; where and offset: there they were read. */
+static int verify_blocks(struct aead *aead, struct block_identity identity,
+                         const struct block_run *run, const uint8_t *sealed,
+                         const struct segment *where, uint32_t offset, struct error *err)
 {
     const uint32_t step = run->block_len + BLOCK_OVERHEAD;
-    struct block_identity identity = source->place.identity;
     CLEANUP(free_ptr) uint8_t *plain = malloc(run->block_len);
     char object[SEGMENT_TEXT_SIZE];
     int r = plain == NULL ? -ENOMEM : 0;
 
     for (uint32_t i = 0; i < run->count && r == 0; i++, identity.address += step) {
         const struct bytes block = { .data = sealed + (size_t)i * step, .len = step };
-        r = block_open(source->sealed_by->aead, &identity, block, plain);
+        r = block_open(aead, &identity, block, plain);
     }
     if (r < 0) {
-        segment_describe(source->place.object, object);
-        return error_set(err, r, "what lies at byte %u of %s cannot be opened: %s",
-                         source->place.offset, object,
+        segment_describe(where, object);
+        return error_set(err, r, "what lies at byte %u of %s cannot be opened: %s", offset, object,
                          r == -EBADMSG ? "it was altered" : strerrordesc_np(-r));
     }
     return 0;
@@ -173,7 +172,8 @@ static int read_sealed(struct segments *segments, const struct block_run *run, b
     if (r == 0 && got < len)
         r = error_set(err, -EBADMSG, "an object is too short");
     if (r == 0 && verifies)
-        r = verify_blocks(&source, run, to, err);
+        r = verify_blocks(source.sealed_by->aead, source.place.identity, run, to,
+                          source.place.object, source.place.offset, err);
     source_put(segments, &source);
     return r;
 }
@@ -192,22 +192,15 @@ int segments_read_sealed(struct segments *segments, const struct block_run *run,
     return 0;
 }
 
-static int copy(struct segments *segments, const struct block_run *run, bool verifies,
-                const struct segment_origin *origin, struct segment_copy *ret, struct error *err)
+/* A piece in which identity, offset (where it was) and data are set. It is taken. */
+static int store_piece(struct segments *segments, struct piece *piece, const struct block_run *run,
+                       bool may_wait, const struct segment_origin *origin, struct segment_copy *ret,
+                       struct error *err)
 {
-    struct piece *piece = piece_new(segments, (size_t)block_run_sealed(run));
-    struct place place;
     struct room room;
 
-    if (piece == NULL)
-        return error_set(err, -ENOMEM, "no memory to move blocks");
-    int r = read_sealed(segments, run, verifies, piece->data, &place, err);
-    if (r == 0) {
-        piece->identity = place.identity;
-        piece->offset = place.offset;
-        piece->len = (uint32_t)block_run_sealed(run);
-        r = segment_reserve(segments, piece->len, false, &room, err);
-    }
+    piece->len = (uint32_t)block_run_sealed(run);
+    int r = segment_reserve(segments, piece->len, may_wait, &room, err);
     if (r != 0) {
         piece_free(segments, piece);
         return r;
@@ -227,6 +220,62 @@ static int copy(struct segments *segments, const struct block_run *run, bool ver
     if (r < 0)
         piece_free(segments, piece);
     return r;
+}
+
+static int copy(struct segments *segments, const struct block_run *run, bool verifies,
+                const struct segment_origin *origin, struct segment_copy *ret, struct error *err)
+{
+    struct piece *piece = piece_new(segments, (size_t)block_run_sealed(run));
+    struct place place;
+
+    if (piece == NULL)
+        return error_set(err, -ENOMEM, "no memory to move blocks");
+    int r = read_sealed(segments, run, verifies, piece->data, &place, err);
+    if (r != 0) {
+        piece_free(segments, piece);
+        return r;
+    }
+    piece->identity = place.identity;
+    piece->offset = place.offset;
+    return store_piece(segments, piece, run, false, origin, ret, err);
+}
+
+static int read_outside(struct segments *segments, const struct block_run *run,
+                        const struct segment_outside *from, uint8_t *to, struct error *err)
+{
+    CLEANUP(object_closep) struct object *object = NULL;
+    CLEANUP(aead_freep) struct aead *aead = NULL;
+    const struct segment pack = { .id = from->pack, .kind = SEGMENT_PACK };
+    size_t len = (size_t)block_run_sealed(run), got = 0;
+
+    int r = block_aead_new(&segments->keys, &segments->fs, &from->identity, &aead);
+    if (r < 0)
+        return error_set(err, r, "no cipher for generation %u of the key of a filesystem",
+                         from->identity.generation);
+    r = from->packs->open(from->packs->arg, &from->pack, &object, err);
+    if (r == 0)
+        r = segment_read_object(object, true, from->offset, len, to, &got, err);
+    if (r == 0 && got < len)
+        r = error_set(err, -EBADMSG, "a pack is too short");
+    return r < 0 ? r : verify_blocks(aead, from->identity, run, to, &pack, from->offset, err);
+}
+
+int segments_bring(struct segments *segments, const struct block_run *run,
+                   const struct segment_outside *from, const struct segment_origin *origin,
+                   struct segment_copy *ret, struct error *err)
+{
+    struct piece *piece = piece_new(segments, (size_t)block_run_sealed(run));
+
+    if (piece == NULL)
+        return error_set(err, -ENOMEM, "no memory to bring blocks");
+    int r = read_outside(segments, run, from, piece->data, err);
+    if (r < 0) {
+        piece_free(segments, piece);
+        return r;
+    }
+    piece->identity = from->identity;
+    piece->offset = from->offset;
+    return store_piece(segments, piece, run, true, origin, ret, err);
 }
 
 int segments_copy(struct segments *segments, const struct block_run *run,

@@ -136,9 +136,10 @@ static struct segment *add_kind(struct segments *segments, const struct uuid *id
     return segment;
 }
 
-/* Of another filesystem: that record tells all that is known of it. */
-static struct segment *add_foreign(struct segments *segments, const struct uuid *id,
-                                   const struct block_identity *identity) REQUIRES(segments->lock)
+/* Of another filesystem, or one of ours that was forgotten: all that is known of it is such a
+ * record. */
+struct segment *segment_add_foreign(struct segments *segments, const struct uuid *id,
+                                    const struct block_identity *identity)
 {
     struct segment *segment = add_kind(segments, id, SEGMENT_FOREIGN);
 
@@ -149,18 +150,18 @@ static struct segment *add_foreign(struct segments *segments, const struct uuid 
     return segment;
 }
 
-/* What a LOCATION record speaks of and no USAGE record does, if it was downloaded. */
+/* What a LOCATION record speaks of and no USAGE record does. */
 static int add_downloaded(struct segments *segments, const struct uuid *id,
                           const struct location_record *record) REQUIRES(segments->lock)
 {
     const struct segment_packs *packs = segments->packs;
-    bool is_foreign = !uuid_equal(&record->identity.fs, &segments->fs);
+    const struct block_identity *identity = &record->identity;
     bool is_there = true;
 
-    if (is_foreign && segment_find(segments, id) == NULL)
-        is_there = add_foreign(segments, id, &record->identity) != NULL;
-    if (is_foreign && is_there && segment_find(segments, &record->identity.segment) == NULL)
-        is_there = add_foreign(segments, &record->identity.segment, &record->identity) != NULL;
+    if (segment_find(segments, id) == NULL)
+        is_there = segment_add_foreign(segments, id, identity) != NULL;
+    if (is_there && segment_find(segments, &identity->segment) == NULL)
+        is_there = segment_add_foreign(segments, &identity->segment, identity) != NULL;
     if (is_there && packs != NULL && segment_find(segments, &record->object) == NULL &&
         packs->has(packs->arg, &record->object))
         is_there = add_kind(segments, &record->object, SEGMENT_PACK) != NULL;

@@ -182,6 +182,31 @@ int segments_fetched(struct segments *segments, const struct segment_copy *copie
 /* Sealed bytes in use that lie in packs. */
 uint64_t segments_in_packs(struct segments *segments);
 
+/* Bringing: blocks of a snapshot from outside (segment_bring.c), of which nothing here tells yet.
+ */
+
+/* Takes from the front of *run what lies together, into ret: in an object that is there, even if
+ * nothing names it any more; or nowhere. -EBADMSG: it cannot be a run of blocks. */
+int segments_find_held(struct segments *segments, struct block_run *run, struct block_run *ret,
+                       bool *ret_is_held);
+
+/* Where they lie, as the snapshot says. */
+struct segment_outside {
+    const struct segment_packs *packs;
+    struct uuid pack;
+    uint32_t offset;
+    struct block_identity identity; /* of the first block */
+};
+
+/* As segments_fetch(), and waits for a segment's id. */
+int segments_bring(struct segments *segments, const struct block_run *run,
+                   const struct segment_outside *from, const struct segment_origin *origin,
+                   struct segment_copy *ret, struct error *err);
+/* The copies are where the runs lie, of which nothing is in use yet. By who holds the engine's
+ * write transaction, in which they become live. -ESTALE: something lies there already. */
+int segments_place(struct segments *segments, const struct segment_copy *copies, size_t count,
+                   struct error *err);
+
 /* For an upload. What of a run, from its first block on, lies together, and under what that is
  * sealed; -ENOENT: no such segment. */
 int segments_locate(struct segments *segments, const struct block_run *run,

@@ -6,6 +6,7 @@
  *   segment_sync.c    durability, footers, rescue after a failed sync
  *   segment_read.c    reading and verifying
  *   segment_move.c    ciphertext copied as it is, for compaction and rescue
+ *   segment_bring.c   where what was copied from outside lies
  *
  * Locks, in this order: sync_lock (one thread makes things durable), lock (short; never across a
  * store's call). The engine's write transaction may be held around lock, never the other way.
@@ -196,6 +197,9 @@ struct segment *segment_find(struct segments *segments, const struct uuid *id)
     REQUIRES(segments->lock);
 struct segment *segment_add(struct segments *segments, const struct uuid *id)
     REQUIRES(segments->lock); /* NULL: -ENOMEM */
+/* One without an object, of which LOCATION records tell. */
+struct segment *segment_add_foreign(struct segments *segments, const struct uuid *id,
+                                    const struct block_identity *identity) REQUIRES(segments->lock);
 void segment_drop(struct segments *segments, struct segment *segment) REQUIRES(segments->lock);
 void segment_free(struct segments *segments, struct segment *segment) REQUIRES(segments->lock);
 int segment_add_location(struct segment *segment, const struct location *location);

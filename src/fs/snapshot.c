@@ -8,8 +8,7 @@
 #include "fs/commit.h"
 #include "fs/restore.h"
 
-static int snapshot_put(struct volume_txn *txn, uint64_t epoch,
-                        const struct snapshot_record *record)
+int snapshot_put(struct volume_txn *txn, uint64_t epoch, const struct snapshot_record *record)
 {
     uint8_t value[SNAPSHOT_VALUE_MAX];
     struct record_key key;
@@ -143,16 +142,30 @@ static int being_restored(struct error *err)
                      "the filesystem is being put back to a snapshot; try again later");
 }
 
+/* Also of the one that arrives. */
+static bool has_name(struct snapshot_set *set, const char *name, struct snapshot_entry *ret)
+{
+    return snapshot_set_find(set, name, ret) ||
+           (snapshot_set_arriving(set, ret) && strcmp(ret->record.name, name) == 0);
+}
+
+static bool has_access(struct snapshot_set *set, const char *access_point,
+                       struct snapshot_entry *ret)
+{
+    return snapshot_set_find_access(set, access_point, ret) ||
+           (snapshot_set_arriving(set, ret) && strcmp(ret->record.access_point, access_point) == 0);
+}
+
 int snapshot_taking_put(struct volume_txn *txn, struct snapshot_taking *taking)
 {
     struct snapshot_set *set = &txn->volume->snapshots;
     struct snapshot_entry other;
 
-    if (snapshot_set_find(set, taking->record.name, &other))
+    if (has_name(set, taking->record.name, &other))
         return error_set(
             taking->err, -EEXIST,
             "there is a snapshot of that name already; name another one, or remove it first");
-    if (snapshot_set_find_access(set, taking->record.access_point, &other))
+    if (has_access(set, taking->record.access_point, &other))
         return error_set(taking->err, -EEXIST,
                          "another snapshot has that access point; name another one");
     taking->record.slot = snapshot_set_free_slot(set);
@@ -160,7 +173,8 @@ int snapshot_taking_put(struct volume_txn *txn, struct snapshot_taking *taking)
         return error_set(taking->err, -ENOSPC,
                          "there are %u snapshots, and no more can be; remove some",
                          SNAPSHOT_SLOT_MAX);
-    taking->record.created_ns = clock_wall_ns();
+    if (taking->record.state == SNAPSHOT_KEPT)
+        taking->record.created_ns = clock_wall_ns();
     taking->epoch = txn->meta->epoch;
     return snapshot_put(txn, taking->epoch, &taking->record);
 }
@@ -199,7 +213,7 @@ static int failure(int r, struct error *err, const char *what)
     return error_set(err, r, "%s: %s", what, strerrordesc_np(-r));
 }
 
-static void describe(const struct snapshot_entry *entry, struct volume_snapshot *ret)
+void snapshot_entry_describe(const struct snapshot_entry *entry, struct volume_snapshot *ret)
 {
     *ret = (struct volume_snapshot){ .epoch = entry->epoch,
                                      .slot = entry->record.slot,
@@ -225,7 +239,7 @@ int volume_snapshot_take(struct volume *volume, const char *name, const char *ac
         return error_set(err, r, "%s", why.text);
     }
     const struct snapshot_entry entry = { .epoch = taking.epoch, .record = taking.record };
-    describe(&entry, ret);
+    snapshot_entry_describe(&entry, ret);
     return 0;
 }
 
@@ -236,8 +250,9 @@ int volume_snapshot_list(struct volume *volume, volume_snapshot_fn *visit, void 
     int r = 0;
 
     while (r == 0 && snapshot_set_next(&volume->snapshots, entry.epoch, &entry)) {
-        describe(&entry, &snapshot);
-        r = visit(&snapshot, arg);
+        snapshot_entry_describe(&entry, &snapshot);
+        if (entry.record.state != SNAPSHOT_ARRIVING)
+            r = visit(&snapshot, arg);
     }
     return r;
 }
@@ -261,15 +276,14 @@ static int change_record(struct volume_txn *txn, void *arg)
     if (!snapshot_set_find(set, renaming->name, &entry))
         return error_set(renaming->err, -ENOENT, "there is no snapshot of that name");
     if (renaming->record.name[0] != '\0') {
-        if (snapshot_set_find(set, renaming->record.name, &other) && other.epoch != entry.epoch)
+        if (has_name(set, renaming->record.name, &other) && other.epoch != entry.epoch)
             return error_set(renaming->err, -EEXIST,
                              "there is a snapshot of the new name already; name another one, or "
                              "remove it first");
         memcpy(entry.record.name, renaming->record.name, sizeof(entry.record.name));
     }
     if (renaming->record.access_point[0] != '\0') {
-        if (snapshot_set_find_access(set, renaming->record.access_point, &other) &&
-            other.epoch != entry.epoch)
+        if (has_access(set, renaming->record.access_point, &other) && other.epoch != entry.epoch)
             return error_set(renaming->err, -EEXIST, "another snapshot has that access point");
         memcpy(entry.record.access_point, renaming->record.access_point,
                sizeof(entry.record.access_point));

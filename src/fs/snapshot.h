@@ -25,7 +25,12 @@ int snapshot_taking_init(struct snapshot_taking *taking, const char *name, const
                          struct error *err);
 /* -EBUSY while records are imported, which would count as changed then. */
 int snapshot_refuse_import(struct volume *volume, struct error *err);
+/* One that is not kept yet has the time that is in its record. */
 int snapshot_taking_put(struct volume_txn *txn, struct snapshot_taking *taking);
+/* Puts the record, for snapshot_change(). */
+int snapshot_put(struct volume_txn *txn, uint64_t epoch, const struct snapshot_record *record);
+
+void snapshot_entry_describe(const struct snapshot_entry *entry, struct volume_snapshot *ret);
 
 /* fn puts or removes the record of one snapshot, and says of which in volume->changed_snapshot.
  * When it returns, all who write know, and it is durable. */

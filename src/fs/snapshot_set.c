@@ -34,7 +34,13 @@ static size_t find_index(const struct snapshot_set *set, uint64_t epoch)
     return low;
 }
 
+/* What changes is saved for it: also for one that nobody sees yet. */
 static bool is_kept(const struct snapshot_entry *entry)
+{
+    return entry->record.state != SNAPSHOT_REMOVING;
+}
+
+static bool is_seen(const struct snapshot_entry *entry)
 {
     return entry->record.state == SNAPSHOT_KEPT;
 }
@@ -56,12 +62,12 @@ static int make_room(struct snapshot_set *set) REQUIRES(set->lock)
     return 0;
 }
 
-/* Only a kept one is found by its slot; one that is being removed keeps it from being given out. */
+/* Only one that is seen is found by its slot; the others keep it from being given out. */
 static void note_slot(struct snapshot_set *set, const struct snapshot_entry *entry)
     REQUIRES(set->lock)
 {
     if (entry->record.slot <= SNAPSHOT_SLOT_MAX)
-        set->epochs[entry->record.slot] = is_kept(entry) ? entry->epoch : 0;
+        set->epochs[entry->record.slot] = is_seen(entry) ? entry->epoch : 0;
 }
 
 static void note_change(struct snapshot_set *set) REQUIRES(set->lock)
@@ -232,7 +238,7 @@ static bool find_text(struct snapshot_set *set, text_of_fn *text_of, const char 
 
     mutex_lock(&set->lock);
     for (size_t i = 0; i < set->count && !found; i++) {
-        found = is_kept(&set->items[i]) && strcmp(text_of(&set->items[i].record), text) == 0;
+        found = is_seen(&set->items[i]) && strcmp(text_of(&set->items[i].record), text) == 0;
         if (found)
             *ret = set->items[i];
     }
@@ -249,6 +255,20 @@ bool snapshot_set_find_access(struct snapshot_set *set, const char *access_point
                               struct snapshot_entry *ret)
 {
     return find_text(set, access_point_of, access_point, ret);
+}
+
+bool snapshot_set_arriving(struct snapshot_set *set, struct snapshot_entry *ret)
+{
+    bool found = false;
+
+    mutex_lock(&set->lock);
+    for (size_t i = 0; i < set->count && !found; i++) {
+        found = set->items[i].record.state == SNAPSHOT_ARRIVING;
+        if (found)
+            *ret = set->items[i];
+    }
+    mutex_unlock(&set->lock);
+    return found;
 }
 
 bool snapshot_set_next(struct snapshot_set *set, uint64_t epoch, struct snapshot_entry *ret)

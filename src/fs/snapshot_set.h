@@ -1,7 +1,8 @@
 /* snapshot_set.h - which snapshots there are, in memory: one entry for each SNAPSHOT record.
  *
  * A kept snapshot is seen and has history saved for it. One that is being removed is neither; what
- * was saved for it is still there.
+ * was saved for it is still there. One that arrives has history saved for it, and is not seen: it
+ * is kept as far as epochs are concerned, and not found by its name or slot.
  *
  * Units      epochs, from 1; a snapshot is named by the epoch that it closed.
  * Errors     -ENOMEM.
@@ -73,5 +74,7 @@ uint64_t snapshot_set_at_slot(struct snapshot_set *set, unsigned slot);
 bool snapshot_set_find(struct snapshot_set *set, const char *name, struct snapshot_entry *ret);
 bool snapshot_set_find_access(struct snapshot_set *set, const char *access_point,
                               struct snapshot_entry *ret);
+/* The one that arrives: there is one at most. */
+bool snapshot_set_arriving(struct snapshot_set *set, struct snapshot_entry *ret);
 /* The first one, kept or not, behind an epoch; for walking over all. */
 bool snapshot_set_next(struct snapshot_set *set, uint64_t epoch, struct snapshot_entry *ret);

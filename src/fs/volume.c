@@ -343,6 +343,11 @@ int volume_close(struct volume *volume, struct error *err)
     return r < 0 ? r : closed;
 }
 
+const struct key_set *volume_keys(const struct volume *volume)
+{
+    return &volume->keys;
+}
+
 bool volume_is_read_only(const struct volume *volume)
 {
     return volume->is_read_only;

@@ -95,6 +95,8 @@ void volume_leave_times(struct volume *volume);
 int volume_close(struct volume *volume, struct error *err);
 
 bool volume_is_read_only(const struct volume *volume);
+/* Its keys, and those of what it came from; as long as it is open. */
+const struct key_set *volume_keys(const struct volume *volume);
 
 struct volume_attr {
     uint64_t ino;

@@ -113,7 +113,10 @@ struct volume_txn {
     bool has_history;          /* there are snapshots */
     unsigned branch_count;     /* 0: not looked up yet */
     uint64_t branches[HISTORY_BRANCHES_MAX]; /* where they begin, ascending: history_branch.c */
-    int64_t now_ns;                          /* of this operation */
+    unsigned outside_count;
+    uint64_t outside[RESTORES_MAX]; /* epochs of snapshots from outside */
+    bool is_mixed;                  /* what came from there was restored */
+    int64_t now_ns;                 /* of this operation */
     struct error err;
 };
 
@@ -293,7 +296,9 @@ void inode_add_stored(struct volume_txn *txn, struct inode *inode, int64_t bytes
 int file_set_size(struct volume_txn *txn, uint64_t ino, struct inode *inode, uint64_t size,
                   bool *ret_more);
 
-/* room.c. How large segments are in this store. */
+/* room.c. -ENOSPC, with words, if the store's disk has no room for so many bytes more. */
+int room_refuse(struct volume *volume, uint64_t bytes, struct error *err);
+/* How large segments are in this store. */
 uint32_t room_segment_size(struct object_store *store);
 /* Of what is free on a disk. */
 uint64_t room_for_data(const struct object_store_space *disk);

@@ -50,6 +50,8 @@ struct underlay_source {
 };
 
 bool underlay_has_kind(uint8_t kind);
+/* Of keys, as memcmp; one that is the beginning of another one comes first. */
+int underlay_order(struct bytes a, struct bytes b);
 
 struct underlay_config {
     struct record_key cursor; /* under which the cursor is kept: of a kind that is not imported */

@@ -40,8 +40,6 @@ static inline struct underlay *underlay_of(const struct meta_txn *txn)
     return (struct underlay *)txn->engine;
 }
 
-/* As memcmp, a key that is the beginning of another one first. */
-int underlay_order(struct bytes a, struct bytes b);
 bool underlay_is_key(struct bytes key); /* one that the source may have */
 void underlay_set_key(struct record_key *to, struct bytes key);
 int underlay_no_memory(struct error *err);

@@ -56,5 +56,23 @@ struct download_place {
     bool starts_paused;
 };
 
+/* What the manifest of an opened one tells, as long as it is open. */
+const struct snapshot_about *download_about(const struct volume_origin *origin);
+
+/* A snapshot that is to become one of an existing filesystem (fs/snapshot_import.h), opened to read
+ * all of it; no reference is put, as nothing of the bucket is relied on afterwards. */
+struct download_snapshot {
+    const struct bucket *bucket;
+    struct locator locator;
+    struct bytes superblock; /* the filesystem's own */
+    /* Its keys; those of the snapshot's origin must be among them, as foreign ones. */
+    const struct key_set *keys;
+    int64_t patience_ms; /* 0: usual */
+};
+
+/* -EXDEV: it is of a filesystem of another origin. */
+int download_open_snapshot(const struct download_snapshot *snapshot, struct volume_origin **ret,
+                           struct error *err);
+
 int download_open(const struct origin_opening *opening, void *arg, struct volume_origin **ret,
                   struct error *err);

@@ -448,6 +448,11 @@ static int get_manifest(struct download_source *source, struct error *err)
                         &len, err);
 }
 
+const struct snapshot_about *download_about(const struct volume_origin *origin)
+{
+    return &((const struct download_source *)origin)->manifest.about;
+}
+
 int download_open(const struct origin_opening *opening, void *arg, struct volume_origin **ret,
                   struct error *err)
 {

@@ -228,10 +228,21 @@ static void records_of_restores_that_cannot_be_are_refused(void **state)
     value[0] = 2;
     assert_int_equal(restore_decode((struct bytes){ value, len }, &found), -EPROTONOSUPPORT);
     value[0] = 1;
-    value[1] = 3;
+    value[1] = 4;
     assert_int_equal(restore_decode((struct bytes){ value, len }, &found), -EBADMSG);
+    value[1] = RESTORE_OUTSIDE | 0x80;
+    assert_int_equal(restore_decode((struct bytes){ value, len }, &found), -EBADMSG);
+    restore.is_mixed = true;
+    assert_int_equal(restore_encode(&restore, value, &len), 0);
+    assert_int_equal(value[1], 0x81);
+    assert_int_equal(restore_decode((struct bytes){ value, len }, &found), 0);
+    assert_true(found.state == RESTORE_RUNNING && found.is_mixed && found.target == 7);
     restore.target = 0;
     assert_int_equal(restore_encode(&restore, value, &len), -EINVAL);
+    restore = (struct restore_record){ .state = RESTORE_OUTSIDE };
+    assert_int_equal(restore_encode(&restore, value, &len), 0);
+    assert_int_equal(restore_decode((struct bytes){ value, len }, &found), 0);
+    assert_true(found.state == RESTORE_OUTSIDE && !found.is_mixed && found.target == 0);
 }
 
 /* Random changes, snapshots, removals and restores. */
