@@ -131,6 +131,9 @@ int api_add_filesystem(const struct api_request *request, struct api_reply *ret,
     if (r == 0)
         r = json_get_text(request->body, "object_store", JSON_OPTIONAL, &add.object_store, err);
     if (r == 0)
+        r = json_get_bool(request->body, "read_only_store", JSON_OPTIONAL, &add.is_read_only_store,
+                          err);
+    if (r == 0)
         r = get_kms_key(request->body, &add.kms, &secret, err);
     if (r < 0)
         return r;

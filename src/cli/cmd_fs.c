@@ -206,6 +206,8 @@ static int fill_download(json_t *body, struct cli *cli, struct error *err)
     int r = client_put_text(body, "locator", is_swapped ? last : cli_word(cli, 1), err);
     if (r == 0)
         r = client_put_text(body, "object_store", store, err);
+    if (arguments_has(&cli->arguments, "read-only-store"))
+        (void)json_object_set_new(body, "read_only_store", json_true());
     if (r == 0)
         r = put_bytes(body, "capacity", is_swapped ? cli_word(cli, 1) : last, err);
     return r < 0 ? r : fill_places(body, cli, err);
@@ -229,6 +231,9 @@ int cmd_fs_download(struct cli *cli, struct error *err)
     cli_print(stdout, "Filesystem %s was made of the snapshot, uuid %s; mount it to use it. ",
               cli_word(cli, 0), client_text(row, "uuid"));
     cli_print_wrapped_by(row);
+    if (arguments_has(&cli->arguments, "read-only-store"))
+        cli_print(stdout, "Until all of it is here, nobody may remove uploaded snapshots from the "
+                          "object store: they do not see there that it is needed.\n");
     return 0;
 }
 

@@ -203,6 +203,7 @@ const struct argument_spec fs_download_arguments[] = {
 
 const struct option_spec fs_download_options[] = {
     { 0, "object-store", "name", "which holds the snapshot (coffer fs tier); needed" },
+    { 0, "read-only-store", NULL, "write nothing there; it must not be cleaned until all is here" },
     { 0, "store", "url", "where the data goes: dir:/path or s3:NAME [below the state folder]" },
     { 0, "meta", "url", "where the metadata goes: lmdb:/path [below the state folder]" },
     { 0, "cache", "size",

@@ -136,6 +136,7 @@ struct fs_add {
     /* Of an uploaded snapshot, which it shows, and the object store with it; NULL: it is empty. */
     const char *locator;
     const char *object_store;
+    bool is_read_only_store; /* nothing is written there: others may remove what is needed of it */
 };
 
 /* Draws a key, has it wrapped, proves that it can be unwrapped, stores the ring in both places

@@ -63,7 +63,8 @@ int downloading_open(struct control *control, const struct fs_add *add, struct d
     if (strlen(add->object_store) > STORE_NAME_MAX)
         return error_set(err, -ENOENT, "there is no object store of that name");
     (void)snprintf(ret->origin.store, sizeof(ret->origin.store), "%s", add->object_store);
-    random_uuid(&ret->origin.reference);
+    if (!add->is_read_only_store)
+        random_uuid(&ret->origin.reference);
     if (r == 0)
         r = open_head(control, add, &locator, &ret->opened, err);
     if (r < 0) {
@@ -145,6 +146,12 @@ static int drop_reference(struct control *control, const struct fs_origin *origi
     return r < 0 ? r : reference_drop(&bucket, &origin->reference, err);
 }
 
+/* One that was adopted may have one: nothing is known of its origin. */
+static bool is_without_reference(const struct fs_record *record)
+{
+    return uuid_is_zero(&record->origin.reference) && !uuid_is_zero(&record->origin.fs);
+}
+
 void download_drop(struct filesystem *fs)
 {
     CLEANUP(free_ptr) struct fs_record *record = filesystem_copy_record(fs);
@@ -152,6 +159,8 @@ void download_drop(struct filesystem *fs)
     char id[UUID_TEXT_SIZE];
 
     if (!record || !record->has_origin)
+        return;
+    if (is_without_reference(record))
         return;
     if (uuid_is_zero(&record->origin.reference)) {
         events_add(&fs->control->events, LOG_LEVEL_WARNING, "reference-left", record->name,

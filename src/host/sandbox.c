@@ -109,14 +109,21 @@ static int give_up_privileges(const struct sandbox *sandbox, struct error *err)
     return r < 0 ? error_set(err, r, "cannot give up privileges: %s", strerrordesc_np(-r)) : 0;
 }
 
-/* The folder's own path if it can be used, else the way through its descriptor. */
-static int name_inside(const char *folder, int fd, char ret[static PATH_MAX], struct error *err)
+static bool can_use(const struct sandbox *sandbox, const char *folder)
 {
-    if (access(folder, R_OK | W_OK | X_OK) == 0)
+    return access(folder, R_OK | W_OK | X_OK) == 0 ||
+           (errno == EROFS && sandbox->may_be_read_only && access(folder, R_OK | X_OK) == 0);
+}
+
+/* The folder's own path if it can be used, else the way through its descriptor. */
+static int name_inside(const struct sandbox *sandbox, const char *folder, int fd,
+                       char ret[static PATH_MAX], struct error *err)
+{
+    if (can_use(sandbox, folder))
         (void)snprintf(ret, PATH_MAX, "%s", folder);
     else
         (void)snprintf(ret, PATH_MAX, "/proc/self/fd/%d", fd);
-    if (access(ret, R_OK | W_OK | X_OK) < 0)
+    if (!can_use(sandbox, ret))
         return error_set(err, -errno, "user %u may not use folder %s: %s; give it to that user",
                          geteuid(), folder, strerrordesc_np(errno));
     return 0;
@@ -175,7 +182,7 @@ int sandbox_enter(const struct sandbox *sandbox,
     }
     r = give_up_privileges(sandbox, err);
     for (size_t i = 0; i < sandbox->folder_count && r == 0; i++)
-        r = name_inside(sandbox->folders[i], fds[i], ret_paths[i], err);
+        r = name_inside(sandbox, sandbox->folders[i], fds[i], ret_paths[i], err);
     if (r == 0)
         r = restrict_paths(sandbox, ret_paths, ret_has_landlock, err);
     if (r == 0)

@@ -28,7 +28,8 @@ struct sandbox {
     gid_t gid;
     const char *folders[SANDBOX_FOLDERS_MAX]; /* that it may read and change */
     size_t folder_count;
-    bool needs_network; /* to connect to a store, and to read what names and certificates need */
+    bool may_be_read_only; /* the folders, by how their disk is mounted */
+    bool needs_network;    /* to connect to a store, and to read what names and certificates need */
 };
 
 /* ret_paths: how each folder is called from inside, for that user may not pass through those

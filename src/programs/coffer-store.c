@@ -70,6 +70,7 @@ static int lock_in(const struct remote_message *start, const char *folder, char 
                                      .gid = start->gid,
                                      .folders = { folder },
                                      .folder_count = folder ? 1 : 0,
+                                     .may_be_read_only = true, /* to read it is of use, too */
                                      .needs_network = !folder };
     char inside[SANDBOX_FOLDERS_MAX][PATH_MAX];
     bool has_landlock = false;

@@ -1,6 +1,7 @@
 #include "transfer/download.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -76,6 +77,23 @@ static int hold_objects(struct preparing *preparing, struct reference *reference
     return r < 0 || missing.count == 0 ? r : tell_missing(preparing, &missing);
 }
 
+/* What a bucket says that may not be written to. */
+static bool is_read_only(int r)
+{
+    return r == -EACCES || r == -EPERM || r == -EROFS;
+}
+
+static int tell_read_only(struct error *err)
+{
+    char why[sizeof(err->text)];
+
+    (void)snprintf(why, sizeof(why), "%.300s", err->text);
+    return error_set(err, -EROFS,
+                     "nothing can be written to the object store, so that it could not be kept "
+                     "there that its objects are needed (--read-only-store does without): %s",
+                     why);
+}
+
 static int put_reference(struct preparing *preparing)
 {
     const struct download_config *config = preparing->config;
@@ -84,18 +102,18 @@ static int put_reference(struct preparing *preparing)
     CLEANUP(name_set_release) struct name_set needed = NAME_SET_INIT;
     struct reference reference;
 
-    if (config->without_reference)
+    if (uuid_is_zero(&config->reference))
         return 0;
     if (needed_names(preparing, &needed) < 0)
         return error_set(preparing->err, -ENOMEM, "cannot download a snapshot: out of memory");
     int r = reference_open(&reference, config->bucket, &head, preparing->err);
-    if (r < 0)
-        return r;
-    r = hold_objects(preparing, &reference, &needed);
-    reference_close(&reference);
+    if (r == 0) {
+        r = hold_objects(preparing, &reference, &needed);
+        reference_close(&reference);
+    }
     if (r == -ENOENT) /* then it keeps the rest for nobody */
         (void)reference_drop(config->bucket, &config->reference, NULL);
-    return r;
+    return is_read_only(r) ? tell_read_only(preparing->err) : r;
 }
 
 /* --- what the new filesystem begins with --- */

@@ -30,10 +30,11 @@ struct download_config {
     struct key_checks known;    /* what the registry knows of the origin, if anything */
     struct uuid fs;             /* the filesystem that is made */
     struct uuid instance;
-    struct uuid reference; /* drawn once for each download, and kept */
+    /* Drawn once for each download, and kept. Zero: none is put, for who may only read; others may
+     * remove what is still needed. */
+    struct uuid reference;
     uint64_t now_ns;
     struct share_wait wait;
-    bool without_reference; /* who may only read: objects may be removed while they are needed */
 };
 
 struct download {

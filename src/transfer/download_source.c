@@ -396,6 +396,8 @@ static int source_done(struct volume_origin *origin, struct error *err)
 {
     struct download_source *source = source_of(origin);
 
+    if (uuid_is_zero(&source->record.reference))
+        return 0; /* none was put */
     return reference_drop(&source->bucket, &source->record.reference, err);
 }
 

@@ -1,6 +1,9 @@
-"""A downloaded filesystem that is adopted by another host before all of it is there."""
+"""Downloads in disasters: adopted by another host before all of it is there; out of an object store
+that may only be read."""
+import contextlib
 import os
 import signal
+import subprocess
 
 import pytest
 
@@ -23,6 +26,7 @@ def test_it_is_told_where_the_rest_of_it_is(build_folder, folder, openbao):
         meta, store = folder / "meta", folder / "store"
         one.instance.run("fs", "download", "copy", locator, "--object-store", "disk",
                          "--meta", f"lmdb:{meta}", "--store", f"dir:{store}")
+        one.instance.run("fs", "umount", "projects")
         one.instance.stop(signal.SIGKILL)
 
         with Site(build_folder, folder / "two", openbao, disk) as two:
@@ -62,3 +66,43 @@ def test_one_that_needs_nothing_takes_the_name_of_a_store_and_forgets_it(build_f
         one.instance.run("fs", "umount", "projects")
         one.instance.mount("projects", one.folder / "mnt")
         sound(one.instance, "projects")
+
+
+@contextlib.contextmanager
+def read_only(disk, place):
+    """The folder once more, where nothing can be written, not even by root."""
+    place.mkdir()
+    subprocess.run(["mount", "--bind", disk, place], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", place], check=True)
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def test_an_object_store_that_may_only_be_read_is_enough(build_folder, folder, openbao):
+    openbao.create_key("shared")
+    disk = folder / "disk"
+    disk.mkdir()
+    with Site(build_folder, folder / "one", openbao, disk) as one:
+        one.instance.add("projects")
+        top = one.instance.mount("projects", one.folder / "mnt")
+        fill(top)
+        wanted = hashes(top)
+        locator = one.upload("projects", "first")
+    with read_only(disk, folder / "replica") as replica, \
+            Site(build_folder, folder / "two", openbao, disk) as two:
+        tried = two.instance.run("fs", "tier", "dir", "add", "replica", "--path", replica,
+                                 check=False)
+        assert tried.returncode == 1
+        two.instance.run("fs", "tier", "dir", "add", "replica", "--path", replica,
+                         "--skip-verification")
+        words = ["fs", "download", "copy", locator, "--object-store", "replica"]
+        refused = two.instance.run(*words, check=False)
+        assert refused.returncode == 1 and "--read-only-store" in refused.stderr
+        made = two.instance.run(*words, "--read-only-store")
+        assert "nobody may remove" in made.stdout
+        copy = two.instance.mount("copy", two.folder / "mnt")
+        assert hashes(copy) == wanted
+        two.wait_until_all_is_here("copy")
+        sound(two.instance, "copy")
