@@ -23,6 +23,12 @@
 
 int remote_store_open(int fd, struct object_store **ret, struct error *err);
 
+/* Calls fn once, when the connection ends, or now if it has ended: by any thread, and under a lock
+ * of the store, so fn does no more than to tell another thread. NULL: not any more, from when this
+ * returns. Closing the store is no such end. */
+typedef void remote_store_ended_fn(void *arg);
+void remote_store_on_end(struct object_store *store, remote_store_ended_fn *fn, void *arg);
+
 /* For whoever started coffer-store, before the socket goes to the one who opens the store: tells it
  * which bucket (s3_settings_pack), and whom it becomes if it runs as root. Returns what became of
  * that; fd stays the caller's. Waits as long as the socket's own time limits let it. */

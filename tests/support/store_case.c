@@ -11,6 +11,7 @@
 #include "store/layers/cache.h"
 #include "store/layers/fault.h"
 #include "store/layers/limit.h"
+#include "store/layers/renewable.h"
 #include "store/layers/retry.h"
 #include "store/layers/trace.h"
 #include "tests/support/cmocka_all.h"
@@ -43,6 +44,13 @@ static int wrap_in_limit(struct object_store *inner, struct object_store **ret)
     return limit_store_new(inner, &rates, NULL, ret);
 }
 
+static int wrap_in_renewable(struct object_store *inner, struct object_store **ret)
+{
+    struct renewable_store *renewable;
+
+    return renewable_store_new(inner, ret, &renewable);
+}
+
 static int wrap_in_retry(struct object_store *inner, struct object_store **ret)
 {
     return retry_store_new(inner, &retry_policy_default, ret);
@@ -62,6 +70,7 @@ static const struct {
     { "cache", wrap_in_cache },
     { "fault", wrap_in_fault },
     { "limit", wrap_in_limit },
+    { "renewable", wrap_in_renewable },
     { "retry", wrap_in_retry },
     { "remote", wrap_in_remote },
     { "trace", wrap_in_trace },

@@ -3,6 +3,7 @@
 #include "tests/support/cmocka_all.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -216,11 +217,18 @@ static int op_list(struct object_store *store, struct error *err)
     return object_store_list(store, "n/", count_one, &count, err);
 }
 
-/* Returns what a later operation says; *err is that of the first. */
+static void count_end(void *arg)
+{
+    atomic_fetch_add((atomic_uint *)arg, 1);
+}
+
+/* Returns what a later operation says; *err is that of the first. That it ended is told once, and
+ * at once to who asks later. */
 static int try_liar(struct liar *liar, operation *op, struct error *err)
 {
     struct object_store *store = NULL;
     pthread_t thread;
+    atomic_uint ends = 0;
     uint64_t size;
     int fds[2];
 
@@ -229,9 +237,13 @@ static int try_liar(struct liar *liar, operation *op, struct error *err)
     assert_int_equal(pthread_create(&thread, NULL, lie, liar), 0);
     assert_int_equal(remote_store_open(fds[0], &store, NULL), 0);
     assert_true(object_store_prefers_sealing(store));
+    remote_store_on_end(store, count_end, &ends);
     int r = op(store, err);
     assert_int_equal(r, err->code);
     r = object_store_stat(store, "later", &size, NULL);
+    assert_int_equal(atomic_load(&ends), 1);
+    remote_store_on_end(store, count_end, &ends);
+    assert_int_equal(atomic_load(&ends), 2);
     object_store_close(store);
     assert_int_equal(pthread_join(thread, NULL), 0);
     (void)close(fds[1]);

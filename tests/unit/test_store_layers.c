@@ -13,6 +13,7 @@
 #include "store/layers/fault.h"
 #include "store/layers/fault_rules.h"
 #include "store/layers/limit.h"
+#include "store/layers/renewable.h"
 #include "store/layers/retry.h"
 #include "store/layers/trace.h"
 #include "store/stores/stores.h"
@@ -623,6 +624,68 @@ static void nothing_is_saved_up_and_no_limit_is_none(void **state)
 
 #define ON_FAULTY(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
+/* --- renewable --- */
+
+static struct object_store *faulty_memory(struct fault_store **ret)
+{
+    struct object_store *store = NULL;
+
+    assert_int_equal(object_store_open("memory:", &store, NULL), 0);
+    assert_int_equal(fault_store_new(store, &store, ret), 0);
+    return store;
+}
+
+static void expect_read(struct object *object, const char *value, int code)
+{
+    uint8_t to[16];
+    size_t len = 0;
+
+    assert_int_equal(object_read(object, 0, sizeof(to), to, &len, NULL), code);
+    if (code == 0) {
+        assert_int_equal(len, strlen(value));
+        assert_memory_equal(to, value, len);
+    }
+}
+
+/* The two have different bytes in the same object, so that it shows which one is read. */
+static void what_was_opened_in_a_store_that_ended_is_read_in_the_next_one(void **state)
+{
+    CLEANUP(object_store_closep) struct object_store *store = NULL;
+    CLEANUP(object_closep) struct object *object = NULL;
+    CLEANUP(object_closep) struct object *missing = NULL;
+    CLEANUP(buf_release) struct buf found = BUF_INIT;
+    struct fault_store *first_fault = NULL, *next_fault = NULL;
+    struct object_store *first = faulty_memory(&first_fault);
+    struct object_store *next = faulty_memory(&next_fault);
+    struct renewable_store *renewable = NULL;
+    struct object_writer *writer = NULL;
+    (void)state;
+
+    assert_int_equal(object_store_put(first, "a", text("first"), NULL), 0);
+    assert_int_equal(object_store_put(first, "only", text("first"), NULL), 0);
+    assert_int_equal(object_store_put(next, "a", text("next"), NULL), 0);
+    assert_int_equal(renewable_store_new(first, &store, &renewable), 0);
+    assert_int_equal(object_store_open_object(store, "a", &object, NULL), 0);
+    assert_int_equal(object_store_open_object(store, "only", &missing, NULL), 0);
+    assert_int_equal(object_store_create(store, "w", &writer, NULL), 0);
+    expect_read(object, "first", 0);
+
+    fault_arm(first_fault, FAULT_READ, "", 0, FAULT_ALWAYS, -ENOTCONN);
+    expect_read(object, NULL, -ENOTCONN);
+    fault_arm(next_fault, FAULT_OPEN, "", 0, 1, -EAGAIN);
+    assert_int_equal(renewable_store_renew(renewable, next), 0);
+    expect_read(object, NULL, -EAGAIN); /* and it is tried again */
+    expect_read(object, "next", 0);
+    expect_read(object, "next", 0);
+    expect_read(missing, NULL, -ENOENT);
+    assert_int_equal(object_store_get(store, "a", 100, &found, NULL), 0);
+    assert_int_equal(found.len, strlen("next"));
+    assert_int_equal(object_writer_write(writer, 0, text("x"), NULL), 0); /* where it began */
+    assert_int_equal(object_writer_seal(writer, NULL), 0);
+    object_writer_close(writer);
+    assert_int_equal(object_store_get(store, "w", 100, &found, NULL), -ENOENT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -645,6 +708,7 @@ int main(void)
         ON_FAULTY(calls_errors_and_bytes_are_counted_for_each_operation),
         ON_FAULTY(each_waits_until_those_before_it_are_paid_for),
         ON_FAULTY(nothing_is_saved_up_and_no_limit_is_none),
+        cmocka_unit_test(what_was_opened_in_a_store_that_ended_is_read_in_the_next_one),
     };
 
     return cmocka_run_group_tests_name("store_layers", tests, NULL, NULL);

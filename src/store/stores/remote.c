@@ -29,7 +29,9 @@ struct remote_store {
     struct mutex send_lock; /* for one message; held while the socket takes it */
     struct mutex lock;      /* guards all below; never held with the other one */
     pthread_cond_t slot_is_free;
-    struct error broken; /* code 0: the connection is good */
+    struct error broken;           /* code 0: the connection is good */
+    remote_store_ended_fn *on_end; /* NULL: nobody is told, or was told */
+    void *on_end_arg;
     struct client_slot slots[REMOTE_SLOTS];
 };
 
@@ -44,6 +46,27 @@ struct remote_file {
 };
 
 /* --- the connection --- */
+
+/* Under the lock, so that who does not want to hear of it any more does not. */
+static void tell_end_locked(struct remote_store *store) REQUIRES(store->lock)
+{
+    remote_store_ended_fn *on_end = TAKE(store->on_end);
+
+    if (on_end != NULL)
+        on_end(store->on_end_arg);
+}
+
+void remote_store_on_end(struct object_store *base, remote_store_ended_fn *fn, void *arg)
+{
+    struct remote_store *store = (struct remote_store *)base;
+
+    mutex_lock(&store->lock);
+    store->on_end = fn;
+    store->on_end_arg = arg;
+    if (store->broken.code != 0)
+        tell_end_locked(store);
+    mutex_unlock(&store->lock);
+}
 
 /* Wakes all who wait. Only the first reason counts. */
 static void break_off(struct remote_store *store, const struct error *why)
@@ -63,6 +86,7 @@ static void break_off(struct remote_store *store, const struct error *why)
     (void)pthread_cond_broadcast(&store->slot_is_free);
     for (unsigned i = 0; i < REMOTE_SLOTS; i++)
         (void)pthread_cond_broadcast(&store->slots[i].answered);
+    tell_end_locked(store);
     mutex_unlock(&store->lock);
     (void)shutdown(store->fd, SHUT_RDWR);
 }
@@ -500,6 +524,7 @@ static int remote_create(struct object_store *base, const char *name, struct obj
 /* All but the descriptor. */
 static void release(struct remote_store *store)
 {
+    remote_store_on_end(&store->base, NULL, NULL);
     (void)shutdown(store->fd, SHUT_RDWR);
     (void)pthread_join(store->reader, NULL);
     for (unsigned i = 0; i < REMOTE_SLOTS; i++)
