@@ -9,12 +9,25 @@
 #include "control/uploads.h"
 #include "net/json.h"
 
+/* Of one that was downloaded, and is not all here. */
+static int add_origin(json_t *row, const struct fs_view *view)
+{
+    json_t *origin = json_pack(
+        "{s:s,s:I,s:o,s:o}", "origin_store", view->origin_store, "origin_task",
+        (json_int_t)view->origin_task, "origin_size",
+        view->has_origin_left ? json_integer((json_int_t)view->origin_data) : json_null(),
+        "origin_left",
+        view->has_origin_left ? json_integer((json_int_t)view->origin_data_left) : json_null());
+
+    return json_object_update_new(row, origin);
+}
+
 static json_t *view_json(const struct fs_view *view)
 {
     char uuid[UUID_TEXT_SIZE];
 
     uuid_format(&view->uuid, uuid);
-    return json_pack(
+    json_t *row = json_pack(
         "{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:s,s:I,s:s,s:s,s:s,s:b,s:s,s:b,s:s,s:s,s:I,s:I,s:I,s:I,"
         "s:"
         "s}",
@@ -28,6 +41,12 @@ static json_t *view_json(const struct fs_view *view)
         (json_int_t)view->cache_bytes, "cache_used", (json_int_t)view->cache_used, "cache_hits",
         (json_int_t)view->cache_hits, "cache_misses", (json_int_t)view->cache_misses,
         "cache_folder", view->cache_folder);
+
+    if (row && add_origin(row, view) < 0) {
+        json_decref(row);
+        return NULL;
+    }
+    return row;
 }
 
 int api_reply_view(const struct fs_view *view, unsigned status, struct api_reply *ret,

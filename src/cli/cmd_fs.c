@@ -37,6 +37,10 @@ static const struct column columns[] = {
     { "cache_hits", "CACHE HITS", COLUMN_NUMBER, .hidden = true, .zero_is = "-" },
     { "cache_misses", "CACHE MISSES", COLUMN_NUMBER, .hidden = true, .zero_is = "-" },
     { "cache_folder", "CACHE FOLDER", COLUMN_TEXT, .hidden = true },
+    { "origin_store", "REST IN", COLUMN_TEXT, .hidden = true },
+    { "origin_left", "REST", COLUMN_CAPACITY, .hidden = true, .zero_is = "-" },
+    { "origin_size", "DOWNLOAD", COLUMN_CAPACITY, .hidden = true, .zero_is = "-" },
+    { "origin_task", "DOWNLOAD TASK", COLUMN_NUMBER, .hidden = true, .zero_is = "-" },
     { NULL, NULL, COLUMN_TEXT },
 };
 
@@ -54,6 +58,26 @@ static void print_troubles(const json_t *rows)
     }
 }
 
+/* How much of those that were downloaded is not here yet. */
+static void print_rests(const json_t *rows)
+{
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *row = json_array_get(rows, i);
+        const json_t *left = json_object_get(row, "origin_left");
+        char rest[CAPACITY_TEXT_SIZE + sizeof(" of it are")] = "a part of it is";
+        char amount[CAPACITY_TEXT_SIZE];
+        if (*client_text(row, "origin_store") == '\0')
+            continue;
+        capacity_format((uint64_t)json_integer_value(left), amount);
+        if (json_is_integer(left))
+            (void)snprintf(rest, sizeof(rest), "%s of it are", amount);
+        cli_print(
+            stderr,
+            "%s: %s still only in the object store %s; 'coffer task' tells how far that is.\n",
+            client_text(row, "name"), rest, client_text(row, "origin_store"));
+    }
+}
+
 int cmd_fs_list(struct cli *cli, struct error *err)
 {
     CLEANUP(json_freep) json_t *rows = NULL;
@@ -64,6 +88,7 @@ int cmd_fs_list(struct cli *cli, struct error *err)
         r = table_print(stdout, columns, rows, &cli->list, err);
     if (r == 0 && cli->list.format == TABLE_VIEW) {
         print_troubles(rows);
+        print_rests(rows);
         if (json_array_size(rows) == 0)
             cli_print(stderr, "There is no filesystem yet; coffer fs add makes one.\n");
     }
@@ -213,6 +238,18 @@ static int fill_download(json_t *body, struct cli *cli, struct error *err)
     return r < 0 ? r : fill_places(body, cli, err);
 }
 
+static void print_download_task(const json_t *row)
+{
+    json_int_t task = json_integer_value(json_object_get(row, "origin_task"));
+
+    if (task > 0)
+        cli_print(
+            stdout,
+            "Task %lld fetches in the background what is not read before, while the filesystem "
+            "is mounted.\n",
+            (long long)task);
+}
+
 int cmd_fs_download(struct cli *cli, struct error *err)
 {
     CLEANUP(json_freep) json_t *body = json_object();
@@ -231,6 +268,7 @@ int cmd_fs_download(struct cli *cli, struct error *err)
     cli_print(stdout, "Filesystem %s was made of the snapshot, uuid %s; mount it to use it. ",
               cli_word(cli, 0), client_text(row, "uuid"));
     cli_print_wrapped_by(row);
+    print_download_task(row);
     if (arguments_has(&cli->arguments, "read-only-store"))
         cli_print(stdout, "Until all of it is here, nobody may remove uploaded snapshots from the "
                           "object store: they do not see there that it is needed.\n");

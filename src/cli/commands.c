@@ -200,9 +200,9 @@ static const struct command commands[] = {
         .summary = "Makes a filesystem out of a snapshot in an object store",
         .details =
             "It is of use at once: what is not here yet is read from the object store, and "
-            "brought in by the\nway, as long as the filesystem is started. Until all is here "
-            "the object store is needed, and each\nstart asks for it; the snapshot may be "
-            "removed there, what is needed of it stays.\n\n"
+            "brought in by the\nway, as long as the filesystem is started: by a task, which coffer "
+            "task shows and pauses. Until all\nis here the object store is needed, and each start "
+            "asks for it; the snapshot may be removed there,\nwhat is needed of it stays.\n\n"
             "The configured KMS must unwrap the snapshot's keys, which it wraps anew for the new "
             "filesystem;\nwhat is written gets a key of its own. No snapshot can be taken until "
             "names and attributes are here.",
@@ -545,6 +545,9 @@ static const struct command commands[] = {
     {
         .path = "task abort",
         .summary = "Ends a task, and takes away what it left",
+        .details =
+            "A download is not aborted, as its filesystem needs the rest: pause it, or remove "
+            "the filesystem.",
         .arguments = task_arguments,
         .options = task_abort_options,
         .prints_json = true,

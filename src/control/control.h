@@ -106,7 +106,12 @@ struct fs_view {
     uint64_t cache_used;  /* 0 while no worker is up, as the next two */
     uint64_t cache_hits;  /* blocks, since it was started */
     uint64_t cache_misses;
-    char cache_folder[FS_URL_SIZE]; /* "": in the state folder */
+    char cache_folder[FS_URL_SIZE];        /* "": in the state folder */
+    char origin_store[STORE_NAME_MAX + 1]; /* where the rest of one lies that was downloaded; "" */
+    uint64_t origin_task;                  /* that fetches it; 0: there is none */
+    bool has_origin_left;                  /* the next two are known: a worker is up */
+    uint64_t origin_data;                  /* bytes, sealed, that it began with */
+    uint64_t origin_data_left;             /* of which so many are only there */
 };
 
 /* *ret is the caller's to free; sorted by name. */

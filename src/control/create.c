@@ -469,6 +469,19 @@ static int add(struct control *control, const struct fs_add *add, const struct d
     return r;
 }
 
+/* What is in the way is not in the way of the filesystem; its start tries again. */
+static int begin_download(struct control *control, struct fs_view *view)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find_uuid(control, &view->uuid);
+    struct error err = { .code = 0 };
+
+    if (fs && download_begin_task(fs, &err) < 0)
+        log_warning("%s filesystem=%s", err.text, view->name);
+    if (fs)
+        filesystem_view(fs, view);
+    return 0;
+}
+
 /* The locator and the keys are looked at first: nothing is made for a snapshot that does not open.
  */
 int control_add(struct control *control, const struct fs_add *what, struct fs_view *ret,
@@ -490,5 +503,5 @@ int control_add(struct control *control, const struct fs_add *what, struct fs_vi
         return r;
     r = add(control, what, from, ret, err);
     downloading_release(from);
-    return r;
+    return r < 0 ? r : begin_download(control, ret);
 }

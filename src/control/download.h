@@ -3,11 +3,12 @@
  * bucket, of which a worker gets a socket each time that it starts, until all is here. What is read
  * and written of the bucket is the worker's (transfer/download.h).
  *
- *   1 the head's ring: every generation is unwrapped, ring, superblock and head verified
- *   2 the new filesystem is added as any (create.c); its ring has these generations as foreign
- * ones, its record says where it came from 3 a worker puts the reference into the bucket, and makes
- * it 4 when all is here, the worker says so, and the record forgets the bucket After a crash a
- * start goes on from 3. A failure undoes it, the reference too.
+ * First, the head's ring: every generation is unwrapped, ring, superblock and head verified. The
+ * new filesystem is then added as any (create.c); its ring has these generations as foreign ones,
+ * its record says where it came from. A worker puts the reference into the bucket, and makes it.
+ * From then on a task (kind "download") stands for what is fetched in the background; when all is
+ * here, the worker says so, and the record forgets the bucket. After a crash a start goes on with
+ * what is left of it. A failure before the task undoes it, the reference too.
  *
  * Errors     negative errno and a sentence. -ENOENT: no such object store or snapshot.
  * Threads    one for each.
@@ -35,6 +36,13 @@ int downloading_inherit(const struct downloading *downloading, struct key_provid
 /* The socket for a worker of that filesystem; -1 in *ret_fd if it needs none. */
 int download_session(struct control *control, const struct fs_record *record, int *ret_fd,
                      struct error *err);
+/* download_task.c: begins the task, unless there is one or none is needed. A start does so, too. */
+int download_begin_task(struct filesystem *fs, struct error *err);
+/* All of it is here. */
+int download_forget_origin(struct filesystem *fs, struct error *err);
+/* Another socket for that worker, whose bucket's process has ended. */
+int download_renew_bucket(struct filesystem *fs, struct worker *worker, struct error *err);
+
 /* What a removed one left in the bucket. Failures are an event: the reference can be expired. */
 void download_drop(struct filesystem *fs);
 

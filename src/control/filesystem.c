@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "control/snapshot_mount.h"
+#include "control/tasks.h"
 
 #define STATUS_PATIENCE_MS 2000
 
@@ -301,6 +302,12 @@ static void view_locked(const struct filesystem *filesystem, struct fs_view *ret
     memcpy(ret->kms_namespace, filesystem->wrapped.kms_namespace, sizeof(ret->kms_namespace));
     ret->has_own_kms_key = fs_record_has_own_key(record);
     memcpy(ret->kms_role, record->own.role_id, sizeof(ret->kms_role));
+    if (record->has_origin) {
+        (void)snprintf(ret->origin_store, sizeof(ret->origin_store), "%s", record->origin.store);
+        ret->has_origin_left = filesystem->seen.has_origin;
+        ret->origin_data = filesystem->seen.origin_data;
+        ret->origin_data_left = filesystem->seen.origin_data_left;
+    }
     if (filesystem->state == FS_MOUNTED)
         memcpy(ret->mounted_at, record->mountpoint, sizeof(ret->mounted_at));
 }
@@ -337,6 +344,9 @@ void filesystem_view(struct filesystem *filesystem, struct fs_view *ret)
     mutex_lock(&filesystem->lock);
     view_locked(filesystem, ret);
     mutex_unlock(&filesystem->lock);
+    if (ret->origin_store[0] != '\0')
+        ret->origin_task =
+            tasks_find(filesystem->control, &download_kind, &filesystem->record.uuid);
 }
 
 int control_get(struct control *control, const char *name, struct fs_view *ret, struct error *err)

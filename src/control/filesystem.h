@@ -70,7 +70,10 @@ struct filesystem {
     struct error stop_answer; /* how */
     bool retry_now;
     bool take_over;
-    bool is_downloaded; /* its worker says that all of it is here */
+    bool is_downloaded;    /* its worker says that all of it is here */
+    bool wants_bucket;     /* its worker is to get another process of its bucket ... */
+    int64_t bucket_due_ms; /* ... but not before */
+    bool bucket_failed;    /* it could not be started the last time */
     bool worker_ended;
     bool worker_ended_cleanly; /* it told so before it ended */
     bool last_commit_failed;   /* and that it could not commit */

@@ -30,6 +30,7 @@
 #define LIFE_GOOD_MS 60000 /* who lived that long starts again without a pause */
 #define GONE_PATIENCE_MS 60000
 #define RECONNECT_TIMEOUT_MS 10000
+#define BUCKET_PAUSE_MS 2000
 
 struct keeper {
     struct filesystem *fs;
@@ -50,12 +51,13 @@ static void on_event(const struct worker_event *event, void *arg)
         [WORKER_EVENT_READ_ONLY] = { LOG_LEVEL_WARNING, "read-only" },
         [WORKER_EVENT_ORIGIN_AWAY] = { LOG_LEVEL_WARNING, "bucket-away" },
         [WORKER_EVENT_CACHE_OFF] = { LOG_LEVEL_WARNING, "cache-off" },
-        [WORKER_EVENT_ORIGIN_DONE] = { LOG_LEVEL_INFO, "downloaded" },
+        [WORKER_EVENT_ORIGIN_DONE] = { LOG_LEVEL_INFO, NULL },
     };
     struct filesystem *fs = arg;
 
-    events_add(&fs->control->events, kinds[event->kind].level, kinds[event->kind].type,
-               fs->record.name, "%s", event->text);
+    if (kinds[event->kind].type) /* else it is told with what follows from it */
+        events_add(&fs->control->events, kinds[event->kind].level, kinds[event->kind].type,
+                   fs->record.name, "%s", event->text);
     mutex_lock(&fs->lock);
     switch (event->kind) {
     case WORKER_EVENT_CORRUPTION:
@@ -145,6 +147,16 @@ static void on_mount_ended(const struct worker_mount_ended *ended, void *arg)
                                         : "the filesystem was unmounted; snapshots are mounted");
 }
 
+static void on_bucket_ended(void *arg)
+{
+    struct filesystem *fs = arg;
+
+    mutex_lock(&fs->lock);
+    fs->wants_bucket = true;
+    (void)pthread_cond_broadcast(&fs->changed);
+    mutex_unlock(&fs->lock);
+}
+
 static void on_ended(void *arg)
 {
     struct filesystem *fs = arg;
@@ -166,6 +178,7 @@ static struct worker_watcher watcher_of(struct filesystem *fs)
     return (struct worker_watcher){ .on_event = on_event,
                                     .on_unmounted = on_unmounted,
                                     .on_mount_ended = on_mount_ended,
+                                    .on_bucket_ended = on_bucket_ended,
                                     .on_task_progress = on_task_progress,
                                     .on_task_done = on_task_done,
                                     .on_ended = on_ended,
@@ -193,6 +206,9 @@ static void prepare_worker(struct filesystem *fs)
     fs->worker_ended_cleanly = false;
     fs->last_commit_failed = false;
     fs->is_full = false; /* it tells if it is */
+    fs->wants_bucket = false;
+    fs->bucket_due_ms = 0;
+    fs->bucket_failed = false;
     fs->seen = (struct worker_status_reply){ .used = 0 };
     mutex_unlock(&fs->lock);
 }
@@ -486,20 +502,49 @@ static void forget_origin(struct filesystem *fs) REQUIRES(fs->lock)
     struct error err = { .code = 0 };
 
     fs->is_downloaded = false;
-    if (!fs->record.has_origin)
-        return;
-    fs->record.has_origin = false;
     mutex_unlock(&fs->lock);
-    if (filesystem_save(fs, &err) < 0)
+    if (download_forget_origin(fs, &err) < 0)
         events_add(&fs->control->events, LOG_LEVEL_ERROR, "registry", fs->record.name,
                    "the next start will ask for the object store again: %s", err.text);
     mutex_lock(&fs->lock);
+}
+
+/* What waits for the bucket goes on then. */
+static void renew_bucket(struct filesystem *fs) REQUIRES(fs->lock)
+{
+    CLEANUP(worker_unrefp) struct worker *worker = worker_ref(fs->worker);
+    struct error err = { .code = 0 };
+    bool is_first = !fs->bucket_failed;
+
+    fs->wants_bucket = false;
+    mutex_unlock(&fs->lock);
+    int r = download_renew_bucket(fs, worker, &err);
+    if (r < 0 && r != -EPIPE && is_first)
+        events_add(&fs->control->events, LOG_LEVEL_WARNING, "bucket-away", fs->record.name,
+                   "%s; what is not here yet cannot be read, and it is tried again", err.text);
+    mutex_lock(&fs->lock);
+    fs->wants_bucket = fs->wants_bucket || r < 0;
+    fs->bucket_failed = r < 0;
+    fs->bucket_due_ms = clock_monotonic_ms() + BUCKET_PAUSE_MS;
+}
+
+static void wait_for_change(struct filesystem *fs) REQUIRES(fs->lock)
+{
+    if (fs->is_downloaded)
+        forget_origin(fs);
+    else if (fs->wants_bucket && fs->bucket_due_ms <= clock_monotonic_ms())
+        renew_bucket(fs);
+    else if (fs->wants_bucket)
+        (void)filesystem_wait_locked(fs, fs->bucket_due_ms);
+    else
+        cond_wait(&fs->changed, &fs->lock);
 }
 
 /* Waits for the worker's end; true if it ended as it was meant to. */
 static bool serve(struct keeper *keeper)
 {
     struct filesystem *fs = keeper->fs;
+    struct error err = { .code = 0 };
 
     mutex_lock(&fs->lock);
     fs->attempts++;
@@ -508,15 +553,15 @@ static bool serve(struct keeper *keeper)
     (void)pthread_cond_broadcast(&fs->changed);
     mutex_unlock(&fs->lock);
     policies_wake(fs->control->policies, &fs->record.uuid);
+    if (download_begin_task(fs, &err) < 0)
+        events_add(&fs->control->events, LOG_LEVEL_WARNING, "task-failed", fs->record.name,
+                   "nothing is downloaded in the background until it is started again: %s",
+                   err.text);
     tasks_wake(fs->control, &fs->record.uuid);
     stop_if_wanted(fs);
     mutex_lock(&fs->lock);
-    while (!fs->worker_ended && !is_shutting_down(keeper)) {
-        if (fs->is_downloaded)
-            forget_origin(fs);
-        else
-            cond_wait(&fs->changed, &fs->lock);
-    }
+    while (!fs->worker_ended && !is_shutting_down(keeper))
+        wait_for_change(fs);
     bool is_clean = fs->worker_ended_cleanly || fs->stop_wanted;
     mutex_unlock(&fs->lock);
     return is_clean;

@@ -444,7 +444,8 @@ static int remove_locked(struct control *control, const struct store_record *rec
                          struct error *err) REQUIRES(control->stores_changing)
 {
     char key[KEY_SIZE];
-    const struct task_use use = { .store = record->name };
+    /* expect_unused() knows of filesystems that need it, whether a task stands for that or not. */
+    const struct task_use use = { .store = record->name, .ignores_companions = true };
     int r = key_of(record->name, key, err);
 
     if (r == 0)

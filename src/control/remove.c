@@ -217,7 +217,7 @@ static int remove_one(struct control *control, const char *name, struct shred_re
 
     if (!fs)
         return -ENOENT;
-    const struct task_use use = { .fs = &fs->record.uuid };
+    const struct task_use use = { .fs = &fs->record.uuid, .ignores_companions = true };
     int r = tasks_expect_none(control, &use, err);
     if (r == 0)
         r = filesystem_acquire(fs, "is being removed", err);
@@ -235,6 +235,7 @@ static int remove_one(struct control *control, const char *name, struct shred_re
         return error_set(err, r, "%s", why.text);
     }
     filesystem_unlist(fs);
+    tasks_end_with(control, &fs->record.uuid);
     events_add(&control->events, LOG_LEVEL_INFO, "removed", name, "the filesystem was removed");
     return 0;
 }

@@ -180,8 +180,9 @@ static enum task_state begin_step(struct task *task)
 
     mutex_lock(&tasks->lock);
     enum task_state state = task->record.state;
+    task->wake = false;              /* from here on it sees what is possible now */
     if (state != task->working_as) { /* what was in the way before does not count any more */
-        task->is_waiting = task->wake = false;
+        task->is_waiting = false;
         task->waiting_since_ms = 0;
         task->failures = 0;
     }

@@ -348,6 +348,8 @@ static bool is_about(const struct task *task, const struct task_use *use)
 {
     const struct task_record *record = &task->record;
 
+    if (use->ignores_companions && task->kind && task->kind->goes_with_filesystem)
+        return false;
     return (!use->fs || uuid_equal(use->fs, &record->fs)) &&
            (use->snapshot == 0 || use->snapshot == record->snapshot) &&
            (!use->store || strcmp(use->store, record->store) == 0);
@@ -356,6 +358,7 @@ static bool is_about(const struct task *task, const struct task_use *use)
 int tasks_expect_none(struct control *control, const struct task_use *use, struct error *err)
 {
     struct tasks *tasks = control->tasks;
+    const char *no_abort = NULL;
     char about[TASK_ABOUT_SIZE];
     uint64_t id = 0;
 
@@ -364,15 +367,39 @@ int tasks_expect_none(struct control *control, const struct task_use *use, struc
         if (task_state_is_end(task->record.state) || !is_about(task, use))
             continue;
         id = task->record.id;
+        no_abort = task->kind ? task->kind->no_abort : NULL;
         task_about(&task->record, about);
     }
     mutex_unlock(&tasks->lock);
-    return id == 0
-               ? 0
-               : error_set(err, -EBUSY,
-                           "task %" PRIu64 " (%s) needs it; wait until it has ended, or abort it "
-                           "with 'coffer task abort %" PRIu64 "'",
-                           id, about, id);
+    if (id == 0)
+        return 0;
+    if (no_abort)
+        return error_set(err, -EBUSY, "task %" PRIu64 " (%s) needs it; wait until it has ended: %s",
+                         id, about, no_abort);
+    return error_set(err, -EBUSY,
+                     "task %" PRIu64 " (%s) needs it; wait until it has ended, or abort it "
+                     "with 'coffer task abort %" PRIu64 "'",
+                     id, about, id);
+}
+
+static bool is_running_kind(const struct task *task, const struct task_kind *kind,
+                            const struct uuid *fs)
+{
+    return task->kind == kind && !task_state_is_end(task->record.state) &&
+           uuid_equal(&task->record.fs, fs);
+}
+
+uint64_t tasks_find(struct control *control, const struct task_kind *kind, const struct uuid *fs)
+{
+    struct tasks *tasks = control->tasks;
+    uint64_t id = 0;
+
+    mutex_lock(&tasks->lock);
+    for (const struct task *task = tasks->items; task && id == 0; task = task->next)
+        if (is_running_kind(task, kind, fs))
+            id = task->record.id;
+    mutex_unlock(&tasks->lock);
+    return id;
 }
 
 /* --- changing --- */
@@ -409,20 +436,27 @@ static void forget_surplus(struct control *control)
     }
 }
 
-static int list(struct tasks *tasks, struct task *task)
+static int list(struct tasks *tasks, struct task *task, bool is_single, struct error *err)
 {
     struct task **link = &tasks->items;
     unsigned active = 0;
+    int r = 0;
 
     mutex_lock(&tasks->lock);
-    for (; *link; link = &(*link)->next)
+    for (; *link; link = &(*link)->next) {
         active += !task_state_is_end((*link)->record.state);
-    if (active < TASKS_ACTIVE_MAX) {
+        if (is_single && is_running_kind(*link, task->kind, &task->record.fs))
+            r = error_set(err, -EEXIST, "task %" PRIu64 " does that already", (*link)->record.id);
+    }
+    if (r == 0 && active >= TASKS_ACTIVE_MAX)
+        r = error_set(err, -EUSERS, "%u tasks have not ended; wait for one of them, or abort it",
+                      TASKS_ACTIVE_MAX);
+    if (r == 0) {
         task->record.id = ++tasks->last_id;
         *link = task;
     }
     mutex_unlock(&tasks->lock);
-    return active < TASKS_ACTIVE_MAX ? 0 : -EUSERS;
+    return r;
 }
 
 static void unlist(struct tasks *tasks, const struct task *task)
@@ -471,14 +505,14 @@ int task_add(struct control *control, const struct task_new *what, struct task_v
 
     if (!task)
         return error_set(err, -ENOMEM, "out of memory");
-    if (list(tasks, task) < 0) {
+    int r = list(tasks, task, what->is_single, err);
+    if (r < 0) {
         free(task);
-        return error_set(err, -EUSERS, "%u tasks have not ended; wait for one of them, or abort it",
-                         TASKS_ACTIVE_MAX);
+        return r;
     }
     const uint64_t id = task->record.id;
     task_about(&task->record, about);
-    int r = task_save(task, err);
+    r = task_save(task, err);
     if (r == 0 && ret)
         r = control_task_get(control, id, ret, err);
     if (r == 0) /* from here on it may end, and be forgotten, at any moment */
@@ -580,10 +614,39 @@ void tasks_wake(struct control *control, const struct uuid *fs)
 
     mutex_lock(&tasks->lock);
     for (struct task *task = tasks->items; task; task = task->next)
-        if (task->is_waiting && (!fs || uuid_equal(fs, &task->record.fs)))
-            task->wake = true;
+        if (!fs || uuid_equal(fs, &task->record.fs))
+            task->wake = true; /* also one that is about to wait */
     (void)pthread_cond_broadcast(&tasks->changed);
     mutex_unlock(&tasks->lock);
+}
+
+static struct task *take_one_of(struct tasks *tasks, const struct uuid *fs)
+{
+    mutex_lock(&tasks->lock);
+    struct task *task = tasks->items;
+    while (task && !(task->kind && task->kind->goes_with_filesystem &&
+                     uuid_equal(&task->record.fs, fs) && task->record.state < TASK_ABORTING))
+        task = task->next;
+    if (task)
+        (void)snprintf(task->record.text, sizeof(task->record.text), "its filesystem was removed");
+    mutex_unlock(&tasks->lock);
+    return task;
+}
+
+/* One that is not ended here finds out by itself that its filesystem is not there. */
+void tasks_end_with(struct control *control, const struct uuid *fs)
+{
+    struct tasks *tasks = control->tasks;
+    struct error err = { .code = 0 };
+    struct task *task;
+    int r = 0;
+
+    mutex_lock(&tasks->saving);
+    while (r == 0 && (task = take_one_of(tasks, fs)) != NULL)
+        r = save_as(tasks, task, TASK_ABORTING, &err);
+    mutex_unlock(&tasks->saving);
+    if (r < 0)
+        log_warning("a task of a removed filesystem cannot be ended: %s", err.text);
 }
 
 /* --- all of them --- */
@@ -605,7 +668,7 @@ static int load(struct bytes value, void *arg)
     }
     task->kind = task_kind_find(task->record.kind);
     task->working_as = task->record.state;
-    task->is_saved = true;
+    task->is_saved = task->is_loaded = true;
     while (*link) /* the registry's keys are sorted */
         link = &(*link)->next;
     *link = task;
@@ -628,13 +691,26 @@ int tasks_open(struct control *control, struct error *err)
     return r == -ENOMEM ? error_set(err, r, "out of memory for the tasks") : r;
 }
 
+/* Others are added meanwhile, by filesystems that come up and by policies. */
+static struct task *take_loaded(struct tasks *tasks)
+{
+    mutex_lock(&tasks->lock);
+    struct task *task = tasks->items;
+    while (task && !(task->is_loaded && task->kind && !task_state_is_end(task->record.state)))
+        task = task->next;
+    if (task)
+        task->is_loaded = false;
+    mutex_unlock(&tasks->lock);
+    return task;
+}
+
 void tasks_resume(struct control *control)
 {
     struct error err = { .code = 0 };
+    struct task *task;
 
-    for (struct task *task = control->tasks->items; task; task = task->next)
-        if (task->kind && !task_state_is_end(task->record.state) &&
-            task_start_thread(task, &err) < 0)
+    while ((task = take_loaded(control->tasks)) != NULL)
+        if (task_start_thread(task, &err) < 0)
             events_add(&control->events, LOG_LEVEL_ERROR, "task-failed", task->record.filesystem,
                        "task %" PRIu64 " does not go on until cofferd is restarted: %s",
                        task->record.id, err.text);

@@ -89,13 +89,16 @@ struct task_kind {
     void (*ending)(struct task *task, enum task_state to);
     /* NULL, or why it cannot be aborted. */
     const char *no_abort;
+    /* It is nothing by itself: the removal of its filesystem is not refused, and ends it. */
+    bool goes_with_filesystem;
 };
 
 /* task_kinds.c. NULL: there is none of that name. */
 const struct task_kind *task_kind_find(const char *name);
 
-/* One for each kind. upload.c */
+/* One for each kind: upload.c, download_task.c */
 extern const struct task_kind upload_kind;
+extern const struct task_kind download_kind;
 
 struct task_new {
     const struct task_kind *kind;
@@ -103,9 +106,11 @@ struct task_new {
     const char *store;     /* NULL: of none */
     uint64_t snapshot;     /* 0: of none */
     struct bytes parameters;
+    bool is_single; /* one of the kind for a filesystem at a time */
 };
 
-/* Begins one. ret may be NULL. -EUSERS: too many have not ended. */
+/* Begins one. ret may be NULL. -EUSERS: too many have not ended; -EEXIST: it is to be the only one,
+ * and another has not ended. */
 int task_add(struct control *control, const struct task_new *what, struct task_view *ret,
              struct error *err);
 
@@ -138,11 +143,18 @@ void tasks_wake(struct control *control, const struct uuid *fs);
 
 /* -EBUSY and a sentence, while one has not ended that is about all of these. */
 struct task_use {
-    const struct uuid *fs; /* NULL: any */
-    uint64_t snapshot;     /* 0: any, or none */
-    const char *store;     /* NULL: any, or none */
+    const struct uuid *fs;   /* NULL: any */
+    uint64_t snapshot;       /* 0: any, or none */
+    const char *store;       /* NULL: any, or none */
+    bool ignores_companions; /* those that go with their filesystem */
 };
 int tasks_expect_none(struct control *control, const struct task_use *use, struct error *err);
+
+/* Of a filesystem that is not listed any more: what goes with it is aborted. */
+void tasks_end_with(struct control *control, const struct uuid *fs);
+
+/* The one of this kind and filesystem that has not ended; 0: there is none. */
+uint64_t tasks_find(struct control *control, const struct task_kind *kind, const struct uuid *fs);
 
 /* From a worker's reader thread. */
 void tasks_on_progress(struct control *control, const struct uuid *fs,

@@ -98,6 +98,8 @@ static void take_message(struct worker *worker, struct worker_message *message)
         watcher->on_mount_ended(&message->mount_ended, watcher->arg);
     else if (message->type == WORKER_UNMOUNTED && watcher->on_unmounted)
         watcher->on_unmounted(&message->unmounted, watcher->arg);
+    else if (message->type == WORKER_BUCKET_ENDED && watcher->on_bucket_ended)
+        watcher->on_bucket_ended(watcher->arg);
     else if (message->type == WORKER_TASK_PROGRESS && watcher->on_task_progress)
         watcher->on_task_progress(&message->task_progress, watcher->arg);
     else if (message->type == WORKER_TASK_DONE && watcher->on_task_done)

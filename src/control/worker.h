@@ -29,6 +29,8 @@ struct worker_watcher {
     void (*on_mount_ended)(const struct worker_mount_ended *ended, void *arg);
     /* The last mount is gone; done tells how the last commit went. The worker ends now. */
     void (*on_unmounted)(const struct worker_done *done, void *arg);
+    /* The process of its bucket (WORKER_SET_BUCKET). */
+    void (*on_bucket_ended)(void *arg);
     void (*on_task_progress)(const struct worker_task_progress *progress, void *arg);
     void (*on_task_done)(const struct worker_task_done *done, void *arg);
     /* The connection is gone, also if worker_disconnect() closed it. */

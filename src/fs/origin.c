@@ -28,6 +28,7 @@ struct origin_work {
     pthread_cond_t changed;
     bool is_stopping;
     bool is_over;
+    bool goes_on_now; /* whatever it waits for, it tries at once */
     struct origin_progress progress;
 };
 
@@ -252,7 +253,8 @@ static void rest(struct origin_work *work, int64_t ms) REQUIRES(work->lock)
 {
     int64_t until_ms = clock_monotonic_ms() + ms;
 
-    while (!work->is_stopping && cond_wait_until(&work->changed, &work->lock, until_ms))
+    while (!work->is_stopping && !work->goes_on_now &&
+           cond_wait_until(&work->changed, &work->lock, until_ms))
         ;
 }
 
@@ -282,6 +284,8 @@ static void note_step(struct origin_work *work, int r, const struct error *err, 
 {
     mutex_lock(&work->lock);
     work->is_over = r > 0;
+    *rest_ms = work->goes_on_now ? REST_MIN_MS : *rest_ms;
+    work->goes_on_now = false;
     if (r >= 0) {
         work->progress.waits_for = (struct error){ .code = 0 };
         *rest_ms = REST_MIN_MS;
@@ -380,6 +384,10 @@ void volume_origin_pause(struct volume *volume, bool is_paused)
         return;
     mutex_lock(&work->lock);
     work->progress.is_paused = is_paused;
+    if (!is_paused) {
+        work->progress.waits_for = (struct error){ .code = 0 };
+        work->goes_on_now = true;
+    }
     (void)pthread_cond_broadcast(&work->changed);
     mutex_unlock(&work->lock);
 }

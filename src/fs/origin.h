@@ -81,6 +81,7 @@ struct origin_progress {
 
 /* False: all is here. */
 bool volume_origin_progress(struct volume *volume, struct origin_progress *ret);
+/* Who goes on forgets what it waited for, and tries at once. */
 void volume_origin_pause(struct volume *volume, bool is_paused);
 
 /* For volume.c. */

@@ -132,8 +132,10 @@ int snapshot_refuse_import(struct volume *volume, struct error *err)
     (void)volume_origin_progress(volume, &progress);
     return error_set(err, -EBUSY,
                      "no snapshot can be taken while names and attributes are downloaded (%u of %u "
-                     "parts are here); wait until they are",
-                     progress.chunks_done, progress.chunks);
+                     "parts are here); %s",
+                     progress.chunks_done, progress.chunks,
+                     progress.is_paused ? "the download is paused, or waits: see its task"
+                                        : "wait until they are");
 }
 
 static int being_restored(struct error *err)

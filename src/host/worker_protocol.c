@@ -4,13 +4,10 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/wire.h"
-#include "host/unix_socket.h"
 
 #define PROTOCOL_VERSION 1u
 #define FLAGS_ALL (WORKER_FLAG_READ_ONLY | WORKER_FLAG_TAKE_OVER | WORKER_FLAG_FORMAT)
@@ -312,6 +309,9 @@ static void put_status(struct writer *writer, const struct worker_message *messa
     writer_u64(writer, status->cache_used);
     writer_u64(writer, status->cache_hits);
     writer_u64(writer, status->cache_misses);
+    writer_u8(writer, status->has_origin);
+    writer_u64(writer, status->origin_data);
+    writer_u64(writer, status->origin_data_left);
 }
 
 static int get_status(struct reader *reader, struct worker_message *message)
@@ -342,6 +342,11 @@ static int get_status(struct reader *reader, struct worker_message *message)
     status->cache_used = reader_u64(reader);
     status->cache_hits = reader_u64(reader);
     status->cache_misses = reader_u64(reader);
+    if (reader->len == 0) /* likewise */
+        return 0;
+    status->has_origin = get_bool(reader);
+    status->origin_data = reader_u64(reader);
+    status->origin_data_left = reader_u64(reader);
     return 0;
 }
 
@@ -601,6 +606,9 @@ static const struct {
     { { WORKER_SET_CACHE, "SET_CACHE", WORKER_SIDE_COFFERD, false, false },
       put_set_cache,
       get_set_cache },
+    { { WORKER_SET_BUCKET, "SET_BUCKET", WORKER_SIDE_COFFERD, true, false },
+      put_nothing,
+      get_nothing },
     { { WORKER_SNAPSHOT_TAKE, "SNAPSHOT_TAKE", WORKER_SIDE_COFFERD, false, false },
       put_snapshot_order,
       get_snapshot_order },
@@ -632,6 +640,9 @@ static const struct {
     { { WORKER_MOUNT_ENDED, "MOUNT_ENDED", WORKER_SIDE_WORKER, false, false },
       put_mount_ended,
       get_mount_ended },
+    { { WORKER_BUCKET_ENDED, "BUCKET_ENDED", WORKER_SIDE_WORKER, false, false },
+      put_nothing,
+      get_nothing },
     { { WORKER_VERIFY, "VERIFY", WORKER_SIDE_COFFERD, true, false }, put_verify, get_verify },
     { { WORKER_SNAPSHOT_DIFF, "SNAPSHOT_DIFF", WORKER_SIDE_COFFERD, false, false },
       put_snapshot_diff,
@@ -739,58 +750,4 @@ void worker_message_release(struct worker_message *message)
     if (message->type == WORKER_VERIFY)
         key_set_release(&message->verify.keys);
     message->type = (enum worker_message_type)0;
-}
-
-/* For packets: they may hold keys. */
-static void packet_free(uint8_t **packet)
-{
-    if (*packet)
-        memory_wipe(*packet, WORKER_PACKET_MAX);
-    free(*packet);
-}
-
-static bool fd_fits(const struct worker_message_info *info, int fd)
-{
-    return info->has_fd == (fd >= 0) || (info->fd_is_optional && fd < 0);
-}
-
-int worker_message_send(int fd, const struct worker_message *message, int passed_fd, int timeout_ms,
-                        struct error *err)
-{
-    CLEANUP(packet_free) uint8_t *packet = malloc(WORKER_PACKET_MAX);
-    const struct worker_message_info *info = worker_message_info(message->type);
-    size_t len;
-
-    assert(info && fd_fits(info, passed_fd));
-    if (!packet)
-        return error_set(err, -ENOMEM, "out of memory");
-    int r = worker_message_encode(message, packet, &len, err);
-    if (r < 0)
-        return r;
-    r = unix_socket_send(fd, (struct bytes){ packet, len }, passed_fd, timeout_ms, err);
-    return r < 0 ? error_prefix(err, r, "%s", info->name) : 0;
-}
-
-int worker_message_receive(int fd, enum worker_side sender, struct worker_message *ret, int *ret_fd,
-                           int timeout_ms, struct error *err)
-{
-    CLEANUP(packet_free) uint8_t *packet = malloc(WORKER_PACKET_MAX);
-    CLEANUP(close_fd) int passed_fd = -1;
-    size_t len;
-
-    memset(ret, 0, sizeof(*ret));
-    if (!packet)
-        return error_set(err, -ENOMEM, "out of memory");
-    int r = unix_socket_receive(fd, packet, WORKER_PACKET_MAX, &len, &passed_fd, timeout_ms, err);
-    if (r == 0)
-        r = worker_message_decode((struct bytes){ packet, len }, sender, ret, err);
-    if (r < 0)
-        return r;
-    const struct worker_message_info *info = worker_message_info(ret->type);
-    if (!info || !fd_fits(info, passed_fd))
-        return error_set(err, -EBADMSG, "a worker message came %s a descriptor",
-                         passed_fd >= 0 ? "with" : "without");
-    *ret_fd = passed_fd;
-    passed_fd = -1;
-    return 0;
 }

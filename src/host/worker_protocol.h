@@ -5,9 +5,9 @@
  * it, and whether a descriptor comes with it; anything else is refused.
  *
  * cofferd asks, the worker answers with the request's number: DONE, or the reply that belongs to
- * the request. EVENT, UNMOUNTED, MOUNT_ENDED, TASK_PROGRESS and TASK_DONE come unasked, with
- * request number 0. A connection that closes changes nothing in the worker: it waits for the next
- * one, and tells that one which tasks have ended. START is accepted once in its life.
+ * the request. EVENT, UNMOUNTED, MOUNT_ENDED, BUCKET_ENDED, TASK_PROGRESS and TASK_DONE come
+ * unasked, with request number 0. A connection that closes changes nothing in the worker: it waits
+ * for the next one, and tells that one which tasks have ended. START is accepted once in its life.
  *
  * Errors     negative errno and a sentence. -EBADMSG: malformed; -EPROTO: not in the table, or
  *            not for this side to send; -EPROTONOSUPPORT: another version of coffer.
@@ -61,6 +61,8 @@ enum worker_message_type {
     WORKER_RESTORE = 20,        /* not while it is mounted; RESTORE_REPLY, which may take long */
     WORKER_SNAPSHOT_DIFF = 21,  /* SNAPSHOT_DIFF_REPLY, the next of what differs */
     WORKER_SET_CACHE = 24,      /* DONE */
+    WORKER_SET_BUCKET = 25, /* with the socket of its bucket's process, to one that was downloaded,
+                             * in the place of the one that ended; DONE */
     /* the worker answers */
     WORKER_DONE = 32,
     WORKER_STATUS_REPLY = 33,
@@ -75,6 +77,8 @@ enum worker_message_type {
     WORKER_TASK_PROGRESS = 66,
     WORKER_TASK_DONE = 67,
     WORKER_MOUNT_ENDED = 72, /* or one of several; all is committed */
+    WORKER_BUCKET_ENDED =
+        73, /* its bucket's process; told again to who connects until it has another */
 };
 
 enum worker_side {
@@ -243,6 +247,7 @@ struct worker_status_reply {
     bool is_started;
     bool is_mounted;
     bool is_read_only;
+    bool has_origin; /* not all of what it was made of is here */
     int32_t pid;
     struct uuid uuid; /* zero before START */
     char mountpoint[PATH_MAX];
@@ -258,6 +263,8 @@ struct worker_status_reply {
     uint64_t cache_used;                       /* these three are 0 without a cache */
     uint64_t cache_hits;
     uint64_t cache_misses;
+    uint64_t origin_data;      /* sealed bytes of it ... */
+    uint64_t origin_data_left; /* ... and those in use that are still only there */
 };
 
 struct worker_check_reply {
@@ -338,8 +345,7 @@ int worker_message_decode(struct bytes packet, enum worker_side sender, struct w
 void worker_message_release(struct worker_message *message);
 
 /* The same over a socket (errors of unix_socket.h too), every buffer wiped. passed_fd: -1, or the
- * descriptor of WORKER_MOUNT, WORKER_SNAPSHOT_MOUNT or WORKER_TASK_START, which stays the caller's.
- */
+ * descriptor that goes with it, as the table says, which stays the caller's. */
 int worker_message_send(int fd, const struct worker_message *message, int passed_fd, int timeout_ms,
                         struct error *err);
 /* *ret_fd: the descriptor that came with it, the caller's to close; else -1. */

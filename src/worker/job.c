@@ -20,6 +20,7 @@ static const struct {
     job_fn *run;
 } kinds[] = {
     { "upload", true, upload_job },
+    { "download", false, download_job },
 };
 
 /* --- for a kind --- */

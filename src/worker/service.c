@@ -133,6 +133,14 @@ static void on_volume_event(enum volume_event event, const char *text, void *arg
     event_queue_add(&service->events, kinds[event], text);
 }
 
+static void tell_bucket(struct service *service)
+{
+    const struct worker_message message = { .type = WORKER_BUCKET_ENDED };
+
+    if (service->started.bucket && worker_bucket_take_end(service->started.bucket))
+        send_message(service, &message);
+}
+
 static int do_start(struct service *service, const struct worker_message *order, int fd,
                     struct error *err)
 {
@@ -239,6 +247,18 @@ static int do_mounts(struct service *service, const struct worker_message *order
     return 0;
 }
 
+static void put_origin(const struct service *service, struct worker_status_reply *status)
+{
+    struct origin_progress progress;
+
+    status->has_origin =
+        service->is_started && volume_origin_progress(service->started.volume, &progress);
+    if (!status->has_origin)
+        return;
+    status->origin_data = progress.data;
+    status->origin_data_left = progress.data_left;
+}
+
 static void put_cache_counts(const struct service *service, struct worker_status_reply *status)
 {
     struct cache_counts counts;
@@ -274,6 +294,7 @@ static int do_status(struct service *service, const struct worker_message *order
     reply.status.files = have.files;
     reply.status.files_free = have.files_free;
     put_cache_counts(service, &reply.status);
+    put_origin(service, &reply.status);
     reply.status.corruptions = event_queue_corruptions(&service->events);
     send_message(service, &reply);
     return 0;
@@ -385,6 +406,16 @@ static int do_set_cache(struct service *service, const struct worker_message *or
     return r;
 }
 
+static int do_set_bucket(struct service *service, const struct worker_message *order, int fd,
+                         struct error *err)
+{
+    (void)order;
+    if (service->started.bucket)
+        return worker_bucket_renew(service->started.bucket, fd, err);
+    close_fd(&fd);
+    return error_set(err, -EINVAL, "a socket came for a bucket that is not needed");
+}
+
 static int do_task_start(struct service *service, const struct worker_message *order, int fd,
                          struct error *err)
 {
@@ -443,7 +474,7 @@ static int close_all(struct service *service, bool write_back, struct error *err
     snapshot_mounts_stop(&service->snapshot_mounts);
     if (service->is_started) {
         r = volume_close(service->started.volume, err);
-        object_store_close(service->started.bucket);
+        worker_bucket_close(service->started.bucket);
         object_store_close(service->started.store);
         free(TAKE(service->started.teller));
         service->started.cache = NULL;
@@ -483,6 +514,7 @@ static const struct {
     { WORKER_STOP, true, do_stop },
     { WORKER_SET_CAPACITY, true, do_set_capacity },
     { WORKER_SET_CACHE, true, do_set_cache },
+    { WORKER_SET_BUCKET, true, do_set_bucket },
     { WORKER_SNAPSHOT_TAKE, false, do_snapshot },
     { WORKER_SNAPSHOT_UPDATE, false, do_snapshot },
     { WORKER_SNAPSHOT_REMOVE, false, do_snapshot },
@@ -552,6 +584,7 @@ static void accept_connection(struct service *service)
     fd = -1;
     send_events(service);
     tell_jobs(service); /* what has ended meanwhile */
+    tell_bucket(service);
 }
 
 /* The last mount is gone. */
@@ -623,6 +656,7 @@ enum watched {
     WATCH_CHECK,
     WATCH_SNAPSHOT,
     WATCH_JOBS,
+    WATCH_BUCKET,
     WATCH_COUNT,
 };
 
@@ -642,10 +676,13 @@ static void serve_once(struct service *service)
         [WATCH_CHECK] = { .fd = service->check.is_running ? service->check.done_fd : -1 },
         [WATCH_SNAPSHOT] = { .fd = service->snapshot.is_running ? service->snapshot.done_fd : -1 },
         [WATCH_JOBS] = { .fd = service->connection_fd >= 0 ? service->jobs.fd : -1 },
+        [WATCH_BUCKET] = { .fd = service->connection_fd >= 0 && service->started.bucket
+                                     ? service->started.bucket->ended_fd
+                                     : -1 },
     };
     static void (*const actions[WATCH_COUNT])(struct service *) = {
         on_signal,   receive_order, accept_connection, on_mount_end, on_snapshot_mount_end,
-        send_events, finish_check,  finish_snapshot,   tell_jobs,
+        send_events, finish_check,  finish_snapshot,   tell_jobs,    tell_bucket,
     };
     bool is_lonely = !service->is_started && service->connection_fd < 0;
 

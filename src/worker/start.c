@@ -14,7 +14,6 @@
 #include "base/log.h"
 #include "fs/segment_format.h"
 #include "host/sandbox.h"
-#include "store/remote_store.h"
 #include "transfer/download.h"
 
 #define MARK_WAITS_MAX 300u /* of a second */
@@ -220,9 +219,10 @@ static int open_downloaded(const struct worker_start *order, struct volume_confi
                            struct started *started, struct error *err)
 {
     struct bucket bucket;
-    struct download_place place = { .bucket = &bucket };
+    /* Its task says when it goes on in the background (download_job.c). */
+    struct download_place place = { .bucket = &bucket, .starts_paused = true };
 
-    int r = bucket_init(&bucket, started->bucket, "", err);
+    int r = bucket_init(&bucket, started->bucket->store, "", err);
     if (r == 0 && (order->flags & WORKER_FLAG_FORMAT))
         r = format_downloaded(order, &bucket, config, err);
     if (r < 0)
@@ -246,20 +246,20 @@ static int open_volume(const struct worker_start *order, struct volume_config *c
 }
 
 /* The socket is taken over, whatever becomes of it. */
-static int open_bucket(const struct worker_start *order, int fd, struct object_store **ret,
+static int open_bucket(const struct worker_start *order, int fd, struct worker_bucket **ret,
                        struct error *err)
 {
     if (fd < 0)
         return order->has_origin ? error_set(err, -EINVAL, "no socket came for the bucket") : 0;
     if (order->has_origin)
-        return remote_store_open(fd, ret, err);
+        return worker_bucket_open(fd, ret, err);
     (void)close(fd);
     return error_set(err, -EINVAL, "a socket came for a bucket that is not needed");
 }
 
 static void close_stores(struct started *started)
 {
-    object_store_close(started->bucket);
+    worker_bucket_close(started->bucket);
     object_store_close(started->store);
 }
 

@@ -11,15 +11,16 @@
 #include "host/worker_protocol.h"
 #include "mount/session.h"
 #include "store/layers/cache.h"
+#include "worker/bucket.h"
 
 /* To whom the cache tells that it turned itself off. */
 struct cache_teller;
 
 struct started {
     struct object_store *store;
-    struct cache_store *cache;   /* a layer of store; NULL: there is none */
-    struct cache_teller *teller; /* freed behind the store */
-    struct object_store *bucket; /* of one that was downloaded; NULL: it needs none */
+    struct cache_store *cache;    /* a layer of store; NULL: there is none */
+    struct cache_teller *teller;  /* freed behind the store */
+    struct worker_bucket *bucket; /* of one that was downloaded; NULL: it needs none */
     struct volume *volume;
     int spare_fds[MOUNT_THREADS]; /* for mount_session_start() */
 };

@@ -67,14 +67,10 @@ static const struct {
     const char *name;
     wrap_fn *wrap;
 } layers[] = {
-    { "cache", wrap_in_cache },
-    { "fault", wrap_in_fault },
-    { "limit", wrap_in_limit },
-    { "renewable", wrap_in_renewable },
-    { "retry", wrap_in_retry },
-    { "remote", wrap_in_remote },
-    { "trace", wrap_in_trace },
-    { NULL, NULL },
+    { "cache", wrap_in_cache }, { "fault", wrap_in_fault },
+    { "limit", wrap_in_limit }, { "renewable", wrap_in_renewable },
+    { "retry", wrap_in_retry }, { "remote", wrap_in_remote },
+    { "trace", wrap_in_trace }, { NULL, NULL },
 };
 
 static void wrap_in(const char *layer, size_t len, struct object_store **store)

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/file_io.h"
+#include "control/download.h"
 #include "control/locators.h"
 #include "control/object_stores.h"
 #include "control/tasks_internal.h"
@@ -535,6 +536,78 @@ static void a_failure_of_the_worker_is_told(void **state)
     assert_audited(fixture, "upload", "EIO");
 }
 
+/* --- downloads --- */
+
+/* As coffer fs download leaves it, if the worker says that it did what it is for. */
+static struct filesystem *make_downloaded(struct fixture *fixture)
+{
+    struct filesystem *fs = filesystem_find(fixture->control, "projects", NULL);
+    struct error err = { .code = 0 };
+
+    assert_non_null(fs);
+    mutex_lock(&fs->lock);
+    fs->record.has_origin = true;
+    (void)snprintf(fs->record.origin.store, sizeof(fs->record.origin.store), "disk");
+    mutex_unlock(&fs->lock);
+    must(filesystem_save(fs, &err), &err);
+    must(download_begin_task(fs, &err), &err);
+    must(download_begin_task(fs, &err), &err); /* there is one */
+    return fs;
+}
+
+static void a_download_is_one_task_that_stays_until_all_is_here(void **state)
+{
+    struct fixture *fixture = *state;
+    struct task_view view;
+    struct error err = { .code = 0 };
+
+    prepare(fixture);
+    must_stop(fixture, "projects");
+    struct filesystem *fs = make_downloaded(fixture);
+    view = wait_for(fixture, 1, TASK_RUNNING, true);
+    assert_string_equal(view.about, "download of projects, object store disk");
+    assert_non_null(strstr(view.text, "is not started"));
+    assert_int_equal(control_task_get(fixture->control, 2, &view, NULL), -ENOENT);
+    assert_int_equal(view_of(fixture, "projects").origin_task, 1);
+    assert_string_equal(view_of(fixture, "projects").origin_store, "disk");
+    assert_int_equal(control_task_abort(fixture->control, 1, false, &view, &err), -EBUSY);
+    assert_non_null(strstr(err.text, "removing the filesystem ends it"));
+    assert_int_equal(control_store_remove(fixture->control, "disk", &err), -EBUSY);
+    filesystem_unref(fs);
+
+    must_start(fixture, "projects");
+    wait_for_phase(fixture, 1, "data");
+    must(control_task_pause(fixture->control, 1, &view, &err), &err);
+    reopen_control(fixture);
+    wait_state(fixture, "projects", FS_STARTED);
+    assert_int_equal(look(fixture, 1).state, TASK_PAUSED);
+    write_word(fixture, "done");
+    must(control_task_resume(fixture->control, 1, &view, &err), &err);
+    view = wait_for(fixture, 1, TASK_DONE, false);
+    assert_string_equal(view.result, "all of it is here");
+    assert_event(fixture, "downloaded");
+    assert_string_equal(view_of(fixture, "projects").origin_store, "");
+    reopen_control(fixture);
+    wait_state(fixture, "projects", FS_STARTED);
+    assert_string_equal(view_of(fixture, "projects").origin_store, "");
+    assert_int_equal(control_task_get(fixture->control, 2, &view, NULL), -ENOENT);
+    must(control_store_remove(fixture->control, "disk", &err), &err);
+}
+
+static void the_removal_of_its_filesystem_ends_a_download(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err = { .code = 0 };
+
+    prepare(fixture);
+    must_stop(fixture, "projects");
+    filesystem_unref(make_downloaded(fixture));
+    must(control_remove(fixture->control, "projects", &err), &err);
+    struct task_view view = wait_for(fixture, 1, TASK_ABORTED, false);
+    assert_string_equal(view.text, "its filesystem was removed");
+    must(control_store_remove(fixture->control, "disk", &err), &err);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -551,6 +624,8 @@ int main(void)
         STATE_TEST(what_an_upload_needs_stays),
         STATE_TEST(an_upload_is_refused_with_a_reason),
         STATE_TEST(a_failure_of_the_worker_is_told),
+        STATE_TEST(a_download_is_one_task_that_stays_until_all_is_here),
+        STATE_TEST(the_removal_of_its_filesystem_ends_a_download),
     };
 
     if (secret_heap_init(NULL) < 0)

@@ -130,11 +130,24 @@ static void status_reply_carries_every_member(void **state)
                                                 .generations = { 1, 9 },
                                                 .cache_used = 10,
                                                 .cache_hits = 11,
-                                                .cache_misses = 12 };
+                                                .cache_misses = 12,
+                                                .has_origin = true,
+                                                .origin_data = 13,
+                                                .origin_data_left = 14 };
     assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_WORKER, &got, NULL), 0);
     assert_true(got.request == 1u << 31);
     assert_memory_equal(&got.status, &sent.status, sizeof(got.status));
     worker_message_release(&got);
+
+    struct bytes older = encode(&sent); /* of workers that were without this, ... */
+    older.len -= 17;
+    assert_int_equal(worker_message_decode(older, WORKER_SIDE_WORKER, &got, NULL), 0);
+    assert_false(got.status.has_origin);
+    assert_int_equal(got.status.cache_misses, 12);
+    older.len -= 24; /* ... and without a cache */
+    assert_int_equal(worker_message_decode(older, WORKER_SIDE_WORKER, &got, NULL), 0);
+    assert_int_equal(got.status.cache_misses, 0);
+    assert_int_equal(got.status.generations[1], 9);
 }
 
 static void the_longest_report_fits(void **state)

@@ -56,16 +56,16 @@ static void tell_end_locked(struct remote_store *store) REQUIRES(store->lock)
         on_end(store->on_end_arg);
 }
 
-void remote_store_on_end(struct object_store *base, remote_store_ended_fn *fn, void *arg)
+void remote_store_on_end(struct object_store *store, remote_store_ended_fn *fn, void *arg)
 {
-    struct remote_store *store = (struct remote_store *)base;
+    struct remote_store *remote = (struct remote_store *)store;
 
-    mutex_lock(&store->lock);
-    store->on_end = fn;
-    store->on_end_arg = arg;
-    if (store->broken.code != 0)
-        tell_end_locked(store);
-    mutex_unlock(&store->lock);
+    mutex_lock(&remote->lock);
+    remote->on_end = fn;
+    remote->on_end_arg = arg;
+    if (remote->broken.code != 0)
+        tell_end_locked(remote);
+    mutex_unlock(&remote->lock);
 }
 
 /* Wakes all who wait. Only the first reason counts. */

@@ -1,0 +1,173 @@
+"""What is fetched in the background of a downloaded filesystem is a task: it is seen, paused, and goes
+on after whatever ends; and the process that holds the bucket is replaced when it does."""
+import os
+import pathlib
+import signal
+import subprocess
+
+import pytest
+
+from instance import wait_until
+from sites import STORE, Site, fill, hashes, sound
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
+                                reason="needs root and /dev/fuse")
+ENDED = ("done", "failed", "aborted")
+
+
+@pytest.fixture(scope="module")
+def shared(openbao):
+    openbao.create_key("shared")
+    return openbao
+
+
+@pytest.fixture
+def sites(build_folder, folder, shared):
+    disk = folder / "disk"
+    disk.mkdir()
+    with Site(build_folder, folder / "one", shared, disk) as one:
+        with Site(build_folder, folder / "two", shared, disk) as two:
+            yield one, two
+
+
+def uploaded(site):
+    """(locator, hashes): of some 60 MB, which are fetched 16 at a time."""
+    site.instance.add("projects")
+    top = site.mount("projects")
+    fill(top)
+    (top / "larger").write_bytes(os.urandom(48 << 20))
+    return site.upload("projects", "first"), hashes(top)
+
+
+def limit(site, bandwidth):
+    """For processes that start from now on."""
+    site.instance.run("fs", "tier", "dir", "update", STORE, "--download-bandwidth", bandwidth)
+
+
+def task(site, number):
+    return site.instance.api("GET", f"/api/v1/tasks/{number}")
+
+
+def wait_state(site, number, *states):
+    def reached():
+        found = task(site, number)
+        assert found["state"] in states or found["state"] not in ENDED, found
+        return found if found["state"] in states else None
+    return wait_until(reached, f"task {number} is {states}", 120)
+
+
+def wait_moved(site, number):
+    def moves():
+        found = task(site, number)
+        assert found["state"] not in ENDED, found
+        return found if found["state"] == "running" and found["moved"] > 0 else None
+    return wait_until(moves, f"task {number} moves")
+
+
+def store_processes(site):
+    """Those that its cofferd started, and that have not ended."""
+    found = []
+    for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, rest = stat.read_text().split("(", 1)[1].rsplit(")", 1)
+        except OSError:
+            continue
+        state, parent = rest.split()[:2]
+        if name == "coffer-store" and state != "Z" and int(parent) == site.instance.process.pid:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def kill_store_processes(site):
+    killed = wait_until(lambda: store_processes(site), "the bucket's process is there")
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    return killed
+
+
+def test_it_is_paused_and_goes_on_and_is_done_when_all_is_here(sites):
+    one, two = sites
+    locator, wanted = uploaded(one)
+    limit(two, "8MB")
+    said = two.download("copy", locator).stdout
+    assert "Task 1 fetches in the background" in said
+    view = two.instance.view("copy")
+    assert (view["origin_store"], view["origin_task"], view["origin_left"]) == (STORE, 1, None)
+    waiting = wait_state(two, 1, "waiting")
+    assert waiting["kind"] == "download" and "is not started" in waiting["text"]
+    assert waiting["about"] == f"download of copy, object store {STORE}"
+    refused = two.instance.run("task", "abort", 1, "--force", check=False)
+    assert refused.returncode == 1 and "removing the filesystem ends it" in refused.stderr
+    refused = two.instance.run("fs", "tier", "dir", "remove", STORE, "--force", check=False)
+    assert refused.returncode == 1 and "copy was downloaded from the object store" in refused.stderr
+
+    top = two.mount("copy")
+    moved = wait_moved(two, 1)
+    assert 0 < moved["total"] and moved["unit"] == "bytes"
+    two.instance.run("task", "pause", 1)
+    wait_state(two, 1, "paused")
+    assert f"still only in the object store {STORE}" in two.instance.run("fs").stderr
+    # Reading goes on, also when the process that holds the bucket ends.
+    kill_store_processes(two)
+    with open(top / "larger", "rb") as file:
+        head = file.read(65536)
+    assert len(head) == 65536
+
+    # It stays so over a restart of everything.
+    worker = two.instance.worker_pid("copy")
+    two.instance.stop(signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
+    two.instance.start()
+    two.instance.wait_status("copy", "mounted")
+    assert task(two, 1)["state"] == "paused"
+    left = two.instance.view("copy")["origin_left"]
+    with open(top / "larger", "rb") as file:
+        assert file.read(65536) == head
+    assert two.instance.view("copy")["origin_left"] == left > 0
+
+    two.instance.run("task", "resume", 1)
+    wait_moved(two, 1)
+    limit(two, "0")
+    kill_store_processes(two)  # in the middle of it; the next one is not slow
+    assert "is done" in two.instance.run("task", "wait", 1).stdout
+    done = task(two, 1)
+    assert done["result"] == "all of it is here" and done["percent"] == 100
+    view = two.instance.view("copy")
+    assert (view["origin_store"], view["origin_task"], view["origin_left"]) == ("", 0, None)
+    assert [use["kind"] for use in two.uses()] == ["snapshot"]  # nothing of the download
+    assert hashes(top) == wanted
+    sound(two.instance, "copy")
+    assert "still only in" not in two.instance.run("fs").stderr
+
+
+def test_a_bucket_that_is_away_for_a_while_is_waited_for(sites):
+    one, two = sites
+    locator, wanted = uploaded(one)
+    two.download("copy", locator)
+    two.instance.run("task", "pause", 1)
+    top = two.mount("copy")
+    aside = two.disk.with_name("aside")
+    two.disk.rename(aside)
+    kill_store_processes(two)
+    wait_until(lambda: "event=bucket-away" in two.instance.events(), "it is told")
+    with subprocess.Popen(["sha256sum", top / "larger"], stdout=subprocess.PIPE, text=True) as reader:
+        assert store_processes(two) == []
+        aside.rename(two.disk)
+        assert reader.communicate(timeout=100)[0].split()[0] == wanted["larger"][1]
+    assert reader.returncode == 0
+    two.instance.run("task", "resume", 1)
+    wait_state(two, 1, "done")
+    assert hashes(top) == wanted
+
+
+def test_the_removal_of_the_filesystem_ends_it(sites):
+    one, two = sites
+    locator, _ = uploaded(one)
+    two.download("copy", locator)
+    two.instance.run("fs", "remove", "copy", "--force")
+    ended = wait_state(two, 1, "aborted")
+    assert "was removed" in ended["text"]
+    assert [use["kind"] for use in two.uses()] == ["snapshot"]
+    # The next one is a task of its own, although the name is the same.
+    two.download("copy", locator)
+    assert two.instance.view("copy")["origin_task"] == 2
