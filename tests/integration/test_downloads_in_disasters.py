@@ -7,32 +7,33 @@ import subprocess
 
 import pytest
 
-from sites import Site, fill, hashes, sound
+from sites import Origin, Site, fill, sound
+from trees import describe, differences
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
                                 reason="needs root and /dev/fuse")
 
 
-def test_it_is_told_where_the_rest_of_it_is(build_folder, folder, openbao):
+@pytest.fixture
+def disk(folder, openbao):
+    """An object store."""
     openbao.create_key("shared")
-    disk = folder / "disk"
-    disk.mkdir()
+    path = folder / "disk"
+    path.mkdir()
+    return path
+
+
+def test_it_is_told_where_the_rest_of_it_is(build_folder, folder, openbao, disk):
     with Site(build_folder, folder / "one", openbao, disk) as one:
-        one.instance.add("projects")
-        top = one.instance.mount("projects", one.folder / "mnt")
-        fill(top)
-        wanted = hashes(top)
-        locator = one.upload("projects", "first")
+        origin = Origin(one, "projects")
         meta, store = folder / "meta", folder / "store"
-        one.instance.run("fs", "download", "copy", locator, "--object-store", "disk",
-                         "--meta", f"lmdb:{meta}", "--store", f"dir:{store}")
+        one.download("copy", origin.locator, "--meta", f"lmdb:{meta}", "--store", f"dir:{store}")
         one.instance.run("fs", "umount", "projects")
         one.instance.stop(signal.SIGKILL)
 
         with Site(build_folder, folder / "two", openbao, disk) as two:
             two.instance.run("fs", "adopt", f"lmdb:{meta}", f"dir:{store}", "--name", "copy")
-            (two.folder / "mnt").mkdir()
-            refused = two.instance.run("fs", "mount", "copy", two.folder / "mnt", check=False)
+            refused = two.instance.run("fs", "mount", "copy", two.folder, check=False)
             assert refused.returncode == 1
             assert "not all of it is here" in refused.stderr
             assert "coffer fs update NAME --object-store STORE" in refused.stderr
@@ -44,27 +45,22 @@ def test_it_is_told_where_the_rest_of_it_is(build_folder, folder, openbao):
             needed = two.instance.run("fs", "tier", "dir", "remove", "disk", check=False)
             assert needed.returncode == 1
             assert "copy was downloaded from the object store disk" in needed.stderr
-            copy = two.instance.mount("copy", two.folder / "mnt")
-            assert hashes(copy) == wanted
+            assert differences(origin.wanted, describe(two.mount("copy"))) == []
             two.wait_until_all_is_here("copy")
             sound(two.instance, "copy")
             two.instance.run("fs", "tier", "dir", "remove", "disk")
 
 
 def test_one_that_needs_nothing_takes_the_name_of_a_store_and_forgets_it(build_folder, folder,
-                                                                         openbao):
-    openbao.create_key("shared")
-    disk = folder / "disk"
-    disk.mkdir()
+                                                                         openbao, disk):
     with Site(build_folder, folder / "one", openbao, disk) as one:
         one.instance.add("projects")
         one.instance.run("fs", "update", "projects", "--object-store", "disk")
-        top = one.instance.mount("projects", one.folder / "mnt")
-        fill(top)
+        fill(one.mount("projects"))
         one.wait_until_all_is_here("projects")
         one.instance.run("fs", "tier", "dir", "remove", "disk")
         one.instance.run("fs", "umount", "projects")
-        one.instance.mount("projects", one.folder / "mnt")
+        one.mount("projects")
         sound(one.instance, "projects")
 
 
@@ -80,16 +76,9 @@ def read_only(disk, place):
         subprocess.run(["umount", "--lazy", place], check=True)
 
 
-def test_an_object_store_that_may_only_be_read_is_enough(build_folder, folder, openbao):
-    openbao.create_key("shared")
-    disk = folder / "disk"
-    disk.mkdir()
+def test_an_object_store_that_may_only_be_read_is_enough(build_folder, folder, openbao, disk):
     with Site(build_folder, folder / "one", openbao, disk) as one:
-        one.instance.add("projects")
-        top = one.instance.mount("projects", one.folder / "mnt")
-        fill(top)
-        wanted = hashes(top)
-        locator = one.upload("projects", "first")
+        origin = Origin(one, "projects")
     with read_only(disk, folder / "replica") as replica, \
             Site(build_folder, folder / "two", openbao, disk) as two:
         tried = two.instance.run("fs", "tier", "dir", "add", "replica", "--path", replica,
@@ -97,12 +86,11 @@ def test_an_object_store_that_may_only_be_read_is_enough(build_folder, folder, o
         assert tried.returncode == 1
         two.instance.run("fs", "tier", "dir", "add", "replica", "--path", replica,
                          "--skip-verification")
-        words = ["fs", "download", "copy", locator, "--object-store", "replica"]
+        words = ["fs", "download", "copy", origin.locator, "--object-store", "replica"]
         refused = two.instance.run(*words, check=False)
         assert refused.returncode == 1 and "--read-only-store" in refused.stderr
         made = two.instance.run(*words, "--read-only-store")
         assert "nobody may remove" in made.stdout
-        copy = two.instance.mount("copy", two.folder / "mnt")
-        assert hashes(copy) == wanted
+        assert differences(origin.wanted, describe(two.mount("copy"))) == []
         two.wait_until_all_is_here("copy")
         sound(two.instance, "copy")
