@@ -320,6 +320,18 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 }
 
+/* For a long answer. Not larger than is of use: curl makes it for each request, and all of it is
+ * wiped. What is refused, while an earlier failure left one, will do. */
+static void set_buffer(const struct http_client *client, const struct http_request *request)
+{
+    size_t len = request->into ? request->into_size : request->max_body_len;
+
+    if (client->transfer_buffer > 0 && len > 0)
+        (void)curl_easy_setopt(
+            client->easy, CURLOPT_BUFFERSIZE,
+            (long)(len < client->transfer_buffer ? len : client->transfer_buffer));
+}
+
 static bool set_connection(struct http_client *client, const struct http_request *request)
 {
     CURL *easy = client->easy;
@@ -339,10 +351,7 @@ static bool set_connection(struct http_client *client, const struct http_request
     SET(CURLOPT_TIMEOUT_MS, (long)timeout);
     if (client->unix_socket)
         SET(CURLOPT_UNIX_SOCKET_PATH, client->unix_socket);
-    if (client->transfer_buffer) { /* refused while an earlier failure left one: that will do */
-        (void)curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)client->transfer_buffer);
-        (void)curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)client->transfer_buffer);
-    }
+    set_buffer(client, request);
     return ok && set_trust(client);
 }
 

@@ -35,7 +35,7 @@ struct http_options {
     int64_t connect_timeout_ms; /* 0: 5,000 */
     int64_t total_timeout_ms;   /* of a request that names none; 0: 30,000 */
     size_t max_body_len;        /* of an answer; 0: 4 MiB */
-    size_t transfer_buffer;     /* for large bodies; 0: curl's own, 16 KiB */
+    size_t transfer_buffer;     /* for long answers, at most; 0: curl's own, 16 KiB */
     const char *trust_advice;   /* how to have a certificate trusted; NULL: that of the KMS */
 };
 

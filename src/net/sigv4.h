@@ -53,6 +53,9 @@ int sigv4_sign(struct sigv4_signer *signer, const struct sigv4_request *request,
 /* Seconds since 1970. */
 void sigv4_date(int64_t time_s, char ret[static SIGV4_DATE_SIZE]);
 
+/* In the place of the hash of a body that is not signed. */
+#define SIGV4_UNSIGNED "UNSIGNED-PAYLOAD"
+
 /* Of a body. */
 int sigv4_payload_hash(struct bytes body, char ret[static SIGV4_HASH_SIZE]);
 

@@ -4,15 +4,20 @@
  * S3 server that the environment names (tests/support/s3_case.h; tests/bench/s3 --small starts
  * one).
  *
- *     bench_small [SECONDS [KIB]]
+ *     bench_small [SECONDS [KIB [THREADS]]]
+ *
+ * On a machine that others use, too, the processor time that a file costs here and at the server
+ * says more than the rate: together they give the rate that so many processors allow.
  */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "store/layers/trace.h"
 #include "tests/support/cmocka_all.h"
@@ -29,6 +34,7 @@ struct bench {
     size_t len;
     uint8_t *data;
     bool syncs;
+    unsigned only; /* with so many threads; 0: with each number */
     atomic_uint made;
 
     uint8_t *object; /* of plain puts */
@@ -108,6 +114,45 @@ static double rate_of_puts(struct bench *bench, size_t len)
     return puts * (double)bench->object_len / (now_s() - start);
 }
 
+/* Seconds of processor time: of this process, and of the server, as SERVER_PID says. */
+struct processor {
+    double own;
+    double server;
+};
+
+static double server_processor_s(void)
+{
+    const char *pid = getenv("SERVER_PID");
+    char path[64];
+    char line[1024] = "";
+
+    (void)snprintf(path, sizeof(path), "/proc/%s/stat", pid != NULL ? pid : "");
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return 0;
+    char *at = fgets(line, sizeof(line), file) != NULL ? strrchr(line, ')') : NULL;
+    (void)fclose(file);
+    for (unsigned field = 2; at != NULL && field < 14; field++) /* see proc(5) */
+        at = strchr(at + 1, ' ');
+    if (at == NULL)
+        return 0;
+    double ticks = (double)strtoul(at, &at, 10);
+    ticks += (double)strtoul(at, NULL, 10);
+    return ticks / (double)sysconf(_SC_CLK_TCK);
+}
+
+static struct processor processor_now(void)
+{
+    struct rusage usage;
+
+    (void)getrusage(RUSAGE_SELF, &usage);
+    return (struct processor){
+        .own = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+               (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6,
+        .server = server_processor_s(),
+    };
+}
+
 static uint64_t seals_so_far(struct bench *bench)
 {
     struct trace_counts counts;
@@ -122,17 +167,21 @@ static void measure(struct bench *bench, unsigned jobs, bool syncs)
     uint64_t objects = seals_so_far(bench);
 
     bench->syncs = syncs;
+    struct processor began = processor_now();
     double start = in_threads(bench, jobs, run);
     assert_int_equal(volume_sync(bench->c.volume, NULL), 0);
     double took = now_s() - start;
+    struct processor ended = processor_now();
     double files = (double)(atomic_load(&bench->made) - before);
     double each = files / (double)(seals_so_far(bench) - objects);
     double plain = rate_of_puts(bench, (size_t)(each * (double)bench->len));
     double rate = files / took;
-    printf("%-19s %2u threads: %6.0f files/s, %5.1f in each object; plain puts of such objects "
-           "%6.0f MiB/s, ratio %4.2f\n",
-           syncs ? "each made durable" : "durable in the end", jobs, rate, each,
-           plain / (1024 * 1024), rate * (double)bench->len / plain);
+    printf(
+        "%-19s %2u threads: %6.0f files/s, %5.1f in each object; plain puts of such objects "
+        "%6.0f MiB/s, ratio %4.2f; processor time of each file %4.0f us, of the server's %4.0f\n",
+        syncs ? "each made durable" : "durable in the end", jobs, rate, each, plain / (1024 * 1024),
+        rate * (double)bench->len / plain, (ended.own - began.own) / files * 1e6,
+        (ended.server - began.server) / files * 1e6);
     (void)fflush(stdout);
 }
 
@@ -148,8 +197,11 @@ static void bench_all(void **state)
     bench->object = calloc(1, OBJECT_MAX);
     assert_non_null(bench->data);
     assert_non_null(bench->object);
-    for (unsigned jobs = 1; jobs <= JOBS_MAX; jobs *= 4)
+    for (unsigned jobs = bench->only != 0 ? bench->only : 1; jobs <= JOBS_MAX; jobs *= 4) {
         measure(bench, jobs, true);
+        if (bench->only != 0)
+            break;
+    }
     measure(bench, 4, false);
     volume_case_end(&bench->c);
     free(bench->data);
@@ -161,6 +213,7 @@ int main(int argc, char *argv[])
     struct bench bench = {
         .seconds = argc > 1 ? strtod(argv[1], NULL) : 2,
         .len = (argc > 2 ? strtoul(argv[2], NULL, 10) : 100) * 1024,
+        .only = argc > 3 ? (unsigned)strtoul(argv[3], NULL, 10) % (JOBS_MAX + 1) : 0,
     };
     const struct CMUnitTest tests[] = { cmocka_unit_test_prestate(bench_all, &bench) };
 

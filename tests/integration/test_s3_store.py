@@ -13,7 +13,7 @@ import servers
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory):
     try:
-        server = servers.VersitygwServer(tmp_path_factory.mktemp("versitygw"))
+        server = servers.VersitygwServer(tmp_path_factory.mktemp("versitygw"), keep_alive=True)
     except servers.Unavailable as reason:
         pytest.skip(str(reason))
     with server:

@@ -15,7 +15,17 @@
 
 #define REQUESTS_MAX 32u
 #define HEAD_SIZE 4096u
-#define MARK_HEADER "x-amz-meta-coffer-put: "
+#define NOTES 2u
+#define NOTE_SIZE 64u
+
+/* What of a request answers can repeat. */
+static const struct {
+    const char *header;
+    const char *hole;
+} notes[NOTES] = {
+    { "x-amz-meta-coffer-put: ", "%MARK%" },
+    { "x-amz-checksum-crc32c: ", "%SUM%" },
+};
 
 struct fake_s3 {
     const struct fake_answer *script;
@@ -25,7 +35,7 @@ struct fake_s3 {
     uint16_t port;
     pthread_t thread;
     size_t requests;
-    char mark[64];
+    char noted[NOTES][NOTE_SIZE]; /* of the last request that had it */
     char heads[REQUESTS_MAX][HEAD_SIZE];
 };
 
@@ -87,12 +97,25 @@ static bool read_body(const struct fake_s3 *fake, int fd, char *head, size_t len
     return true;
 }
 
-static void note_mark(struct fake_s3 *fake, const char *head)
+static void note(struct fake_s3 *fake, const char *head)
 {
-    const char *mark = find_header(head, MARK_HEADER);
+    for (unsigned i = 0; i < NOTES; i++) {
+        const char *value = find_header(head, notes[i].header);
+        if (value != NULL)
+            (void)snprintf(fake->noted[i], NOTE_SIZE, "%.*s", (int)strcspn(value, "\r"), value);
+    }
+}
 
-    if (mark != NULL)
-        (void)snprintf(fake->mark, sizeof(fake->mark), "%.*s", (int)strcspn(mark, "\r"), mark);
+/* The headers with their first hole filled. */
+static void fill_hole(const struct fake_s3 *fake, const char *headers, char *ret, size_t size)
+{
+    (void)snprintf(ret, size, "%s", headers);
+    for (unsigned i = 0; i < NOTES; i++) {
+        const char *hole = strstr(headers, notes[i].hole);
+        if (hole != NULL)
+            (void)snprintf(ret, size, "%.*s%s%s", (int)(hole - headers), headers, fake->noted[i],
+                           hole + strlen(notes[i].hole));
+    }
 }
 
 static void send_all(int fd, const char *text, size_t len)
@@ -108,19 +131,16 @@ static void send_all(int fd, const char *text, size_t len)
 
 static bool answer(const struct fake_s3 *fake, int fd, const struct fake_answer *with)
 {
-    const char *headers = with->headers != NULL ? with->headers : "";
-    const char *hole = strstr(headers, "%MARK%");
+    char headers[1024], head[2048], length[64] = "";
     size_t body_len = with->body != NULL ? strlen(with->body) : 0;
-    size_t before = hole != NULL ? (size_t)(hole - headers) : strlen(headers);
-    char head[2048], length[64] = "";
 
     if (with->status == 0)
         return false;
+    fill_hole(fake, with->headers != NULL ? with->headers : "", headers, sizeof(headers));
     if (with->body != NULL || strcasestr(headers, "content-length") == NULL)
         (void)snprintf(length, sizeof(length), "Content-Length: %zu\r\n", body_len);
-    int len = snprintf(head, sizeof(head), "HTTP/1.1 %d As told\r\n%s%.*s%s%s\r\n", with->status,
-                       length, (int)before, headers, hole != NULL ? fake->mark : "",
-                       hole != NULL ? hole + strlen("%MARK%") : "");
+    int len = snprintf(head, sizeof(head), "HTTP/1.1 %d As told\r\n%s%s\r\n", with->status, length,
+                       headers);
     send_all(fd, head, (size_t)len);
     if (body_len > with->cut)
         send_all(fd, with->body, body_len - with->cut);
@@ -136,7 +156,7 @@ static void serve_connection(struct fake_s3 *fake, int fd)
         char *head = fake->heads[fake->requests];
         if (!read_head(fake, fd, head, &len) || !read_body(fake, fd, head, len))
             return;
-        note_mark(fake, head);
+        note(fake, head);
         size_t number = fake->requests++;
         if (number >= fake->count || !answer(fake, fd, &fake->script[number]))
             return;

@@ -12,7 +12,8 @@
 
 struct fake_answer {
     int status;          /* 0: the connection is closed without an answer */
-    const char *headers; /* "A: b\r\n"; "%MARK%" stands for that of the last put; NULL: none */
+    const char *headers; /* "A: b\r\n"; "%MARK%" or "%SUM%" stands for the last put's mark, or its
+                          * checksum; NULL: none */
     const char *body;    /* NULL: none, and Content-Length only if headers have one */
     size_t cut;          /* so many bytes of the body are not sent, and the connection closed */
 };

@@ -563,10 +563,12 @@ class VaultCoreServer(VaultApi):
 
 
 class VersitygwServer(Server):
-    """An S3 server that keeps objects as files of a folder; survives a restart."""
+    """An S3 server that keeps objects as files of a folder; survives a restart. By itself it ends
+    each connection after an answer; with keep_alive it does as others do."""
 
-    def __init__(self, folder, tls=False):
+    def __init__(self, folder, tls=False, keep_alive=False):
         super().__init__(folder)
+        self.keep_alive = ["--keep-alive"] if keep_alive else []
         self.program = versitygw_program()
         self.authority = Authority(self.folder / "certificates") if tls else None
         self.ca_cert = self.authority.cert if tls else None
@@ -597,7 +599,7 @@ class VersitygwServer(Server):
         users = self.folder / "users"
         users.mkdir(exist_ok=True)
         return [str(self.program), "--port", f"127.0.0.1:{self.port}", "--quiet",
-                "--iam-dir", str(users), *tls, "posix", str(self.data)]
+                *self.keep_alive, "--iam-dir", str(users), *tls, "posix", str(self.data)]
 
     def add_user(self, name, secret):
         """One that may do nothing, yet."""

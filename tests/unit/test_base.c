@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/crc32c.h"
 #include "base/encoding.h"
 #include "base/parallel.h"
 #include "base/uuid.h"
@@ -47,6 +48,35 @@ static void base64_refuses_what_is_not_base64(void **state)
     assert_int_equal(base64_decode("Z g=", 4, decoded, 8, &len), -EINVAL);
     assert_int_equal(base64_decode("=Zg=", 4, decoded, 8, &len), -EINVAL);
     assert_int_equal(base64_decode("Zm9vYmFy", 8, decoded, 5, &len), -ENOSPC);
+}
+
+/* RFC 3720, B.4. */
+static void crc32c_follows_the_published_vectors(void **state)
+{
+    uint8_t zeros[32] = { 0 }, ones[32], rising[32];
+    const struct {
+        struct bytes data;
+        uint32_t crc;
+    } vectors[] = {
+        { { NULL, 0 }, 0 },
+        { { (const uint8_t *)"123456789", 9 }, 0xe3069283 },
+        { { zeros, 32 }, 0x8a9136aa },
+        { { ones, 32 }, 0x62a8ab43 },
+        { { rising, 32 }, 0x46dd794e },
+    };
+    (void)state;
+
+    memset(ones, 0xff, sizeof(ones));
+    for (uint8_t i = 0; i < 32; i++)
+        rising[i] = i;
+    for (size_t i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++) {
+        assert_int_equal(crc32c(vectors[i].data), vectors[i].crc);
+        assert_int_equal(crc32c_by_table(vectors[i].data), vectors[i].crc);
+    }
+    for (size_t from = 0; from < 9; from++) {
+        const struct bytes part = { rising + from, 32 - from };
+        assert_int_equal(crc32c(part), crc32c_by_table(part));
+    }
 }
 
 static void uuid_text_comes_back(void **state)
@@ -156,6 +186,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(base64_follows_the_published_vectors),
         cmocka_unit_test(base64_refuses_what_is_not_base64),
+        cmocka_unit_test(crc32c_follows_the_published_vectors),
         cmocka_unit_test(uuid_text_comes_back),
         cmocka_unit_test(reader_stays_failed_after_its_end),
         cmocka_unit_test(reader_refuses_a_string_above_its_bound_or_with_nul),

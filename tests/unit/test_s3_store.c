@@ -11,78 +11,8 @@
 #include "base/cleanup.h"
 #include "store/probe.h"
 #include "store/s3_store.h"
-#include "tests/support/fake_s3.h"
+#include "tests/support/scripted_s3.h"
 #include "tests/support/store_case.h"
-
-#define XML "<?xml version=\"1.0\" encoding=\"UTF-8\"?>"
-#define FAULT(code, message)                                                                       \
-    XML "<Error><Code>" code "</Code><Message>" message "</Message></Error>"
-#define SECRET_KEY "never-to-be-shown"
-
-/* A store whose server answers by a script, and whose pauses are noted and not slept. */
-struct scripted {
-    struct fake_s3 *fake;
-    struct object_store *store;
-    struct retry_policy retry;
-    int64_t pauses[16];
-    unsigned pause_count;
-    struct error err;
-};
-
-static void note_pause(void *arg, int64_t ms)
-{
-    struct scripted *s = arg;
-
-    assert_true(s->pause_count < 16);
-    s->pauses[s->pause_count++] = ms;
-}
-
-static void give_settings(struct s3_settings *settings, uint16_t port)
-{
-    *settings = (struct s3_settings){ .hostname = "127.0.0.1",
-                                      .port = port,
-                                      .is_plain_http = true,
-                                      .bucket = "bucket",
-                                      .region = "here",
-                                      .access_key_id = "me",
-                                      .prefix = "of/tests/",
-                                      .concurrency = 1,
-                                      .part_len = S3_PART_MIN };
-    assert_int_equal(secret_assign(&settings->secret_key, text(SECRET_KEY)), 0);
-}
-
-static void begin(struct scripted *s, const struct fake_answer *script, size_t count)
-{
-    CLEANUP(s3_settings_release) struct s3_settings settings;
-
-    *s = (struct scripted){ .fake = fake_s3_start(script, count) };
-    s->retry = (struct retry_policy){ 4, 100, 1000, note_pause, s };
-    give_settings(&settings, fake_s3_port(s->fake));
-    settings.retry = &s->retry;
-    assert_int_equal(s3_store_open(&settings, &s->store, NULL), 0);
-}
-
-#define BEGIN(s, script) begin(s, script, sizeof(script) / sizeof((script)[0]))
-
-static void end(struct scripted *s)
-{
-    object_store_close(s->store);
-    fake_s3_end(s->fake);
-    assert_null(strstr(s->err.text, SECRET_KEY));
-}
-
-static void expect_error(struct scripted *s, int r, int code, const char *part)
-{
-    if (r != code || strstr(s->err.text, part) == NULL)
-        fail_msg("%d: %s; not %d: ...%s...", r, s->err.text, code, part);
-    s->err = (struct error){ 0 };
-}
-
-static void expect_in(const char *text, const char *part)
-{
-    if (strstr(text, part) == NULL)
-        fail_msg("%s is not in %s", part, text);
-}
 
 static int get(struct scripted *s, const char *name, struct buf *ret)
 {
@@ -110,9 +40,9 @@ static void a_busy_server_is_asked_again(void **state)
     assert_int_equal(s.pauses[0], 1000); /* as it asked */
     assert_in_range(s.pauses[1], 100, 200);
     assert_in_range(s.pauses[2], 200, 400);
-    expect_in(fake_s3_request(s.fake, 1), "GET /bucket/of/tests/a/b HTTP/1.1\r\n");
-    expect_in(fake_s3_request(s.fake, 1), "/here/s3/aws4_request, SignedHeaders=host;");
-    end(&s);
+    expect_part(fake_s3_request(s.fake, 1), "GET /bucket/of/tests/a/b HTTP/1.1\r\n");
+    expect_part(fake_s3_request(s.fake, 1), "/here/s3/aws4_request, SignedHeaders=host;");
+    scripted_end(&s);
 }
 
 static void a_server_that_stays_busy_is_an_error_in_the_end(void **state)
@@ -128,8 +58,8 @@ static void a_server_that_stays_busy_is_an_error_in_the_end(void **state)
     (void)state;
 
     BEGIN(&s, script);
-    expect_error(&s, get(&s, "a", &found), -EIO, "after 4 tries: bucket bucket at 127.0.0.1:");
-    end(&s);
+    scripted_expect(&s, get(&s, "a", &found), -EIO, "after 4 tries: bucket bucket at 127.0.0.1:");
+    scripted_end(&s);
 }
 
 static void a_body_that_was_cut_is_read_again(void **state)
@@ -147,7 +77,7 @@ static void a_body_that_was_cut_is_read_again(void **state)
     assert_int_equal(get(&s, "a", &found), 0);
     assert_int_equal(found.len, 8);
     assert_memory_equal(found.data, "found it", 8);
-    end(&s);
+    scripted_end(&s);
 }
 
 static void a_range_that_was_cut_is_read_again(void **state)
@@ -173,9 +103,9 @@ static void a_range_that_was_cut_is_read_again(void **state)
     assert_int_equal(object_read(object, 19990, 100, bytes, &len, NULL), 0);
     assert_int_equal(len, 10);
     assert_memory_equal(bytes, "0123456789", 10);
-    expect_in(fake_s3_request(s.fake, 2), "range: bytes=19990-19999\r\n");
-    expect_in(fake_s3_request(s.fake, 2), "if-match: \"e\"\r\n");
-    end(&s);
+    expect_part(fake_s3_request(s.fake, 2), "range: bytes=19990-19999\r\n");
+    expect_part(fake_s3_request(s.fake, 2), "if-match: \"e\"\r\n");
+    scripted_end(&s);
     free(first);
 }
 
@@ -193,9 +123,9 @@ static void a_put_that_was_done_but_not_answered_is_known_by_its_mark(void **sta
 
     BEGIN(&s, script);
     assert_int_equal(object_store_put(s.store, "a", text("bytes"), &s.err), 0);
-    expect_in(fake_s3_request(s.fake, 0), "if-none-match: *\r\n");
-    expect_in(fake_s3_request(s.fake, 2), "HEAD /bucket/of/tests/a ");
-    end(&s);
+    expect_part(fake_s3_request(s.fake, 0), "if-none-match: *\r\n");
+    expect_part(fake_s3_request(s.fake, 2), "HEAD /bucket/of/tests/a ");
+    scripted_end(&s);
 }
 
 static void the_put_of_somebody_else_is_not_taken_for_ours(void **state)
@@ -210,9 +140,9 @@ static void the_put_of_somebody_else_is_not_taken_for_ours(void **state)
     (void)state;
 
     BEGIN(&s, script);
-    expect_error(&s, object_store_put(s.store, "a", text("bytes"), &s.err), -EEXIST, "object a");
-    expect_error(&s, object_store_put(s.store, "a", text("bytes"), &s.err), -EEXIST, "object a");
-    end(&s);
+    scripted_expect(&s, object_store_put(s.store, "a", text("bytes"), &s.err), -EEXIST, "object a");
+    scripted_expect(&s, object_store_put(s.store, "a", text("bytes"), &s.err), -EEXIST, "object a");
+    scripted_end(&s);
 }
 
 /* --- refusals --- */
@@ -263,9 +193,9 @@ static void each_refusal_has_its_sentence_and_is_asked_once(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         CLEANUP(buf_release) struct buf found = BUF_INIT;
         struct scripted s;
-        begin(&s, &cases[i].answer, 1);
-        expect_error(&s, get(&s, "a", &found), cases[i].code, cases[i].part);
-        end(&s);
+        scripted_begin(&s, &cases[i].answer, 1);
+        scripted_expect(&s, get(&s, "a", &found), cases[i].code, cases[i].part);
+        scripted_end(&s);
     }
 }
 
@@ -282,10 +212,10 @@ static void a_missing_bucket_is_not_taken_for_a_missing_object(void **state)
     (void)state;
 
     BEGIN(&s, script);
-    expect_error(&s, object_store_stat(s.store, "a", &size, &s.err), -ENXIO, "no bucket bucket");
-    expect_error(&s, object_store_stat(s.store, "a", &size, &s.err), -ENOENT, "no object a");
+    scripted_expect(&s, object_store_stat(s.store, "a", &size, &s.err), -ENXIO, "no bucket bucket");
+    scripted_expect(&s, object_store_stat(s.store, "a", &size, &s.err), -ENOENT, "no object a");
     assert_int_equal(size, 77);
-    end(&s);
+    scripted_end(&s);
 }
 
 static void a_server_that_is_not_there_is_named(void **state)
@@ -294,16 +224,16 @@ static void a_server_that_is_not_there_is_named(void **state)
     uint64_t size;
     (void)state;
 
-    begin(&s, NULL, 0);
+    scripted_begin(&s, NULL, 0);
     CLEANUP(s3_settings_release) struct s3_settings settings;
     struct object_store *store = NULL;
-    give_settings(&settings, 1);
+    scripted_settings(&settings, 1);
     settings.retry = &s.retry;
     assert_int_equal(s3_store_open(&settings, &store, NULL), 0);
-    expect_error(&s, object_store_stat(store, "a", &size, &s.err), -ECONNREFUSED,
-                 "after 4 tries: cannot reach http://127.0.0.1:1");
+    scripted_expect(&s, object_store_stat(store, "a", &size, &s.err), -ECONNREFUSED,
+                    "after 4 tries: cannot reach http://127.0.0.1:1");
     object_store_close(store);
-    end(&s);
+    scripted_end(&s);
 }
 
 /* --- lies --- */
@@ -322,10 +252,11 @@ static void ranges_of_another_length_are_refused(void **state)
     for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
         struct object *object = NULL;
         struct scripted s;
-        begin(&s, &lies[i], 1);
-        expect_error(&s, object_store_open_object(s.store, "a", &object, &s.err), -EIO, "status");
+        scripted_begin(&s, &lies[i], 1);
+        scripted_expect(&s, object_store_open_object(s.store, "a", &object, &s.err), -EIO,
+                        "status");
         assert_null(object);
-        end(&s);
+        scripted_end(&s);
     }
 }
 
@@ -364,9 +295,9 @@ static void a_list_in_pages_skips_what_was_not_asked_for(void **state)
     assert_int_equal(object_store_list(s.store, "a/", count_name, &seen, &s.err), 0);
     assert_int_equal(seen.count, 2);
     assert_string_equal(seen.last, "a/3");
-    expect_in(fake_s3_request(s.fake, 0), "GET /bucket?list-type=2&prefix=of%2Ftests%2Fa%2F ");
-    expect_in(fake_s3_request(s.fake, 1), "?continuation-token=t%2F1%2B%20%3D&list-type=2&");
-    end(&s);
+    expect_part(fake_s3_request(s.fake, 0), "GET /bucket?list-type=2&prefix=of%2Ftests%2Fa%2F ");
+    expect_part(fake_s3_request(s.fake, 1), "?continuation-token=t%2F1%2B%20%3D&list-type=2&");
+    scripted_end(&s);
 }
 
 static void lists_that_cannot_be_are_errors(void **state)
@@ -393,10 +324,10 @@ static void lists_that_cannot_be_are_errors(void **state)
     for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
         const struct fake_answer answer = { 200, NULL, lies[i].body, 0 };
         struct scripted s;
-        begin(&s, &answer, 1);
-        expect_error(&s, object_store_list(s.store, "", count_name, seen, &s.err), -EBADMSG,
-                     lies[i].part);
-        end(&s);
+        scripted_begin(&s, &answer, 1);
+        scripted_expect(&s, object_store_list(s.store, "", count_name, seen, &s.err), -EBADMSG,
+                        lies[i].part);
+        scripted_end(&s);
     }
 }
 
@@ -411,9 +342,9 @@ static void a_list_without_end_is_an_error(void **state)
     (void)state;
 
     BEGIN(&s, script);
-    expect_error(&s, object_store_list(s.store, "", count_name, seen, &s.err), -EIO,
-                 "again and again");
-    end(&s);
+    scripted_expect(&s, object_store_list(s.store, "", count_name, seen, &s.err), -EIO,
+                    "again and again");
+    scripted_end(&s);
 }
 
 /* --- uploads in parts --- */
@@ -451,9 +382,9 @@ static void a_long_object_is_put_in_parts(void **state)
 
     BEGIN(&s, script);
     assert_int_equal(put_long(&s), 0);
-    expect_in(fake_s3_request(s.fake, 1), "POST /bucket/of/tests/a?uploads= ");
-    expect_in(fake_s3_request(s.fake, 5), "POST /bucket/of/tests/a?uploadId=u%2F1 ");
-    end(&s);
+    expect_part(fake_s3_request(s.fake, 1), "POST /bucket/of/tests/a?uploads= ");
+    expect_part(fake_s3_request(s.fake, 5), "POST /bucket/of/tests/a?uploadId=u%2F1 ");
+    scripted_end(&s);
 }
 
 static void an_upload_in_parts_that_fails_is_given_up(void **state)
@@ -480,13 +411,13 @@ static void an_upload_in_parts_that_fails_is_given_up(void **state)
     (void)state;
 
     BEGIN(&s, refused);
-    expect_error(&s, put_long(&s), -EACCES, "s3:PutObject");
-    expect_in(fake_s3_request(s.fake, 4), "DELETE /bucket/of/tests/a?uploadId=u%2F1 ");
-    end(&s);
+    scripted_expect(&s, put_long(&s), -EACCES, "s3:PutObject");
+    expect_part(fake_s3_request(s.fake, 4), "DELETE /bucket/of/tests/a?uploadId=u%2F1 ");
+    scripted_end(&s);
     BEGIN(&s, good_status_and_error);
-    expect_error(&s, put_long(&s), -EBADMSG, "it broke");
-    expect_in(fake_s3_request(s.fake, 8), "DELETE /bucket/of/tests/a?uploadId=u%2F1 ");
-    end(&s);
+    scripted_expect(&s, put_long(&s), -EBADMSG, "it broke");
+    expect_part(fake_s3_request(s.fake, 8), "DELETE /bucket/of/tests/a?uploadId=u%2F1 ");
+    scripted_end(&s);
 }
 
 static void a_completion_that_was_not_answered_is_known_by_its_mark(void **state)
@@ -506,7 +437,7 @@ static void a_completion_that_was_not_answered_is_known_by_its_mark(void **state
 
     BEGIN(&s, script);
     assert_int_equal(put_long(&s), 0);
-    end(&s);
+    scripted_end(&s);
 }
 
 /* --- writers --- */
@@ -523,10 +454,10 @@ static void a_writer_that_could_not_store_is_only_good_for_close(void **state)
     BEGIN(&s, script);
     assert_int_equal(object_store_create(s.store, "a", &writer, &s.err), 0);
     store_case_write(writer, 0, "bytes");
-    expect_error(&s, object_writer_sync(writer, &s.err), -EEXIST, "object a");
-    expect_error(&s, object_writer_sync(writer, &s.err), -EIO, "object a");
+    scripted_expect(&s, object_writer_sync(writer, &s.err), -EEXIST, "object a");
+    scripted_expect(&s, object_writer_sync(writer, &s.err), -EIO, "object a");
     object_writer_close(writer);
-    end(&s);
+    scripted_end(&s);
 }
 
 static void a_writer_is_stored_once_for_each_change(void **state)
@@ -547,10 +478,10 @@ static void a_writer_is_stored_once_for_each_change(void **state)
     store_case_write(writer, 5, "more");
     assert_int_equal(object_writer_seal(writer, &s.err), 0);
     object_writer_close(writer);
-    expect_in(fake_s3_request(s.fake, 0), "if-none-match: *\r\n");
-    expect_in(fake_s3_request(s.fake, 1), "\r\nContent-Length: 9\r\n");
+    expect_part(fake_s3_request(s.fake, 0), "if-none-match: *\r\n");
+    expect_part(fake_s3_request(s.fake, 1), "\r\nContent-Length: 9\r\n");
     assert_null(strstr(fake_s3_request(s.fake, 1), "f-none-match"));
-    end(&s);
+    scripted_end(&s);
 }
 
 /* --- trials --- */
@@ -588,14 +519,14 @@ static void a_store_that_does_not_what_coffer_relies_on_is_found_out(void **stat
     (void)state;
 
     BEGIN(&s, overwrites);
-    expect_error(&s, object_store_probe(s.store, &s.err), -EPROTO, "If-None-Match");
-    end(&s);
+    scripted_expect(&s, object_store_probe(s.store, &s.err), -EPROTO, "If-None-Match");
+    scripted_end(&s);
     BEGIN(&s, overwrites_and_denies_it);
-    expect_error(&s, object_store_probe(s.store, &s.err), -EPROTO, "did it all the same");
-    end(&s);
+    scripted_expect(&s, object_store_probe(s.store, &s.err), -EPROTO, "did it all the same");
+    scripted_end(&s);
     BEGIN(&s, lists_nothing);
-    expect_error(&s, object_store_probe(s.store, &s.err), -EPROTO, "does not show");
-    end(&s);
+    scripted_expect(&s, object_store_probe(s.store, &s.err), -EPROTO, "does not show");
+    scripted_end(&s);
 }
 
 /* --- settings --- */
@@ -608,7 +539,7 @@ static void settings_that_cannot_be_are_refused(void **state)
     (void)state;
 
 #define REFUSED(member, value)                                                                     \
-    give_settings(&settings, 1);                                                                   \
+    scripted_settings(&settings, 1);                                                               \
     memcpy(settings.member, value, sizeof(value));                                                 \
     store_case_expect_error(s3_store_open(&settings, &store, &err), -EINVAL, &err);                \
     s3_settings_release(&settings)
@@ -625,7 +556,7 @@ static void settings_that_cannot_be_are_refused(void **state)
     REFUSED(prefix, "a//b");
     REFUSED(prefix, "../b");
     REFUSED(prefix, "a b");
-    give_settings(&settings, 1);
+    scripted_settings(&settings, 1);
     secret_release(&settings.secret_key);
     store_case_expect_error(s3_store_open(&settings, &store, &err), -EINVAL, &err);
     assert_null(store);

@@ -1,12 +1,16 @@
 #include "store/s3/s3_client.h"
 
+#include <endian.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crc32c.h"
+#include "base/encoding.h"
 #include "base/thread.h"
 #include "crypto/random.h"
 #include "net/sigv4.h"
@@ -22,6 +26,10 @@
 #define PLACE_SIZE (HOST_SIZE + S3_BUCKET_SIZE + 16u)
 #define URL_SIZE 8192u
 #define PATH_SIZE 1536u
+#define SUM_SIZE BASE64_SIZE(sizeof(uint32_t))
+
+/* What the server does with the checksum of a body. */
+enum sums { SUMS_UNKNOWN, SUMS_COMPARED, SUMS_IGNORED };
 
 struct s3_client {
     struct s3_settings settings;
@@ -31,6 +39,7 @@ struct s3_client {
     char place[PLACE_SIZE];
     char prefix[S3_PREFIX_SIZE + 1];
     size_t part_len;
+    atomic_int sums; /* enum sums */
 
     struct mutex lock; /* guards the connections */
     pthread_cond_t returned;
@@ -278,19 +287,16 @@ static void return_connection(struct s3_client *client, struct http_client *conn
 
 /* --- one try --- */
 
-/* A request as it is sent: all that the structs of net/ point to. */
-struct sending {
-    char path[PATH_SIZE];
-    char url[URL_SIZE];
-    char hash[SIGV4_HASH_SIZE];
-    char date[SIGV4_DATE_SIZE];
-    char authorization[SIGV4_AUTHORIZATION_SIZE];
-    struct http_header headers[SIGV4_HEADERS_MAX]; /* the first is "host", which curl sends */
-    size_t header_count;
-    struct http_field fields[6];
+enum {
+    FIELD_ETAG,
+    FIELD_RANGE,
+    FIELD_LENGTH,
+    FIELD_MARK,
+    FIELD_REGION,
+    FIELD_DATE,
+    FIELD_SUM,
+    FIELDS
 };
-
-enum { FIELD_ETAG, FIELD_RANGE, FIELD_LENGTH, FIELD_MARK, FIELD_REGION, FIELD_DATE, FIELDS };
 
 static const char *const field_names[FIELDS] = {
     [FIELD_ETAG] = "etag",
@@ -299,7 +305,61 @@ static const char *const field_names[FIELDS] = {
     [FIELD_MARK] = "x-amz-meta-coffer-put",
     [FIELD_REGION] = "x-amz-bucket-region",
     [FIELD_DATE] = "date",
+    [FIELD_SUM] = "x-amz-checksum-crc32c",
 };
+
+/* A request as it is sent: all that the structs of net/ point to. */
+struct sending {
+    bool is_summed; /* its body; and else, or besides: */
+    bool is_hashed;
+    bool is_refused;         /* for good, and not only for now */
+    bool may_have_been_done; /* by a try that was not answered */
+    char sum[SUM_SIZE];
+    char path[PATH_SIZE];
+    char url[URL_SIZE];
+    char hash[SIGV4_HASH_SIZE];
+    char date[SIGV4_DATE_SIZE];
+    char authorization[SIGV4_AUTHORIZATION_SIZE];
+    struct http_header headers[SIGV4_HEADERS_MAX]; /* the first is "host", which curl sends */
+    size_t header_count;
+    struct http_field fields[FIELDS];
+};
+
+/* Who vouches for a body: its hash, which is signed, or a checksum. The hash costs both sides more
+ * than to encrypt the body does, so it is left out once the server has shown, by its answer, that
+ * it compares checksums (docs/decisions/0004-s3-store.md). */
+static void choose_proof(struct s3_client *client, const struct s3_call *call,
+                         struct sending *sending)
+{
+    int sums = atomic_load(&client->sums);
+
+    sending->is_summed = call->may_be_summed && sums != SUMS_IGNORED;
+    sending->is_hashed = !sending->is_summed || sums == SUMS_UNKNOWN;
+}
+
+static int write_proof(const struct s3_call *call, struct sending *sending)
+{
+    sending->sum[0] = '\0';
+    if (sending->is_summed) {
+        uint32_t sum = htobe32(crc32c(call->body));
+        base64_encode((struct bytes){ (const uint8_t *)&sum, sizeof(sum) }, sending->sum);
+    }
+    if (sending->is_hashed)
+        return sigv4_payload_hash(call->body, sending->hash);
+    memcpy(sending->hash, SIGV4_UNSIGNED, sizeof(SIGV4_UNSIGNED));
+    return 0;
+}
+
+/* From the answer of a request with a checksum that was done. */
+static void learn_sums(struct s3_client *client, const struct sending *sending,
+                       struct s3_answer *ret)
+{
+    if (!sending->is_summed || ret->status > 299)
+        return;
+    bool is_compared = strcmp(sending->fields[FIELD_SUM].value, sending->sum) == 0;
+    atomic_store(&client->sums, is_compared ? SUMS_COMPARED : SUMS_IGNORED);
+    ret->is_unproved = !is_compared && !sending->is_hashed;
+}
 
 static int write_target(const struct s3_client *client, const struct s3_call *call,
                         struct sending *sending, struct error *err)
@@ -337,6 +397,7 @@ static void add_headers(const struct s3_client *client, const struct s3_call *ca
     add_header(sending, "if-match", call->if_match);
     add_header(sending, "if-none-match", call->must_be_new ? "*" : NULL);
     add_header(sending, "range", call->range);
+    add_header(sending, "x-amz-checksum-crc32c", sending->sum);
     add_header(sending, "x-amz-content-sha256", sending->hash);
     add_header(sending, "x-amz-date", sending->date);
     add_header(sending, "x-amz-meta-coffer-put", call->mark);
@@ -466,30 +527,28 @@ static int judge_once(struct s3_client *client, const struct s3_call *call, stru
     *ret_again = s3_may_pass(ret->status, &fault);
     if (!*ret_again && is_answer(call, ret->status, &fault)) {
         take_fields(sending, ret);
+        learn_sums(client, sending, ret);
         return 0;
     }
+    sending->is_refused = ret->status < 500 || ret->status == 501;
     *ret_after_s = ret->http.retry_after_s;
     return refuse(client, call, sending, ret->status, &fault, err);
 }
 
-int s3_client_call(struct s3_client *client, const struct s3_call *call, struct s3_answer *ret,
-                   struct error *err)
+/* All its tries. */
+static int call_as(struct s3_client *client, const struct s3_call *call, struct sending *sending,
+                   struct s3_answer *ret, struct error *err)
 {
-    CLEANUP(free_ptr) struct sending *sending = malloc(sizeof(*sending));
-    bool may_have_been_done = false;
-
-    if (sending == NULL || sigv4_payload_hash(call->body, sending->hash) < 0)
+    if (write_proof(call, sending) < 0)
         return error_set(err, -ENOMEM, "no memory for a request to %s", client->place);
-    int r = write_target(client, call, sending, err);
-    if (r < 0)
-        return r;
     for (unsigned tries = 1;; tries++) {
         struct error failure = { 0 };
         bool again = false;
         int64_t after_s = 0;
         s3_answer_release(ret);
-        r = judge_once(client, call, sending, ret, &again, &after_s, &failure);
-        ret->may_have_been_done = may_have_been_done;
+        sending->is_refused = false;
+        int r = judge_once(client, call, sending, ret, &again, &after_s, &failure);
+        ret->may_have_been_done = sending->may_have_been_done;
         if (r == 0)
             return 0;
         if (!again || tries >= client->retry.tries) {
@@ -498,7 +557,31 @@ int s3_client_call(struct s3_client *client, const struct s3_call *call, struct 
                 *err = failure;
             return again ? error_prefix(err, r, "after %u tries", tries) : r;
         }
-        may_have_been_done = true;
+        sending->may_have_been_done = true;
         pause_before(client, tries, after_s);
     }
+}
+
+int s3_client_call(struct s3_client *client, const struct s3_call *call, struct s3_answer *ret,
+                   struct error *err)
+{
+    CLEANUP(free_ptr) struct sending *sending = malloc(sizeof(*sending));
+
+    if (sending == NULL)
+        return error_set(err, -ENOMEM, "no memory for a request to %s", client->place);
+    int r = write_target(client, call, sending, err);
+    if (r < 0)
+        return r;
+    sending->may_have_been_done = false;
+    choose_proof(client, call, sending);
+    r = call_as(client, call, sending, ret, err);
+    if (r == 0 || !sending->is_summed || !sending->is_refused)
+        return r;
+    /* Perhaps because of the checksum, or of what was not signed. */
+    sending->is_summed = false;
+    sending->is_hashed = true;
+    r = call_as(client, call, sending, ret, err);
+    if (r == 0)
+        atomic_store(&client->sums, SUMS_IGNORED);
+    return r;
 }

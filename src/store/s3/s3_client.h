@@ -21,6 +21,7 @@ struct s3_call {
     const char *name;  /* of the object; NULL: the bucket itself */
     const char *query; /* encoded, ascending; NULL: none */
     struct bytes body;
+    bool may_be_summed;   /* for the body a checksum may vouch, in the place of a signed hash */
     bool must_be_new;     /* If-None-Match: * */
     const char *if_match; /* NULL or "": not asked */
     const char *range;    /* "bytes=0-9"; NULL: all */
@@ -39,6 +40,7 @@ struct s3_answer {
     char content_length[HTTP_FIELD_SIZE];
     char mark[HTTP_FIELD_SIZE];
     bool may_have_been_done; /* by an earlier try that was not answered */
+    bool is_unproved;        /* nothing vouched for the body: it is to be sent again, signed */
 };
 
 #define S3_ANSWER_INIT ((struct s3_answer){ .status = 0 })

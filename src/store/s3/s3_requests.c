@@ -10,6 +10,8 @@
 #include "net/sigv4.h"
 #include "store/s3/s3_parts.h"
 
+/* From here on the hash of a body is what takes the time, and it is data, which is sealed. */
+#define SUMMED_MIN ((size_t)64 * 1024)
 #define REFUSAL_MAX (64u * 1024u) /* room for what a server says instead of an object */
 
 static int no_object(const struct s3_client *client, const char *name, struct error *err)
@@ -106,14 +108,17 @@ int s3_is_ours(struct s3_client *client, const char *name, const char *mark,
     return 1;
 }
 
+/* 1: it is there, but nothing vouches for what it holds. */
 static int put_one(struct s3_client *client, const char *name, struct bytes data, bool must_be_new,
                    char ret_etag[static HTTP_FIELD_SIZE], struct error *err)
 {
     CLEANUP(s3_answer_release) struct s3_answer answer = S3_ANSWER_INIT;
     char mark[S3_MARK_SIZE];
-    struct s3_call call = {
-        .method = "PUT", .name = name, .body = data, .must_be_new = must_be_new
-    };
+    struct s3_call call = { .method = "PUT",
+                            .name = name,
+                            .body = data,
+                            .may_be_summed = must_be_new && data.len >= SUMMED_MIN,
+                            .must_be_new = must_be_new };
 
     s3_make_mark(mark);
     call.mark = mark;
@@ -127,7 +132,7 @@ static int put_one(struct s3_client *client, const char *name, struct bytes data
     if (answer.status != 200 && answer.status != 201 && answer.status != 204)
         return strange(client, &call, answer.status, err);
     memcpy(ret_etag, answer.etag, sizeof(answer.etag));
-    return 0;
+    return answer.is_unproved ? 1 : 0;
 }
 
 int s3_put(struct s3_client *client, const char *name, struct bytes data, bool must_be_new,
@@ -135,7 +140,8 @@ int s3_put(struct s3_client *client, const char *name, struct bytes data, bool m
 {
     if (data.len > 2 * s3_client_part_len(client))
         return s3_put_in_parts(client, name, data, must_be_new, ret_etag, err);
-    return put_one(client, name, data, must_be_new, ret_etag, err);
+    int r = put_one(client, name, data, must_be_new, ret_etag, err);
+    return r == 1 ? put_one(client, name, data, false, ret_etag, err) : r; /* it is ours */
 }
 
 /* --- get --- */
