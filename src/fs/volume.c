@@ -359,8 +359,10 @@ int volume_sync(struct volume *volume, struct error *err)
 
     if (volume->is_read_only)
         return 0;
+    /* Which group it is, is asked first: while this stores an object, the group may be closed. */
+    uint64_t group = meta_last_group(volume->engine);
     segments_push(volume->segments);
-    int r = volume_result(volume, meta_sync(volume->engine, &why), 0, &why);
+    int r = volume_result(volume, meta_sync_group(volume->engine, group, &why), 0, &why);
     if (r < 0 && err != NULL)
         *err = why;
     return r;

@@ -86,7 +86,17 @@ void meta_abort(struct meta_txn *txn)
 
 int meta_sync(struct meta_engine *engine, struct error *err)
 {
-    return engine->ops->sync(engine, err);
+    return meta_sync_group(engine, meta_last_group(engine), err);
+}
+
+uint64_t meta_last_group(struct meta_engine *engine)
+{
+    return engine->ops->last_group(engine);
+}
+
+int meta_sync_group(struct meta_engine *engine, uint64_t group, struct error *err)
+{
+    return engine->ops->sync(engine, group, err);
 }
 
 int meta_scrub(struct meta_engine *engine, struct error *err)

@@ -131,8 +131,10 @@ struct meta_engine_ops {
     int (*commit)(struct meta_txn *txn, struct error *err);
     void (*abort)(struct meta_txn *txn);
 
-    /* After 0, all that was committed before the call survives a crash of this host. */
-    int (*sync)(struct meta_engine *engine, struct error *err);
+    /* The number of the group that holds the last commit that has returned; they ascend. */
+    uint64_t (*last_group)(struct meta_engine *engine);
+    /* After 0, all that was committed in this group and before it survives a crash of this host. */
+    int (*sync)(struct meta_engine *engine, uint64_t group, struct error *err);
 
     /* Syncs, and then has what is stored written anew, so that nothing of what was removed or
      * replaced before the call is left where the engine keeps it: in free pages, or between
@@ -186,7 +188,10 @@ int meta_scan(struct meta_txn *txn, struct bytes first, struct bytes end, meta_v
               void *arg, struct error *err);
 int meta_commit(struct meta_txn *txn, struct error *err);
 void meta_abort(struct meta_txn *txn); /* NULL is allowed */
+/* After 0, all that was committed before the call survives a crash of this host. */
 int meta_sync(struct meta_engine *engine, struct error *err);
+uint64_t meta_last_group(struct meta_engine *engine);
+int meta_sync_group(struct meta_engine *engine, uint64_t group, struct error *err);
 int meta_scrub(struct meta_engine *engine, struct error *err);
 int meta_scan_stored(struct meta_engine *engine, struct bytes first, struct bytes end,
                      meta_visit_fn *visit, void *arg, struct error *err);

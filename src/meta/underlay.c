@@ -377,9 +377,14 @@ static void under_abort(struct meta_txn *base)
 
 /* --- the engine --- */
 
-static int under_sync(struct meta_engine *engine, struct error *err)
+static uint64_t under_last_group(struct meta_engine *engine)
 {
-    return meta_sync(((struct underlay *)engine)->inner, err);
+    return meta_last_group(((struct underlay *)engine)->inner);
+}
+
+static int under_sync(struct meta_engine *engine, uint64_t group, struct error *err)
+{
+    return meta_sync_group(((struct underlay *)engine)->inner, group, err);
 }
 
 static int under_scrub(struct meta_engine *engine, struct error *err)
@@ -412,6 +417,7 @@ static const struct meta_engine_ops underlay_ops = {
     .scan = underlay_scan,
     .commit = under_commit,
     .abort = under_abort,
+    .last_group = under_last_group,
     .sync = under_sync,
     .scrub = under_scrub,
     .scan_stored = under_scan_stored,

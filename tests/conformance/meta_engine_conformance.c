@@ -221,6 +221,23 @@ static void a_group_becomes_durable_without_a_sync(void **state)
     assert_int_equal(groups, 1);
 }
 
+static void a_sync_waits_for_its_group_and_not_for_later_ones(void **state)
+{
+    struct engine_case *c = *state;
+
+    put_one(c, "a", "1");
+    uint64_t group = meta_last_group(c->engine);
+    assert_int_equal(meta_sync_group(c->engine, group, NULL), 0);
+    assert_int_equal(meta_last_group(c->engine), group);
+    atomic_store(&c->owner.fail_before, -EIO);
+    put_one(c, "b", "2");
+    assert_int_equal(meta_last_group(c->engine), group + 1);
+    assert_int_equal(meta_sync_group(c->engine, group, NULL), 0);
+    assert_int_equal(meta_sync_group(c->engine, group + 1, NULL), -EIO);
+    atomic_store(&c->owner.fail_before, 0);
+    assert_int_equal(meta_sync_group(c->engine, group + 1, NULL), 0);
+}
+
 static int count_sealed(struct bytes key, struct bytes value, void *arg)
 {
     (void)key;
@@ -644,6 +661,7 @@ int main(int argc, char **argv)
         EVERY(readers_and_writers_go_on_during_a_flush),
         EVERY(hooks_are_called_once_for_each_group_and_record),
         EVERY(a_group_becomes_durable_without_a_sync),
+        EVERY(a_sync_waits_for_its_group_and_not_for_later_ones),
         EVERY(scan_stored_gives_what_is_stored_sealed),
         EVERY(a_record_tells_in_which_epoch_it_was_put_wherever_it_lies),
         EVERY(a_failed_group_is_kept_and_goes_out_when_it_can),

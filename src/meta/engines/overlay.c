@@ -271,7 +271,7 @@ static int begin_write(struct overlay_engine *engine, enum meta_access access,
     bool is_flush_needed;
 
     int r = begin_write_once(engine, access, &txn, &is_flush_needed, err);
-    if (is_flush_needed && overlay_sync(&engine->base, NULL) == 0)
+    if (is_flush_needed && meta_sync(&engine->base, NULL) == 0)
         r = begin_write_once(engine, access, &txn, &is_flush_needed, err);
     if (r < 0)
         return r;
@@ -719,6 +719,8 @@ static void engine_free(struct overlay_engine *engine) THREAD_CHECK(no_thread_sa
     (void)pthread_mutex_destroy(&engine->state.native);
     (void)pthread_cond_destroy(&engine->work);
     (void)pthread_cond_destroy(&engine->changed);
+    for (unsigned i = 0; i < 2; i++)
+        (void)pthread_cond_destroy(&engine->flushed[i]);
     free(engine->seal_room);
     free(engine);
 }
@@ -742,6 +744,7 @@ static const struct meta_engine_ops overlay_ops = {
     .scan = overlay_scan,
     .commit = overlay_commit,
     .abort = overlay_abort,
+    .last_group = overlay_last_group,
     .sync = overlay_sync,
     .scrub = overlay_scrub,
     .scan_stored = overlay_scan_stored,
@@ -767,6 +770,8 @@ int overlay_open(struct overlay_store *store, const struct meta_options *options
     engine->state = MUTEX_INIT;
     engine->work = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     engine->changed = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+    for (unsigned i = 0; i < 2; i++)
+        engine->flushed[i] = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     engine->group = 1;
     engine->seal_room = malloc(META_VALUE_MAX + META_SEAL_OVERHEAD_MAX);
 

@@ -250,6 +250,7 @@ static void flush_succeeded(struct overlay_engine *engine, uint64_t group)
     engine->frozen_need = (struct overlay_need){ 0 };
     engine->durable = group;
     engine->refused.code = 0;
+    (void)pthread_cond_broadcast(&engine->flushed[group & 1]);
     (void)pthread_cond_broadcast(&engine->changed);
     mutex_unlock(&engine->state);
     overlay_layer_unref(done);
@@ -268,6 +269,8 @@ static void flush_failed(struct overlay_engine *engine, uint64_t group, const st
     engine->failures++;
     engine->wanted = engine->durable;
     engine->retry_ms = clock_monotonic_ms() + OVERLAY_RETRY_MS;
+    for (unsigned i = 0; i < 2; i++)
+        (void)pthread_cond_broadcast(&engine->flushed[i]);
     (void)pthread_cond_broadcast(&engine->changed);
     mutex_unlock(&engine->state);
 }
@@ -419,12 +422,22 @@ int overlay_wait_durable(struct overlay_engine *engine, uint64_t group, struct e
         if (engine->wanted < group)
             engine->wanted = group;
         (void)pthread_cond_signal(&engine->work);
-        cond_wait(&engine->changed, &engine->state);
+        cond_wait(&engine->flushed[group & 1], &engine->state);
     }
     return 0;
 }
 
-int overlay_sync(struct meta_engine *base, struct error *err)
+uint64_t overlay_last_group(struct meta_engine *base)
+{
+    struct overlay_engine *engine = (struct overlay_engine *)base;
+
+    mutex_lock(&engine->state);
+    uint64_t group = engine->is_dirty ? engine->group : engine->group - 1;
+    mutex_unlock(&engine->state);
+    return group;
+}
+
+int overlay_sync(struct meta_engine *base, uint64_t group, struct error *err)
 {
     struct overlay_engine *engine = (struct overlay_engine *)base;
     int r = 0;
@@ -432,7 +445,6 @@ int overlay_sync(struct meta_engine *base, struct error *err)
     if (engine->read_only)
         return 0;
     mutex_lock(&engine->state);
-    uint64_t group = engine->is_dirty ? engine->group : engine->group - 1;
     if (engine->durable < group)
         r = overlay_wait_durable(engine, group, err);
     mutex_unlock(&engine->state);

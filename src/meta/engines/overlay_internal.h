@@ -72,8 +72,11 @@ struct overlay_engine {
     uint8_t *seal_room; /* the committer's */
 
     struct mutex writer;
-    struct mutex state;     /* guards all below */
-    pthread_cond_t work;    /* the committer waits here */
+    struct mutex state;  /* guards all below */
+    pthread_cond_t work; /* the committer waits here */
+    /* Who waits for a group, by the last bit of its number: nobody waits for more than the one that
+     * is being written and the one that collects. */
+    pthread_cond_t flushed[2];
     pthread_cond_t changed; /* everybody else */
 
     struct overlay_layer *active;
@@ -119,7 +122,8 @@ int overlay_committer_stop(struct overlay_engine *engine, struct error *err);
 /* Waits until group is durable or a flush failed. */
 int overlay_wait_durable(struct overlay_engine *engine, uint64_t group, struct error *err)
     REQUIRES(engine->state);
-int overlay_sync(struct meta_engine *base, struct error *err);
+uint64_t overlay_last_group(struct meta_engine *base);
+int overlay_sync(struct meta_engine *base, uint64_t group, struct error *err);
 
 /* Brings the next group to the store, after opening that again if it is wanted. The committer. */
 void overlay_flush(struct overlay_engine *engine, bool reopen);
