@@ -7,6 +7,7 @@
 #include "api/routes.h"
 #include "base/clean_text.h"
 #include "base/cleanup.h"
+#include "control/tasks.h"
 #include "control/uploads.h"
 #include "net/json.h"
 
@@ -152,10 +153,27 @@ static void append_fault(const char *text, void *arg)
     (void)json_array_append_new(arg, clean_json(text));
 }
 
+static int verify_now(const struct api_request *request, const char *locator, unsigned one_in,
+                      struct api_reply *ret, struct error *err)
+{
+    json_t *report = json_array();
+    uint64_t faults = 0;
+
+    int r = control_upload_verify(request->context->control, request->name, locator, one_in,
+                                  append_fault, report, &faults, err);
+    if (r < 0) {
+        json_decref(report);
+        return r;
+    }
+    ret->body = json_pack("{s:I,s:o}", "faults", (json_int_t)faults, "report", report);
+    return api_reply_end(ret, err);
+}
+
 int api_verify_upload(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
+    struct task_view view = { .id = 0 };
     const char *locator = NULL;
-    uint64_t faults = 0;
+    bool is_background = false;
     int64_t one_in = 1;
     int r = json_get_text(request->body, "locator", JSON_REQUIRED, &locator, err);
 
@@ -163,17 +181,14 @@ int api_verify_upload(const struct api_request *request, struct api_reply *ret, 
         r = json_get_integer(request->body, "one_in", JSON_OPTIONAL, &one_in, err);
     if (r == 0 && (one_in < 1 || one_in > INT32_MAX))
         r = error_set(err, -EINVAL, "\"one_in\" is 1 for all, or a larger number for a sample");
-    if (r < 0)
-        return r;
-    json_t *report = json_array();
-    r = control_upload_verify(request->context->control, request->name, locator, (unsigned)one_in,
-                              append_fault, report, &faults, err);
-    if (r < 0) {
-        json_decref(report);
-        return r;
-    }
-    ret->body = json_pack("{s:I,s:o}", "faults", (json_int_t)faults, "report", report);
-    return api_reply_end(ret, err);
+    if (r == 0)
+        r = json_get_bool(request->body, "background", JSON_OPTIONAL, &is_background, err);
+    if (r == 0 && !is_background)
+        return verify_now(request, locator, (unsigned)one_in, ret, err);
+    if (r == 0)
+        r = control_upload_verify_start(request->context->control, request->name, locator,
+                                        (unsigned)one_in, &view, err);
+    return r < 0 ? r : api_reply_task(&view, 202, ret, err);
 }
 
 /* --- rewrap --- */

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "cli/cli.h"
 #include "cli/client.h"
+#include "cli/task_wait.h"
 
 #define STORES "/api/v1/object-stores"
 #define PAGE 200u
@@ -219,7 +220,9 @@ int cmd_upload_verify(struct cli *cli, struct error *err)
     CLEANUP(json_freep) json_t *answer = NULL;
     const char *store = arguments_value(&cli->arguments, "object-store");
     const char *sample = arguments_value(&cli->arguments, "sample");
-    json_t *body = json_pack("{s:s}", "locator", cli_word(cli, 0));
+    bool is_background = arguments_has(&cli->arguments, "background");
+    json_t *body =
+        json_pack("{s:s,s:b}", "locator", cli_word(cli, 0), "background", (int)is_background);
 
     int r = store ? 0 : error_set(err, -EINVAL, "say where it is, with --object-store");
     if (r == 0)
@@ -229,8 +232,8 @@ int cmd_upload_verify(struct cli *cli, struct error *err)
         return r;
     }
     r = call_on(cli, store, "POST", "/snapshots/verify", body, &answer, err);
-    if (r < 0)
-        return r;
+    if (r < 0 || is_background)
+        return r < 0 ? r : task_started(cli, answer, err);
     const json_t *report = json_object_get(answer, "report");
     long long faults = (long long)json_integer_value(json_object_get(answer, "faults"));
     if (cli->json)

@@ -152,6 +152,7 @@ const struct argument_spec upload_verify_arguments[] = {
 const struct option_spec upload_verify_options[] = {
     { 0, "object-store", "name", "where it is (mandatory)" },
     { 0, "sample", "n", "about one object in n, by chance [all]" },
+    { 0, "background", NULL, "as a task, which goes on by itself; coffer task wait waits for it" },
     END_OF_OPTIONS,
 };
 

@@ -109,6 +109,11 @@ int control_upload_verify(struct control *control, const char *store, const char
                           unsigned one_in, control_report_fn *report, void *arg,
                           uint64_t *ret_faults, struct error *err);
 
+/* The same as a task: it is done if there is no fault, and else fails, with the first sentences. */
+struct task_view;
+int control_upload_verify_start(struct control *control, const char *store, const char *locator,
+                                unsigned one_in, struct task_view *ret, struct error *err);
+
 /* --- keys --- */
 
 struct upload_rewrap_options {

@@ -22,6 +22,7 @@
 
 #define SEND_TIMEOUT_MS 10000
 #define KILL_PATIENCE_MS 10000
+#define STOP_EVERY_MS 200
 #define WORKER_FD 3
 
 /* Somebody who waits for an answer; lives on that thread's stack. */
@@ -30,6 +31,8 @@ struct question {
     uint32_t request;
     bool is_answered;
     struct worker_message *answer; /* the asker's; filled by the reader */
+    worker_stop_fn *should_stop;   /* NULL: nobody says so */
+    void *stop_arg;
 };
 
 struct worker {
@@ -246,6 +249,17 @@ static void unlink_question_locked(struct worker *worker, struct question *quest
     *link = question->next;
 }
 
+/* False: somebody says so. He is not asked under the lock. */
+static bool wait_a_while(struct worker *worker, const struct question *question)
+    REQUIRES(worker->lock)
+{
+    (void)cond_wait_until(&worker->answered, &worker->lock, clock_monotonic_ms() + STOP_EVERY_MS);
+    mutex_unlock(&worker->lock);
+    bool goes_on = !question->should_stop(question->stop_arg);
+    mutex_lock(&worker->lock);
+    return goes_on;
+}
+
 static int wait_answer(struct worker *worker, struct question *question, int timeout_ms,
                        struct error *err)
 {
@@ -254,7 +268,9 @@ static int wait_answer(struct worker *worker, struct question *question, int tim
 
     mutex_lock(&worker->lock);
     while (!question->is_answered && !worker->is_over && has_time) {
-        if (timeout_ms < 0)
+        if (question->should_stop)
+            has_time = wait_a_while(worker, question);
+        else if (timeout_ms < 0)
             cond_wait(&worker->answered, &worker->lock);
         else
             has_time = cond_wait_until(&worker->answered, &worker->lock, until);
@@ -268,27 +284,31 @@ static int wait_answer(struct worker *worker, struct question *question, int tim
         return 0;
     if (is_over)
         return error_set(err, -EPIPE, "the filesystem's worker ended before it answered");
-    return error_set(err, -ETIMEDOUT, "the filesystem's worker does not answer");
+    return question->should_stop
+               ? error_set(err, -ECANCELED, "it was stopped")
+               : error_set(err, -ETIMEDOUT, "the filesystem's worker does not answer");
 }
 
-int worker_ask(struct worker *worker, struct worker_message *message, int passed_fd, int timeout_ms,
-               struct worker_message *ret, struct error *err)
+static int ask(struct worker *worker, struct question *question, struct worker_message *message,
+               int passed_fd, int timeout_ms, struct error *err)
 {
-    struct question question = { .answer = ret };
+    struct worker_message *ret = question->answer;
 
     mutex_lock(&worker->lock);
     if (++worker->last_request == 0)
         worker->last_request = 1; /* 0 means unasked */
-    question.request = worker->last_request;
-    question.next = worker->questions;
-    worker->questions = &question;
+    question->request = worker->last_request;
+    question->next = worker->questions;
+    worker->questions = question;
     mutex_unlock(&worker->lock);
 
-    message->request = question.request;
+    message->request = question->request;
     mutex_lock(&worker->sending);
     int r = worker_message_send(worker->fd, message, passed_fd, SEND_TIMEOUT_MS, err);
     mutex_unlock(&worker->sending);
-    int waited = wait_answer(worker, &question, r < 0 ? 0 : timeout_ms, r < 0 ? NULL : err);
+    if (r < 0)
+        question->should_stop = NULL; /* there is nothing to wait for */
+    int waited = wait_answer(worker, question, r < 0 ? 0 : timeout_ms, r < 0 ? NULL : err);
     if (waited < 0)
         return r < 0 ? r : waited;
     if (ret->type == WORKER_DONE && ret->done.code < 0) {
@@ -297,6 +317,23 @@ int worker_ask(struct worker *worker, struct worker_message *message, int passed
         return r;
     }
     return 0;
+}
+
+int worker_ask(struct worker *worker, struct worker_message *message, int passed_fd, int timeout_ms,
+               struct worker_message *ret, struct error *err)
+{
+    struct question question = { .answer = ret };
+
+    return ask(worker, &question, message, passed_fd, timeout_ms, err);
+}
+
+int worker_ask_until(struct worker *worker, struct worker_message *message, int passed_fd,
+                     worker_stop_fn *should_stop, void *arg, struct worker_message *ret,
+                     struct error *err)
+{
+    struct question question = { .answer = ret, .should_stop = should_stop, .stop_arg = arg };
+
+    return ask(worker, &question, message, passed_fd, -1, err);
 }
 
 int worker_status(struct worker *worker, int timeout_ms, struct worker_status_reply *ret,

@@ -59,6 +59,13 @@ static inline void worker_unrefp(struct worker **worker)
 int worker_ask(struct worker *worker, struct worker_message *message, int passed_fd, int timeout_ms,
                struct worker_message *ret, struct error *err);
 
+/* The same without a time limit, given up soon when should_stop says so (-ECANCELED): the worker is
+ * of no use then. */
+typedef bool worker_stop_fn(void *arg);
+int worker_ask_until(struct worker *worker, struct worker_message *message, int passed_fd,
+                     worker_stop_fn *should_stop, void *arg, struct worker_message *ret,
+                     struct error *err);
+
 int worker_status(struct worker *worker, int timeout_ms, struct worker_status_reply *ret,
                   struct error *err);
 

@@ -141,6 +141,15 @@ static void tell_bucket(struct service *service)
         send_message(service, &message);
 }
 
+/* Of a verification, which is no task of a filesystem's: its number is 0. */
+static void tell_verify(struct service *service)
+{
+    struct worker_message message = { .type = WORKER_TASK_PROGRESS };
+
+    if (verify_work_take_progress(service->check.verify, &message.task_progress))
+        send_message(service, &message);
+}
+
 static int do_start(struct service *service, const struct worker_message *order, int fd,
                     struct error *err)
 {
@@ -657,6 +666,7 @@ enum watched {
     WATCH_SNAPSHOT,
     WATCH_JOBS,
     WATCH_BUCKET,
+    WATCH_VERIFY,
     WATCH_COUNT,
 };
 
@@ -679,10 +689,13 @@ static void serve_once(struct service *service)
         [WATCH_BUCKET] = { .fd = service->connection_fd >= 0 && service->started.bucket
                                      ? service->started.bucket->ended_fd
                                      : -1 },
+        [WATCH_VERIFY] = { .fd =
+                               service->check.verify ? verify_work_fd(service->check.verify) : -1 },
     };
     static void (*const actions[WATCH_COUNT])(struct service *) = {
         on_signal,   receive_order, accept_connection, on_mount_end, on_snapshot_mount_end,
         send_events, finish_check,  finish_snapshot,   tell_jobs,    tell_bucket,
+        tell_verify,
     };
     bool is_lonely = !service->is_started && service->connection_fd < 0;
 

@@ -16,5 +16,10 @@ int verify_work_new(const struct worker_verify *order, int fd, struct verify_wor
                     struct error *err);
 void verify_work_free(struct verify_work *work); /* NULL is allowed */
 
+/* An eventfd: readable when there is progress that was not taken yet. */
+int verify_work_fd(const struct verify_work *work);
+/* False: none is new. */
+bool verify_work_take_progress(struct verify_work *work, struct worker_task_progress *ret);
+
 /* What is under way fails soon. */
 void verify_work_stop(struct verify_work *work);

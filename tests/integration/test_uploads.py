@@ -6,7 +6,7 @@ import random
 import pytest
 
 import servers
-from instance import Instance
+from instance import Instance, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +150,39 @@ def test_an_uploaded_snapshot_is_listed_verified_and_what_is_wrong_is_named(uplo
     pack.write_bytes(kept)
     assert verify(instance, locator).returncode == 0
     assert verify(instance, "coffer1-" + "0" * 56).returncode == 1
+
+
+def test_a_verification_goes_on_in_the_background_and_fails_if_there_is_a_fault(uploaded):
+    instance, place, locator = uploaded
+    said = verify(instance, locator, "--background")
+    assert "Task 2 was started: verification, object store disk" in said.stdout, said.stderr
+    done = instance.run("task", "wait", 2)
+    assert f"{locator}: all that was read is as it was uploaded" in done.stdout
+    shown = instance.api("GET", "/api/v1/tasks/2")
+    assert (shown["kind"], shown["unit"], shown["object_store"]) == ("verification", "objects", "disk")
+    types = [row["type"] for row in json.loads(instance.run("events", "-J").stdout)]
+    assert types.count("upload-verified") == 1
+
+    pack = next((place / "coffer-1" / "packs").iterdir())
+    kept = pack.read_bytes()
+    pack.write_bytes(kept[:-100])
+    verify(instance, locator, "--background")
+    failed = instance.run("task", "wait", 3, check=False)
+    assert failed.returncode == 1 and "cannot be relied on" in failed.stderr
+    assert locator in failed.stderr and pack.name in failed.stderr
+    pack.write_bytes(kept)
+
+    # What is slow is stopped at once, and leaves nothing.
+    instance.run("fs", "tier", "dir", "update", "disk", "--download-bandwidth", "20kB")
+    verify(instance, locator, "--background")
+    wait_until(lambda: instance.api("GET", "/api/v1/tasks/4")["phase"] != "", "it reads")
+    refused = instance.run("fs", "tier", "dir", "remove", "disk", "--force", check=False)
+    assert "coffer task abort 4" in refused.stderr
+    instance.run("task", "abort", 4, "--force")
+    ended = instance.run("task", "wait", 4, check=False)
+    assert ended.returncode == 1 and "was aborted" in ended.stderr
+    missing = verify(instance, "coffer1-" + "0" * 56, "--background")
+    assert missing.returncode == 1
 
 
 def test_a_rotated_key_a_raised_minimum_and_another_server(uploaded, vault, folder):
