@@ -1,0 +1,167 @@
+"""Where a snapshot is downloaded: beside its origin, on the host that lost all but its disk, from a real
+S3 server; and key server and object store that are away meanwhile."""
+import os
+import shutil
+import signal
+
+import pytest
+
+import servers
+from instance import wait_until
+from sites import STORE, Origin, Site, hashes, set_kms, shared_places, sound
+from trees import describe, differences
+from vault_proxy import VaultProxy
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
+                                reason="needs root and /dev/fuse")
+
+
+@pytest.fixture(scope="module")
+def kms(openbao):
+    openbao.create_key("shared")
+    return openbao
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    return shared_places(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def site(build_folder, places, kms):
+    with Site(build_folder, places / "one", kms, places / STORE) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def origin(site):
+    return Origin(site, "projects")
+
+
+def write(path, content):
+    """To last."""
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def end_as_a_host(site, *names):
+    """All of it at once."""
+    workers = [site.instance.worker_pid(name) for name in names]
+    site.instance.stop(signal.SIGKILL)
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda pid=pid: not os.path.exists(f"/proc/{pid}"), "the worker is gone")
+
+
+def test_beside_its_origin_both_go_on_and_none_disturbs_the_other(build_folder, folder, kms):
+    (folder / STORE).mkdir()
+    with Site(build_folder, folder, kms, folder / STORE) as site:
+        origin = Origin(site, "projects")
+        live = site.folder / "mnt-projects"
+        write(live / "after", b"of the origin")
+        site.opens("beside", origin.locator, origin.wanted)
+        copy = site.folder / "mnt-beside"
+        write(copy / "large", b"of the copy")
+        write(live / "large", b"of the origin")
+        write(copy / "own", b"of the copy")
+        views = [site.instance.view(name) for name in ("projects", "beside")]
+        assert views[0]["uuid"] != views[1]["uuid"]
+        site.wait_until_all_is_here("beside")
+        end_as_a_host(site, "projects", "beside")
+        site.instance.start()
+        for name in ("projects", "beside"):
+            site.instance.wait_status(name, "mounted")
+            sound(site.instance, name)
+        assert (copy / "large").read_bytes() == b"of the copy"
+        assert (live / "large").read_bytes() == b"of the origin"
+        assert not (live / "own").exists() and not (copy / "after").exists()
+        # Its keys are destroyed: those that the copy has stay.
+        site.instance.run("fs", "umount", "projects")
+        site.instance.run("fs", "remove", "projects", "--shred", "--force")
+        wanted = hashes(copy)
+        assert hashes(site.mount_anew("beside")) == wanted
+
+
+def test_on_the_host_that_lost_its_state(build_folder, folder, kms):
+    (folder / STORE).mkdir()
+    with Site(build_folder, folder / "host", kms, folder / STORE) as site:
+        origin = Origin(site, "projects")
+        site.instance.run("fs", "umount", "projects")
+    shutil.rmtree(site.instance.state)
+    with Site(build_folder, folder / "host", kms, folder / STORE) as anew:
+        assert anew.names() == []
+        assert [row["filesystem"] for row in anew.listed()] == ["projects"]
+        assert [use["this_instance"] for use in anew.uses()] == [False]
+        anew.opens("projects", origin.locator, origin.wanted)
+        anew.wait_until_all_is_here("projects")
+        again = anew.upload("projects", "again")
+        assert anew.verify(again).returncode == 0
+        anew.instance.run("fs", "tier", "snapshot", "remove", STORE, origin.locator, "--force")
+        assert anew.verify(again).returncode == 0
+
+
+def test_the_kms_is_away_when_it_is_needed(build_folder, folder, places, origin, kms):
+    with VaultProxy(kms) as proxy, Site(build_folder, folder, None, places / STORE) as fresh:
+        set_kms(fresh.instance, kms, address=proxy.address)
+        proxy.is_away = True
+        text = fresh.refuses(origin.locator)
+        assert proxy.address in text
+        proxy.is_away = False
+        fresh.opens("copy", origin.locator, origin.wanted)
+        proxy.is_away = True
+        end_as_a_host(fresh, "copy")
+        fresh.instance.start()
+        row = fresh.instance.wait_status("copy", "waiting-for-kms")
+        assert row["mounted_at"] == ""
+        proxy.is_away = False
+        fresh.instance.wait_status("copy", "mounted")
+        assert differences(origin.wanted, describe(fresh.folder / "mnt-copy")) == []
+
+
+def test_from_a_real_s3_server_that_goes_away_for_a_while(build_folder, folder, kms):
+    try:
+        server = servers.VersitygwServer(folder / "versitygw", tls=True)
+    except servers.Unavailable as reason:
+        pytest.skip(str(reason))
+    with server, S3Site(build_folder, folder / "one", kms, server) as one, \
+            S3Site(build_folder, folder / "two", kms, server) as two:
+        origin = Origin(one, "projects")
+        assert one.verify(origin.locator).returncode == 0
+        two.opens("copy", origin.locator, origin.wanted)
+        two.wait_until_all_is_here("copy")
+        two.limit(300_000)  # so that it does not end before its host does
+        two.download("second", origin.locator)
+        two.mount("second")
+        two.limit(0)
+        end_as_a_host(two, "copy", "second")
+        server.stop()
+        two.instance.start()
+        # What is here comes up by itself; what needs the store, when it is back.
+        two.instance.wait_status("copy", "mounted")
+        assert differences(origin.wanted, describe(two.folder / "mnt-copy")) == []
+        assert two.instance.view("second")["status"] != "mounted"
+        server.start()
+        two.instance.wait_status("second", "mounted")
+        assert differences(origin.wanted, describe(two.folder / "mnt-second")) == []
+        two.wait_until_all_is_here("second")
+        one.instance.run("fs", "tier", "snapshot", "remove", STORE, origin.locator, "--force")
+        assert server.keys() == []
+        sound(two.instance, "second")
+
+
+class S3Site(Site):
+    """Its object store is a bucket."""
+
+    def furnish(self):
+        set_kms(self.instance, self.kms)
+        self.instance.api("POST", "/api/v1/object-stores", {
+            "name": STORE, "type": "s3", "hostname": "127.0.0.1", "port": self.disk.port,
+            "bucket": "coffer", "access_key_id": self.disk.access_key_id,
+            "secret_key": self.disk.secret_key, "ca_cert": self.disk.ca_cert.read_text()})
+
+    def limit(self, bytes_per_s):
+        """For processes that use the store from now on."""
+        self.instance.api("PATCH", f"/api/v1/object-stores/{STORE}",
+                          {"download_bandwidth": bytes_per_s})
