@@ -25,6 +25,7 @@ struct repairing {
     struct bucket bucket;
     struct candidate *candidates;
     size_t count;
+    struct wrapped_key newest; /* of the ring that was put back, to show */
 };
 
 static int by_sequence(const void *a, const void *b)
@@ -89,17 +90,24 @@ static int restore_from(struct repairing *repairing, const struct locator *locat
         return r;
     (void)snprintf(from, sizeof(from), "the key ring, from the uploaded snapshot %s in %s",
                    ret_locator, repairing->store);
-    return rings_restore(repairing->control, repairing->record, opened.head.ring, &opened.keys,
-                         from, err);
+    r = rings_restore(repairing->control, repairing->record, opened.head.ring, &opened.keys, from,
+                      err);
+    if (r == 0 && rings_newest(&opened.ring))
+        repairing->newest = *rings_newest(&opened.ring);
+    return r;
 }
 
+/* The first's error: its ring is the newest. */
 static int restore(struct repairing *repairing, char ret_locator[static LOCATOR_SIZE],
                    struct error *err)
 {
-    int r = -ENOENT;
+    int r = restore_from(repairing, &repairing->candidates[0].locator, ret_locator, err);
 
-    for (size_t i = 0; i < repairing->count && r < 0 && r != CONTROL_CRASHED; i++)
-        r = restore_from(repairing, &repairing->candidates[i].locator, ret_locator, err);
+    for (size_t i = 1; i < repairing->count && r < 0 && r != CONTROL_CRASHED; i++) {
+        int other = restore_from(repairing, &repairing->candidates[i].locator, ret_locator, NULL);
+        if (other == 0 || other == CONTROL_CRASHED)
+            r = other;
+    }
     return r;
 }
 
@@ -139,7 +147,7 @@ static int repair_held(struct control *control, struct filesystem *fs, struct fs
     if (r == 0)
         r = restore(&repairing, ret_locator, err);
     free(repairing.candidates);
-    return r < 0 ? r : filesystem_learn(fs, record, NULL, err);
+    return r < 0 ? r : filesystem_learn(fs, record, &repairing.newest, err);
 }
 
 int control_key_repair(struct control *control, const char *name, const char *store,
