@@ -30,6 +30,7 @@
 #define REMOTE_HEAD_LEN 8u
 #define REMOTE_DATA_MAX (1024u * 1024u)           /* in one message */
 #define REMOTE_FIELDS_MAX 1024u                   /* all the others in one message */
+#define REMOTE_READ_MAX (4u * REMOTE_DATA_MAX)    /* by one READ */
 #define REMOTE_OBJECT_MAX (256u * 1024u * 1024u)  /* put, replace and get at once */
 #define REMOTE_LISTING_MAX (512u * 1024u * 1024u) /* all NAMES of one listing */
 #define REMOTE_MESSAGE_MAX (REMOTE_HEAD_LEN + REMOTE_FIELDS_MAX + REMOTE_DATA_MAX)
@@ -45,7 +46,7 @@ enum remote_type {
     REMOTE_PIECE = 4,   /* more of a PUT or REPLACE; without an answer of its own */
     REMOTE_GET = 5,     /* DATA */
     REMOTE_OPEN = 6,    /* HANDLE */
-    REMOTE_READ = 7,    /* DATA: one message */
+    REMOTE_READ = 7,    /* DATA */
     REMOTE_REMOVE = 8,  /* DONE */
     REMOTE_LIST = 9,    /* NAMES */
     REMOTE_STAT = 10,   /* SIZE */

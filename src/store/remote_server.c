@@ -140,20 +140,15 @@ static int on_put(struct call *call, struct error *err)
     return object_store_put(store, call->request.name, data, err);
 }
 
-/* All but the last piece. */
-static int on_get(struct call *call, struct error *err)
+/* All but the last piece, which is the reply's. */
+static int send_room(struct call *call, struct error *err)
 {
-    const struct remote_message *request = &call->request;
-    size_t max = request->size < REMOTE_OBJECT_MAX ? (size_t)request->size : REMOTE_OBJECT_MAX;
-
-    int r = object_store_get(call->server->store, request->name, max, &call->room, err);
-    if (r < 0)
-        return r;
     struct bytes left = buf_bytes(&call->room);
-    struct remote_message part = { .type = REMOTE_DATA, .slot = request->slot, .flag = true };
+    struct remote_message part = { .type = REMOTE_DATA, .slot = call->request.slot, .flag = true };
+
     while (left.len > REMOTE_DATA_MAX) {
         part.data = (struct bytes){ left.data, REMOTE_DATA_MAX };
-        r = server_send(call->server, &part);
+        int r = server_send(call->server, &part);
         if (r < 0)
             return error_set(err, r, "the other side has closed");
         left.data += REMOTE_DATA_MAX;
@@ -161,6 +156,15 @@ static int on_get(struct call *call, struct error *err)
     }
     call->reply.data = left;
     return 0;
+}
+
+static int on_get(struct call *call, struct error *err)
+{
+    const struct remote_message *request = &call->request;
+    size_t max = request->size < REMOTE_OBJECT_MAX ? (size_t)request->size : REMOTE_OBJECT_MAX;
+
+    int r = object_store_get(call->server->store, request->name, max, &call->room, err);
+    return r < 0 ? r : send_room(call, err);
 }
 
 static int on_open(struct call *call, struct error *err)
@@ -186,7 +190,7 @@ static int on_open(struct call *call, struct error *err)
 
 static int check_range(const struct call *call, uint64_t len, struct error *err)
 {
-    if (call->request.offset > INT64_MAX - REMOTE_DATA_MAX || len > REMOTE_DATA_MAX)
+    if (call->request.offset > INT64_MAX - REMOTE_READ_MAX || len > REMOTE_READ_MAX)
         return error_set(err, -EINVAL, "%llu bytes at %llu are no range of an object",
                          (unsigned long long)len, (unsigned long long)call->request.offset);
     return 0;
@@ -200,9 +204,7 @@ static int read_into_reply(struct call *call, struct object *object, struct erro
     if (call->room.data == NULL)
         return error_set(err, -ENOMEM, "no memory to read an object");
     int r = object_read(object, call->request.offset, len, call->room.data, &call->room.len, err);
-    if (r == 0)
-        call->reply.data = buf_bytes(&call->room);
-    return r;
+    return r < 0 ? r : send_room(call, err);
 }
 
 static int on_read(struct call *call, struct error *err)

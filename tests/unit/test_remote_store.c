@@ -42,7 +42,7 @@ static void socket_pair(int fds[2])
 
 /* --- pieces --- */
 
-#define LONG_LEN (3u * REMOTE_DATA_MAX + 17u)
+#define LONG_LEN (REMOTE_READ_MAX + REMOTE_DATA_MAX + 17u)
 
 static uint8_t *long_data(void)
 {
@@ -425,7 +425,7 @@ static void a_request_that_cannot_be_is_answered_so(void **state)
     assert_int_equal(reply.type, REMOTE_HANDLE);
     reply = served_ask(&served, (struct remote_message){ .type = REMOTE_READ,
                                                          .handle = reply.handle,
-                                                         .size = REMOTE_DATA_MAX + 1 });
+                                                         .size = REMOTE_READ_MAX + 1 });
     assert_int_equal(reply.code, -EINVAL);
     served_end(&served, 0); /* which closes both */
 }

@@ -20,6 +20,8 @@ struct client_slot {
     pthread_cond_t answered;
     struct remote_message reply; /* without its data, which is gathered here: */
     struct buf data;
+    uint8_t *to; /* or there, if it is not NULL: of who waits, max bytes */
+    size_t len;  /* of either */
 };
 
 struct remote_store {
@@ -106,10 +108,13 @@ static int answer_locked(struct remote_store *store, const struct remote_message
         (!is_failure && message->type != remote_info(slot->asked)->reply))
         return error_set(err, -EPROTO, "it sent a %s message that nobody asked for",
                          remote_info(message->type)->name);
-    if (message->data.len > slot->max - slot->data.len)
+    if (message->data.len > slot->max - slot->len)
         return error_set(err, -EBADMSG, "it sent more bytes than were asked for");
-    if (message->data.len > 0 && buf_append(&slot->data, message->data) < 0)
+    if (slot->to != NULL && message->data.len > 0)
+        memcpy(slot->to + slot->len, message->data.data, message->data.len);
+    else if (message->data.len > 0 && buf_append(&slot->data, message->data) < 0)
         return error_set(err, -ENOMEM, "no memory for what it sent");
+    slot->len += message->data.len;
     if (has_more(message))
         return 0;
     slot->reply = *message;
@@ -156,7 +161,18 @@ static struct client_slot *free_slot_locked(struct remote_store *store) REQUIRES
     return NULL;
 }
 
-static int slot_take(struct remote_store *store, enum remote_type asked, size_t max,
+/* An operation with its request, and what its answer may hold. */
+struct asking {
+    struct remote_message request;
+    struct bytes data; /* of the request */
+    size_t max;        /* of the answer's data */
+    struct remote_message reply;
+    struct buf found; /* the answer's data; the caller's to release */
+    uint8_t *to;      /* or there, if it is not NULL */
+    size_t to_len;
+};
+
+static int slot_take(struct remote_store *store, const struct asking *asking,
                      struct client_slot **ret, struct error *err)
 {
     struct client_slot *slot = NULL;
@@ -170,8 +186,10 @@ static int slot_take(struct remote_store *store, enum remote_type asked, size_t 
     } else {
         slot->is_taken = true;
         slot->is_answered = false;
-        slot->asked = asked;
-        slot->max = max;
+        slot->asked = asking->request.type;
+        slot->max = asking->max;
+        slot->to = asking->to;
+        slot->len = 0;
         *ret = slot;
     }
     mutex_unlock(&store->lock);
@@ -179,8 +197,8 @@ static int slot_take(struct remote_store *store, enum remote_type asked, size_t 
 }
 
 /* Waits for the answer and gives the slot back. */
-static int slot_finish(struct remote_store *store, struct client_slot *slot,
-                       struct remote_message *ret, struct buf *ret_data, struct error *err)
+static int slot_finish(struct remote_store *store, struct client_slot *slot, struct asking *asking,
+                       struct error *err)
 {
     int r = 0;
 
@@ -188,10 +206,12 @@ static int slot_finish(struct remote_store *store, struct client_slot *slot,
     while (!slot->is_answered && store->broken.code == 0)
         cond_wait(&slot->answered, &store->lock);
     if (slot->is_answered)
-        *ret = slot->reply;
+        asking->reply = slot->reply;
     else
         r = broken_locked(store, err);
-    buf_move(ret_data, &slot->data);
+    buf_move(&asking->found, &slot->data);
+    asking->to_len = slot->to != NULL ? slot->len : 0;
+    slot->to = NULL;
     slot->is_taken = false;
     (void)pthread_cond_signal(&store->slot_is_free);
     mutex_unlock(&store->lock);
@@ -226,28 +246,19 @@ static int refused(const struct remote_message *reply, struct error *err)
     return error_set(err, reply->code, "%s", text[0] != '\0' ? text : "the object store failed");
 }
 
-/* An operation with its request, and what its answer may hold. */
-struct asking {
-    struct remote_message request;
-    struct bytes data; /* of the request */
-    size_t max;        /* of the answer's data */
-    struct remote_message reply;
-    struct buf found; /* the answer's data; the caller's to release */
-};
-
 static int ask(struct remote_store *store, struct asking *asking, struct error *err)
 {
     struct client_slot *slot = NULL;
     struct error fault = { 0 };
 
-    int r = slot_take(store, asking->request.type, asking->max, &slot, err);
+    int r = slot_take(store, asking, &slot, err);
     if (r < 0)
         return r;
     assert(slot != NULL);
     asking->request.slot = (uint16_t)(slot - store->slots);
     if (send_request(store, asking->request, asking->data, &fault) < 0)
         break_off(store, &fault);
-    r = slot_finish(store, slot, &asking->reply, &asking->found, err);
+    r = slot_finish(store, slot, asking, err);
     if (r < 0)
         return r;
     return asking->reply.code < 0 ? refused(&asking->reply, err) : 0;
@@ -406,13 +417,11 @@ static int read_piece(struct remote_file *file, uint64_t offset, size_t len, uin
 
     asking.request.offset = offset;
     asking.request.size = asking.max = len;
+    asking.to = to;
     int r = ask(file->store, &asking, err);
-    if (r < 0)
-        return r;
-    if (asking.found.len > 0)
-        memcpy(to, asking.found.data, asking.found.len);
-    *ret_len = asking.found.len;
-    return 0;
+    if (r == 0)
+        *ret_len = asking.to_len;
+    return r;
 }
 
 static int remote_read(struct object *object, uint64_t offset, size_t len, uint8_t *to,
@@ -421,7 +430,7 @@ static int remote_read(struct object *object, uint64_t offset, size_t len, uint8
     size_t done = 0;
 
     while (done < len) {
-        size_t wanted = len - done < REMOTE_DATA_MAX ? len - done : REMOTE_DATA_MAX;
+        size_t wanted = len - done < REMOTE_READ_MAX ? len - done : REMOTE_READ_MAX;
         size_t found = 0;
         int r =
             read_piece((struct remote_file *)object, offset + done, wanted, to + done, &found, err);
