@@ -1,6 +1,11 @@
 /* Fetches what of a downloaded snapshot lies in packs, in the order of the files; then what only
- * snapshots that were taken since show. Some megabytes at a time: found in one transaction, copied
- * outside of any, moved in a second one. */
+ * snapshots that were taken since show. Some dozen megabytes at a time: found in one transaction,
+ * read in large pieces, several at once, and copied outside of any, moved in a second one. That is
+ * durable with its group, which makes the copies so first, as of any change; so while one batch
+ * becomes durable, the next one is fetched.
+ *
+ * Memory: a batch is found as a list of runs, 150 bytes each; FETCHES buffers of PACK_SPAN_MAX; and
+ * copies that are not durable yet, which are bounded as of any writer (segments.h). */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,60 +18,53 @@
 #include "fs/origin.h"
 #include "fs/volume_internal.h"
 
-#define BATCH_BYTES ((uint64_t)16 * 1024 * 1024)
+#define BATCH_BYTES ((uint64_t)64 * 1024 * 1024)
+#define BATCH_RUNS ((size_t)65536)
 #define SCAN_BYTES ((size_t)4 * 1024 * 1024) /* of records, in one transaction */
-#define THREADS 4u
+#define FETCHES 4u                           /* at once */
 
+/* One request. */
 struct fetched {
-    struct block_run run;
-    struct segment_origin origin;
-    struct segment_copy copy;
+    struct pack_span span;
+    size_t copied; /* of its part of the copies */
+    int code;
     struct error err;
-    bool is_copied;
 };
 
 struct batch {
     struct volume *volume;
     struct fetch_cursor *cursor;
     struct record_key next; /* where the cursor goes, if all went well */
-    struct fetched *items;
-    size_t count, room;
+    struct pack_blocks_list blocks;
     uint64_t bytes;
     size_t scanned;
     bool is_full;
-    struct segment_copy *copies;
+    struct fetched *spans;
+    size_t span_count;
+    struct segment_copy *copies; /* as many as blocks, then without gaps */
     size_t copied;
+    struct mutex lock;       /* guards the rooms */
+    uint8_t *rooms[FETCHES]; /* that nobody uses */
+    unsigned room_count;
     struct error *err;
 };
 
-static int add_item(struct batch *batch, const struct block_run *run,
-                    const struct segment_origin *origin)
-{
-    if (batch->count == batch->room) {
-        size_t room = batch->room == 0 ? 64 : 2 * batch->room;
-        struct fetched *items = reallocarray(batch->items, room, sizeof(*items));
-        if (items == NULL)
-            return -ENOMEM;
-        batch->items = items;
-        batch->room = room;
-    }
-    batch->items[batch->count++] = (struct fetched){ .run = *run, .origin = *origin };
-    batch->bytes += block_run_sealed(run);
-    return 0;
-}
+/* --- what there is to fetch --- */
 
 /* A run that is not known is what check tells about. */
-static int add_run(struct batch *batch, struct block_run run, const struct segment_origin *origin)
+static int add_run(struct batch *batch, struct block_run run, uint64_t ino, uint64_t offset)
 {
-    struct block_run part;
+    struct pack_blocks part = { .ino = ino, .file_offset = offset };
     bool is_pack;
     int r = 0;
 
     while (run.count > 0 && r == 0) {
         if (segments_in_pack(batch->volume->segments, &run, &part, &is_pack) < 0)
             return 0;
-        if (is_pack)
-            r = add_item(batch, &part, origin);
+        if (is_pack) {
+            r = pack_blocks_add(&batch->blocks, &part);
+            batch->bytes += block_run_sealed(&part.run);
+        }
     }
     return r;
 }
@@ -83,10 +81,9 @@ static int add_list(struct batch *batch, struct bytes live_key, struct bytes val
         r = extents_decode(value, &list);
     if (r < 0)
         return error_set(batch->err, r, "an EXTENTS record cannot be understood");
-    const struct segment_origin origin = { .ino = ino, .offset = (uint64_t)chunk * CHUNK_SIZE };
     r = chunk_blocks(&list, &blocks);
     for (size_t i = 0; i < blocks.count && r == 0; i++)
-        r = add_run(batch, blocks.items[i], &origin);
+        r = add_run(batch, blocks.items[i], ino, (uint64_t)chunk * CHUNK_SIZE);
     return r;
 }
 
@@ -99,7 +96,8 @@ static int visit(struct bytes key, struct bytes value, void *arg)
     uint64_t last;
     int r = 0;
 
-    if (batch->bytes >= BATCH_BYTES || batch->scanned >= SCAN_BYTES) {
+    if (batch->bytes >= BATCH_BYTES || batch->blocks.count >= BATCH_RUNS ||
+        batch->scanned >= SCAN_BYTES) {
         memcpy(batch->next.data, key.data, key.len);
         batch->next.len = key.len;
         batch->is_full = true;
@@ -131,7 +129,7 @@ static int find_blocks(struct volume_txn *txn, void *arg)
     }
     if (batch->cursor->at.len > 0)
         first = batch->cursor->at;
-    batch->count = 0;
+    pack_blocks_clear(&batch->blocks);
     batch->bytes = 0;
     batch->scanned = 0;
     batch->is_full = false;
@@ -140,27 +138,70 @@ static int find_blocks(struct volume_txn *txn, void *arg)
     return r > 0 ? 0 : r;
 }
 
+/* --- the copies --- */
+
+static uint8_t *take_room(struct batch *batch)
+{
+    uint8_t *room = NULL;
+
+    mutex_lock(&batch->lock);
+    if (batch->room_count > 0)
+        room = batch->rooms[--batch->room_count];
+    mutex_unlock(&batch->lock);
+    return room != NULL ? room : malloc(PACK_SPAN_MAX);
+}
+
+static void give_room(struct batch *batch, uint8_t *room)
+{
+    mutex_lock(&batch->lock);
+    if (room != NULL && batch->room_count < FETCHES) {
+        batch->rooms[batch->room_count++] = room;
+        room = NULL;
+    }
+    mutex_unlock(&batch->lock);
+    free(room);
+}
+
 static void copy_one(void *arg, size_t index)
 {
     struct batch *batch = arg;
-    struct fetched *item = &batch->items[index];
+    struct fetched *fetched = &batch->spans[index];
+    uint8_t *room = take_room(batch);
 
-    item->is_copied = segments_fetch(batch->volume->segments, &item->run, &item->origin,
-                                     &item->copy, &item->err) == 0;
+    if (room == NULL)
+        fetched->code = error_set(&fetched->err, -ENOMEM, "no memory to fetch blocks");
+    else
+        fetched->code =
+            segments_fetch(batch->volume->segments, &batch->blocks, &fetched->span, room,
+                           &batch->copies[fetched->span.first], &fetched->copied, &fetched->err);
+    give_room(batch, room);
 }
 
-/* Freed since, or not to be read; the first that cannot be read is told. */
-static void sort_out(struct batch *batch)
+static int plan(struct batch *batch)
 {
-    for (size_t i = 0; i < batch->count; i++) {
-        const struct fetched *item = &batch->items[i];
-        struct block_run run = item->run, part;
-        bool is_pack = false;
-        if (item->is_copied)
-            batch->copies[batch->copied++] = item->copy;
-        else if (segments_in_pack(batch->volume->segments, &run, &part, &is_pack) == 0 && is_pack &&
-                 batch->err->code == 0)
-            *batch->err = item->err;
+    struct pack_span span;
+    size_t at = 0;
+
+    pack_blocks_sort(&batch->blocks);
+    batch->copies = calloc(batch->blocks.count, sizeof(*batch->copies));
+    batch->spans = calloc(batch->blocks.count, sizeof(*batch->spans));
+    if (batch->copies == NULL || batch->spans == NULL)
+        return error_set(batch->err, -ENOMEM, "no memory to fetch blocks");
+    while (pack_span_next(&batch->blocks, &at, &span))
+        batch->spans[batch->span_count++].span = span;
+    return 0;
+}
+
+/* The first failure is told. */
+static void gather(struct batch *batch)
+{
+    for (size_t i = 0; i < batch->span_count; i++) {
+        const struct fetched *fetched = &batch->spans[i];
+        memmove(&batch->copies[batch->copied], &batch->copies[fetched->span.first],
+                fetched->copied * sizeof(*batch->copies));
+        batch->copied += fetched->copied;
+        if (fetched->code < 0 && batch->err->code == 0)
+            *batch->err = fetched->err;
     }
 }
 
@@ -188,8 +229,6 @@ static int move_all(struct batch *batch)
     mutex_unlock(&volume->maintenance);
     for (size_t i = 0; i < batch->copied; i++)
         segments_uncopy(volume->segments, &batch->copies[i]);
-    if (r == 0)
-        r = volume_sync(volume, batch->err);
     return r < 0 && batch->err->code == 0
                ? error_set(batch->err, r, "what was fetched cannot be stored: %s",
                            strerrordesc_np(-r))
@@ -201,13 +240,12 @@ static int fetch_found(struct batch *batch)
     struct error *err = batch->err;
 
     int r = room_refuse(batch->volume, batch->bytes, err);
+    if (r == 0)
+        r = plan(batch);
     if (r < 0)
         return r;
-    batch->copies = calloc(batch->count, sizeof(*batch->copies));
-    if (batch->copies == NULL)
-        return error_set(err, -ENOMEM, "no memory to fetch blocks");
-    parallel_each(batch->count, THREADS, copy_one, batch);
-    sort_out(batch);
+    parallel_each(batch->span_count, FETCHES, copy_one, batch);
+    gather(batch);
     struct error failed = *err;
     *err = (struct error){ .code = 0 };
     r = batch->copied > 0 ? move_all(batch) : 0;
@@ -239,18 +277,31 @@ static int advance(struct batch *batch)
                            "any more, which is looked at again");
 }
 
+static void release(struct batch *batch)
+{
+    while (batch->room_count > 0)
+        free(batch->rooms[--batch->room_count]);
+    pack_blocks_release(&batch->blocks);
+    free(batch->spans);
+    free(batch->copies);
+}
+
 int origin_fetch(struct volume *volume, struct fetch_cursor *cursor, uint64_t *ret_bytes,
                  struct error *err)
 {
-    struct batch batch = { .volume = volume, .cursor = cursor, .err = err };
+    struct batch batch = { .volume = volume,
+                           .cursor = cursor,
+                           .blocks = PACK_BLOCKS_LIST_INIT,
+                           .lock = MUTEX_INIT,
+                           .err = err };
 
     int r = volume_view(volume, find_blocks, &batch);
     if (r < 0 && err->code == 0)
         r = error_set(err, r, "it cannot be found what is to be fetched: %s", strerrordesc_np(-r));
-    if (r == 0 && batch.count > 0)
+    if (r == 0 && batch.blocks.count > 0)
         r = fetch_found(&batch);
     for (size_t i = 0; i < batch.copied && r == 0; i++)
-        *ret_bytes += block_run_sealed(&batch.copies[i].run);
+        *ret_bytes += batch.copies[i].len;
     /* What was altered is not waited for: the rest is brought in safety first. */
     if (r == 0 || r == -EBADMSG) {
         struct error failed = *err;
@@ -261,7 +312,6 @@ int origin_fetch(struct volume *volume, struct fetch_cursor *cursor, uint64_t *r
         else
             r = advanced;
     }
-    free(batch.items);
-    free(batch.copies);
+    release(&batch);
     return r;
 }

@@ -33,13 +33,28 @@ struct piece *piece_new(struct segments *segments, size_t len)
     piece->next = NULL;
     piece->len = 0;
     piece->entry_count = 0;
+    piece->entries = piece->own_entries;
     return piece;
+}
+
+int piece_entries(struct piece *piece, size_t count)
+{
+    if (count <= APPEND_RUNS_MAX)
+        return 0;
+    piece->entries = calloc(count, sizeof(*piece->entries));
+    if (piece->entries != NULL)
+        return 0;
+    piece->entries = piece->own_entries;
+    return -ENOMEM;
 }
 
 void piece_free(struct segments *segments, struct piece *piece)
 {
     if (piece == NULL)
         return;
+    if (piece->entries != piece->own_entries)
+        free(piece->entries);
+    piece->entries = piece->own_entries;
     if (piece->room == PIECE_ROOM) {
         mutex_lock(&segments->lock);
         if (segments->spare_count < PIECE_SPARES_MAX) {
@@ -408,8 +423,7 @@ static void give_up_room(struct segments *segments, struct segment *segment)
     mutex_unlock(&segments->lock);
 }
 
-/* Who appends pays for what is not durable yet: one thread syncs, and too far on all wait. */
-static int push_back(struct segments *segments, struct error *err)
+int segments_push_back(struct segments *segments, struct error *err)
 {
     mutex_lock(&segments->lock);
     uint64_t waiting = segments->not_durable;
@@ -453,7 +467,7 @@ int segments_append(struct segments *segments, const struct segment_origin *orig
     size_t count = plan_runs(data.len, block_len, ret);
     size_t blocks = data.len / block_len + 1;
 
-    int r = push_back(segments, err);
+    int r = segments_push_back(segments, err);
     if (r < 0)
         return r;
     struct piece *piece = piece_new(segments, data.len + blocks * BLOCK_OVERHEAD);

@@ -65,9 +65,9 @@ static int place_one(struct segments *segments, const struct segment_copy *copy)
     REQUIRES(segments->lock)
 {
     struct segment *object = segment_find(segments, &copy->object);
-    struct segment *segment = find_or_add(segments, &copy->run.segment, &copy->identity);
-    const struct location location = { .first = copy->run.address,
-                                       .len = (uint32_t)block_run_sealed(&copy->run),
+    struct segment *segment = find_or_add(segments, &copy->segment, &copy->identity);
+    const struct location location = { .first = copy->address,
+                                       .len = copy->len,
                                        .offset = copy->offset,
                                        .object = object,
                                        .identity = copy->identity,
@@ -75,6 +75,8 @@ static int place_one(struct segments *segments, const struct segment_copy *copy)
 
     if (object == NULL)
         return -ENOENT;
+    if (object->has_failed)
+        return -ESTALE; /* what nothing told of yet was not rescued from it */
     if (segment == NULL || find_or_add(segments, &copy->identity.segment, &copy->identity) == NULL)
         return -ENOMEM;
     segment_changed(segments, segment);

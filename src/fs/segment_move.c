@@ -5,10 +5,7 @@
  *   segments_copy() of each, then, under a write transaction, segments_moved() of all
  *   segments_end_victims()
  *
- * What is freed meanwhile is remembered, so that the account of what was moved is right.
- *
- * And what of a downloaded snapshot is fetched: segments_in_pack(), segments_fetch() and then,
- * under a write transaction, segments_fetched(). */
+ * What is freed meanwhile is remembered, so that the account of what was moved is right. */
 #include "fs/segments_internal.h"
 
 #include <errno.h>
@@ -79,18 +76,16 @@ static uint32_t part_together(const struct block_run *run, const struct place *p
 
 /* Takes what lies together off the front of a run. */
 static int take_together(struct segments *segments, struct block_run *run, struct block_run *ret,
-                         bool *ret_is_victim, bool *ret_is_pack)
+                         struct place *ret_place, bool *ret_is_victim, bool *ret_is_pack)
 {
-    struct place place;
-
     mutex_lock(&segments->lock);
-    int r = segment_resolve(segments, &run->segment, run->address, &place);
-    *ret_is_victim = r == 0 && place.object->is_victim;
-    *ret_is_pack = r == 0 && place.object->kind == SEGMENT_PACK;
+    int r = segment_resolve(segments, &run->segment, run->address, ret_place);
+    *ret_is_victim = r == 0 && ret_place->object->is_victim;
+    *ret_is_pack = r == 0 && ret_place->object->kind == SEGMENT_PACK;
     mutex_unlock(&segments->lock);
     if (r < 0)
         return r;
-    uint32_t blocks = part_together(run, &place);
+    uint32_t blocks = part_together(run, ret_place);
     if (blocks == 0)
         return -EBADMSG;
     *ret = *run;
@@ -103,17 +98,25 @@ static int take_together(struct segments *segments, struct block_run *run, struc
 int segments_in_victim(struct segments *segments, struct block_run *run, struct block_run *ret,
                        bool *ret_is_victim)
 {
+    struct place place;
     bool is_pack;
 
-    return take_together(segments, run, ret, ret_is_victim, &is_pack);
+    return take_together(segments, run, ret, &place, ret_is_victim, &is_pack);
 }
 
-int segments_in_pack(struct segments *segments, struct block_run *run, struct block_run *ret,
+int segments_in_pack(struct segments *segments, struct block_run *run, struct pack_blocks *ret,
                      bool *ret_is_pack)
 {
+    struct place place;
     bool is_victim;
 
-    return take_together(segments, run, ret, &is_victim, ret_is_pack);
+    int r = take_together(segments, run, &ret->run, &place, &is_victim, ret_is_pack);
+    if (r == 0 && *ret_is_pack) { /* which stays as long as the table */
+        ret->pack = place.object->id;
+        ret->offset = place.offset;
+        ret->identity = place.identity;
+    }
+    return r;
 }
 
 int segments_locate(struct segments *segments, const struct block_run *run,
@@ -157,8 +160,8 @@ static int verify_blocks(struct aead *aead, struct block_identity identity,
     return 0;
 }
 
-static int read_sealed(struct segments *segments, const struct block_run *run, bool verifies,
-                       uint8_t *to, struct place *ret_place, struct error *err)
+static int read_sealed(struct segments *segments, const struct block_run *run, uint8_t *to,
+                       struct place *ret_place, struct error *err)
 {
     size_t len = (size_t)block_run_sealed(run), got = 0;
     struct source source;
@@ -171,9 +174,6 @@ static int read_sealed(struct segments *segments, const struct block_run *run, b
                             err);
     if (r == 0 && got < len)
         r = error_set(err, -EBADMSG, "an object is too short");
-    if (r == 0 && verifies)
-        r = verify_blocks(source.sealed_by->aead, source.place.identity, run, to,
-                          source.place.object, source.place.offset, err);
     source_put(segments, &source);
     return r;
 }
@@ -183,7 +183,7 @@ int segments_read_sealed(struct segments *segments, const struct block_run *run,
 {
     struct place place;
 
-    int r = read_sealed(segments, run, false, to, &place, err);
+    int r = read_sealed(segments, run, to, &place, err);
     if (r < 0)
         return r;
     if (part_together(run, &place) < run->count)
@@ -213,31 +213,16 @@ static int store_piece(struct segments *segments, struct piece *piece, const str
                                                 .identity = piece->identity };
     piece->entry_count = 1;
     piece_place(piece, room.offset);
-    *ret = (struct segment_copy){
-        .run = *run, .identity = piece->identity, .object = room.segment->id, .offset = room.offset
-    };
+    *ret = (struct segment_copy){ .segment = run->segment,
+                                  .address = run->address,
+                                  .len = piece->len,
+                                  .identity = piece->identity,
+                                  .object = room.segment->id,
+                                  .offset = room.offset };
     r = segment_write(segments, room.segment, piece, err);
     if (r < 0)
         piece_free(segments, piece);
     return r;
-}
-
-static int copy(struct segments *segments, const struct block_run *run, bool verifies,
-                const struct segment_origin *origin, struct segment_copy *ret, struct error *err)
-{
-    struct piece *piece = piece_new(segments, (size_t)block_run_sealed(run));
-    struct place place;
-
-    if (piece == NULL)
-        return error_set(err, -ENOMEM, "no memory to move blocks");
-    int r = read_sealed(segments, run, verifies, piece->data, &place, err);
-    if (r != 0) {
-        piece_free(segments, piece);
-        return r;
-    }
-    piece->identity = place.identity;
-    piece->offset = place.offset;
-    return store_piece(segments, piece, run, false, origin, ret, err);
 }
 
 static int read_outside(struct segments *segments, const struct block_run *run,
@@ -281,13 +266,19 @@ int segments_bring(struct segments *segments, const struct block_run *run,
 int segments_copy(struct segments *segments, const struct block_run *run,
                   const struct segment_origin *origin, struct segment_copy *ret, struct error *err)
 {
-    return copy(segments, run, false, origin, ret, err);
-}
+    struct piece *piece = piece_new(segments, (size_t)block_run_sealed(run));
+    struct place place;
 
-int segments_fetch(struct segments *segments, const struct block_run *run,
-                   const struct segment_origin *origin, struct segment_copy *ret, struct error *err)
-{
-    return copy(segments, run, true, origin, ret, err);
+    if (piece == NULL)
+        return error_set(err, -ENOMEM, "no memory to move blocks");
+    int r = read_sealed(segments, run, piece->data, &place, err);
+    if (r != 0) {
+        piece_free(segments, piece);
+        return r;
+    }
+    piece->identity = place.identity;
+    piece->offset = place.offset;
+    return store_piece(segments, piece, run, false, origin, ret, err);
 }
 
 void segments_uncopy(struct segments *segments, const struct segment_copy *copy)
@@ -301,8 +292,8 @@ void segments_uncopy(struct segments *segments, const struct segment_copy *copy)
 static uint32_t freed_of(const struct segments *segments, const struct segment_copy *copy)
     REQUIRES(segments->lock)
 {
-    uint64_t first = copy->run.address;
-    uint64_t end = first + block_run_sealed(&copy->run);
+    uint64_t first = copy->address;
+    uint64_t end = first + copy->len;
     uint64_t freed = 0;
 
     for (size_t i = 0; i < segments->freed_of_victims.count; i++) {
@@ -310,7 +301,7 @@ static uint32_t freed_of(const struct segments *segments, const struct segment_c
         uint64_t run_end = run->address + block_run_sealed(run);
         uint64_t from = run->address > first ? run->address : first;
         uint64_t to = run_end < end ? run_end : end;
-        if (uuid_equal(&run->segment, &copy->run.segment) && from < to)
+        if (uuid_equal(&run->segment, &copy->segment) && from < to)
             freed += to - from;
     }
     return (uint32_t)freed;
@@ -320,17 +311,16 @@ static int move_one(struct segments *segments, const struct segment_copy *copy)
     REQUIRES(segments->lock)
 {
     struct segment *object = segment_find(segments, &copy->object);
-    uint32_t len = (uint32_t)block_run_sealed(&copy->run);
-    uint32_t live = len - freed_of(segments, copy);
+    uint32_t live = copy->len - freed_of(segments, copy);
     struct place place;
 
     if (object == NULL)
         return -ENOENT;
-    int r = segment_resolve(segments, &copy->run.segment, copy->run.address, &place);
+    int r = segment_resolve(segments, &copy->segment, copy->address, &place);
     if (r < 0 || live == 0)
         return r == -ENOENT ? 0 : r;
     /* The address space is that of the run's segment; the seal's identity may be another's. */
-    return segment_relocate(segments, &copy->run.segment, copy->run.address, &copy->identity, len,
+    return segment_relocate(segments, &copy->segment, copy->address, &copy->identity, copy->len,
                             live, object, copy->offset);
 }
 
@@ -360,49 +350,6 @@ int segments_moved(struct segments *segments, const struct segment_copy *copies,
         vacate(segments);
     else
         segments->needs_recount = true; /* some are moved, and some are not */
-    mutex_unlock(&segments->lock);
-    return r;
-}
-
-/* What was freed since is left behind: it is not in use any more. */
-static int fetched_one(struct segments *segments, const struct segment_copy *copy)
-    REQUIRES(segments->lock)
-{
-    struct segment *segment = segment_find(segments, &copy->run.segment);
-    struct segment *object = segment_find(segments, &copy->object);
-    uint32_t first = copy->run.address, end = first + (uint32_t)block_run_sealed(&copy->run);
-
-    if (object == NULL)
-        return -ENOENT;
-    if (segment == NULL)
-        return 0;
-    int r = segment_split_location(segment, first);
-    if (r == 0)
-        r = segment_split_location(segment, end);
-    if (r < 0)
-        return r;
-    for (size_t i = segment_find_location(segment, first);
-         i < segment->moved_count && segment->moved[i].first < end; i++) {
-        struct location *location = &segment->moved[i];
-        if (location->object->kind != SEGMENT_PACK || location->live == 0)
-            continue;
-        segment_account(segments, location->object, -(int64_t)location->live);
-        segment_account(segments, object, location->live);
-        location->object = object;
-        location->offset = copy->offset + (location->first - first);
-        location->is_changed = true;
-        segment_changed(segments, segment);
-    }
-    return 0;
-}
-
-int segments_fetched(struct segments *segments, const struct segment_copy *copies, size_t count)
-{
-    int r = 0;
-
-    mutex_lock(&segments->lock);
-    for (size_t i = 0; i < count && r == 0; i++)
-        r = fetched_one(segments, &copies[i]);
     mutex_unlock(&segments->lock);
     return r;
 }

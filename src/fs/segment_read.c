@@ -143,6 +143,22 @@ void segment_reader_put(struct segments *segments, struct segment *segment)
     mutex_unlock(&segments->lock);
 }
 
+int segment_hold(struct segments *segments, const struct uuid *id, struct segment **ret,
+                 struct error *err)
+{
+    mutex_lock(&segments->lock);
+    struct segment *segment = segment_find(segments, id);
+    if (segment != NULL)
+        segment_reader_take(segments, segment);
+    mutex_unlock(&segments->lock);
+    if (segment == NULL)
+        return error_set(err, -ENOENT, "no segment of that id is known");
+    int r = hold(segments, segment, segment->kind == SEGMENT_PACK, err);
+    if (r == 0)
+        *ret = segment;
+    return r;
+}
+
 void source_put(struct segments *segments, struct source *source)
 {
     segment_reader_put(segments, source->place.object);
@@ -301,8 +317,13 @@ static int read_part(const struct reading *reading, uint64_t skip, size_t len, u
     part = part < len ? part : len;
     const struct wanted wanted = { run->block_len, (uint32_t)count,        inside,
                                    part,           reading->scratch->data, to };
+    bool is_pack = source.place.object->kind == SEGMENT_PACK;
+    if (is_pack)
+        segments_demand(reading->segments);
     r = count == 0 ? altered(&source.place, "is cut in two by its location", reading->err)
                    : read_blocks(&source, &wanted, reading->from_origin, reading->err);
+    if (is_pack)
+        segments_demand_end(reading->segments);
     source_put(reading->segments, &source);
     *ret_len = part;
     return r;

@@ -149,34 +149,64 @@ static int extra_add(struct segments *segments, const struct extra_record *extra
     return 0;
 }
 
+static int note_location(struct segments *segments, const struct block_identity *identity,
+                         uint32_t len, struct segment *object, uint32_t offset)
+    REQUIRES(segments->lock)
+{
+    const struct location_record location = {
+        .len = len, .live = len, .object = object->id, .offset = offset, .identity = *identity
+    };
+    struct extra_record extra = { .len = 0 };
+
+    location_key(&identity->segment, identity->address, &extra.key);
+    (void)location_encode(&location, extra.value, &extra.len);
+    int r = extra_add(segments, &extra);
+    return r < 0 ? r
+                 : segment_relocate(segments, &identity->segment, identity->address, identity, len,
+                                    len, object, offset);
+}
+
+/* Part by part, as it lay before: of what was fetched some may have been freed since, or even be
+ * forgotten. */
+static int note_locations(struct segments *segments, const struct piece *piece,
+                          struct segment *object) REQUIRES(segments->lock)
+{
+    struct block_identity at = piece->identity;
+    uint32_t done = 0;
+    int r = 0;
+
+    while (done < piece->len && r == 0) {
+        bool is_known;
+        uint32_t len =
+            segment_together(segments, &at.segment, at.address, piece->len - done, &is_known);
+        if (is_known)
+            r = note_location(segments, &at, len, object, piece->offset + done);
+        at.address += len;
+        done += len;
+    }
+    return r;
+}
+
 /* The records of one rescued piece: where it lies now, that this object is in use, and that
  * counts of before this moment are not to be relied on. */
 static int note_rescue(struct segments *segments, const struct piece *piece, struct segment *object)
     REQUIRES(segments->lock)
 {
-    const struct location_record location = { .len = piece->len,
-                                              .live = piece->len,
-                                              .object = object->id,
-                                              .offset = piece->offset,
-                                              .identity = piece->identity };
     const struct usage_record usage = { .state = SEGMENT_OPEN,
                                         .generation = object->generation,
                                         .size = object->size,
                                         .live = object->live };
-    struct extra_record extras[3] = { 0 };
+    struct extra_record extras[2] = { 0 };
 
-    location_key(&piece->identity.segment, piece->identity.address, &extras[0].key);
-    (void)location_encode(&location, extras[0].value, &extras[0].len);
-    usage_key(&object->id, &extras[1].key);
-    (void)usage_encode(&usage, extras[1].value, &extras[1].len);
-    state_key(STATE_RECOUNT, &extras[2].key);
-    for (size_t i = 0; i < 3; i++)
+    usage_key(&object->id, &extras[0].key);
+    (void)usage_encode(&usage, extras[0].value, &extras[0].len);
+    state_key(STATE_RECOUNT, &extras[1].key);
+    for (size_t i = 0; i < 2; i++)
         if (extra_add(segments, &extras[i]) < 0)
             return -ENOMEM;
     segments->needs_recount = true;
     segments->recount_noted = true;
-    return segment_relocate(segments, &piece->identity.segment, piece->identity.address,
-                            &piece->identity, piece->len, piece->len, object, piece->offset);
+    return note_locations(segments, piece, object);
 }
 
 /* Into the current segment: the piece is that one's then. */

@@ -96,6 +96,8 @@ void segment_free(struct segments *segments, struct segment *segment)
     while (segment->pieces != NULL) {
         struct piece *piece = segment->pieces;
         segment->pieces = piece->next;
+        if (piece->entries != piece->own_entries)
+            free(piece->entries);
         free(piece);
     }
     free(segment->moved);
@@ -170,6 +172,22 @@ int segment_resolve(struct segments *segments, const struct uuid *id, uint32_t a
                                          .segment = *id,
                                          .address = address } };
     return 0;
+}
+
+uint32_t segment_together(struct segments *segments, const struct uuid *id, uint32_t address,
+                          uint32_t len, bool *ret_is_known)
+{
+    const struct segment *segment = segment_find(segments, id);
+    struct place place;
+
+    *ret_is_known = segment_resolve(segments, id, address, &place) == 0;
+    if (*ret_is_known)
+        return place.len < len ? place.len : len;
+    size_t next = segment != NULL ? segment_find_location(segment, address) : 0;
+    if (segment == NULL || next == segment->moved_count)
+        return len;
+    uint32_t gap = segment->moved[next].first - address;
+    return gap < len ? gap : len;
 }
 
 static int location_insert(struct segment *segment, size_t index, const struct location *location)

@@ -22,7 +22,7 @@ int segments_new(const struct segments_config *config, struct segments **ret, st
     segments->trouble_arg = config->trouble_arg;
     segments->sync_lock = MUTEX_INIT;
     segments->lock = MUTEX_INIT;
-    segments->changed = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+    segments->changed = segments->fetch_turn = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     int r = key_set_copy(&segments->keys, config->keys);
     if (r < 0) {
         free(segments);

@@ -26,6 +26,7 @@
 #include "base/error.h"
 #include "base/uuid.h"
 #include "fs/extents.h"
+#include "fs/pack_blocks.h"
 #include "fs/records.h"
 #include "keyring/superblock.h"
 #include "meta/meta_engine.h"
@@ -137,7 +138,9 @@ int segments_check_objects(struct segments *segments, segments_report_fn *report
 
 /* Compaction: see segment_move.c. */
 struct segment_copy {
-    struct block_run run;           /* what was copied, by its address */
+    struct uuid segment; /* what was copied, by its address */
+    uint32_t address;
+    uint32_t len;
     struct block_identity identity; /* of its first block */
     struct uuid object;             /* where it lies now, but nobody knows yet */
     uint32_t offset;
@@ -168,15 +171,20 @@ void segments_uncopy(struct segments *segments, const struct segment_copy *copy)
 int segments_moved(struct segments *segments, const struct segment_copy *copies, size_t count);
 
 /* Fetching: what of a downloaded snapshot lies in packs is copied, sealed as it is, and opened once
- * before it is believed. Ranges that lie in packs are in use as a whole or not at all. */
+ * before it is believed. Ranges that lie in packs are in use as a whole or not at all. While
+ * somebody reads blocks of packs, one thread at a time fetches. */
 
 /* Takes from the front of *run what lies together, into ret: in a pack or not. */
-int segments_in_pack(struct segments *segments, struct block_run *run, struct block_run *ret,
+int segments_in_pack(struct segments *segments, struct block_run *run, struct pack_blocks *ret,
                      bool *ret_is_pack);
-/* As segments_copy(). -EBADMSG: the pack was altered. */
-int segments_fetch(struct segments *segments, const struct block_run *run,
-                   const struct segment_origin *origin, struct segment_copy *ret,
-                   struct error *err);
+/* Reads what a span tells of the items of a sorted list into room, its len, and copies what is as
+ * it should be: one copy for blocks that follow each other, at most span->count of them in all;
+ * each is taken back by segments_uncopy(), whatever is returned. That is the first failure, and of
+ * the others nothing is heard: -EBADMSG: the pack was altered. -EAGAIN: as segments_copy(). Waits
+ * while too much is not durable yet. */
+int segments_fetch(struct segments *segments, const struct pack_blocks_list *list,
+                   const struct pack_span *span, uint8_t *room, struct segment_copy *ret,
+                   size_t *ret_count, struct error *err);
 /* As segments_moved(), of these copies only. */
 int segments_fetched(struct segments *segments, const struct segment_copy *copies, size_t count);
 /* Sealed bytes in use that lie in packs. */

@@ -5,7 +5,8 @@
  *   segment_append.c  the current segment, sealing, pieces in memory
  *   segment_sync.c    durability, footers, rescue after a failed sync
  *   segment_read.c    reading and verifying
- *   segment_move.c    ciphertext copied as it is, for compaction and rescue
+ *   segment_move.c    ciphertext copied as it is, for compaction and from outside
+ *   segment_fetch.c   and from packs
  *   segment_bring.c   where what was copied from outside lies
  *
  * Locks, in this order: sync_lock (one thread makes things durable), lock (short; never across a
@@ -38,8 +39,9 @@ struct piece {
     struct block_identity identity; /* of its first block */
     uint32_t offset;                /* in the object */
     uint32_t len;
-    struct segment_entry entries[APPEND_RUNS_MAX]; /* what it holds */
+    struct segment_entry *entries; /* what it holds: its own, or those of one with many */
     unsigned entry_count;
+    struct segment_entry own_entries[APPEND_RUNS_MAX];
     size_t room; /* of data */
     uint8_t data[];
 };
@@ -181,6 +183,10 @@ struct segments {
     struct segment *oldest_reader;
     unsigned reader_count;
 
+    unsigned demands;  /* threads that read blocks of packs */
+    unsigned fetching; /* threads that fetch some */
+    pthread_cond_t fetch_turn;
+
     struct piece *spare_pieces; /* of PIECE_ROOM */
     unsigned spare_count;
 };
@@ -219,6 +225,10 @@ struct place {
 int segment_resolve(struct segments *segments, const struct uuid *id, uint32_t address,
                     struct place *ret) REQUIRES(segments->lock);
 
+/* How many of the len bytes from address on lie together; or, not known, lie nowhere. */
+uint32_t segment_together(struct segments *segments, const struct uuid *id, uint32_t address,
+                          uint32_t len, bool *ret_is_known) REQUIRES(segments->lock);
+
 /* The len bytes from address on lie in object at offset from now on; all of them lay in one place
  * before. live of them are in use. identity is that of the first block. */
 int segment_relocate(struct segments *segments, const struct uuid *id, uint32_t address,
@@ -254,6 +264,8 @@ void piece_place(struct piece *piece, uint32_t offset);
 void segment_note_dirty(struct segments *segments, struct segment *segment)
     REQUIRES(segments->lock);
 struct piece *piece_new(struct segments *segments, size_t len);
+/* Room for so many entries. */
+int piece_entries(struct piece *piece, size_t count);
 void piece_free(struct segments *segments, struct piece *piece);
 /* Nothing more is appended to it. */
 void segments_end_segment(struct segments *segments, struct segment *segment)
@@ -261,6 +273,8 @@ void segments_end_segment(struct segments *segments, struct segment *segment)
 /* Likewise of the current one, if there is one; the next sync completes it. */
 void segments_end_current_locked(struct segments *segments) REQUIRES(segments->lock);
 void segment_unpend(struct segments *segments, struct segment *segment) REQUIRES(segments->lock);
+/* Who appends pays for what is not durable yet: one thread syncs, and too far on all wait. */
+int segments_push_back(struct segments *segments, struct error *err);
 
 /* segment_sync.c */
 void pieces_free(struct segments *segments, struct piece *pieces);
@@ -278,6 +292,15 @@ void segment_reader_put(struct segments *segments, struct segment *segment);
 /* "segment ..." or "pack ...", as the object is called in the store or the bucket: for errors. */
 #define SEGMENT_TEXT_SIZE (UUID_TEXT_SIZE + 8u)
 void segment_describe(const struct segment *segment, char ret[static SEGMENT_TEXT_SIZE]);
+
+/* The same by its id, with its cipher or, of a pack, with its object. -ENOENT: it is not known any
+ * more. */
+int segment_hold(struct segments *segments, const struct uuid *id, struct segment **ret,
+                 struct error *err);
+
+/* segment_fetch.c: around each read of blocks that lie in a pack. */
+void segments_demand(struct segments *segments);
+void segments_demand_end(struct segments *segments);
 
 /* Where an address lies now, with what reading it takes. */
 struct source {

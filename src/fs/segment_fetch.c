@@ -1,0 +1,325 @@
+/* What of a downloaded snapshot lies in packs, on its way into segments of its own: much of a pack
+ * is read at a time, opened once, and appended as it is. */
+#include "fs/segments_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/encoding.h"
+
+#define FETCHES_MAX 4u
+
+/* One span. */
+struct fetching {
+    struct segments *segments;
+    const struct pack_blocks *items;
+    size_t count;
+    uint32_t offset; /* in the pack: of what was read */
+    struct bytes sealed;
+    uint8_t *plain;            /* room for a block */
+    struct segment *sealed_by; /* held; NULL: none yet */
+    struct segment_copy *copies;
+    size_t copied;
+    int failed; /* the first failure; its sentence is in err */
+    struct error *err;
+};
+
+/* --- whose turn it is --- */
+
+void segments_demand(struct segments *segments)
+{
+    mutex_lock(&segments->lock);
+    segments->demands++;
+    mutex_unlock(&segments->lock);
+}
+
+void segments_demand_end(struct segments *segments)
+{
+    mutex_lock(&segments->lock);
+    segments->demands--;
+    if (segments->demands == 0)
+        (void)pthread_cond_broadcast(&segments->fetch_turn);
+    mutex_unlock(&segments->lock);
+}
+
+static void begin(struct segments *segments)
+{
+    mutex_lock(&segments->lock);
+    while (segments->fetching >= (segments->demands > 0 ? 1 : FETCHES_MAX))
+        cond_wait(&segments->fetch_turn, &segments->lock);
+    segments->fetching++;
+    mutex_unlock(&segments->lock);
+}
+
+static void end(struct segments *segments)
+{
+    mutex_lock(&segments->lock);
+    segments->fetching--;
+    (void)pthread_cond_broadcast(&segments->fetch_turn);
+    mutex_unlock(&segments->lock);
+}
+
+/* --- reading --- */
+
+static int read_span(struct fetching *fetching, const struct pack_span *span, uint8_t *room)
+{
+    struct segments *segments = fetching->segments;
+    struct segment *pack;
+    size_t got = 0;
+
+    int r = segment_hold(segments, &fetching->items[0].pack, &pack, fetching->err);
+    if (r < 0)
+        return r;
+    r = object_read(pack->object, span->offset, span->len, room, &got, fetching->err);
+    segment_reader_put(segments, pack);
+    fetching->sealed = (struct bytes){ room, got };
+    return r;
+}
+
+static void let_cipher_go(struct fetching *fetching)
+{
+    if (fetching->sealed_by != NULL)
+        segment_reader_put(fetching->segments, TAKE(fetching->sealed_by));
+}
+
+static int take_cipher(struct fetching *fetching, const struct uuid *segment, struct error *err)
+{
+    if (fetching->sealed_by != NULL && uuid_equal(&fetching->sealed_by->id, segment))
+        return 0;
+    let_cipher_go(fetching);
+    return segment_hold(fetching->segments, segment, &fetching->sealed_by, err);
+}
+
+/* What was read of an item. */
+static struct bytes sealed_of(const struct fetching *fetching, const struct pack_blocks *item)
+{
+    const size_t skip = item->offset - fetching->offset, len = block_run_sealed(&item->run);
+    const size_t left = fetching->sealed.len > skip ? fetching->sealed.len - skip : 0;
+
+    return (struct bytes){ fetching->sealed.data + skip, len < left ? len : left };
+}
+
+static int altered(const struct pack_blocks *item, uint32_t block, bool is_there, int r,
+                   struct error *err)
+{
+    char id[2 * UUID_LEN + 1];
+
+    hex_encode((struct bytes){ item->pack.bytes, UUID_LEN }, id); /* as the bucket has it */
+    return error_set(err, r, "what lies at byte %u of pack %s cannot be opened: %s",
+                     item->offset + block * (item->run.block_len + BLOCK_OVERHEAD), id,
+                     r != -EBADMSG ? strerrordesc_np(-r)
+                     : is_there    ? "it was altered"
+                                   : "it is not there");
+}
+
+static int check_item(struct fetching *fetching, const struct pack_blocks *item, struct error *err)
+{
+    const struct bytes sealed = sealed_of(fetching, item);
+    uint32_t bad = 0;
+
+    int r = take_cipher(fetching, &item->identity.segment, err);
+    if (r < 0)
+        return r;
+    r = pack_blocks_open(item, fetching->sealed_by->aead, sealed, fetching->plain, &bad);
+    return r < 0 ? altered(item, bad, sealed.len == block_run_sealed(&item->run), r, err) : 0;
+}
+
+/* --- appending --- */
+
+static bool follows(const struct pack_blocks *left, const struct pack_blocks *right)
+{
+    const uint32_t len = (uint32_t)block_run_sealed(&left->run);
+
+    return left->offset + len == right->offset && left->run.address + len == right->run.address &&
+           left->identity.address + len == right->identity.address &&
+           left->identity.generation == right->identity.generation &&
+           uuid_equal(&left->identity.segment, &right->identity.segment) &&
+           uuid_equal(&left->identity.fs, &right->identity.fs) &&
+           uuid_equal(&left->run.segment, &right->run.segment);
+}
+
+static uint32_t len_of(const struct pack_blocks *items, size_t count)
+{
+    const struct pack_blocks *last = &items[count - 1];
+
+    return last->offset + (uint32_t)block_run_sealed(&last->run) - items[0].offset;
+}
+
+static struct piece *make_piece(struct fetching *fetching, const struct pack_blocks *items,
+                                size_t count)
+{
+    struct piece *piece = piece_new(fetching->segments, len_of(items, count));
+
+    if (piece == NULL || piece_entries(piece, count) < 0) {
+        piece_free(fetching->segments, piece);
+        return NULL;
+    }
+    piece->identity = items[0].identity;
+    piece->offset = items[0].offset;
+    piece->len = len_of(items, count);
+    piece->entry_count = (unsigned)count;
+    memcpy(piece->data, fetching->sealed.data + (items[0].offset - fetching->offset), piece->len);
+    for (size_t i = 0; i < count; i++)
+        piece->entries[i] = (struct segment_entry){ .offset = items[i].offset,
+                                                    .count = items[i].run.count,
+                                                    .block_len = items[i].run.block_len,
+                                                    .ino = items[i].ino,
+                                                    .file_offset = items[i].file_offset,
+                                                    .identity = items[i].identity };
+    return piece;
+}
+
+/* Items that follow each other: one copy. */
+static int append(struct fetching *fetching, const struct pack_blocks *items, size_t count,
+                  struct error *err)
+{
+    struct segments *segments = fetching->segments;
+    struct piece *piece = make_piece(fetching, items, count);
+    struct room room;
+
+    if (piece == NULL)
+        return error_set(err, -ENOMEM, "no memory to fetch blocks");
+    int r = segments_push_back(segments, err);
+    if (r == 0)
+        r = segment_reserve(segments, piece->len, false, &room, err);
+    if (r != 0) {
+        piece_free(segments, piece);
+        return r;
+    }
+    piece_place(piece, room.offset);
+    const struct segment_copy copy = { .segment = items[0].run.segment,
+                                       .address = items[0].run.address,
+                                       .len = piece->len,
+                                       .identity = piece->identity,
+                                       .object = room.segment->id,
+                                       .offset = room.offset };
+    r = segment_write(segments, room.segment, piece, err);
+    if (r < 0)
+        piece_free(segments, piece);
+    else
+        fetching->copies[fetching->copied++] = copy;
+    return r;
+}
+
+/* What nobody knows any more was freed since it was found. */
+static void note(struct fetching *fetching, int r, const struct error *why)
+{
+    if (r == 0 || r == -ENOENT || fetching->failed < 0)
+        return;
+    fetching->failed = r;
+    *fetching->err = *why;
+}
+
+/* From the first item on, as many as are good and follow each other; returns how many were dealt
+ * with. */
+static size_t fetch_some(struct fetching *fetching, const struct pack_blocks *items, size_t count)
+{
+    struct error why = { .code = 0 };
+    size_t good = 0;
+    int r = 0;
+
+    while (good < count && r == 0 &&
+           (good == 0 ||
+            (follows(&items[good - 1], &items[good]) && len_of(items, good + 1) <= PIECE_ROOM))) {
+        r = check_item(fetching, &items[good], &why);
+        good += r == 0 ? 1 : 0;
+    }
+    note(fetching, r, &why);
+    size_t done = r < 0 ? good + 1 : good;
+    if (good > 0)
+        note(fetching, append(fetching, items, good, &why), &why);
+    return done;
+}
+
+static uint32_t longest_block(const struct fetching *fetching)
+{
+    uint32_t longest = 1;
+
+    for (size_t i = 0; i < fetching->count; i++)
+        if (fetching->items[i].run.block_len > longest)
+            longest = fetching->items[i].run.block_len;
+    return longest;
+}
+
+static int fetch_all(struct fetching *fetching, const struct pack_span *span, uint8_t *room)
+{
+    fetching->plain = malloc(longest_block(fetching));
+    if (fetching->plain == NULL)
+        return error_set(fetching->err, -ENOMEM, "no memory to fetch blocks");
+    int r = read_span(fetching, span, room);
+    for (size_t i = 0; i < fetching->count && r == 0;)
+        i += fetch_some(fetching, &fetching->items[i], fetching->count - i);
+    let_cipher_go(fetching);
+    free(fetching->plain);
+    if (r < 0)
+        return r == -ENOENT ? 0 : r;
+    return fetching->failed;
+}
+
+int segments_fetch(struct segments *segments, const struct pack_blocks_list *list,
+                   const struct pack_span *span, uint8_t *room, struct segment_copy *ret,
+                   size_t *ret_count, struct error *err)
+{
+    struct error why = { .code = 0 };
+    struct fetching fetching = { .segments = segments,
+                                 .items = &list->items[span->first],
+                                 .count = span->count,
+                                 .offset = span->offset,
+                                 .copies = ret,
+                                 .err = &why };
+
+    begin(segments);
+    int r = fetch_all(&fetching, span, room);
+    end(segments);
+    *ret_count = fetching.copied;
+    if (r < 0 && err != NULL)
+        *err = why;
+    return r;
+}
+
+/* --- the table --- */
+
+/* What was freed since is left behind: it is not in use any more. */
+static int fetched_one(struct segments *segments, const struct segment_copy *copy)
+    REQUIRES(segments->lock)
+{
+    struct segment *segment = segment_find(segments, &copy->segment);
+    struct segment *object = segment_find(segments, &copy->object);
+    uint32_t first = copy->address, end = first + copy->len;
+
+    if (object == NULL)
+        return -ENOENT;
+    if (segment == NULL)
+        return 0;
+    int r = segment_split_location(segment, first);
+    if (r == 0)
+        r = segment_split_location(segment, end);
+    if (r < 0)
+        return r;
+    for (size_t i = segment_find_location(segment, first);
+         i < segment->moved_count && segment->moved[i].first < end; i++) {
+        struct location *location = &segment->moved[i];
+        if (location->object->kind != SEGMENT_PACK || location->live == 0)
+            continue;
+        segment_account(segments, location->object, -(int64_t)location->live);
+        segment_account(segments, object, location->live);
+        location->object = object;
+        location->offset = copy->offset + (location->first - first);
+        location->is_changed = true;
+        segment_changed(segments, segment);
+    }
+    return 0;
+}
+
+int segments_fetched(struct segments *segments, const struct segment_copy *copies, size_t count)
+{
+    int r = 0;
+
+    mutex_lock(&segments->lock);
+    for (size_t i = 0; i < count && r == 0; i++)
+        r = fetched_one(segments, &copies[i]);
+    mutex_unlock(&segments->lock);
+    return r;
+}
