@@ -1,6 +1,7 @@
 /* What a downloaded filesystem reads from the bucket until it is there: chunks of records, of which
- * some stay in memory, and packs. Who finds the bucket failing waits for a while and tries again;
- * when that was in vain, those who come later try once, until one succeeds. */
+ * some stay in memory, and packs, which are read ahead. Who finds the bucket failing waits for a
+ * while and tries again; when that was in vain, those who come later try once, until one succeeds.
+ */
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -12,6 +13,7 @@
 #include "base/thread.h"
 #include "transfer/download.h"
 #include "transfer/dump.h"
+#include "transfer/windows.h"
 
 #define CACHE_CHUNKS 64u /* of at most 256 KiB each */
 #define PATIENCE_MS 20000
@@ -37,6 +39,7 @@ struct download_source {
     void *trouble_arg;
     struct transfer_keys *keys;
     struct manifest manifest;
+    struct windows windows;
 
     struct mutex lock; /* guards all below */
     pthread_cond_t changed;
@@ -298,6 +301,7 @@ static const struct underlay_source_ops record_ops = {
 struct pack {
     struct object base;
     struct download_source *source;
+    struct uuid id;
     struct bucket_name name;
     struct mutex lock;
     struct object *inner; /* NULL: to be opened; under the lock, but stays until it is closed */
@@ -329,10 +333,9 @@ static int open_inner(struct pack *pack, struct object **ret, struct error *err)
     return 0;
 }
 
-static int pack_read(struct object *object, uint64_t offset, size_t len, uint8_t *to,
-                     size_t *ret_len, struct error *err)
+static int read_patiently(struct pack *pack, uint64_t offset, size_t len, uint8_t *to,
+                          size_t *ret_len, struct error *err)
 {
-    struct pack *pack = (struct pack *)object;
     struct patience patience = be_patient(pack->source);
     struct object *inner = NULL;
     struct error why;
@@ -347,6 +350,36 @@ static int pack_read(struct object *object, uint64_t offset, size_t len, uint8_t
     return r < 0 ? in_its_words(r, "", &why, err) : 0;
 }
 
+static int pack_read(struct object *object, uint64_t offset, size_t len, uint8_t *to,
+                     size_t *ret_len, struct error *err)
+{
+    struct pack *pack = (struct pack *)object;
+    struct windows *windows = &pack->source->windows;
+    struct window *window;
+    size_t got = 0;
+
+    *ret_len = len;
+    if (windows_read(windows, &pack->id, offset, len, to, &window))
+        return 0;
+    if (!window)
+        return read_patiently(pack, offset, len, to, ret_len, err);
+    int r = read_patiently(pack, offset, WINDOW_LEN, window->data, &got, err);
+    *ret_len = len < got ? len : got;
+    if (r == 0)
+        memcpy(to, window->data, *ret_len);
+    windows_filled(windows, window, r == 0 ? got : 0);
+    return r;
+}
+
+static int pack_read_origin(struct object *object, uint64_t offset, size_t len, uint8_t *to,
+                            size_t *ret_len, struct error *err)
+{
+    struct pack *pack = (struct pack *)object;
+
+    windows_forget(&pack->source->windows, &pack->id);
+    return read_patiently(pack, offset, len, to, ret_len, err);
+}
+
 static void pack_close(struct object *object)
 {
     struct pack *pack = (struct pack *)object;
@@ -356,7 +389,11 @@ static void pack_close(struct object *object)
     free(pack);
 }
 
-static const struct object_ops pack_ops = { .read = pack_read, .close = pack_close };
+static const struct object_ops pack_ops = {
+    .read = pack_read,
+    .read_origin = pack_read_origin,
+    .close = pack_close,
+};
 
 /* The bucket is asked when it is read. */
 static int pack_open(void *arg, const struct uuid *id, struct object **ret, struct error *err)
@@ -367,6 +404,7 @@ static int pack_open(void *arg, const struct uuid *id, struct object **ret, stru
         return error_set(err, -ENOMEM, "no memory to read a pack");
     pack->base.ops = &pack_ops;
     pack->source = arg;
+    pack->id = *id;
     pack->name = bucket_name_of(BUCKET_PACK, id->bytes);
     pack->lock = MUTEX_INIT;
     *ret = &pack->base;
@@ -396,6 +434,7 @@ static int source_done(struct volume_origin *origin, struct error *err)
 {
     struct download_source *source = source_of(origin);
 
+    windows_forget(&source->windows, NULL);
     if (uuid_is_zero(&source->record.reference))
         return 0; /* none was put */
     return reference_drop(&source->bucket, &source->record.reference, err);
@@ -410,6 +449,7 @@ static void source_close(struct volume_origin *origin)
             put_chunk(source->cache[i]);
     transfer_keys_free(source->keys);
     manifest_release(&source->manifest);
+    windows_release(&source->windows);
     (void)pthread_mutex_destroy(&source->lock.native);
     (void)pthread_cond_destroy(&source->changed);
     free(source);
@@ -472,6 +512,7 @@ int download_open(const struct origin_opening *opening, void *arg, struct volume
     source->on_trouble = opening->on_trouble;
     source->trouble_arg = opening->trouble_arg;
     source->manifest = MANIFEST_INIT;
+    windows_init(&source->windows);
     source->lock = MUTEX_INIT;
     source->changed = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     if (opening->record->state == ORIGIN_NEEDED) {

@@ -18,6 +18,7 @@
 #include "crypto/random.h"
 #include "fs/volume_internal.h"
 #include "store/layers/fault.h"
+#include "store/layers/trace.h"
 #include "tests/support/download_case.h"
 #include "tests/support/file_case.h"
 #include "tests/support/tree_model.h"
@@ -564,6 +565,109 @@ static void an_impossible_origin_is_refused(void **state)
     assert_int_equal(origin_encode(&origin, value, &len), -EINVAL);
 }
 
+/* --- how it is fetched --- */
+
+#define SMALL_LEN ((size_t)20 * 1024)
+
+static void small_files(struct volume_case *c, unsigned count)
+{
+    char name[32];
+
+    for (unsigned i = 0; i < count; i++) {
+        (void)snprintf(name, sizeof(name), "small-%03u", i);
+        (void)write_file(c, name, SMALL_LEN, i);
+    }
+}
+
+static void compare_small_files(struct volume_case *c, unsigned count)
+{
+    char name[32];
+
+    for (unsigned i = 0; i < count; i++) {
+        (void)snprintf(name, sizeof(name), "small-%03u", i);
+        assert_int_equal(read_file(c, name, SMALL_LEN, i), 0);
+    }
+}
+
+static uint64_t reads_of(struct trace_store *trace)
+{
+    struct trace_counts counts;
+
+    trace_store_counts(trace, STORE_READ, &counts);
+    return counts.calls;
+}
+
+static void much_of_a_pack_is_asked_for_at_once(void **state)
+{
+    struct transfer_case *c = *state;
+    struct trace_store *trace = NULL;
+    struct download_case d;
+
+    c->pack_len = 0;              /* the usual one */
+    small_files(&c->volume, 400); /* 8 MiB, which were written one after the other */
+    (void)transfer_case_take(c, "a");
+    struct locator locator = transfer_case_upload(c, "a");
+    assert_int_equal(trace_store_new(c->store, &c->store, &trace), 0);
+    download_case_new(&d, c, &locator, NULL);
+    compare_small_files(&d.volume, 400); /* by who needs them, one after the other */
+    assert_true(reads_of(trace) < 20);
+    uint64_t before = reads_of(trace);
+    download_case_finish(&d);
+    assert_true(reads_of(trace) - before < 20);
+    compare_small_files(&d.volume, 400);
+    volume_case_check(&d.volume);
+    download_case_end(&d);
+}
+
+/* The same bytes once more, in blocks that are its own: what was fetched is freed in part. */
+static void write_again(struct volume_case *c, const char *name, size_t len, unsigned seed)
+{
+    struct volume_attr attr;
+    uint8_t block[4096];
+
+    assert_int_equal(volume_lookup(c->volume, VOLUME_ROOT, name, &attr), 0);
+    for (size_t at = 0; at < len; at += 16 * sizeof(block)) {
+        for (size_t i = 0; i < sizeof(block); i++)
+            block[i] = byte_of(at + i, seed);
+        file_case_write(c, attr.ino, at, block, sizeof(block));
+    }
+}
+
+static void what_a_failed_sync_lost_of_what_was_fetched_is_rescued(void **state)
+{
+    struct transfer_case *c = *state;
+    struct fault_store *fault = NULL;
+    struct download_case d;
+    char name[] = "0";
+
+    c->pack_len = 0;
+    for (; name[0] < '8'; name[0]++)
+        (void)write_file(&c->volume, name, 4 * MIB, (unsigned)name[0]);
+    (void)transfer_case_take(c, "a");
+    struct locator locator = transfer_case_upload(c, "a");
+    download_case_new(&d, c, &locator, NULL);
+    volume_case_close(&d.volume);
+    assert_int_equal(fault_store_new(d.volume.store, &d.volume.store, &fault), 0);
+    download_case_open(&d);
+    for (unsigned i = 0; i < 3; i++) /* no more than a sync can bear */
+        fault_arm(fault, FAULT_SYNC_LOSE, "segments/", 1 + 4 * i, 1, -EIO);
+    download_case_go(&d);
+    for (name[0] = '0'; name[0] < '8'; name[0]++) {
+        write_again(&d.volume, name, 4 * MIB, (unsigned)name[0]);
+        (void)volume_sync(d.volume.volume, NULL);
+    }
+    download_case_finish(&d);
+    fault_disarm(fault);
+    assert_int_equal(volume_sync(d.volume.volume, NULL), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        for (name[0] = '0'; name[0] < '8'; name[0]++)
+            assert_int_equal(read_file(&d.volume, name, 4 * MIB, (unsigned)name[0]), 0);
+        volume_case_check(&d.volume);
+        volume_case_reopen(&d.volume);
+    }
+    download_case_end(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -585,6 +689,9 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(without_its_bucket_or_key_it_is_not_opened, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(much_of_a_pack_is_asked_for_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_a_failed_sync_lost_of_what_was_fetched_is_rescued,
+                                        setup, teardown),
     };
 
     return cmocka_run_group_tests_name("download", tests, NULL, NULL);
