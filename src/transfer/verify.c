@@ -8,41 +8,19 @@
 
 #include "base/cleanup.h"
 #include "base/parallel.h"
+#include "base/thread.h"
 #include "crypto/random.h"
 #include "fs/chunk_scan.h"
 #include "fs/segment_format.h"
 #include "transfer/placed.h"
 #include "transfer/sharing.h"
 
-#define READ_LEN (1u << 20)    /* at most so much of a pack is opened at a time */
-#define WINDOW_PART (2u << 20) /* of a pack is asked for in one request, */
-#define WINDOW_PARTS 4u        /* so many requests at once */
+#define AT_ONCE 4u    /* requests, each of up to PACK_SPAN_MAX */
+#define SPANS_MAX 16u /* that are begun together */
 
-/* Blocks, and where they lie. */
-struct found_blocks {
-    uint8_t pack[PACK_ID_LEN];
-    uint32_t offset;
-    struct block_run run;
-    struct block_identity identity;
-};
-
-/* What was read of a pack. */
-struct window {
-    uint8_t *data;
-    uint32_t offset;
-    size_t len; /* up to the first byte that could not be read */
-    int code;   /* why that could not be */
-    struct error err;
-};
-
-/* One request of a window. */
-struct window_part {
-    struct object *object;
-    uint64_t offset;
-    size_t len, got;
-    uint8_t *to;
-    int code;
-    struct error err;
+struct span {
+    struct pack_span span;
+    struct object *object; /* its pack */
 };
 
 struct verify {
@@ -52,22 +30,19 @@ struct verify {
     struct manifest manifest;
     struct placed_list placed;
     struct name_set there;
-    struct run_list blocks; /* that the chunks that were read show */
-    struct found_blocks *found;
-    size_t found_count;
-    const struct found_blocks *current; /* of these */
-    uint64_t faults;
+    struct run_list blocks;        /* that the chunks that were read show */
+    struct pack_blocks_list found; /* where they lie */
     uint64_t records;
     struct set_hash set;
-    struct verify_progress progress;
 
-    /* The pack and the segment that were used last. */
-    struct object *object;
-    bool pack_is_bad;
-    struct window window;
-    struct aead *aead;
-    struct block_identity aead_of;
-    uint8_t *plain;
+    struct span spans[SPANS_MAX];      /* of packs that are open, */
+    struct object *objects[SPANS_MAX]; /* these */
+    unsigned span_count, object_count;
+
+    struct mutex lock; /* while several threads read: guards what is below */
+    uint64_t faults;
+    struct verify_progress progress;
+    bool has_no_memory;
     struct error *err;
 };
 
@@ -80,8 +55,10 @@ __attribute__((format(printf, 2, 3))) static void report(struct verify *verify, 
     va_start(args, format);
     (void)vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    mutex_lock(&verify->lock);
     verify->faults++;
     verify->config->report(text, verify->config->arg);
+    mutex_unlock(&verify->lock);
 }
 
 static int no_memory(struct verify *verify)
@@ -299,21 +276,12 @@ static int check_chunks(struct verify *verify)
 
 /* --- blocks --- */
 
-static int add_found(struct verify *verify, const struct block_run *run, const struct placed *at,
-                     size_t *room)
+static int add_found(struct verify *verify, const struct block_run *run, const struct placed *at)
 {
-    if (verify->found_count == *room) {
-        size_t more = *room ? 2 * *room : 64;
-        struct found_blocks *found = reallocarray(verify->found, more, sizeof(*found));
-        if (!found)
-            return no_memory(verify);
-        verify->found = found;
-        *room = more;
-    }
-    struct found_blocks *blocks = &verify->found[verify->found_count++];
-    *blocks = (struct found_blocks){ .offset = at->offset, .run = *run, .identity = at->identity };
-    memcpy(blocks->pack, at->pack, PACK_ID_LEN);
-    return 0;
+    struct pack_blocks blocks = { .offset = at->offset, .run = *run, .identity = at->identity };
+
+    memcpy(blocks.pack.bytes, at->pack, PACK_ID_LEN);
+    return pack_blocks_add(&verify->found, &blocks) < 0 ? no_memory(verify) : 0;
 }
 
 static void report_lost(struct verify *verify, const struct block_run *run)
@@ -327,7 +295,6 @@ static void report_lost(struct verify *verify, const struct block_run *run)
 
 static int find_blocks(struct verify *verify)
 {
-    size_t room = 0;
     int r = 0;
 
     run_list_sort(&verify->blocks);
@@ -341,7 +308,7 @@ static int find_blocks(struct verify *verify)
                 report_lost(verify, &run);
                 front.count = 1;
             } else {
-                r = add_found(verify, &front, &at, &room);
+                r = add_found(verify, &front, &at);
             }
             run.address += (uint32_t)block_run_sealed(&front);
         }
@@ -349,199 +316,190 @@ static int find_blocks(struct verify *verify)
     return r;
 }
 
-static int compare_found(const void *a, const void *b)
-{
-    const struct found_blocks *left = a, *right = b;
-    int order = memcmp(left->pack, right->pack, PACK_ID_LEN);
-
-    return order != 0 ? order : (left->offset > right->offset) - (left->offset < right->offset);
-}
-
-static const char *pack_text(const struct verify *verify, const struct found_blocks *blocks,
+static const char *pack_text(const struct verify *verify, const struct uuid *pack,
                              char text[static OBJECT_NAME_MAX + 1])
 {
-    const struct bucket_name name = bucket_name_of(BUCKET_PACK, blocks->pack);
+    const struct bucket_name name = bucket_name_of(BUCKET_PACK, pack->bytes);
 
     bucket_object_name(verify->config->bucket, &name, text);
     return text;
 }
 
-static void open_pack(struct verify *verify, const struct found_blocks *blocks)
+/* NULL: it cannot be read. */
+static struct object *open_pack(struct verify *verify, const struct uuid *pack)
 {
     char text[OBJECT_NAME_MAX + 1];
+    struct object *object = NULL;
     struct error err = { .code = 0 };
 
-    object_close(TAKE(verify->object));
-    verify->window.len = 0;
-    verify->pack_is_bad = false;
-    if (!manifest_find_pack(&verify->manifest, blocks->pack)) {
-        report(verify, "%s is used and not in the manifest", pack_text(verify, blocks, text));
-        verify->pack_is_bad = true;
-        return;
+    if (!manifest_find_pack(&verify->manifest, pack->bytes)) {
+        report(verify, "%s is used and not in the manifest", pack_text(verify, pack, text));
+        return NULL;
     }
-    int r = object_store_open_object(verify->config->bucket->store, pack_text(verify, blocks, text),
-                                     &verify->object, &err);
-    verify->pack_is_bad = r < 0;
+    int r = object_store_open_object(verify->config->bucket->store, pack_text(verify, pack, text),
+                                     &object, &err);
     if (r < 0 && r != -ENOENT) /* which was reported */
         report(verify, "%s cannot be read: %s", text, err.text);
     verify->progress.packs_done++;
+    return r < 0 ? NULL : object;
 }
 
-static int take_aead(struct verify *verify, const struct block_identity *identity)
-{
-    const struct block_identity *last = &verify->aead_of;
+/* One span, in the hands of a thread. */
+struct opening {
+    struct verify *verify;
+    struct bytes sealed; /* what could be read */
+    uint32_t offset;
+    struct aead *aead; /* of the segment that was used last */
+    struct block_identity aead_of;
+    uint8_t *plain;
+};
 
-    if (verify->aead && uuid_equal(&last->segment, &identity->segment) &&
+static int take_aead(struct opening *opening, const struct block_identity *identity)
+{
+    const struct block_identity *last = &opening->aead_of;
+    const struct verify *verify = opening->verify;
+
+    if (opening->aead && uuid_equal(&last->segment, &identity->segment) &&
         last->generation == identity->generation && uuid_equal(&last->fs, &identity->fs))
         return 0;
-    aead_free(TAKE(verify->aead));
-    int r = block_aead_new(verify->config->keys, &verify->superblock.uuid, identity, &verify->aead);
-    verify->aead_of = *identity;
-    return r;
+    aead_free(TAKE(opening->aead));
+    opening->aead_of = *identity;
+    return block_aead_new(verify->config->keys, &verify->superblock.uuid, identity, &opening->aead);
 }
 
-static void read_part(void *arg, size_t index)
+static void no_memory_here(struct verify *verify)
 {
-    struct window_part *part = (struct window_part *)arg + index;
-
-    part->code =
-        object_read(part->object, part->offset, part->len, part->to, &part->got, &part->err);
+    mutex_lock(&verify->lock);
+    verify->has_no_memory = true;
+    mutex_unlock(&verify->lock);
 }
 
-static void fill_window(struct verify *verify, uint32_t offset, size_t len)
-{
-    struct window_part parts[WINDOW_PARTS] = { { .len = 0 } };
-    struct window *window = &verify->window;
-    size_t count = (len + WINDOW_PART - 1) / WINDOW_PART;
-
-    for (size_t i = 0; i < count; i++) {
-        size_t at = i * WINDOW_PART;
-        parts[i] = (struct window_part){ .object = verify->object,
-                                         .offset = offset + at,
-                                         .len = len - at < WINDOW_PART ? len - at : WINDOW_PART,
-                                         .to = window->data + at };
-    }
-    parallel_each(count, WINDOW_PARTS, read_part, parts);
-    window->offset = offset;
-    window->len = 0;
-    window->code = 0;
-    for (size_t i = 0; i < count && window->len == i * WINDOW_PART; i++) {
-        window->code = parts[i].code;
-        window->err = parts[i].err;
-        window->len += parts[i].code == 0 ? parts[i].got : 0;
-    }
-}
-
-/* How much follows in the pack that is wanted, without a gap, from the start of one run on. */
-static size_t wanted_from(const struct verify *verify, const struct found_blocks *blocks)
-{
-    const struct found_blocks *next = verify->current + 1;
-    const struct found_blocks *end = verify->found + verify->found_count;
-    uint64_t stop = verify->current->offset + block_run_sealed(&verify->current->run);
-    const size_t most = WINDOW_PART * (size_t)WINDOW_PARTS;
-
-    for (; next < end && next->offset == stop && stop - blocks->offset < most &&
-           memcmp(next->pack, blocks->pack, PACK_ID_LEN) == 0;
-         next++)
-        stop += block_run_sealed(&next->run);
-    return stop - blocks->offset < most ? (size_t)(stop - blocks->offset) : most;
-}
-
-/* len bytes of the pack, or as many as there are; NULL: they cannot be read. */
-static uint8_t *read_window(struct verify *verify, const struct found_blocks *blocks, size_t len,
-                            size_t *ret_got)
-{
-    struct window *window = &verify->window;
-    bool is_inside = window->len > 0 && blocks->offset >= window->offset &&
-                     blocks->offset + len <= window->offset + window->len;
-
-    if (!is_inside)
-        fill_window(verify, blocks->offset, wanted_from(verify, blocks));
-    size_t skip = blocks->offset - window->offset;
-    size_t left = window->len - skip;
-    *ret_got = len < left ? len : left;
-    return *ret_got < len && window->code < 0 ? NULL : window->data + skip;
-}
-
-/* Blocks of one run, as many as fit. */
-static int check_part(struct verify *verify, const struct found_blocks *blocks)
+/* False if something is wrong with it, which was reported. */
+static bool check_item(struct opening *opening, const struct pack_blocks *blocks)
 {
     const uint32_t step = blocks->run.block_len + BLOCK_OVERHEAD;
-    const size_t len = (size_t)block_run_sealed(&blocks->run);
-    struct block_identity identity = blocks->identity;
+    const size_t skip = blocks->offset - opening->offset, len = block_run_sealed(&blocks->run);
+    const size_t left = opening->sealed.len > skip ? opening->sealed.len - skip : 0;
+    const struct bytes sealed = { opening->sealed.data + skip, len < left ? len : left };
+    char text[OBJECT_NAME_MAX + 1];
+    uint32_t bad = 0;
+
+    int cipher = take_aead(opening, &blocks->identity);
+    int r = cipher == 0 ? pack_blocks_open(blocks, opening->aead, sealed, opening->plain, &bad)
+                        : cipher;
+    if (r == -ENOMEM)
+        no_memory_here(opening->verify);
+    if (r == 0 || r == -ENOMEM)
+        return true;
+    report(opening->verify, "%s: the block at byte %u %s",
+           pack_text(opening->verify, &blocks->pack, text), blocks->offset + bad * step,
+           cipher < 0                               ? "is sealed under a key that is not at hand"
+           : (bad + (size_t)1) * step <= sealed.len ? "was altered, or exchanged for another"
+                                                    : "is not there: the object is too short");
+    return false;
+}
+
+static uint32_t longest_block(const struct pack_blocks *items, size_t count)
+{
+    uint32_t longest = 1;
+
+    for (size_t i = 0; i < count; i++)
+        longest = items[i].run.block_len > longest ? items[i].run.block_len : longest;
+    return longest;
+}
+
+static void check_items(struct verify *verify, const struct pack_span *span, struct bytes sealed)
+{
+    const struct pack_blocks *items = &verify->found.items[span->first], *bad = NULL;
+    const uint32_t longest = longest_block(items, span->count);
+    struct opening opening = {
+        .verify = verify, .sealed = sealed, .offset = span->offset, .plain = malloc(longest)
+    };
+
+    if (!opening.plain)
+        no_memory_here(verify);
+    for (size_t i = 0; i < span->count && opening.plain; i++) {
+        /* One fault for each row of blocks is enough. */
+        bool is_told = bad && uuid_equal(&bad->run.segment, &items[i].run.segment) &&
+                       bad->run.address + (items[i].offset - bad->offset) == items[i].run.address;
+        if (!is_told && !check_item(&opening, &items[i]))
+            bad = &items[i];
+    }
+    if (opening.plain)
+        memory_wipe(opening.plain, longest);
+    free(opening.plain);
+    aead_free(opening.aead);
+}
+
+static void check_span(void *arg, size_t index)
+{
+    struct verify *verify = arg;
+    const struct span *span = &verify->spans[index];
+    CLEANUP(free_ptr) uint8_t *room = malloc(span->span.len);
+    struct error err = { .code = 0 };
     char text[OBJECT_NAME_MAX + 1];
     size_t got = 0;
 
-    uint8_t *sealed = read_window(verify, blocks, len, &got);
-    if (!sealed) {
-        report(verify, "%s cannot be read: %s", pack_text(verify, blocks, text),
-               verify->window.err.text);
-        return 0;
+    if (!room) {
+        no_memory_here(verify);
+        return;
     }
+    int r = object_read(span->object, span->span.offset, span->span.len, room, &got, &err);
+    if (r < 0) {
+        report(verify, "%s cannot be read: %s",
+               pack_text(verify, &verify->found.items[span->span.first].pack, text), err.text);
+        return;
+    }
+    mutex_lock(&verify->lock);
     verify->progress.read_bytes += got;
-    int r = take_aead(verify, &identity);
-    if (r == -ENOMEM)
-        return no_memory(verify);
-    for (uint32_t i = 0; i < blocks->run.count; i++, identity.address += step) {
-        const size_t at = (size_t)i * step;
-        if (r == 0 && at + step <= got &&
-            block_open(verify->aead, &identity, (struct bytes){ sealed + at, step },
-                       verify->plain) == 0)
-            continue;
-        report(verify, "%s: the block at byte %zu %s", pack_text(verify, blocks, text),
-               blocks->offset + at,
-               r < 0              ? "is sealed under a key that is not at hand"
-               : at + step <= got ? "was altered, or exchanged for another"
-                                  : "is not there: the object is too short");
-        return 0; /* one for each run is enough */
-    }
-    return 0;
+    mutex_unlock(&verify->lock);
+    check_items(verify, &span->span, (struct bytes){ room, got });
 }
 
-static int check_run(struct verify *verify, struct found_blocks blocks)
+/* Those that were gathered; their packs are closed but for the last one, of which more may come. */
+static int check_spans(struct verify *verify)
 {
-    const uint32_t step = blocks.run.block_len + BLOCK_OVERHEAD;
-    const uint32_t most = READ_LEN / step > 0 ? READ_LEN / step : 1;
-    uint32_t left = blocks.run.count;
-    int r = 0;
-
-    while (left > 0 && r == 0) {
-        blocks.run.count = left < most ? left : most;
-        r = check_part(verify, &blocks);
-        left -= blocks.run.count;
-        blocks.offset += blocks.run.count * step;
-        blocks.identity.address += blocks.run.count * step;
+    parallel_each(verify->span_count, AT_ONCE, check_span, verify);
+    verify->span_count = 0;
+    for (unsigned i = 0; i + 1 < verify->object_count; i++)
+        object_close(verify->objects[i]);
+    if (verify->object_count > 1) {
+        verify->objects[0] = verify->objects[verify->object_count - 1];
+        verify->object_count = 1;
     }
-    return r;
+    return verify->has_no_memory ? no_memory(verify) : check_stop(verify);
+}
+
+/* A pack that is looked at: NULL if not. */
+static struct object *next_pack(struct verify *verify, const struct uuid *pack)
+{
+    struct object *object = is_sampled(verify) ? open_pack(verify, pack) : NULL;
+
+    if (object)
+        verify->objects[verify->object_count++] = object;
+    return object;
 }
 
 static int check_blocks(struct verify *verify)
 {
-    const struct found_blocks *last = NULL;
-    bool is_chosen = false;
+    const struct uuid *pack = NULL;
+    struct object *object = NULL;
+    struct pack_span span;
+    size_t at = 0;
 
     int r = find_blocks(verify);
-    if (r < 0)
-        return r;
-    if (verify->found_count > 0)
-        qsort(verify->found, verify->found_count, sizeof(*verify->found), compare_found);
-    verify->window.data = malloc(WINDOW_PART * (size_t)WINDOW_PARTS);
-    verify->plain = malloc((1u << 20) + BLOCK_OVERHEAD);
-    if (!verify->window.data || !verify->plain)
-        return no_memory(verify);
-    for (size_t i = 0; i < verify->found_count && r == 0; i++) {
-        const struct found_blocks *blocks = &verify->found[i];
-        if (!last || memcmp(last->pack, blocks->pack, PACK_ID_LEN) != 0) {
-            r = check_stop(verify);
-            is_chosen = is_sampled(verify);
-            if (r == 0 && is_chosen)
-                open_pack(verify, blocks);
-        }
-        last = verify->current = blocks;
-        if (r == 0 && is_chosen && !verify->pack_is_bad)
-            r = check_run(verify, *blocks);
+    pack_blocks_sort(&verify->found);
+    while (r == 0 && pack_span_next(&verify->found, &at, &span)) {
+        const struct uuid *of = &verify->found.items[span.first].pack;
+        if (verify->span_count == SPANS_MAX || verify->object_count == SPANS_MAX)
+            r = check_spans(verify);
+        if (r == 0 && (!pack || !uuid_equal(pack, of)))
+            object = next_pack(verify, of);
+        pack = of;
+        if (r == 0 && object)
+            verify->spans[verify->span_count++] = (struct span){ span, object };
     }
-    return r;
+    return r == 0 ? check_spans(verify) : r;
 }
 
 /* --- all --- */
@@ -567,20 +525,19 @@ static void release(struct verify *verify)
     placed_list_release(&verify->placed);
     name_set_release(&verify->there);
     run_list_release(&verify->blocks);
-    free(verify->found);
-    object_close(verify->object);
-    aead_free(verify->aead);
-    free(verify->window.data);
-    if (verify->plain)
-        memory_wipe(verify->plain, 1u << 20);
-    free(verify->plain);
+    pack_blocks_release(&verify->found);
+    for (unsigned i = 0; i < verify->object_count; i++)
+        object_close(verify->objects[i]);
+    (void)pthread_mutex_destroy(&verify->lock.native);
 }
 
 int verify_run(const struct verify_config *config, struct verify_progress *ret_progress,
                uint64_t *ret_faults, struct error *err)
 {
     struct error why = { .code = 0 };
-    struct verify verify = { .config = config, .there = NAME_SET_INIT, .err = &why };
+    struct verify verify = {
+        .config = config, .there = NAME_SET_INIT, .lock = MUTEX_INIT, .err = &why
+    };
 
     int r = run(&verify);
     *ret_progress = verify.progress;
