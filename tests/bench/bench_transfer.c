@@ -1,10 +1,14 @@
 /* bench_transfer.c - an upload of a snapshot, a verification, and a download, until all is here;
  * and in the same run plain puts and gets of the same objects: as many, of the same sizes, as many
- * at a time. On the S3 server that the environment names (tests/support/s3_case.h; tests/bench/s3
- * --transfer starts one); the filesystem is in a folder.
+ * at a time; and gets that are written into files and made durable, as what a download gets. On the
+ * S3 server that the environment names (tests/support/s3_case.h; tests/bench/s3 --transfer starts
+ * one); the filesystem and the files are in TMPDIR.
  *
- *     bench_transfer [MIB [ROUNDS]]
+ *     bench_transfer [MIB [ROUNDS [PROGRAM]]]
+ *
+ * PROGRAM: coffer-store, by which all but the plain puts and gets goes then, as in a worker.
  */
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -12,12 +16,14 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/parallel.h"
 #include "crypto/random.h"
 #include "tests/support/cmocka_all.h"
 #include "tests/support/download_case.h"
 #include "tests/support/s3_case.h"
+#include "tests/support/store_process.h"
 
 #define SERVER "COFFER_TEST_S3_HOSTNAME"
 #define AT_ONCE 4u /* as an upload */
@@ -28,6 +34,8 @@ struct bench {
     struct transfer_case c;
     size_t mib;
     unsigned rounds;
+    const char *program;        /* NULL: the bucket is this process's */
+    struct object_store *plain; /* the bucket, by this process */
     uint8_t *data;
     struct name_set objects; /* that the upload put */
 };
@@ -37,6 +45,32 @@ static double now_s(void)
     struct timespec t;
     (void)clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Of this process; the server has its own, which are about as many. */
+static double cpu_s(void)
+{
+    struct rusage usage;
+
+    (void)getrusage(RUSAGE_SELF, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+/* What a phase took. */
+struct took {
+    double wall_s;
+    double cpu_s;
+};
+
+static struct took begin(void)
+{
+    return (struct took){ now_s(), cpu_s() };
+}
+
+static struct took end(struct took since)
+{
+    return (struct took){ now_s() - since.wall_s, cpu_s() - since.cpu_s };
 }
 
 static double memory_mib(void)
@@ -86,7 +120,7 @@ static void put_plain(void *arg, size_t index)
 
     plain_name(index, name);
     assert_int_equal(
-        object_store_put(bench->c.store, name,
+        object_store_put(bench->plain, name,
                          (struct bytes){ bench->data, bench->objects.items[index].size }, NULL),
         0);
 }
@@ -98,28 +132,48 @@ static void get_plain(void *arg, size_t index)
     char name[32];
 
     plain_name(index, name);
-    assert_int_equal(object_store_get(bench->c.store, name, OBJECT_MAX, &found, NULL), 0);
+    assert_int_equal(object_store_get(bench->plain, name, OBJECT_MAX, &found, NULL), 0);
     buf_release(&found);
 }
 
-static double all_plain(struct bench *bench, parallel_work_fn *work)
+/* Into a file of its own, which is gone when it is closed. */
+static void store_plain(void *arg, size_t index)
 {
-    double start = now_s();
+    struct bench *bench = arg;
+    struct buf found = BUF_INIT;
+    char name[32];
 
-    parallel_each(bench->objects.count, AT_ONCE, work, bench);
-    return now_s() - start;
+    plain_name(index, name);
+    assert_int_equal(object_store_get(bench->plain, name, OBJECT_MAX, &found, NULL), 0);
+    int fd = open(bench->c.volume.folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    for (size_t at = 0; at < found.len; at += PIECE) {
+        size_t len = found.len - at < PIECE ? found.len - at : PIECE;
+        assert_int_equal(pwrite(fd, found.data + at, len, (off_t)at), len);
+    }
+    assert_int_equal(fdatasync(fd), 0);
+    (void)close(fd);
+    buf_release(&found);
 }
 
-/* The seconds until a filesystem out of it needs the bucket no more. */
-static double download(struct bench *bench, const struct locator *locator)
+static struct took all_plain(struct bench *bench, parallel_work_fn *work)
+{
+    const struct took since = begin();
+
+    parallel_each(bench->objects.count, AT_ONCE, work, bench);
+    return end(since);
+}
+
+/* Until a filesystem out of it needs the bucket no more. */
+static struct took download(struct bench *bench, const struct locator *locator)
 {
     struct download_case d;
 
-    double start = now_s();
+    const struct took since = begin();
     download_case_new(&d, &bench->c, locator, NULL);
     download_case_go(&d);
     download_case_finish(&d);
-    double took = now_s() - start;
+    const struct took took = end(since);
     download_case_end(&d);
     return took;
 }
@@ -130,11 +184,23 @@ static void empty_bucket(struct bench *bench, const struct locator *locator)
 
     for (size_t i = 0; i < bench->objects.count; i++) {
         plain_name(i, name);
-        assert_int_equal(object_store_remove(bench->c.store, name, NULL), 0);
+        assert_int_equal(object_store_remove(bench->plain, name, NULL), 0);
     }
     (void)transfer_case_remove(&bench->c, locator);
 }
 
+static void print(const char *what, double mib, struct took took, const struct took *plain)
+{
+    printf("  %-12s %6.0f MiB/s, %5.2f ms of processor time per MiB", what, mib / took.wall_s,
+           took.cpu_s * 1000 / mib);
+    if (plain)
+        printf(", ratio %4.2f", plain->wall_s / took.wall_s);
+    printf("\n");
+    (void)fflush(stdout);
+}
+
+/* As other programs use the machine, gets are measured before and behind what they are compared
+ * with. */
 static void measure(struct bench *bench, unsigned round)
 {
     char name[32];
@@ -142,31 +208,41 @@ static void measure(struct bench *bench, unsigned round)
     write_files(bench, round);
     (void)snprintf(name, sizeof(name), "s%u", round);
     (void)transfer_case_take(&bench->c, name);
-    double start = now_s();
+    struct took since = begin();
     struct locator locator = transfer_case_upload(&bench->c, name);
-    double upload = now_s() - start;
-    double rss = memory_mib();
-    list_objects(bench);
-    double puts = all_plain(bench, put_plain);
-    start = now_s();
-    assert_int_equal(transfer_case_verify(&bench->c, &locator, 1), 0);
-    double verify = now_s() - start;
-    double gets = all_plain(bench, get_plain);
+    const struct took upload = end(since);
     double mib = (double)bench->c.progress.put_bytes / (1024 * 1024);
-    double fetch = download(bench, &locator);
-    printf("%5.0f MiB in %3zu objects: upload %4.0f MiB/s, plain puts %4.0f, ratio %4.2f; verify "
-           "%4.0f "
-           "MiB/s, download %4.0f, plain gets %4.0f, ratios %4.2f, %4.2f; at most %3.0f MiB of "
-           "memory\n",
-           mib, bench->objects.count, mib / upload, mib / puts, puts / upload, mib / verify,
-           mib / fetch, mib / gets, gets / verify, gets / fetch, rss);
-    (void)fflush(stdout);
+    list_objects(bench);
+    printf("%.0f MiB in %zu objects, at most %.0f MiB of memory\n", mib, bench->objects.count,
+           memory_mib());
+    const struct took puts = all_plain(bench, put_plain);
+    print("plain puts", mib, puts, NULL);
+    print("upload", mib, upload, &puts);
+
+    struct took gets[3];
+    gets[0] = all_plain(bench, get_plain);
+    since = begin();
+    assert_int_equal(transfer_case_verify(&bench->c, &locator, 1), 0);
+    const struct took verify = end(since);
+    gets[1] = all_plain(bench, get_plain);
+    const struct took fetch = download(bench, &locator);
+    gets[2] = all_plain(bench, get_plain);
+    const struct took stored = all_plain(bench, store_plain);
+    const struct took around[2] = { { (gets[0].wall_s + gets[1].wall_s) / 2, 0 },
+                                    { (gets[1].wall_s + gets[2].wall_s) / 2, 0 } };
+    for (unsigned i = 0; i < 3; i++)
+        print("plain gets", mib, gets[i], NULL);
+    print("verification", mib, verify, &around[0]);
+    print("stored gets", mib, stored, &around[1]);
+    print("download", mib, fetch, &around[1]);
+    printf("  beside stored gets %4.2f\n", stored.wall_s / fetch.wall_s);
     empty_bucket(bench, &locator);
 }
 
 static void bench_all(void **state)
 {
     struct bench *bench = *state;
+    struct s3_settings settings;
     char server[256];
 
     /* The bucket alone is there, all else in folders. */
@@ -175,7 +251,11 @@ static void bench_all(void **state)
     transfer_case_new(&bench->c, "memory");
     assert_int_equal(setenv(SERVER, server, 1), 0);
     object_store_close(bench->c.store);
-    bench->c.store = s3_case_open(NULL);
+    s3_case_settings(&settings);
+    bench->plain = s3_case_open(NULL);
+    bench->c.store =
+        bench->program ? store_process_open(bench->program, &settings) : s3_case_open(NULL);
+    s3_settings_release(&settings);
     assert_int_equal(unsetenv(SERVER), 0);
     assert_int_equal(bucket_init(&bench->c.bucket, bench->c.store, "", NULL), 0);
     bench->c.pack_len = 0;
@@ -184,6 +264,7 @@ static void bench_all(void **state)
     random_bytes(bench->data, OBJECT_MAX);
     for (unsigned round = 0; round < bench->rounds; round++)
         measure(bench, round);
+    object_store_close(bench->plain);
     transfer_case_end(&bench->c);
     name_set_release(&bench->objects);
     free(bench->data);
@@ -194,6 +275,7 @@ int main(int argc, char *argv[])
     struct bench bench = {
         .mib = argc > 1 ? strtoul(argv[1], NULL, 10) : 256,
         .rounds = argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 3,
+        .program = argc > 3 ? argv[3] : NULL,
         .objects = NAME_SET_INIT,
     };
     const struct CMUnitTest tests[] = { cmocka_unit_test_prestate(bench_all, &bench) };

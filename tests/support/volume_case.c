@@ -19,9 +19,11 @@ static void on_event(enum volume_event event, const char *text, void *arg)
 
 static void make_folder(struct volume_case *volume_case)
 {
+    const char *parent = getenv("TMPDIR");
     char path[96];
 
-    (void)snprintf(volume_case->folder, sizeof(volume_case->folder), "/tmp/coffer-volume-XXXXXX");
+    (void)snprintf(volume_case->folder, sizeof(volume_case->folder), "%.40s/coffer-volume-XXXXXX",
+                   parent != NULL ? parent : "/tmp");
     assert_non_null(mkdtemp(volume_case->folder));
     (void)snprintf(path, sizeof(path), "%s/meta", volume_case->folder);
     assert_int_equal(mkdir(path, 0700), 0);
