@@ -170,11 +170,13 @@ class Racer:
     # Afterwards
 
     def settle(self):
-        """All tasks come to their end, and interrupted removals too."""
+        """All uploads come to their end, and interrupted removals too."""
         instance = self.site.instance
 
         def have_ended():
-            going = [task for task in instance.api("GET", TASKS) if task["state"] not in ENDED]
+            # A download goes on while its filesystem is mounted.
+            going = [task for task in instance.api("GET", TASKS)
+                     if task["state"] not in ENDED and task["kind"] != "download"]
             for task in going:
                 try:
                     instance.api("POST", f"{TASKS}/{task['id']}/resume")
@@ -182,7 +184,7 @@ class Racer:
                     pass  # it ended meanwhile
             return not going
         wait_until(lambda: is_mounted(self.site.folder / f"mnt-{self.name}"), "it is mounted again")
-        wait_until(have_ended, "all tasks end", 120)
+        wait_until(have_ended, "all uploads end", 120)
         for row in instance.api("GET", f"/api/v1/filesystems/{self.name}/snapshots"):
             for upload in row["uploads"]:
                 if row["name"] in self.snapshots:
