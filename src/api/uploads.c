@@ -238,18 +238,14 @@ static int get_rewrap(const struct api_request *request, struct upload_rewrap_op
     return r < 0 ? r : control_kms_complete(request->context->control, config, err);
 }
 
-int api_rewrap_uploads(const struct api_request *request, struct api_reply *ret, struct error *err)
+static int rewrap_now(const struct api_request *request,
+                      const struct upload_rewrap_options *options, struct api_reply *ret,
+                      struct error *err)
 {
-    CLEANUP(key_provider_config_release)
-    struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
-    struct upload_rewrap_options options = { .is_dry = false };
-    int r = get_rewrap(request, &options, &config, err);
-
-    if (r < 0)
-        return r;
     struct rewrapping rewrapping = { .rows = json_array() };
-    r = control_uploads_rewrap(request->context->control, request->name, &options, append_rewrapped,
-                               &rewrapping, err);
+    int r = control_uploads_rewrap(request->context->control, request->name, options,
+                                   append_rewrapped, &rewrapping, err);
+
     if (r < 0) {
         json_decref(rewrapping.rows);
         return r == -ENOMEM ? api_no_memory(err) : r;
@@ -258,6 +254,25 @@ int api_rewrap_uploads(const struct api_request *request, struct api_reply *ret,
         json_pack("{s:o,s:I,s:o*}", "snapshots", rewrapping.rows, "failed", rewrapping.failed,
                   "unneeded", api_unneeded_json(request->context->control));
     return api_reply_end(ret, err);
+}
+
+int api_rewrap_uploads(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
+    struct upload_rewrap_options options = { .is_dry = false };
+    struct task_view view = { .id = 0 };
+    bool is_background = false;
+    int r = get_rewrap(request, &options, &config, err);
+
+    if (r == 0)
+        r = json_get_bool(request->body, "background", JSON_OPTIONAL, &is_background, err);
+    if (r == 0 && !is_background)
+        return rewrap_now(request, &options, ret, err);
+    if (r == 0)
+        r = control_uploads_rewrap_start(request->context->control, request->name, &options, &view,
+                                         err);
+    return r < 0 ? r : api_reply_task(&view, 202, ret, err);
 }
 
 /* --- who uses the store --- */

@@ -331,14 +331,17 @@ int cmd_uploads_rewrap(struct cli *cli, struct error *err)
         return error_set(err, -EINVAL, "say where they are, with --object-store");
     if (!is_rewrap_confirmed(&cli->arguments))
         return error_set(err, -ECANCELED, "nothing was changed; answer y to rewrap");
-    json_t *body = json_object();
+    bool is_background = arguments_has(&cli->arguments, "background");
+    json_t *body = json_pack("{s:b}", "background", (int)is_background);
     int r = rewrap_body(cli, body, err);
     if (r < 0) {
         json_decref(body);
         return r;
     }
     r = call_on(cli, store, "POST", "/snapshots/rewrap", body, &answer, err);
-    return r < 0 ? r : print_rewrapped(cli, answer, err);
+    if (r < 0)
+        return r;
+    return is_background ? task_started(cli, answer, err) : print_rewrapped(cli, answer, err);
 }
 
 /* --- who uses it --- */

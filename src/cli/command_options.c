@@ -125,6 +125,7 @@ const struct option_spec kms_unset_options[] = {
 const struct option_spec uploads_rewrap_options[] = {
     { 0, "object-store", "name", "where they are (mandatory)" },
     { 0, "all", NULL, "all uploaded snapshots in it" },
+    { 0, "background", NULL, "as a task, which goes on by itself; coffer task wait waits for it" },
     { 0, "to-kms", "type", "vault or kmip: for another KMS than the configured one" },
     { 0, "to-address", "address", "of that KMS: URL of Vault, or host:port of KMIP" },
     { 0, "to-key", "key", "of that KMS: name of the key, or its UID" },

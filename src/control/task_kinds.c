@@ -7,6 +7,7 @@ static const struct task_kind *const kinds[] = {
     &upload_kind,
     &download_kind,
     &verify_kind,
+    &rewrap_kind,
 };
 
 const struct task_kind *task_kind_find(const char *name)

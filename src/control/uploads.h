@@ -145,6 +145,11 @@ int control_uploads_rewrap(struct control *control, const char *store,
                            const struct upload_rewrap_options *options,
                            upload_rewrap_visit_fn *visit, void *arg, struct error *err);
 
+/* The same as a task, which fails if one of them does. -EINVAL: for another key server, or dry. */
+int control_uploads_rewrap_start(struct control *control, const char *store,
+                                 const struct upload_rewrap_options *options, struct task_view *ret,
+                                 struct error *err);
+
 /* --- shredding --- */
 
 /* Of a stopped filesystem that is to be shredded next: removes its uploaded snapshots from all

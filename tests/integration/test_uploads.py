@@ -185,6 +185,26 @@ def test_a_verification_goes_on_in_the_background_and_fails_if_there_is_a_fault(
     assert missing.returncode == 1
 
 
+def test_a_rewrap_goes_on_in_the_background(uploaded, vault):
+    instance, _, locator = uploaded
+    rewrap = ("fs", "snapshot", "rewrap", "--object-store", "disk", "-f")
+    for words, part in ((("--all", "--dry-run"), "a dry run is waited for"), ((), "locator")):
+        refused = instance.run(*rewrap, *words, "--background", check=False)
+        assert refused.returncode == 1 and part in refused.stderr, refused
+    vault.rotate_key(KEY)
+    started = instance.run(*rewrap, "--all", "--background").stdout
+    assert "Task 2 was started: rewrap, object store disk" in started
+    assert "1 rewrapped, 0 unchanged" in instance.run("task", "wait", 2).stdout
+    assert listed(instance)[0]["kms_key_version"] == 2
+    instance.run(*rewrap, locator, "--drop-previous", "--background")
+    assert "0 rewrapped, 1 unchanged" in instance.run("task", "wait", 3).stdout
+    assert verify(instance, locator).returncode == 0
+    vault.configure_key(KEY, min_decryption_version=2)
+    assert verify(instance, locator).returncode == 0
+    # What fails is named, and a KMS that refuses is waited for.
+    assert instance.api("GET", "/api/v1/tasks/3")["unit"] == "snapshots"
+
+
 def test_a_rotated_key_a_raised_minimum_and_another_server(uploaded, vault, folder):
     instance, _, locator = uploaded
     vault.rotate_key(KEY)
