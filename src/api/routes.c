@@ -65,6 +65,8 @@ const struct api_route api_routes[] = {
     { "POST", "/api/v1/snapshot-policies/{name}/run-once", NEED_FILESYSTEM,
       api_run_snapshot_policy },
     { "POST", "/api/v1/filesystems/{name}/snapshots/upload", NEED_FILESYSTEM, api_upload_snapshot },
+    { "POST", "/api/v1/filesystems/{name}/snapshots/download", NEED_FILESYSTEM,
+      api_download_snapshot },
     { "GET", "/api/v1/tasks", NEED_VIEW, api_list_tasks },
     { "GET", "/api/v1/tasks/{name}", NEED_VIEW, api_get_task },
     { "POST", "/api/v1/tasks/{name}/pause", NEED_FILESYSTEM, api_pause_task },
@@ -130,12 +132,12 @@ unsigned api_status_of(int code)
         int code;
         unsigned status;
     } statuses[] = {
-        { -EINVAL, 400 },       { -ENAMETOOLONG, 400 }, { -EACCES, 403 }, { -EPERM, 403 },
-        { -ENOENT, 404 },       { -EOPNOTSUPP, 405 },   { -EEXIST, 409 }, { -EBUSY, 409 },
-        { -ENOKEY, 409 },       { -ENOTEMPTY, 409 },    { -EFBIG, 413 },  { -EKEYREVOKED, 409 },
-        { -EBADMSG, 422 },      { -EPROTO, 502 },       { -EAGAIN, 503 }, { -ESHUTDOWN, 503 },
-        { -ETIMEDOUT, 504 },    { -ENOSPC, 507 },       { -ENXIO, 422 },  { -ECONNREFUSED, 502 },
-        { -EHOSTUNREACH, 502 }, { -EKEYREJECTED, 502 }, { -EUSERS, 429 },
+        { -EINVAL, 400 },       { -ENAMETOOLONG, 400 }, { -EACCES, 403 },       { -EPERM, 403 },
+        { -ENOENT, 404 },       { -EOPNOTSUPP, 405 },   { -EEXIST, 409 },       { -EBUSY, 409 },
+        { -EXDEV, 409 },        { -ENOKEY, 409 },       { -ENOTEMPTY, 409 },    { -EFBIG, 413 },
+        { -EKEYREVOKED, 409 },  { -EBADMSG, 422 },      { -EPROTO, 502 },       { -EAGAIN, 503 },
+        { -ESHUTDOWN, 503 },    { -ETIMEDOUT, 504 },    { -ENOSPC, 507 },       { -ENXIO, 422 },
+        { -ECONNREFUSED, 502 }, { -EHOSTUNREACH, 502 }, { -EKEYREJECTED, 502 }, { -EUSERS, 429 },
     };
 
     for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++)

@@ -160,6 +160,7 @@ api_handler_fn api_pause_task;
 api_handler_fn api_resume_task;
 api_handler_fn api_abort_task;
 api_handler_fn api_upload_snapshot;
+api_handler_fn api_download_snapshot;
 /* key_copy.c */
 api_handler_fn api_export_key;
 api_handler_fn api_repair_key;

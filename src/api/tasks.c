@@ -8,6 +8,7 @@
 #include "api/query.h"
 #include "api/routes.h"
 #include "base/cleanup.h"
+#include "control/snapshot_download.h"
 #include "control/upload.h"
 #include "net/json.h"
 
@@ -146,5 +147,23 @@ int api_upload_snapshot(const struct api_request *request, struct api_reply *ret
         r = json_get_bool(body, "allow_no_kms", JSON_OPTIONAL, &upload.allow_no_kms, err);
     if (r == 0)
         r = control_snapshot_upload(request->context->control, request->name, &upload, &view, err);
+    return r < 0 ? r : api_reply_task(&view, 202, ret, err);
+}
+
+int api_download_snapshot(const struct api_request *request, struct api_reply *ret,
+                          struct error *err)
+{
+    struct snapshot_download download = { .store = NULL };
+    const json_t *body = request->body;
+    struct task_view view = { .id = 0 };
+
+    int r = json_get_text(body, "locator", JSON_REQUIRED, &download.locator, err);
+    if (r == 0)
+        r = json_get_text(body, "object_store", JSON_OPTIONAL, &download.store, err);
+    if (r == 0)
+        r = json_get_text(body, "name", JSON_OPTIONAL, &download.name, err);
+    if (r == 0)
+        r = control_snapshot_download(request->context->control, request->name, &download, &view,
+                                      err);
     return r < 0 ? r : api_reply_task(&view, 202, ret, err);
 }

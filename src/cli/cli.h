@@ -190,6 +190,7 @@ int cmd_snapshot_policy_attach(struct cli *cli, struct error *err);
 int cmd_snapshot_policy_detach(struct cli *cli, struct error *err);
 int cmd_snapshot_policy_run_once(struct cli *cli, struct error *err);
 int cmd_fs_snapshot_upload(struct cli *cli, struct error *err);
+int cmd_fs_snapshot_download(struct cli *cli, struct error *err);
 int cmd_task_list(struct cli *cli, struct error *err);
 int cmd_task_show(struct cli *cli, struct error *err);
 int cmd_task_pause(struct cli *cli, struct error *err);

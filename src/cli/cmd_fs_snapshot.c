@@ -240,3 +240,27 @@ int cmd_fs_snapshot_upload(struct cli *cli, struct error *err)
     r = client_call(&cli->instance, &request, &task, err);
     return r == 0 ? task_started(cli, task, err) : r;
 }
+
+int cmd_fs_snapshot_download(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *task = NULL;
+    const struct arguments *given = &cli->arguments;
+    char path[CLIENT_PATH_SIZE];
+
+    int r = client_filesystem_path(cli_word(cli, 0), "/snapshots/download", path, err);
+    if (r < 0)
+        return r;
+    json_t *body = json_object();
+    struct client_request request = { .method = "POST", .path = path, .body = body };
+    r = client_put_text(body, "locator", cli_word(cli, 1), err);
+    if (r == 0)
+        r = client_put_text(body, "object_store", arguments_value(given, "object-store"), err);
+    if (r == 0)
+        r = client_put_text(body, "name", arguments_value(given, "name"), err);
+    if (r < 0) {
+        json_decref(body);
+        return r;
+    }
+    r = client_call(&cli->instance, &request, &task, err);
+    return r == 0 ? task_started(cli, task, err) : r;
+}

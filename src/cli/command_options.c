@@ -440,6 +440,19 @@ const struct option_spec snapshot_upload_options[] = {
     END_OF_OPTIONS,
 };
 
+const struct argument_spec snapshot_download_arguments[] = {
+    { "filesystem", "into which", false },
+    { "locator", "the uploaded snapshot", false },
+    END_OF_ARGUMENTS,
+};
+
+const struct option_spec snapshot_download_options[] = {
+    { 0, "object-store", "name", "where it is [the only one that coffer fs tier lists]" },
+    { 0, "name", "name", "that it gets, and its access point [those that it has there]" },
+    { 0, "wait", NULL, "return when it is done" },
+    END_OF_OPTIONS,
+};
+
 const struct argument_spec task_arguments[] = {
     { "task", "its number", false },
     END_OF_ARGUMENTS,

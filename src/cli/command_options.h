@@ -62,5 +62,7 @@ extern const struct argument_spec policy_arguments[];
 extern const struct argument_spec policy_attach_arguments[];
 extern const struct option_spec policy_schedule_options[];
 extern const struct option_spec snapshot_upload_options[];
+extern const struct argument_spec snapshot_download_arguments[];
+extern const struct option_spec snapshot_download_options[];
 extern const struct argument_spec task_arguments[];
 extern const struct option_spec task_abort_options[];

@@ -8,6 +8,7 @@ static const struct task_kind *const kinds[] = {
     &download_kind,
     &verify_kind,
     &rewrap_kind,
+    &import_kind,
 };
 
 const struct task_kind *task_kind_find(const char *name)

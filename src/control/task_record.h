@@ -1,5 +1,5 @@
 /* task_record.h - what the registry knows of one task. Byte for byte in docs/formats/registry.md.
- * No secret, and no name from inside a filesystem.
+ * No secret, and no name from inside a filesystem but one that was given with the order.
  *
  * Units      times are nanoseconds since 1970; texts end with NUL.
  * Errors     -EBADMSG: not such a record; -EPROTONOSUPPORT: of a later version.

@@ -96,11 +96,13 @@ struct task_kind {
 /* task_kinds.c. NULL: there is none of that name. */
 const struct task_kind *task_kind_find(const char *name);
 
-/* One for each kind: upload.c, download_task.c, uploads_verify.c, uploads_rewrap_task.c */
+/* One for each kind: upload.c, download_task.c, uploads_verify.c, uploads_rewrap_task.c,
+ * snapshot_download.c */
 extern const struct task_kind upload_kind;
 extern const struct task_kind download_kind;
 extern const struct task_kind verify_kind;
 extern const struct task_kind rewrap_kind;
+extern const struct task_kind import_kind;
 
 struct task_new {
     const struct task_kind *kind;

@@ -24,7 +24,7 @@
 
 /* --- how it begins --- */
 
-static int choose_store(struct control *control, const char *given,
+int upload_choose_store(struct control *control, const char *given,
                         char ret[static STORE_NAME_MAX + 1], struct error *err)
 {
     CLEANUP(free_ptr) struct store_view *views = NULL;
@@ -37,7 +37,7 @@ static int choose_store(struct control *control, const char *given,
         return r;
     if (!given && count == 0)
         return error_set(err, -EINVAL,
-                         "there is no object store to upload to; add one with 'coffer fs tier s3 "
+                         "there is no object store for snapshots; add one with 'coffer fs tier s3 "
                          "add' or 'coffer fs tier dir add'");
     if (!given && count > 1)
         return error_set(err, -EINVAL,
@@ -123,7 +123,7 @@ int control_snapshot_upload(struct control *control, const char *fs_name,
 
     if (!fs)
         return -ENOENT;
-    int r = choose_store(control, upload->store, store, err);
+    int r = upload_choose_store(control, upload->store, store, err);
     if (r == 0)
         r = expect_kms(fs, upload->allow_no_kms, err);
     if (r < 0)

@@ -18,3 +18,7 @@ struct snapshot_upload {
 int control_snapshot_upload(struct control *control, const char *fs_name,
                             const struct snapshot_upload *upload, struct task_view *ret,
                             struct error *err);
+
+/* The one that was given, or the only one that there is. */
+int upload_choose_store(struct control *control, const char *given,
+                        char ret[static STORE_NAME_MAX + 1], struct error *err);

@@ -18,9 +18,11 @@ static const struct {
     const char *kind;
     bool has_fd;
     job_fn *run;
+    bool fd_is_optional;
 } kinds[] = {
     { "upload", true, upload_job },
     { "download", false, download_job },
+    { "import", true, import_job, .fd_is_optional = true },
 };
 
 /* --- for a kind --- */
@@ -158,7 +160,7 @@ static int choose_kind(const struct worker_task_start *order, int fd, job_fn **r
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         if (strcmp(kinds[i].kind, order->kind) != 0)
             continue;
-        if (kinds[i].has_fd != (fd >= 0))
+        if (kinds[i].has_fd != (fd >= 0) && !kinds[i].fd_is_optional)
             return error_set(err, -EINVAL, "a task of kind %s comes %s a descriptor", order->kind,
                              fd >= 0 ? "without" : "with");
         *ret = kinds[i].run;
@@ -283,6 +285,18 @@ static bool take_news(struct job *job, struct worker_message *ret, bool *ret_is_
     return has_ended;
 }
 
+/* How far it came, in front of its end: what was reported last may not have been told. */
+static bool tell_last(struct job *job, jobs_send_fn *send, void *arg)
+{
+    CLEANUP(free_ptr) struct worker_message *message = calloc(1, sizeof(*message));
+
+    if (!message || job->progress.total == 0)
+        return true;
+    message->type = WORKER_TASK_PROGRESS;
+    message->task_progress = job->progress;
+    return send(message, arg);
+}
+
 void jobs_tell(struct jobs *jobs, jobs_send_fn *send, void *arg)
 {
     CLEANUP(free_ptr) struct worker_message *message = calloc(1, sizeof(*message));
@@ -294,7 +308,9 @@ void jobs_tell(struct jobs *jobs, jobs_send_fn *send, void *arg)
         struct job *job = &jobs->items[i];
         bool is_news = false;
         bool has_ended = job->is_used && take_news(job, message, &is_news);
-        if (is_news)
+        if (has_ended)
+            can_send = tell_last(job, send, arg);
+        if (is_news && can_send)
             can_send = send(message, arg);
         if (has_ended && can_send)
             finish(job);

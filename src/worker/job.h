@@ -87,6 +87,7 @@ void jobs_stop_all(struct jobs *jobs);
 typedef bool jobs_send_fn(const struct worker_message *message, void *arg);
 void jobs_tell(struct jobs *jobs, jobs_send_fn *send, void *arg);
 
-/* One for each kind: upload_job.c, download_job.c */
+/* One for each kind: upload_job.c, download_job.c, import_job.c */
 job_fn upload_job;
 job_fn download_job;
+job_fn import_job;

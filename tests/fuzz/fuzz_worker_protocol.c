@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "crypto/secret.h"
+#include "host/import_order.h"
 #include "host/upload_order.h"
 #include "host/worker_protocol.h"
 
@@ -69,10 +70,23 @@ static void decode_order(struct bytes parameters)
         abort();
 }
 
+static void decode_import(struct bytes parameters)
+{
+    uint8_t encoded[IMPORT_ORDER_MAX];
+    struct import_order order;
+    size_t len = 0;
+
+    if (import_order_decode(parameters, &order) == 0 &&
+        (import_order_encode(&order, encoded, &len) < 0 || len != parameters.len ||
+         memcmp(encoded, parameters.data, len) != 0))
+        abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     decode((struct bytes){ data, size }, WORKER_SIDE_COFFERD);
     decode((struct bytes){ data, size }, WORKER_SIDE_WORKER);
     decode_order((struct bytes){ data, size });
+    decode_import((struct bytes){ data, size });
     return 0;
 }

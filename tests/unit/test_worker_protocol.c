@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "crypto/secret.h"
+#include "host/import_order.h"
 #include "host/unix_socket.h"
 #include "host/upload_order.h"
 #include "host/worker_protocol.h"
@@ -328,6 +329,33 @@ static void an_order_to_upload_carries_every_member(void **state)
         assert_int_equal(upload_order_decode((struct bytes){ encoded.data, len }, &got), -EBADMSG);
 }
 
+static void an_order_to_import_carries_every_member(void **state)
+{
+    struct import_order order = { .name = "monday", .is_drop = true };
+    uint8_t encoded[IMPORT_ORDER_MAX + 1] = { 0 };
+    struct import_order got;
+    size_t len = 0;
+    (void)state;
+
+    memset(order.manifest, 3, sizeof(order.manifest));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(import_order_encode(&order, encoded, &len), 0);
+        assert_int_equal(import_order_decode((struct bytes){ encoded, len }, &got), 0);
+        assert_memory_equal(got.manifest, order.manifest, sizeof(got.manifest));
+        assert_string_equal(got.name, order.name);
+        assert_int_equal(got.is_drop, order.is_drop);
+        for (size_t other = 0; other <= len + 1; other++)
+            if (other != len)
+                assert_int_equal(import_order_decode((struct bytes){ encoded, other }, &got),
+                                 -EBADMSG);
+        order = (struct import_order){ .is_drop = false }; /* no name is one, too */
+    }
+    encoded[1] = 2;
+    assert_int_equal(import_order_decode((struct bytes){ encoded, len }, &got), -EBADMSG);
+    encoded[0] = 2;
+    assert_int_equal(import_order_decode((struct bytes){ encoded, len }, &got), -EPROTONOSUPPORT);
+}
+
 static void mounts_of_snapshots_carry_every_member(void **state)
 {
     struct worker_message sent = { .type = WORKER_SNAPSHOT_MOUNT, .snapshot_mount = { 77 } };
@@ -481,6 +509,7 @@ int main(void)
         cmocka_unit_test(a_verification_carries_its_keys_and_a_sample_of_none_is_refused),
         cmocka_unit_test(tasks_carry_every_member),
         cmocka_unit_test(an_order_to_upload_carries_every_member),
+        cmocka_unit_test(an_order_to_import_carries_every_member),
         cmocka_unit_test(mounts_of_snapshots_carry_every_member),
         cmocka_unit_test(a_message_of_the_other_side_is_refused),
         cmocka_unit_test(an_unknown_number_or_version_is_refused),

@@ -1,0 +1,210 @@
+#include "control/snapshot_download.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "control/bucket_session.h"
+#include "control/upload.h"
+#include "control/upload_keys.h"
+#include "host/import_order.h"
+
+/* --- how it begins --- */
+
+static bool has_key(const struct key_ring *ring, const struct key_needed *needed)
+{
+    for (uint32_t i = 0; i < ring->count; i++)
+        if (ring->generations[i].number == needed->generation &&
+            uuid_equal(&ring->generations[i].origin, &needed->origin))
+            return true;
+    return false;
+}
+
+/* What the head says is only believed by the worker; here it is to refuse early, with words. */
+static int expect_keys(struct filesystem *fs, const struct upload_opened *opened, struct error *err)
+{
+    CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+    const struct snapshot_about *about = &opened->head.about;
+    char id[UUID_TEXT_SIZE], origin[UUID_TEXT_SIZE];
+
+    filesystem_hold_rings(fs);
+    int r = registry_get_ring(fs->control->registry, &fs->record.uuid, &encoded, err);
+    filesystem_let_rings(fs);
+    if (r == 0)
+        r = key_ring_peek(buf_bytes(&encoded), &ring, err);
+    if (r < 0)
+        return r;
+    for (uint32_t i = 0; i < about->needed_count; i++) {
+        if (has_key(&ring, &about->needed[i]))
+            continue;
+        uuid_format(&about->needed[i].origin, id);
+        uuid_format(&opened->ring.uuid, origin);
+        return error_set(err, -EXDEV,
+                         "the snapshot is of filesystem %s and needs generation %u of the key of "
+                         "%s, which filesystem %s does not have; 'coffer fs download' makes a new "
+                         "filesystem of the snapshot",
+                         origin, about->needed[i].generation, id, fs->record.name);
+    }
+    return 0;
+}
+
+static int read_head(struct filesystem *fs, const char *store, const struct locator *locator,
+                     struct upload_opened *opened, struct error *err)
+{
+    CLEANUP(object_store_closep) struct object_store *bucket_store = NULL;
+    struct bucket bucket;
+
+    int r = bucket_session_open(fs->control, store, &bucket_store, err);
+    if (r == 0)
+        r = bucket_init(&bucket, bucket_store, "", err);
+    if (r == 0)
+        r = upload_read(fs->control, &bucket, locator, opened, err);
+    return r < 0 ? r : expect_keys(fs, opened, err);
+}
+
+/* Where the name is hidden, the worker finds it. */
+static int expect_free(struct filesystem *fs, const char *name, struct error *err)
+{
+    CLEANUP(free_ptr) struct control_snapshot *snapshots = NULL;
+    size_t count = 0;
+
+    int r = control_snapshot_list(fs->control, fs->record.name, &snapshots, &count, err);
+    for (size_t i = 0; i < count && r == 0; i++)
+        if (!snapshots[i].is_removing && strcmp(snapshots[i].name, name) == 0)
+            r = error_set(err, -EEXIST,
+                          "filesystem %s has a snapshot '%.64s' already; give this one another "
+                          "name with --name, or remove that one first",
+                          fs->record.name, name);
+    return r;
+}
+
+static int expect_alone(struct filesystem *fs, struct error *err)
+{
+    CLEANUP(free_ptr) struct task_view *views = NULL;
+    size_t count = 0;
+
+    int r = control_task_list(fs->control, &views, &count, err);
+    for (size_t i = 0; i < count && r == 0; i++)
+        if (!task_state_is_end(views[i].state) && strcmp(views[i].kind, import_kind.name) == 0 &&
+            strcmp(views[i].filesystem, fs->record.name) == 0)
+            r = error_set(err, -EBUSY,
+                          "task %" PRIu64 " downloads a snapshot into filesystem %s; wait until it "
+                          "has ended, or abort it with 'coffer task abort %" PRIu64 "'",
+                          views[i].id, fs->record.name, views[i].id);
+    return r;
+}
+
+static int begin_locked(struct filesystem *fs, const char *name, const struct task_new *what,
+                        struct task_view *ret, struct error *err) REQUIRES(fs->snapshots)
+{
+    CLEANUP(worker_unrefp) struct worker *worker = filesystem_worker(fs);
+
+    if (!worker)
+        return error_set(err, -EBUSY, "filesystem %s is not started; mount it first",
+                         fs->record.name);
+    int r = expect_alone(fs, err);
+    if (r == 0 && name[0] != '\0')
+        r = expect_free(fs, name, err);
+    return r == 0 ? task_add(fs->control, what, ret, err) : r;
+}
+
+static int fill_order(const struct snapshot_download *download, const struct locator *locator,
+                      struct import_order *ret, struct error *err)
+{
+    const char *name = download->name ? download->name : "";
+
+    if (strlen(name) >= sizeof(ret->name) || strchr(name, '/') != NULL)
+        return error_set(err, -EINVAL,
+                         "the name of a snapshot must have 1 to 255 bytes without '/'");
+    memcpy(ret->manifest, locator->manifest, sizeof(ret->manifest));
+    (void)snprintf(ret->name, sizeof(ret->name), "%s", name);
+    return 0;
+}
+
+static int begin(struct filesystem *fs, const char *store, const struct import_order *order,
+                 const struct upload_opened *opened, struct task_view *ret, struct error *err)
+{
+    uint8_t parameters[IMPORT_ORDER_MAX];
+    struct task_new what = { .kind = &import_kind, .fs = fs, .store = store };
+    const char *shown = opened->head.has_names ? opened->head.about.snapshot : "";
+
+    what.parameters.data = parameters;
+    int r = import_order_encode(order, parameters, &what.parameters.len);
+    if (r < 0)
+        return error_set(err, r, "the name of the snapshot is too long");
+    mutex_lock(&fs->snapshots);
+    r = begin_locked(fs, order->name[0] != '\0' ? order->name : shown, &what, ret, err);
+    mutex_unlock(&fs->snapshots);
+    return r;
+}
+
+int control_snapshot_download(struct control *control, const char *fs_name,
+                              const struct snapshot_download *download, struct task_view *ret,
+                              struct error *err)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, fs_name, err);
+    CLEANUP(upload_opened_release) struct upload_opened opened = UPLOAD_OPENED_INIT;
+    struct import_order order = { .is_drop = false };
+    struct locator locator;
+    char store[STORE_NAME_MAX + 1];
+
+    if (!fs)
+        return -ENOENT;
+    int r = locator_parse(download->locator, &locator, err);
+    if (r == 0)
+        r = fill_order(download, &locator, &order, err);
+    if (r == 0)
+        r = upload_choose_store(control, download->store, store, err);
+    if (r == 0)
+        r = read_head(fs, store, &locator, &opened, err);
+    return r == 0 ? begin(fs, store, &order, &opened, ret, err) : r;
+}
+
+/* --- the work --- */
+
+static int do_in_worker(struct task *task, bool needs_store, struct bytes parameters,
+                        struct error *err)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = NULL;
+    CLEANUP(free_ptr) struct worker_message *message = calloc(1, sizeof(*message));
+    CLEANUP(close_fd) int fd = -1;
+
+    if (!message)
+        return error_set(err, -ENOMEM, "out of memory");
+    int r = task_filesystem(task, &fs, err);
+    if (r < 0)
+        return r;
+    CLEANUP(worker_unrefp) struct worker *worker = filesystem_worker(fs);
+    memcpy(message->task_start.parameters, parameters.data, parameters.len);
+    message->task_start.parameters_len = (uint32_t)parameters.len;
+    if (worker && needs_store) /* without one there is no use for a process that holds the store */
+        r = bucket_session_start(task_control(task), task_record(task)->store, &fd, err);
+    return r < 0 ? r : task_run_in_worker(task, fs, message, fd, err);
+}
+
+static int run(struct task *task, struct error *err)
+{
+    const struct task_record *record = task_record(task);
+
+    return do_in_worker(task, true, (struct bytes){ record->parameters, record->parameters_len },
+                        err);
+}
+
+/* What arrived of it is in the filesystem, unseen. */
+static int undo(struct task *task, struct error *err)
+{
+    const struct import_order drop = { .is_drop = true };
+    uint8_t parameters[IMPORT_ORDER_MAX];
+    struct bytes encoded = { .data = parameters };
+
+    int r = import_order_encode(&drop, parameters, &encoded.len);
+    return r < 0 ? r : do_in_worker(task, false, encoded, err);
+}
+
+const struct task_kind import_kind = {
+    .name = "import", .unit = "parts", .run = run, .undo = undo
+};

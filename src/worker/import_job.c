@@ -1,0 +1,116 @@
+/* An uploaded snapshot becomes one of the filesystem, out of a bucket that another process holds
+ * for us (store/remote_store.h). */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "fs/snapshot_import.h"
+#include "host/import_order.h"
+#include "store/remote_store.h"
+#include "transfer/download.h"
+#include "worker/job.h"
+
+/* What a better day of store, disk or filesystem does not mend. */
+static bool is_final(int code)
+{
+    return code == -EBADMSG || code == -EPROTONOSUPPORT || code == -ENOKEY || code == -EXDEV ||
+           code == -ENOENT || code == -EEXIST || code == -EINVAL || code == -EROFS;
+}
+
+static bool on_progress(const struct snapshot_import_progress *progress, void *arg)
+{
+    const struct worker_task_progress report = { .total = progress->chunks,
+                                                 .done = progress->chunks_done,
+                                                 .moved = progress->fetched };
+    struct job *job = arg;
+
+    job_report(job, &report);
+    return !job_should_stop(job);
+}
+
+static int import(struct job *job, const struct import_order *order, struct volume_origin *origin,
+                  struct error *err)
+{
+    const struct snapshot_about *about = download_about(origin);
+    bool is_renamed = order->name[0] != '\0';
+    struct snapshot_import_progress progress;
+    const struct snapshot_import import = {
+        .name = is_renamed ? order->name : about->snapshot,
+        .access_point = is_renamed ? order->name : about->access_point,
+        .created_ns = (int64_t)about->created_ns,
+        .origin = origin,
+        .on_progress = on_progress,
+        .arg = job,
+    };
+
+    int r = volume_snapshot_import(job->volume, &import, &progress, err);
+    if (r < 0)
+        return r;
+    (void)on_progress(&progress, job); /* the last one, which is not left out */
+    (void)snprintf(job->done.result, sizeof(job->done.result), "snapshot %" PRIu64,
+                   progress.snapshot);
+    return 0;
+}
+
+static int open_and_import(struct job *job, const struct import_order *order,
+                           struct object_store *store, struct error *err)
+{
+    CLEANUP(buf_release) struct buf superblock = BUF_INIT;
+    struct volume_origin *origin = NULL;
+    struct bucket bucket;
+
+    int r = object_store_get(job->store, SUPERBLOCK_OBJECT, SUPERBLOCK_MAX, &superblock, err);
+    if (r < 0)
+        return r == -ENOENT ? error_set(err, -EIO, "the filesystem's superblock is missing") : r;
+    r = bucket_init(&bucket, store, "", err);
+    if (r < 0)
+        return r;
+    struct download_snapshot snapshot = { .bucket = &bucket,
+                                          .superblock = buf_bytes(&superblock),
+                                          .keys = volume_keys(job->volume) };
+    memcpy(snapshot.locator.manifest, order->manifest, sizeof(snapshot.locator.manifest));
+    r = download_open_snapshot(&snapshot, &origin, err);
+    if (r < 0)
+        return r;
+    r = import(job, order, origin, err);
+    origin->ops->close(origin);
+    return r;
+}
+
+static int drop(struct job *job, struct error *err)
+{
+    int r = volume_snapshot_import_drop(job->volume, err);
+
+    return r == -ENOENT ? 0 : r; /* it never began, or came to its end */
+}
+
+static int import_from_bucket(struct job *job, const struct import_order *order, struct error *err)
+{
+    CLEANUP(object_store_closep) struct object_store *store = NULL;
+    int fd = job_take_fd(job);
+
+    if (fd < 0)
+        return error_set(err, -EINVAL, "the order to download a snapshot has no object store");
+    int r = remote_store_open(fd, &store, err);
+    if (r < 0)
+        return r;
+    r = open_and_import(job, order, store, err);
+    if (is_final(r))
+        job_give_up(job);
+    return r;
+}
+
+int import_job(struct job *job, struct error *err)
+{
+    struct import_order order;
+
+    int r = import_order_decode(
+        (struct bytes){ job->order->parameters, job->order->parameters_len }, &order);
+    if (r < 0) {
+        job_give_up(job);
+        return error_set(err, r, "the order to download a snapshot is malformed");
+    }
+    return order.is_drop ? drop(job, err) : import_from_bucket(job, &order, err);
+}
