@@ -319,6 +319,8 @@ static int move_one(struct segments *segments, const struct segment_copy *copy)
     int r = segment_resolve(segments, &copy->segment, copy->address, &place);
     if (r < 0 || live == 0)
         return r == -ENOENT ? 0 : r;
+    if (!place.object->is_victim)
+        return 0; /* the copy was lost by a sync, and rescued to where it lies now */
     /* The address space is that of the run's segment; the seal's identity may be another's. */
     return segment_relocate(segments, &copy->segment, copy->address, &copy->identity, copy->len,
                             live, object, copy->offset);

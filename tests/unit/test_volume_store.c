@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "fs/chunk_scan.h"
 #include "fs/commit.h"
 #include "fs/volume_internal.h"
 #include "store/layers/cache.h"
@@ -413,9 +414,91 @@ static void compaction_gives_room_back_and_loses_nothing(void **state)
     volume_case_end(&c);
 }
 
+/* --- a sync that fails between the copies of a compaction and their move --- */
+
+struct moving {
+    struct segments *segments;
+    struct segment_copy copies[64];
+    size_t copied;
+};
+
+static int copy_survivors(uint64_t ino, uint32_t chunk, const struct run_list *blocks, void *arg)
+{
+    struct moving *moving = arg;
+    const struct segment_origin origin = { .ino = ino, .offset = (uint64_t)chunk * CHUNK_SIZE };
+
+    for (size_t i = 0; i < blocks->count; i++) {
+        struct block_run run = blocks->items[i], part;
+        bool is_victim;
+        while (run.count > 0) {
+            assert_int_equal(segments_in_victim(moving->segments, &run, &part, &is_victim), 0);
+            if (is_victim)
+                assert_int_equal(segments_copy(moving->segments, &part, &origin,
+                                               &moving->copies[moving->copied++], NULL),
+                                 0);
+        }
+    }
+    return 0;
+}
+
+static int find_survivors(struct volume_txn *txn, void *arg)
+{
+    return live_blocks_scan(txn->meta, copy_survivors, arg, NULL);
+}
+
+static int move_survivors(struct volume_txn *txn, void *arg)
+{
+    struct moving *moving = arg;
+
+    (void)txn;
+    return segments_moved(moving->segments, moving->copies, moving->copied);
+}
+
+static void what_was_rescued_while_it_was_moved_is_where_it_was_rescued_to(void **state)
+{
+    const struct segment_choice choice = { .max = 1, .live_max_8 = 8, .budget = UINT64_MAX };
+    struct faulty f;
+
+    (void)state;
+    faulty_new(&f);
+    volume_case_open(&f.c);
+    struct moving moving = { .segments = f.c.volume->segments };
+    uint64_t ino = volume_case_file(&f.c, "file");
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(write_piece(&f.c, ino, i), 0);
+    segments_end_current(moving.segments);
+    assert_int_equal(volume_sync(f.c.volume, NULL), 0);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(write_piece(&f.c, ino, i), 0);
+    assert_int_equal(volume_sync(f.c.volume, NULL), 0);
+
+    mutex_lock(&f.c.volume->maintenance);
+    assert_int_equal(segments_choose_victims(moving.segments, &choice), 1);
+    assert_int_equal(volume_view(f.c.volume, find_survivors, &moving), 0);
+    assert_true(moving.copied > 0);
+    fault_arm(f.fault, FAULT_SYNC_LOSE, "segments/", 0, 1, -EIO);
+    assert_int_equal(segments_sync(moving.segments, NULL), 0);
+    assert_int_equal(f.c.events[VOLUME_EVENT_WRITE_LOST], 1);
+    assert_int_equal(volume_change(f.c.volume, META_FREE, move_survivors, &moving), 0);
+    for (size_t i = 0; i < moving.copied; i++)
+        segments_uncopy(moving.segments, &moving.copies[i]);
+    segments_end_victims(moving.segments);
+    mutex_unlock(&f.c.volume->maintenance);
+    fault_disarm(f.fault);
+
+    for (unsigned round = 0; round < 2; round++) {
+        expect_pieces(&f.c, "file", 4);
+        assert_int_equal(volume_sync(f.c.volume, NULL), 0);
+        volume_case_check(&f.c);
+        volume_case_reopen(&f.c);
+    }
+    faulty_end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_rescued_while_it_was_moved_is_where_it_was_rescued_to),
         cmocka_unit_test(what_a_failed_sync_lost_is_written_again),
         cmocka_unit_test(what_was_rescued_may_be_lost_and_rescued_again),
         cmocka_unit_test(what_threads_store_ahead_is_durable),
