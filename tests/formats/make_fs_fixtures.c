@@ -1,5 +1,5 @@
-/* Writes segment-v1.bin, fs-records-v1.bin, fs-snapshots-v1.bin and fs-restores-v1.bin into the
- * folder that it is given, and beginnings for the fuzzers of both into folders of the second:
+/* Writes segment-v1.bin, fs-records-v1.bin, fs-snapshots-v1.bin, fs-restores-v1.bin and so on into
+ * the folder that it is given, and beginnings for the fuzzers of both into folders of the second:
  * segment_footer and fs_record. What is in the repository is never written again: a later version
  * of coffer must go on reading it. */
 #include <stdio.h>
@@ -124,6 +124,9 @@ int main(int argc, char **argv)
                          FS_SAMPLES_BEFORE_RESTORES);
     if (r == 0)
         r = make_records(argv[1], "fs-restores-v1.bin", argv[2], FS_SAMPLES_BEFORE_RESTORES,
+                         FS_SAMPLES_BEFORE_IMPORTS);
+    if (r == 0)
+        r = make_records(argv[1], "fs-imports-v1.bin", argv[2], FS_SAMPLES_BEFORE_IMPORTS,
                          FS_SAMPLES);
     return (r == 0 ? make_segment(argv[1], argv[2]) : r) < 0;
 }

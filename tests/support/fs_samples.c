@@ -106,9 +106,11 @@ static const struct location_record sample_location = {
 void fs_sample(unsigned number, struct fs_sample *ret)
 {
     static const uint8_t kinds[FS_SAMPLES] = {
-        RECORD_INODE, RECORD_INODE,  RECORD_INODE,    RECORD_INODE, RECORD_DIRENT,   RECORD_EXTENTS,
-        RECORD_XATTR, RECORD_ORPHAN, RECORD_USAGE,    RECORD_USAGE, RECORD_LOCATION, RECORD_STATE,
-        RECORD_STATE, RECORD_STATE,  RECORD_SNAPSHOT, RECORD_STATE, RECORD_RESTORE,  RECORD_STATE,
+        RECORD_INODE,    RECORD_INODE,   RECORD_INODE,  RECORD_INODE,    RECORD_DIRENT,
+        RECORD_EXTENTS,  RECORD_XATTR,   RECORD_ORPHAN, RECORD_USAGE,    RECORD_USAGE,
+        RECORD_LOCATION, RECORD_STATE,   RECORD_STATE,  RECORD_STATE,    RECORD_SNAPSHOT,
+        RECORD_STATE,    RECORD_RESTORE, RECORD_STATE,  RECORD_SNAPSHOT, RECORD_RESTORE,
+        RECORD_RESTORE,
     };
     static const uint8_t xattr_value[] = { 0, 1, 2, 3, 0xff };
 
@@ -131,12 +133,17 @@ void fs_sample(unsigned number, struct fs_sample *ret)
     ret->held = 0x2122232425262728;
     ret->has_branches = number >= FS_SAMPLES_BEFORE_RESTORES;
     ret->restore = (struct restore_record){ .state = RESTORE_DONE, .target = 0x3132333435363730 };
+    if (number == 19)
+        ret->restore = (struct restore_record){ .state = RESTORE_OUTSIDE };
+    ret->restore.is_mixed = number == 20;
     ret->epoch = 0x3132333435363738;
     ret->snapshot = (struct snapshot_record){ .state = SNAPSHOT_REMOVING,
                                               .slot = 0x4142,
                                               .created_ns = 0x5152535455565758,
                                               .name = "na\xc3\xafve",
                                               .access_point = "@GMT-2026.11.27-18.00.00" };
+    if (number >= FS_SAMPLES_BEFORE_IMPORTS)
+        ret->snapshot.state = SNAPSHOT_ARRIVING;
     ret->origin = (struct origin_record){ .state = ORIGIN_DONE,
                                           .fs = SAMPLE_FS,
                                           .generation = 0x01020304,

@@ -28,11 +28,13 @@ struct fs_sample {
 };
 
 /* Those from the second number on came with snapshots, in a fixture of their own, those from the
- * third on with downloads, and those from the fourth on with restores. */
-#define FS_SAMPLES 18u
+ * third on with downloads, those from the fourth on with restores, and those from the fifth on with
+ * snapshots from outside. */
+#define FS_SAMPLES 21u
 #define FS_SAMPLES_BEFORE_SNAPSHOTS 13u
 #define FS_SAMPLES_BEFORE_DOWNLOADS 15u
 #define FS_SAMPLES_BEFORE_RESTORES 16u
+#define FS_SAMPLES_BEFORE_IMPORTS 18u
 #define FS_SAMPLE_VALUE_MAX EXTENTS_VALUE_MAX
 
 void fs_sample(unsigned number, struct fs_sample *ret);

@@ -725,7 +725,9 @@ static void records_of_format_version_1_are_read_and_written(void **state)
                    FS_SAMPLES_BEFORE_DOWNLOADS);
     assert_fixture(FORMATS_FOLDER "/fs-downloads-v1.bin", FS_SAMPLES_BEFORE_DOWNLOADS,
                    FS_SAMPLES_BEFORE_RESTORES);
-    assert_fixture(FORMATS_FOLDER "/fs-restores-v1.bin", FS_SAMPLES_BEFORE_RESTORES, FS_SAMPLES);
+    assert_fixture(FORMATS_FOLDER "/fs-restores-v1.bin", FS_SAMPLES_BEFORE_RESTORES,
+                   FS_SAMPLES_BEFORE_IMPORTS);
+    assert_fixture(FORMATS_FOLDER "/fs-imports-v1.bin", FS_SAMPLES_BEFORE_IMPORTS, FS_SAMPLES);
 }
 
 static int decode_snapshot(struct bytes value)

@@ -631,7 +631,7 @@ static void random_imports_agree_with_copies_of_the_tree(void **state)
     struct transfer_case *c = *state;
     CLEANUP(free_ptr) struct model *model = calloc(1, sizeof(*model));
     const char *deep = getenv("COFFER_DEEP");
-    unsigned count = deep != NULL ? 30000 : 1200;
+    unsigned count = deep != NULL ? 6000 : 1200;
     struct download_case d;
     uint64_t number = 1;
 
