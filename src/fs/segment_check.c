@@ -4,7 +4,11 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/parallel.h"
 #include "fs/segments_internal.h"
+
+#define END_LEN ((size_t)16 * 1024) /* room for the footer of most segments */
+#define AT_ONCE 4u                  /* of a store that is far away */
 
 void segments_check_begin(struct segments *segments)
 {
@@ -100,8 +104,23 @@ static int check_header(const struct segments *segments, const struct segment *s
     return len == sizeof(found) && memcmp(wanted, found, len) == 0 ? 0 : -EBADMSG;
 }
 
+/* The footer, of which the end may be here already. */
+static int read_footer(struct object *object, const struct segment_tail *tail, struct bytes end,
+                       uint32_t end_offset, uint8_t *to)
+{
+    size_t len = 0;
+
+    if (tail->footer_offset >= end_offset) {
+        memcpy(to, end.data + (tail->footer_offset - end_offset), tail->footer_len);
+        return 0;
+    }
+    int r =
+        segment_read_object(object, true, tail->footer_offset, tail->footer_len, to, &len, NULL);
+    return r == 0 && len != tail->footer_len ? -EBADMSG : r;
+}
+
 static int check_footer(const struct segments *segments, const struct segment *segment,
-                        struct object *object)
+                        struct object *object, struct bytes end)
 {
     const struct block_identity identity = { .fs = segments->fs,
                                              .generation = segment->generation,
@@ -109,18 +128,12 @@ static int check_footer(const struct segments *segments, const struct segment *s
     CLEANUP(free_ptr) struct segment_entry *entries = NULL;
     CLEANUP(free_ptr) uint8_t *sealed = NULL;
     CLEANUP(aead_freep) struct aead *aead = NULL;
-    uint8_t tail[SEGMENT_TAIL_LEN];
+    const struct bytes tail = { end.data + end.len - SEGMENT_TAIL_LEN, SEGMENT_TAIL_LEN };
+    uint32_t at = segment->size - SEGMENT_TAIL_LEN;
     struct segment_tail named;
     uint32_t count;
-    size_t len = 0;
 
-    if (segment->size < SEGMENT_HEADER_LEN + SEGMENT_TAIL_LEN)
-        return -EBADMSG;
-    uint32_t at = segment->size - SEGMENT_TAIL_LEN;
-    int r = segment_read_object(object, true, at, sizeof(tail), tail, &len, NULL);
-    const struct bytes tail_bytes = { .data = tail, .len = len };
-    if (r == 0)
-        r = segment_tail_decode(tail_bytes, &named);
+    int r = segment_tail_decode(tail, &named);
     if (r != 0)
         return r;
     if (named.footer_offset + (uint64_t)named.footer_len != at)
@@ -128,53 +141,73 @@ static int check_footer(const struct segments *segments, const struct segment *s
     sealed = malloc(named.footer_len);
     if (sealed == NULL)
         return -ENOMEM;
-    r = segment_read_object(object, true, named.footer_offset, named.footer_len, sealed, &len,
-                            NULL);
+    r = read_footer(object, &named, end, segment->size - (uint32_t)end.len, sealed);
     if (r == 0)
         r = segment_aead_new(&segments->keys, segment->generation, &segment->id, &aead);
     if (r == 0)
-        r = segment_footer_decode(aead, &identity, (struct bytes){ .data = sealed, .len = len },
-                                  tail_bytes, &entries, &count);
+        r = segment_footer_decode(aead, &identity,
+                                  (struct bytes){ .data = sealed, .len = named.footer_len }, tail,
+                                  &entries, &count);
     return r;
+}
+
+/* Its length and its footer, as a rule by one request: a store that is far away is asked for the
+ * end, and for a byte behind it. */
+static const char *end_fault(const struct segments *segments, const struct segment *segment,
+                             struct object *object)
+{
+    static const char *const altered = "has a footer that was altered";
+    CLEANUP(free_ptr) uint8_t *end = malloc(END_LEN + 1);
+    size_t len = segment->size < END_LEN ? segment->size : END_LEN;
+    size_t found = 0;
+
+    if (end == NULL || len < SEGMENT_HEADER_LEN + SEGMENT_TAIL_LEN ||
+        segment_read_object(object, true, segment->size - len, len + 1, end, &found, NULL) < 0)
+        return altered;
+    if (found != len)
+        return "has another length than was written";
+    return check_footer(segments, segment, object, (struct bytes){ end, len }) < 0 ? altered : NULL;
 }
 
 static const char *object_fault(struct segments *segments, const struct segment *segment)
 {
     CLEANUP(object_closep) struct object *object = NULL;
     char name[SEGMENT_NAME_SIZE];
-    uint64_t size;
 
     segment_object_name(&segment->id, name);
     if (object_store_open_object(segments->store, name, &object, NULL) < 0)
         return "is in use, but its object cannot be opened";
     if (check_header(segments, segment, object) < 0)
         return "has a header that was altered";
-    if (segment->state != SEGMENT_CLOSED)
-        return NULL;
-    if (object_store_stat(segments->store, name, &size, NULL) < 0 || size != segment->size)
-        return "has another length than was written";
-    return check_footer(segments, segment, object) < 0 ? "has a footer that was altered" : NULL;
+    return segment->state == SEGMENT_CLOSED ? end_fault(segments, segment, object) : NULL;
 }
 
-static void check_object(const struct object_check *check, const struct segment *segment)
+/* What is found out about each, by several threads. */
+struct finding {
+    struct segments *segments;
+    struct segment segment; /* a copy, so that the store is asked without the lock */
+    const char *fault;      /* NULL: none */
+};
+
+static void find_fault(void *arg, size_t index)
 {
-    const char *what = object_fault(check->segments, segment);
+    struct finding *finding = (struct finding *)arg + index;
+    const struct segment *segment = &finding->segment;
 
-    if (what != NULL && is_in_use(check->segments, &segment->id))
-        fault(check, &segment->id, what);
+    if (segment->live > 0 && segment->check_found > 0 && segment->kind == SEGMENT_OWN)
+        finding->fault = object_fault(finding->segments, segment);
 }
 
-/* What the check needs of each: copied, so that the store is asked without the lock. */
-static int copy_checked(struct segments *segments, struct segment **ret, size_t *ret_count)
+static int copy_checked(struct segments *segments, struct finding **ret, size_t *ret_count)
 {
     size_t count = 0;
 
     mutex_lock(&segments->lock);
-    struct segment *copies = calloc(segments->segment_count + 1, sizeof(*copies));
+    struct finding *copies = calloc(segments->segment_count + 1, sizeof(*copies));
     for (size_t i = 0; copies != NULL && i < segments->bucket_count; i++)
         for (struct segment *s = segments->buckets[i]; s != NULL; s = s->next_in_bucket)
             if (s->is_checked)
-                copies[count++] = *s;
+                copies[count++] = (struct finding){ .segments = segments, .segment = *s };
     mutex_unlock(&segments->lock);
     *ret = copies;
     *ret_count = count;
@@ -185,18 +218,20 @@ int segments_check_objects(struct segments *segments, segments_report_fn *report
                            struct error *err)
 {
     struct object_check check = { .segments = segments, .report = report, .arg = arg };
-    CLEANUP(free_ptr) struct segment *copies = NULL;
+    CLEANUP(free_ptr) struct finding *findings = NULL;
+    bool is_far = object_store_prefers_sealing(segments->store);
     size_t count = 0;
 
     bool has_counts = !segments_need_recount(segments);
-    if (copy_checked(segments, &copies, &count) < 0)
+    if (copy_checked(segments, &findings, &count) < 0)
         return error_set(err, -ENOMEM, "no memory to check so many segments");
+    parallel_each(count, is_far ? AT_ONCE : 1, find_fault, findings);
     for (size_t i = 0; i < count; i++) {
-        const struct segment *segment = &copies[i];
+        const struct segment *segment = &findings[i].segment;
         if (has_counts && segment->check_expected != segment->check_found)
             fault(&check, &segment->id, "has another amount of data in use than is counted");
-        if (segment->live > 0 && segment->check_found > 0 && segment->kind == SEGMENT_OWN)
-            check_object(&check, segment);
+        if (findings[i].fault != NULL && is_in_use(segments, &segment->id))
+            fault(&check, &segment->id, findings[i].fault);
     }
     return object_store_list(segments->store, SEGMENT_PREFIX, visit_object, &check, err);
 }
