@@ -9,6 +9,7 @@ import pytest
 import servers
 from instance import wait_until
 from sites import STORE, Origin, Site, hashes, set_kms, shared_places, sound
+from tcp_proxy import TcpProxy
 from trees import describe, differences
 from vault_proxy import VaultProxy
 
@@ -120,13 +121,19 @@ def test_the_kms_is_away_when_it_is_needed(build_folder, folder, places, origin,
         assert differences(origin.wanted, describe(fresh.folder / "mnt-copy")) == []
 
 
-def test_from_a_real_s3_server_that_goes_away_for_a_while(build_folder, folder, kms):
+@pytest.fixture
+def s3(folder):
     try:
         server = servers.VersitygwServer(folder / "versitygw", tls=True)
     except servers.Unavailable as reason:
         pytest.skip(str(reason))
-    with server, S3Site(build_folder, folder / "one", kms, server) as one, \
-            S3Site(build_folder, folder / "two", kms, server) as two:
+    with server:
+        yield server
+
+
+def test_from_a_real_s3_server_that_goes_away_for_a_while(build_folder, folder, kms, s3):
+    with S3Site(build_folder, folder / "one", kms, s3) as one, \
+            S3Site(build_folder, folder / "two", kms, s3) as two:
         origin = Origin(one, "projects")
         assert one.verify(origin.locator).returncode == 0
         two.opens("copy", origin.locator, origin.wanted)
@@ -136,28 +143,63 @@ def test_from_a_real_s3_server_that_goes_away_for_a_while(build_folder, folder, 
         two.mount("second")
         two.limit(0)
         end_as_a_host(two, "copy", "second")
-        server.stop()
+        s3.stop()
         two.instance.start()
         # What is here comes up by itself; what needs the store, when it is back.
         two.instance.wait_status("copy", "mounted")
         assert differences(origin.wanted, describe(two.folder / "mnt-copy")) == []
         assert two.instance.view("second")["status"] != "mounted"
-        server.start()
+        s3.start()
         two.instance.wait_status("second", "mounted")
         assert differences(origin.wanted, describe(two.folder / "mnt-second")) == []
         two.wait_until_all_is_here("second")
         one.instance.run("fs", "tier", "snapshot", "remove", STORE, origin.locator, "--force")
-        assert server.keys() == []
+        assert s3.keys() == []
         sound(two.instance, "second")
 
 
+@pytest.mark.deep
+def test_the_network_is_cut_in_the_middle_of_an_upload_and_of_a_download(
+        build_folder, folder, kms, s3):
+    with TcpProxy(s3.port) as proxy, \
+            S3Site(build_folder, folder / "one", kms, s3) as one, \
+            S3Site(build_folder, folder / "two", kms, s3, proxy.port) as two:
+        origin = Origin(one, "projects")
+        proxy.cut_after(3 << 20)
+        two.download("copy", origin.locator)
+        top = two.mount("copy")
+        assert proxy.is_cut.wait(60)
+        proxy.mend()
+        two.wait_until_all_is_here("copy")
+        assert differences(origin.wanted, describe(top)) == []
+        sound(two.instance, "copy")
+
+        # What it uploads of this, too, goes on.
+        (top / "new").write_bytes(os.urandom(4 << 20))
+        two.instance.run("fs", "snapshot", "add", "copy", "again")
+        proxy.cut_after(1 << 20)
+        upload = two.instance.api("POST", "/api/v1/filesystems/copy/snapshots/upload",
+                                  {"name": "again", "object_store": STORE})
+        assert proxy.is_cut.wait(60)
+        proxy.mend()
+        two.instance.run("task", "resume", upload["id"], check=False)
+        two.instance.run("task", "wait", upload["id"])
+        for row in one.listed():
+            assert one.verify(row["locator"]).returncode == 0
+        assert len(one.listed()) == 2
+
+
 class S3Site(Site):
-    """Its object store is a bucket."""
+    """Its object store is a bucket, perhaps on the other side of a proxy."""
+
+    def __init__(self, build_folder, folder, kms, server, port=None):
+        super().__init__(build_folder, folder, kms, server)
+        self.port = port or server.port
 
     def furnish(self):
         set_kms(self.instance, self.kms)
         self.instance.api("POST", "/api/v1/object-stores", {
-            "name": STORE, "type": "s3", "hostname": "127.0.0.1", "port": self.disk.port,
+            "name": STORE, "type": "s3", "hostname": "127.0.0.1", "port": self.port,
             "bucket": "coffer", "access_key_id": self.disk.access_key_id,
             "secret_key": self.disk.secret_key, "ca_cert": self.disk.ca_cert.read_text()})
 
