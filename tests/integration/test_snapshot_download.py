@@ -175,6 +175,17 @@ def test_one_that_is_aborted_leaves_nothing(sites):
         two.instance.run("fs", "snapshot", "remove", "copy", "second", "--force")
     assert bring(two, "copy", second)["state"] == "done"
     assert shown(two, "copy", copy, "second") == hashes(top)
+
+    # One that could not be taken away, as nothing was mounted, is not in the way of the next.
+    (top / "larger").write_bytes(os.urandom(40 << 20))
+    third = one.upload("projects", "third")
+    task = begin(two, "copy", third)
+    two.instance.run("fs", "umount", "copy")
+    two.instance.run("task", "abort", str(task["id"]), "--leave", check=False)
+    two.instance.run("task", "wait", str(task["id"]), check=False)
+    copy = two.mount("copy")
+    assert bring(two, "copy", third, "--name", "other")["state"] == "done"
+    assert shown(two, "copy", copy, "other") == hashes(top)
     sound(two.instance, "copy")
 
 
