@@ -4,8 +4,9 @@
  * durable with its group, which makes the copies so first, as of any change; so while one batch
  * becomes durable, the next one is fetched.
  *
- * Memory: a batch is found as a list of runs, 150 bytes each; FETCHES buffers of PACK_SPAN_MAX; and
- * copies that are not durable yet, which are bounded as of any writer (segments.h). */
+ * Memory: a batch is found as a list of runs, 150 bytes each; SEGMENT_FETCHES_MAX buffers of
+ * PACK_SPAN_MAX; and copies that are not durable yet, which are bounded as of any writer
+ * (segments.h). */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,6 @@
 #define BATCH_BYTES ((uint64_t)64 * 1024 * 1024)
 #define BATCH_RUNS ((size_t)65536)
 #define SCAN_BYTES ((size_t)4 * 1024 * 1024) /* of records, in one transaction */
-#define FETCHES 4u                           /* at once */
 
 /* One request. */
 struct fetched {
@@ -43,8 +43,8 @@ struct batch {
     size_t span_count;
     struct segment_copy *copies; /* as many as blocks, then without gaps */
     size_t copied;
-    struct mutex lock;       /* guards the rooms */
-    uint8_t *rooms[FETCHES]; /* that nobody uses */
+    struct mutex lock;                   /* guards the rooms */
+    uint8_t *rooms[SEGMENT_FETCHES_MAX]; /* that nobody uses */
     unsigned room_count;
     struct error *err;
 };
@@ -154,7 +154,7 @@ static uint8_t *take_room(struct batch *batch)
 static void give_room(struct batch *batch, uint8_t *room)
 {
     mutex_lock(&batch->lock);
-    if (room != NULL && batch->room_count < FETCHES) {
+    if (room != NULL && batch->room_count < SEGMENT_FETCHES_MAX) {
         batch->rooms[batch->room_count++] = room;
         room = NULL;
     }
@@ -244,7 +244,7 @@ static int fetch_found(struct batch *batch)
         r = plan(batch);
     if (r < 0)
         return r;
-    parallel_each(batch->span_count, FETCHES, copy_one, batch);
+    parallel_each(batch->span_count, SEGMENT_FETCHES_MAX, copy_one, batch);
     gather(batch);
     struct error failed = *err;
     *err = (struct error){ .code = 0 };

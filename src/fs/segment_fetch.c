@@ -9,8 +9,6 @@
 #include "base/cleanup.h"
 #include "base/encoding.h"
 
-#define FETCHES_MAX 4u
-
 /* One span. */
 struct fetching {
     struct segments *segments;
@@ -47,7 +45,7 @@ void segments_demand_end(struct segments *segments)
 static void begin(struct segments *segments)
 {
     mutex_lock(&segments->lock);
-    while (segments->fetching >= (segments->demands > 0 ? 1 : FETCHES_MAX))
+    while (segments->fetching >= (segments->demands > 0 ? 1 : SEGMENT_FETCHES_MAX))
         cond_wait(&segments->fetch_turn, &segments->lock);
     segments->fetching++;
     mutex_unlock(&segments->lock);

@@ -182,6 +182,7 @@ int segments_in_pack(struct segments *segments, struct block_run *run, struct pa
  * each is taken back by segments_uncopy(), whatever is returned. That is the first failure, and of
  * the others nothing is heard: -EBADMSG: the pack was altered. -EAGAIN: as segments_copy(). Waits
  * while too much is not durable yet. */
+#define SEGMENT_FETCHES_MAX 6u /* at once; who asks for more waits */
 int segments_fetch(struct segments *segments, const struct pack_blocks_list *list,
                    const struct pack_span *span, uint8_t *room, struct segment_copy *ret,
                    size_t *ret_count, struct error *err);

@@ -15,8 +15,8 @@
 #include "transfer/placed.h"
 #include "transfer/sharing.h"
 
-#define AT_ONCE 4u    /* requests, each of up to PACK_SPAN_MAX */
-#define SPANS_MAX 16u /* that are begun together */
+#define AT_ONCE 6u    /* requests, each of up to PACK_SPAN_MAX */
+#define SPANS_MAX 24u /* that are begun together */
 
 struct span {
     struct pack_span span;

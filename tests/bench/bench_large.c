@@ -81,7 +81,6 @@ static struct locator upload(struct bench *bench, const char *name, double data_
     if (data_mib > 0)
         printf(", %.2f %% of the data", 100 * mib / data_mib);
     printf("\n");
-    (void)fflush(stdout);
     return locator;
 }
 
@@ -218,5 +217,6 @@ int main(int argc, char *argv[])
     };
     const struct CMUnitTest tests[] = { cmocka_unit_test_prestate(bench_all, &bench) };
 
+    (void)setvbuf(stdout, NULL, _IOLBF, 0);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
