@@ -29,6 +29,9 @@ int remote_store_open(int fd, struct object_store **ret, struct error *err);
 typedef void remote_store_ended_fn(void *arg);
 void remote_store_on_end(struct object_store *store, remote_store_ended_fn *fn, void *arg);
 
+/* Ends the connection: what is under way fails with -ENOTCONN, and all that is asked later. */
+void remote_store_end(struct object_store *store);
+
 /* For whoever started coffer-store, before the socket goes to the one who opens the store: tells it
  * which bucket (s3_settings_pack), and whom it becomes if it runs as root. Returns what became of
  * that; fd stays the caller's. Waits as long as the socket's own time limits let it. */

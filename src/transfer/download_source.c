@@ -44,6 +44,8 @@ struct download_source {
     struct mutex lock; /* guards all below */
     pthread_cond_t changed;
     bool is_stopping;
+    void (*end)(void *arg); /* never changes, as its argument: download.h */
+    void *end_arg;
     bool is_away; /* somebody waited in vain */
     int64_t reported_ms;
     struct kept_chunk *cache[CACHE_CHUNKS];
@@ -428,6 +430,8 @@ static void source_stop(struct volume_origin *origin)
     source->is_stopping = true;
     (void)pthread_cond_broadcast(&source->changed);
     mutex_unlock(&source->lock);
+    if (source->end)
+        source->end(source->end_arg);
 }
 
 static int source_done(struct volume_origin *origin, struct error *err)
@@ -526,6 +530,8 @@ int download_open(const struct origin_opening *opening, void *arg, struct volume
     }
     source->base.records = &source->records;
     source->base.starts_paused = place->starts_paused;
+    source->end = place->end;
+    source->end_arg = place->end_arg;
     source->base.chunk_count = source->manifest.chunk_count;
     source->base.packs = (struct segment_packs){ has_pack, pack_open, source };
     *ret = &source->base;

@@ -92,6 +92,12 @@ int worker_bucket_renew(struct worker_bucket *bucket, int fd, struct error *err)
     return 0;
 }
 
+void worker_bucket_end(struct worker_bucket *bucket)
+{
+    remote_store_on_end(bucket->remote, NULL, NULL);
+    remote_store_end(bucket->remote);
+}
+
 bool worker_bucket_take_end(struct worker_bucket *bucket)
 {
     uint64_t counter;

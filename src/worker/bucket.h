@@ -26,5 +26,8 @@ void worker_bucket_close(struct worker_bucket *bucket); /* NULL is allowed */
 
 int worker_bucket_renew(struct worker_bucket *bucket, int fd, struct error *err);
 
+/* Has what is under way there end, for a volume that is closed. cofferd is not told. */
+void worker_bucket_end(struct worker_bucket *bucket);
+
 /* Whether it has ended, as cofferd is to be told. */
 bool worker_bucket_take_end(struct worker_bucket *bucket);

@@ -215,12 +215,19 @@ static int format_downloaded(const struct worker_start *order, const struct buck
     return r;
 }
 
+static void end_bucket(void *arg)
+{
+    worker_bucket_end(arg);
+}
+
 static int open_downloaded(const struct worker_start *order, struct volume_config *config,
                            struct started *started, struct error *err)
 {
     struct bucket bucket;
     /* Its task says when it goes on in the background (download_job.c). */
-    struct download_place place = { .bucket = &bucket, .starts_paused = true };
+    struct download_place place = {
+        .bucket = &bucket, .starts_paused = true, .end = end_bucket, .end_arg = started->bucket
+    };
 
     int r = bucket_init(&bucket, started->bucket->store, "", err);
     if (r == 0 && (order->flags & WORKER_FLAG_FORMAT))

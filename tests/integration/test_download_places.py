@@ -189,6 +189,21 @@ def test_the_network_is_cut_in_the_middle_of_an_upload_and_of_a_download(
         assert len(one.listed()) == 2
 
 
+def test_an_unmount_does_not_wait_for_a_network_that_hangs(build_folder, folder, kms, s3):
+    with TcpProxy(s3.port) as proxy, \
+            S3Site(build_folder, folder / "one", kms, s3) as one, \
+            S3Site(build_folder, folder / "two", kms, s3, proxy.port) as two:
+        origin = Origin(one, "projects")
+        two.download("copy", origin.locator)
+        proxy.hold_after(1 << 20)
+        two.mount("copy")
+        assert proxy.is_held.wait(60)
+        two.instance.run("fs", "umount", "copy")
+        assert two.instance.view("copy")["status"] == "stopped"
+        proxy.goes_on.set()
+        assert differences(origin.wanted, describe(two.mount("copy"))) == []
+
+
 class S3Site(Site):
     """Its object store is a bucket, perhaps on the other side of a proxy."""
 

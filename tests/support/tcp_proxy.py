@@ -6,6 +6,7 @@ finds nobody.
         proxy.cut_after(1 << 20)    # bytes in both directions, counted from now on
         proxy.is_cut.wait()
         proxy.mend()
+        proxy.hold_after(1 << 20)   # the connections stay, and nothing more comes through
 """
 import contextlib
 import socket
@@ -20,13 +21,17 @@ class TcpProxy:
         self.lock = threading.Lock()
         self.open = set()
         self.left = None  # bytes until it is cut; None: it is not going to be
+        self.holds = False
         self.is_cut = threading.Event()
+        self.is_held = threading.Event()
+        self.goes_on = threading.Event()
 
     def __enter__(self):
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
     def __exit__(self, *_):
+        self.goes_on.set()
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
         self._break()
@@ -34,6 +39,10 @@ class TcpProxy:
     def cut_after(self, count):
         with self.lock:
             self.left = count
+
+    def hold_after(self, count):
+        with self.lock:
+            self.left, self.holds = count, True
 
     def mend(self):
         with self.lock:
@@ -66,7 +75,11 @@ class TcpProxy:
     def _carry(self, source, target):
         with contextlib.suppress(OSError):
             while data := source.recv(16384):
-                if self._is_used_up(len(data)):
+                used_up = self._is_used_up(len(data))
+                if used_up and self.holds:
+                    self.is_held.set()
+                    self.goes_on.wait()
+                elif used_up:
                     self._break()
                     break
                 target.sendall(data)
@@ -77,6 +90,6 @@ class TcpProxy:
         with self.lock:
             if self.left is not None:
                 self.left -= count
-                if self.left <= 0:
+                if self.left <= 0 and not self.holds:
                     self.is_cut.set()
-        return self.is_cut.is_set()
+            return self.is_cut.is_set() or (self.holds and self.left <= 0)

@@ -70,6 +70,11 @@ void remote_store_on_end(struct object_store *store, remote_store_ended_fn *fn, 
     mutex_unlock(&remote->lock);
 }
 
+void remote_store_end(struct object_store *store)
+{
+    (void)shutdown(((struct remote_store *)store)->fd, SHUT_RDWR); /* the reader does the rest */
+}
+
 /* Wakes all who wait. Only the first reason counts. */
 static void break_off(struct remote_store *store, const struct error *why)
 {
