@@ -55,8 +55,8 @@ struct download_place {
     const struct bucket *bucket;
     int64_t patience_ms; /* how long who needs something waits for a bucket that fails; 0: usual */
     bool starts_paused;
-    /* Has what is under way in the bucket end, so that a volume that is closed need not wait for it.
-     * NULL: it waits. */
+    /* Has what is under way in the bucket end, so that a volume that is closed need not wait for
+     * it. NULL: it waits. */
     void (*end)(void *arg);
     void *end_arg;
 };
