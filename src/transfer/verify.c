@@ -152,6 +152,12 @@ static void check_references(struct verify *verify, const struct name_set *neede
         report(verify, "%zu objects of the snapshot are named by no reference", missing);
 }
 
+/* Of what a read was answered with: what the listing lacked, check_there() has told. */
+static bool was_reported(const struct verify *verify, const struct bucket_name *name, int r)
+{
+    return r == -ENOENT && !name_set_find(&verify->there, name);
+}
+
 static int check_objects(struct verify *verify)
 {
     const struct bucket *bucket = verify->config->bucket;
@@ -238,6 +244,8 @@ static bool has_locations(const struct verify *verify, uint32_t index)
 static int check_chunk(struct verify *verify, uint32_t index)
 {
     const struct dump_source source = { verify->config->bucket, verify->keys, &verify->manifest };
+    const struct bucket_name name =
+        bucket_name_of(BUCKET_CHUNK, verify->manifest.chunks[index].name);
     CLEANUP(buf_release) struct buf plain = BUF_INIT;
     struct error err = { .code = 0 };
     struct dump_record record;
@@ -245,8 +253,8 @@ static int check_chunk(struct verify *verify, uint32_t index)
 
     int r = dump_chunk_get(&source, index, &plain, &chunk, &err);
     verify->progress.chunks_done++;
-    if (r == -ENOENT)
-        return 0; /* it was reported as missing */
+    if (was_reported(verify, &name, r))
+        return 0;
     if (r < 0) {
         report(verify, "%s", err.text);
         return 0;
@@ -328,6 +336,7 @@ static const char *pack_text(const struct verify *verify, const struct uuid *pac
 /* NULL: it cannot be read. */
 static struct object *open_pack(struct verify *verify, const struct uuid *pack)
 {
+    const struct bucket_name name = bucket_name_of(BUCKET_PACK, pack->bytes);
     char text[OBJECT_NAME_MAX + 1];
     struct object *object = NULL;
     struct error err = { .code = 0 };
@@ -338,7 +347,7 @@ static struct object *open_pack(struct verify *verify, const struct uuid *pack)
     }
     int r = object_store_open_object(verify->config->bucket->store, pack_text(verify, pack, text),
                                      &object, &err);
-    if (r < 0 && r != -ENOENT) /* which was reported */
+    if (r < 0 && !was_reported(verify, &name, r))
         report(verify, "%s cannot be read: %s", text, err.text);
     verify->progress.packs_done++;
     return r < 0 ? NULL : object;

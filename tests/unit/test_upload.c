@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "crypto/random.h"
 #include "fs/volume_internal.h"
+#include "store/layers/fault.h"
 #include "tests/support/file_case.h"
 #include "tests/support/s3_case.h"
 #include "tests/support/transfer_case.h"
@@ -497,6 +498,40 @@ static void a_snapshot_that_no_reference_protects_is_found(void **state)
     uploaded_release(&uploaded);
 }
 
+/* Verified through a store in which an operation on names that begin so fails. */
+static int64_t verify_failing(struct uploaded *uploaded, enum fault_op op, const char *prefix,
+                              int code)
+{
+    struct transfer_case *c = uploaded->c;
+    struct object_store *failing = NULL;
+    struct fault_store *fault = NULL;
+    struct mortal_store mortal; /* the case's own store stays open */
+
+    mortal_store_init(&mortal, c->store, MORTAL_FOREVER);
+    assert_int_equal(fault_store_new(&mortal.base, &failing, &fault), 0);
+    fault_arm(fault, op, prefix, 0, FAULT_ALWAYS, code);
+    c->bucket.store = failing;
+    int64_t faults = transfer_case_verify(c, &uploaded->locator, 1);
+    c->bucket.store = c->store;
+    object_store_close(failing);
+    return faults;
+}
+
+static void what_is_listed_and_cannot_be_read_is_found(void **state)
+{
+    struct uploaded uploaded;
+    char text[OBJECT_NAME_MAX + 1];
+
+    upload_for_faults(*state, &uploaded);
+    bucket_object_name(&uploaded.c->bucket, &uploaded.packs.items[1].name, text);
+    assert_int_equal(verify_failing(&uploaded, FAULT_OPEN, text, -ENOENT), 1);
+    assert_non_null(strstr(uploaded.c->faults, text));
+    bucket_object_name(&uploaded.c->bucket, &uploaded.chunks.items[0].name, text);
+    assert_true(verify_failing(&uploaded, FAULT_GET, text, -ENOENT) > 0);
+    assert_non_null(strstr(uploaded.c->faults, strrchr(text, '/') + 1));
+    uploaded_release(&uploaded);
+}
+
 #define EACH(test, kind)                                                                           \
     {                                                                                              \
 #test "_" kind, test, setup, teardown, (void *)(uintptr_t)(kind)                           \
@@ -518,6 +553,7 @@ int main(void)
         EACH(what_is_altered_missing_exchanged_or_cut_is_found_and_named, "memory"),
         EACH(an_older_state_put_back_is_found, "memory"),
         EACH(a_snapshot_that_no_reference_protects_is_found, "memory"),
+        EACH(what_is_listed_and_cannot_be_read_is_found, "memory"),
     };
 
     /* Against a server the exhaustive ones take long, and it is the same code. */
