@@ -128,22 +128,47 @@ static int open_held(struct segments *segments, const struct import_part *part, 
 
     if (plain == NULL)
         return error_set(err, -ENOMEM, "no memory to read blocks");
-    int r = segments_read_origin(segments, &part->run, 0, len, plain, err);
-    return r == -ENOENT ? -ESTALE : r; /* its object was deleted just now */
+    return segments_read_origin(segments, &part->run, 0, len, plain, err);
+}
+
+static void open_one(void *arg, size_t index)
+{
+    struct import_batch *batch = arg;
+    struct import_part *part = &batch->parts[index];
+
+    if (part->is_held)
+        part->result = open_held(batch->volume->segments, part, &part->err);
+}
+
+/* What cannot be opened is not here: nothing names it, so nobody saw that a disk or a failed sync
+ * took it, or its object was deleted just now. The bucket has it. */
+static int open_all_held(struct import_batch *batch)
+{
+    int r = 0;
+
+    parallel_each(batch->part_count, THREADS, open_one, batch);
+    for (size_t i = batch->part_count; i-- > 0 && r == 0;) {
+        struct import_part part = batch->parts[i];
+        if (part.result == 0)
+            continue;
+        batch->parts[i] = batch->parts[--batch->part_count]; /* which was looked at */
+        part.is_held = false;
+        part.result = 0;
+        r = add_outside(batch, part);
+    }
+    return r;
 }
 
 static void bring_one(void *arg, size_t index)
 {
     struct import_batch *batch = arg;
     struct import_part *part = &batch->parts[index];
-    struct segments *segments = batch->volume->segments;
 
     if (part->is_held)
-        part->result = open_held(segments, part, &part->err);
-    else
-        part->result = segments_bring(segments, &part->run, &part->from, &part->origin, &part->copy,
-                                      &part->err);
-    part->is_copied = part->result == 0 && !part->is_held;
+        return;
+    part->result = segments_bring(batch->volume->segments, &part->run, &part->from, &part->origin,
+                                  &part->copy, &part->err);
+    part->is_copied = part->result == 0;
 }
 
 /* The first failure is told. */
@@ -189,6 +214,8 @@ int import_batch_bring(struct import_batch *batch)
 
     for (size_t i = 0; i < batch->missing_count && r == 0; i++)
         r = add_run(batch, batch->missing[i].run, &batch->missing[i].origin);
+    if (r == 0)
+        r = open_all_held(batch);
     if (r == 0)
         r = check_room(batch);
     if (r < 0)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "fs/segment_format.h"
 #include "fs/snapshot_import.h"
 #include "fs/volume_internal.h"
 #include "tests/support/download_case.h"
@@ -315,6 +316,79 @@ static void what_is_not_here_any_more_is_brought(void **state)
     snapshot_case_settle(v);
     volume_case_check(v);
     volume_case_reopen(v);
+    volume_case_check(v);
+}
+
+struct object_found {
+    char name[SEGMENT_NAME_SIZE];
+    uint64_t size;
+};
+
+static int note_largest(const char *name, uint64_t size, void *arg)
+{
+    struct object_found *largest = arg;
+
+    if (size > largest->size) {
+        largest->size = size;
+        (void)snprintf(largest->name, sizeof(largest->name), "%s", name);
+    }
+    return 0;
+}
+
+/* What the largest segment holds, and its object's name. The volume is closed then. */
+static void take_largest(struct volume_case *v, char name[static SEGMENT_NAME_SIZE],
+                         struct buf *ret)
+{
+    struct object_found largest = { .size = 0 };
+
+    volume_case_close(v);
+    assert_int_equal(object_store_list(v->store, SEGMENT_PREFIX, note_largest, &largest, NULL), 0);
+    assert_int_equal(object_store_get(v->store, largest.name, largest.size, ret, NULL), 0);
+    memcpy(name, largest.name, SEGMENT_NAME_SIZE);
+}
+
+/* Nothing names them, so nothing told that they are lost; and the bucket has them. */
+static void what_is_here_and_damaged_is_brought(void **state)
+{
+    struct transfer_case *c = *state;
+    struct volume_case *v = &c->volume;
+    struct snapshot_import_progress progress;
+    CLEANUP(free_ptr) uint8_t *data = calloc(1, MIB);
+    CLEANUP(buf_release) struct buf object = BUF_INIT;
+    char name[SEGMENT_NAME_SIZE];
+
+    assert_non_null(data);
+    uint64_t f = write_file(v, "f", 8 * MIB, 1);
+    (void)transfer_case_take(c, "a");
+    struct locator a = transfer_case_upload(c, "a");
+    file_case_write(v, f, 2 * MIB, data, MIB);
+    snapshot_case_drop(v, "a");
+    snapshot_case_settle(v);
+    take_largest(v, name, &object);
+    object.data[MIB * 5 / 2 / 4096 * (4096 + BLOCK_OVERHEAD) + 100] ^= 1;
+    assert_int_equal(object_store_replace(v->store, name, buf_bytes(&object), NULL), 0);
+    volume_case_open(v);
+    volume_case_check(v);
+    struct volume_snapshot back = import(v, &c->bucket, &a, "one", &progress);
+    assert_true(progress.fetched > 0);
+    assert_true(progress.fetched + progress.reused < MIB + MIB / 16);
+    (void)transfer_case_compare(c, &a, &back);
+    volume_case_check(v);
+    volume_case_reopen(v);
+    volume_case_check(v);
+    snapshot_case_drop(v, "one");
+    snapshot_case_settle(v);
+
+    /* All of it is missing. */
+    volume_case_close(v);
+    assert_int_equal(object_store_remove(v->store, name, NULL), 0);
+    volume_case_open(v);
+    back = import(v, &c->bucket, &a, "all", &progress);
+    assert_true(progress.fetched >= MIB && progress.fetched < MIB + MIB / 16);
+    volume_case_close(v);
+    assert_int_equal(object_store_put(v->store, name, buf_bytes(&object), NULL), 0);
+    volume_case_open(v);
+    (void)transfer_case_compare(c, &a, &back);
     volume_case_check(v);
 }
 
@@ -683,6 +757,7 @@ int main(void)
         TEST(only_what_is_missing_is_moved),
         TEST(blocks_of_a_version_in_the_middle_are_not_given_up),
         TEST(what_is_not_here_any_more_is_brought),
+        TEST(what_is_here_and_damaged_is_brought),
         TEST(what_cannot_be_is_refused_with_words),
         TEST(a_crash_at_any_step_leaves_what_can_be_gone_on_with),
         TEST(random_imports_agree_with_copies_of_the_tree),
