@@ -191,6 +191,7 @@ static int fetch_some(struct volume *volume, struct origin_work *work, struct er
     return r < 0 ? r : 0;
 }
 
+/* That all is here. */
 struct record_change {
     struct origin_record *record; /* NULL: it goes */
 };
@@ -200,6 +201,10 @@ static int change_record(struct volume_txn *txn, void *arg)
     struct record_change *change = arg;
     struct record_key key;
 
+    /* For ever: so while no other transaction is under way, by an account that is relied on. During
+     * a recount, and after one that failed, the sum says nothing. */
+    if (change->record != NULL && !segments_are_here(txn->volume->segments))
+        return error_set(&txn->err, -EBUSY, "what is in use is not known for certain");
     if (change->record != NULL)
         return origin_put(txn->meta, change->record, &txn->err);
     state_key(STATE_ORIGIN, &key);
@@ -246,6 +251,8 @@ static int step(struct volume *volume, struct origin_work *work, struct error *e
         return import_some(volume, work, err);
     if (segments_in_packs(volume->segments) > 0)
         return fetch_some(volume, work, err);
+    if (segments_need_recount(volume->segments))
+        return error_set(err, -EBUSY, "what is in use has to be counted again");
     return finish(volume, work, err);
 }
 

@@ -249,11 +249,13 @@ int segments_bring(struct segments *segments, const struct block_run *run,
                    const struct segment_outside *from, const struct segment_origin *origin,
                    struct segment_copy *ret, struct error *err)
 {
+    int r = segments_push_back(segments, err); /* a store may be slower than the bucket */
+    if (r < 0)
+        return r;
     struct piece *piece = piece_new(segments, (size_t)block_run_sealed(run));
-
     if (piece == NULL)
         return error_set(err, -ENOMEM, "no memory to bring blocks");
-    int r = read_outside(segments, run, from, piece->data, err);
+    r = read_outside(segments, run, from, piece->data, err);
     if (r < 0) {
         piece_free(segments, piece);
         return r;

@@ -422,6 +422,15 @@ bool segments_need_recount(struct segments *segments)
     return needs;
 }
 
+bool segments_are_here(struct segments *segments)
+{
+    mutex_lock(&segments->lock);
+    bool are_here =
+        segments->live_in_packs == 0 && !segments->needs_recount && segments->unsettled == 0;
+    mutex_unlock(&segments->lock);
+    return are_here;
+}
+
 uint64_t segments_in_packs(struct segments *segments)
 {
     mutex_lock(&segments->lock);

@@ -188,8 +188,10 @@ int segments_fetch(struct segments *segments, const struct pack_blocks_list *lis
                    size_t *ret_count, struct error *err);
 /* As segments_moved(), of these copies only. */
 int segments_fetched(struct segments *segments, const struct segment_copy *copies, size_t count);
-/* Sealed bytes in use that lie in packs. */
+/* Sealed bytes in use that lie in packs: as far as is known, and less during a recount. */
 uint64_t segments_in_packs(struct segments *segments);
+/* There are none, for certain. Under the engine's writer lock. */
+bool segments_are_here(struct segments *segments);
 
 /* Bringing: blocks of a snapshot from outside (segment_bring.c), of which nothing here tells yet.
  */

@@ -668,6 +668,52 @@ static void what_a_failed_sync_lost_of_what_was_fetched_is_rescued(void **state)
     download_case_end(&d);
 }
 
+/* Until it rests for that reason. */
+static void wait_for_reason(struct volume *volume, int code)
+{
+    struct origin_progress progress = { .chunks = 0 };
+
+    do
+        assert_true(volume_origin_progress(volume, &progress));
+    while (progress.waits_for.code != code);
+}
+
+/* The sum of what lies in packs is made anew by a recount: as long as that has not ended well, 0
+ * does not mean that the bucket is needed no more. */
+static void the_bucket_is_kept_while_what_is_needed_is_not_known(void **state)
+{
+    struct transfer_case *c = *state;
+    struct fault_store *fault = put_fault(c);
+    struct download_case d;
+
+    (void)write_file(&c->volume, "f", 3 * MIB, 7);
+    (void)transfer_case_take(c, "a");
+    struct locator locator = transfer_case_upload(c, "a");
+    download_case_new(&d, c, &locator, NULL);
+    fault_arm(fault, FAULT_OPEN, "coffer-1/packs/", 0, FAULT_ALWAYS, -EAGAIN);
+    fault_arm(fault, FAULT_READ, "coffer-1/packs/", 0, FAULT_ALWAYS, -EAGAIN);
+    download_case_go(&d);
+    wait_for_reason(d.volume.volume, -EIO);
+
+    struct volume *volume = d.volume.volume;
+    mutex_lock(&volume->maintenance); /* nobody counts meanwhile */
+    segments_distrust(volume->segments);
+    segments_recount_begin(volume->segments);
+    assert_int_equal(segments_in_packs(volume->segments), 0);
+    download_case_go(&d);
+    wait_for_reason(volume, -EBUSY);
+    assert_true(transfer_case_count(c, BUCKET_REFERENCE) > 1);
+    mutex_unlock(&volume->maintenance);
+
+    assert_int_equal(volume_recount(volume, NULL), 0);
+    assert_true(segments_in_packs(volume->segments) > 0);
+    fault_disarm(fault);
+    download_case_finish(&d);
+    assert_int_equal(read_file(&d.volume, "f", 3 * MIB, 7), 0);
+    volume_case_check(&d.volume);
+    download_case_end(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -692,6 +738,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(much_of_a_pack_is_asked_for_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_failed_sync_lost_of_what_was_fetched_is_rescued,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(the_bucket_is_kept_while_what_is_needed_is_not_known, setup,
+                                        teardown),
     };
 
     return cmocka_run_group_tests_name("download", tests, NULL, NULL);
