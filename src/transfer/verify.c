@@ -43,6 +43,7 @@ struct verify {
     uint64_t faults;
     struct verify_progress progress;
     bool has_no_memory;
+    struct error failure; /* of a read: the first one that is no fault of the snapshot */
     struct error *err;
 };
 
@@ -64,6 +65,12 @@ __attribute__((format(printf, 2, 3))) static void report(struct verify *verify, 
 static int no_memory(struct verify *verify)
 {
     return error_set(verify->err, -ENOMEM, "cannot verify a snapshot: out of memory");
+}
+
+/* Of the snapshot; any other code tells of the way to it, and tomorrow there may be another. */
+static bool is_fault(int r)
+{
+    return r == -ENOENT || r == -EBADMSG || r == -EFBIG || r == -EPROTONOSUPPORT || r == -ENOKEY;
 }
 
 static bool is_sampled(const struct verify *verify)
@@ -135,21 +142,27 @@ static int join_names(const struct reference_head *head, const struct name_set *
 }
 
 /* A removal anywhere spares only what a reference names. */
-static void check_references(struct verify *verify, const struct name_set *needed)
+static int check_references(struct verify *verify, const struct name_set *needed)
 {
     CLEANUP(name_set_release) struct name_set named = NAME_SET_INIT;
     struct error err = { .code = 0 };
     size_t missing = 0;
 
-    if (bucket_references(verify->config->bucket, join_names, &named, &err) < 0) {
+    int r = bucket_references(verify->config->bucket, join_names, &named, &err);
+    if (r == -ENOMEM)
+        return no_memory(verify);
+    if (r < 0 && !is_fault(r))
+        return error_set(verify->err, r, "references cannot be read: %s", err.text);
+    if (r < 0) {
         report(verify, "references cannot be read: %s", err.text);
-        return;
+        return 0;
     }
     name_set_sort(&named);
     for (size_t i = 0; i < needed->count; i++)
         missing += name_set_find(&named, &needed->items[i].name) == NULL;
     if (missing > 0)
         report(verify, "%zu objects of the snapshot are named by no reference", missing);
+    return 0;
 }
 
 /* Of what a read was answered with: what the listing lacked, check_there() has told. */
@@ -176,8 +189,7 @@ static int check_objects(struct verify *verify)
         check_there(verify, &needed.items[i]);
     if (name_set_add(&needed, &manifest, 0) < 0)
         return no_memory(verify);
-    check_references(verify, &needed);
-    return 0;
+    return check_references(verify, &needed);
 }
 
 /* --- chunks --- */
@@ -255,6 +267,8 @@ static int check_chunk(struct verify *verify, uint32_t index)
     verify->progress.chunks_done++;
     if (was_reported(verify, &name, r))
         return 0;
+    if (r < 0 && !is_fault(r))
+        return error_set(verify->err, r, "%s", err.text);
     if (r < 0) {
         report(verify, "%s", err.text);
         return 0;
@@ -333,24 +347,26 @@ static const char *pack_text(const struct verify *verify, const struct uuid *pac
     return text;
 }
 
-/* NULL: it cannot be read. */
-static struct object *open_pack(struct verify *verify, const struct uuid *pack)
+/* NULL in *ret: there is none that can be read, which was reported. */
+static int open_pack(struct verify *verify, const struct uuid *pack, struct object **ret)
 {
     const struct bucket_name name = bucket_name_of(BUCKET_PACK, pack->bytes);
     char text[OBJECT_NAME_MAX + 1];
-    struct object *object = NULL;
     struct error err = { .code = 0 };
 
+    *ret = NULL;
     if (!manifest_find_pack(&verify->manifest, pack->bytes)) {
         report(verify, "%s is used and not in the manifest", pack_text(verify, pack, text));
-        return NULL;
+        return 0;
     }
     int r = object_store_open_object(verify->config->bucket->store, pack_text(verify, pack, text),
-                                     &object, &err);
+                                     ret, &err);
+    if (r < 0 && !is_fault(r))
+        return error_set(verify->err, r, "%s cannot be read: %s", text, err.text);
     if (r < 0 && !was_reported(verify, &name, r))
         report(verify, "%s cannot be read: %s", text, err.text);
     verify->progress.packs_done++;
-    return r < 0 ? NULL : object;
+    return 0;
 }
 
 /* One span, in the hands of a thread. */
@@ -380,6 +396,21 @@ static void no_memory_here(struct verify *verify)
 {
     mutex_lock(&verify->lock);
     verify->has_no_memory = true;
+    mutex_unlock(&verify->lock);
+}
+
+static void not_read(struct verify *verify, const struct uuid *pack, int r, const struct error *why)
+{
+    char text[OBJECT_NAME_MAX + 1];
+
+    (void)pack_text(verify, pack, text);
+    if (is_fault(r)) {
+        report(verify, "%s cannot be read: %s", text, why->text);
+        return;
+    }
+    mutex_lock(&verify->lock);
+    if (verify->failure.code == 0)
+        (void)error_set(&verify->failure, r, "%s cannot be read: %s", text, why->text);
     mutex_unlock(&verify->lock);
 }
 
@@ -446,7 +477,6 @@ static void check_span(void *arg, size_t index)
     const struct span *span = &verify->spans[index];
     CLEANUP(free_ptr) uint8_t *room = malloc(span->span.len);
     struct error err = { .code = 0 };
-    char text[OBJECT_NAME_MAX + 1];
     size_t got = 0;
 
     if (!room) {
@@ -455,8 +485,7 @@ static void check_span(void *arg, size_t index)
     }
     int r = object_read(span->object, span->span.offset, span->span.len, room, &got, &err);
     if (r < 0) {
-        report(verify, "%s cannot be read: %s",
-               pack_text(verify, &verify->found.items[span->span.first].pack, text), err.text);
+        not_read(verify, &verify->found.items[span->span.first].pack, r, &err);
         return;
     }
     mutex_lock(&verify->lock);
@@ -476,17 +505,22 @@ static int check_spans(struct verify *verify)
         verify->objects[0] = verify->objects[verify->object_count - 1];
         verify->object_count = 1;
     }
+    if (verify->failure.code < 0) {
+        *verify->err = verify->failure;
+        return verify->failure.code;
+    }
     return verify->has_no_memory ? no_memory(verify) : check_stop(verify);
 }
 
-/* A pack that is looked at: NULL if not. */
-static struct object *next_pack(struct verify *verify, const struct uuid *pack)
+/* A pack that is looked at: NULL in *ret if not. */
+static int next_pack(struct verify *verify, const struct uuid *pack, struct object **ret)
 {
-    struct object *object = is_sampled(verify) ? open_pack(verify, pack) : NULL;
+    *ret = NULL;
+    int r = is_sampled(verify) ? open_pack(verify, pack, ret) : 0;
 
-    if (object)
-        verify->objects[verify->object_count++] = object;
-    return object;
+    if (*ret)
+        verify->objects[verify->object_count++] = *ret;
+    return r;
 }
 
 static int check_blocks(struct verify *verify)
@@ -503,7 +537,7 @@ static int check_blocks(struct verify *verify)
         if (verify->span_count == SPANS_MAX || verify->object_count == SPANS_MAX)
             r = check_spans(verify);
         if (r == 0 && (!pack || !uuid_equal(pack, of)))
-            object = next_pack(verify, of);
+            r = next_pack(verify, of, &object);
         pack = of;
         if (r == 0 && object)
             verify->spans[verify->span_count++] = (struct span){ span, object };

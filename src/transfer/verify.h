@@ -3,8 +3,9 @@
  * named.
  *
  * Units      bytes as they are stored.
- * Errors     -ECANCELED; what the store says to more than one object; -ENOENT, -ENOKEY, -EBADMSG:
- *            head or manifest cannot be read, so that nothing else can.
+ * Errors     -ECANCELED; -ENOENT, -ENOKEY, -EBADMSG: head or manifest cannot be read, so that
+ *            nothing else can. Any other code of the store, to whatever is read: it tells nothing
+ *            of the snapshot, and ends the verification.
  * Ownership  what a config points to stays the caller's.
  * Threads    one; the callbacks are called by it.
  */

@@ -532,6 +532,30 @@ static void what_is_listed_and_cannot_be_read_is_found(void **state)
     uploaded_release(&uploaded);
 }
 
+static void a_store_that_cannot_be_reached_is_no_fault_of_a_snapshot(void **state)
+{
+    static const int codes[] = { -EIO, -ENOTCONN, -ETIMEDOUT, -EACCES };
+    struct uploaded uploaded;
+    char chunk[OBJECT_NAME_MAX + 1], pack[OBJECT_NAME_MAX + 1], reference[OBJECT_NAME_MAX + 1];
+    CLEANUP(name_set_release) struct name_set references = NAME_SET_INIT;
+
+    upload_for_faults(*state, &uploaded);
+    const struct bucket *bucket = &uploaded.c->bucket;
+    assert_int_equal(bucket_list(bucket, BUCKET_REFERENCE, &references, NULL), 0);
+    bucket_object_name(bucket, &references.items[0].name, reference);
+    bucket_object_name(bucket, &uploaded.packs.items[1].name, pack);
+    bucket_object_name(bucket, &uploaded.chunks.items[1].name, chunk);
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        assert_int_equal(verify_failing(&uploaded, FAULT_GET, reference, codes[i]), codes[i]);
+        assert_int_equal(verify_failing(&uploaded, FAULT_GET, chunk, codes[i]), codes[i]);
+        assert_int_equal(verify_failing(&uploaded, FAULT_OPEN, pack, codes[i]), codes[i]);
+        assert_int_equal(verify_failing(&uploaded, FAULT_READ, pack, codes[i]), codes[i]);
+        assert_non_null(strstr(uploaded.c->faults, pack));
+    }
+    assert_int_equal(verify_failing(&uploaded, FAULT_READ, pack, -EBADMSG), 1);
+    uploaded_release(&uploaded);
+}
+
 #define EACH(test, kind)                                                                           \
     {                                                                                              \
 #test "_" kind, test, setup, teardown, (void *)(uintptr_t)(kind)                           \
@@ -554,6 +578,7 @@ int main(void)
         EACH(an_older_state_put_back_is_found, "memory"),
         EACH(a_snapshot_that_no_reference_protects_is_found, "memory"),
         EACH(what_is_listed_and_cannot_be_read_is_found, "memory"),
+        EACH(a_store_that_cannot_be_reached_is_no_fault_of_a_snapshot, "memory"),
     };
 
     /* Against a server the exhaustive ones take long, and it is the same code. */
