@@ -134,6 +134,7 @@ struct upload_rewrap_row {
     enum rewrap_result result;
     uint32_t dropped; /* earlier wrappings */
     char text[512];   /* why it failed; "" otherwise */
+    bool may_pass;    /* of a failure: of the way to store or key server, not of the head */
 };
 
 typedef int upload_rewrap_visit_fn(const struct upload_rewrap_row *row, void *arg);
@@ -145,7 +146,8 @@ int control_uploads_rewrap(struct control *control, const char *store,
                            const struct upload_rewrap_options *options,
                            upload_rewrap_visit_fn *visit, void *arg, struct error *err);
 
-/* The same as a task, which fails if one of them does. -EINVAL: for another key server, or dry. */
+/* The same as a task, which fails if one of them does, and begins anew as long as one of these
+ * failures may pass. -EINVAL: for another key server, or dry. */
 int control_uploads_rewrap_start(struct control *control, const char *store,
                                  const struct upload_rewrap_options *options, struct task_view *ret,
                                  struct error *err);

@@ -220,7 +220,7 @@ static int drop_previous(const struct run *run, const struct locator *locator, c
         r = upload_open(run->control, run->options->target ? run->target : NULL,
                         "proof of an uploaded snapshot's new wrapping", &item.opened, err);
     if (r == 0 && item.opened.used_previous)
-        r = error_set(err, -EIO, "what wraps it now does not open, and what did before stays");
+        r = error_set(err, -EBADMSG, "what wraps it now does not open, and what did before stays");
     uint32_t count = count_previous(&item.opened.ring);
     if (r < 0 || count == 0)
         return r;
@@ -276,6 +276,11 @@ static int rewrap_item(struct run *run, struct item *item, const struct locator 
     return r;
 }
 
+static bool may_pass(int r)
+{
+    return r == -EIO || r == -EAGAIN || r == -ETIMEDOUT || r == -ECONNREFUSED || r == -EHOSTUNREACH;
+}
+
 static int rewrap_one(struct run *run, const struct locator *locator, struct error *err)
 {
     CLEANUP(free_ptr) struct upload_rewrap_row *row = calloc(1, sizeof(*row));
@@ -292,6 +297,7 @@ static int rewrap_one(struct run *run, const struct locator *locator, struct err
         return error_set(err, r, "%s", why.text);
     if (r < 0) {
         row->result = REWRAP_FAILED;
+        row->may_pass = may_pass(r);
         (void)snprintf(row->text, sizeof(row->text), "%s", why.text);
     }
     return run->visit(row, run->arg);

@@ -49,7 +49,8 @@ struct rewrapping {
     uint64_t count; /* of heads that were looked at */
     uint64_t rewrapped;
     uint64_t failed;
-    char text[400]; /* of the first that failed */
+    char text[400];        /* of the first that failed */
+    struct error may_pass; /* the first of those failures that may */
 };
 
 static int note_row(const struct upload_rewrap_row *row, void *arg)
@@ -60,6 +61,8 @@ static int note_row(const struct upload_rewrap_row *row, void *arg)
     if (row->result == REWRAP_FAILED && rewrapping->failed++ == 0)
         (void)snprintf(rewrapping->text, sizeof(rewrapping->text), "%s: %.300s", row->locator,
                        row->text);
+    if (row->may_pass && rewrapping->may_pass.code == 0)
+        (void)error_set(&rewrapping->may_pass, -EAGAIN, "%s: %.300s", row->locator, row->text);
     task_report(rewrapping->task, 0, ++rewrapping->count, 0, "keys");
     return task_should_stop(rewrapping->task) ? -ECANCELED : 0;
 }
@@ -91,6 +94,8 @@ static int judge(const struct rewrapping *rewrapping, struct error *err)
 {
     char text[TASK_RESULT_SIZE];
 
+    if (rewrapping->may_pass.code < 0)
+        return error_set(err, rewrapping->may_pass.code, "%s", rewrapping->may_pass.text);
     if (rewrapping->failed > 0) {
         task_give_up(rewrapping->task);
         return error_set(err, -EIO, "%llu of %llu failed and are wrapped as before: %s",
