@@ -79,6 +79,7 @@ int worker_bucket_renew(struct worker_bucket *bucket, int fd, struct error *err)
     if (r < 0)
         return r;
     remote_store_on_end(bucket->remote, NULL, NULL);
+    remote_store_end(bucket->remote); /* objects that are open keep it, and its process */
     r = renewable_store_renew(bucket->renewable, next);
     if (r < 0) {
         object_store_close(next);
