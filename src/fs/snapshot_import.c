@@ -140,6 +140,7 @@ static int do_all(struct volume *volume, const struct snapshot_import *import, u
 
 struct state_change {
     enum snapshot_state state;
+    uint64_t epoch; /* 0: whichever arrives */
     struct error *err;
 };
 
@@ -148,6 +149,11 @@ static int change_state(struct volume_txn *txn, void *arg)
     const struct state_change *change = arg;
     struct snapshot_entry entry;
 
+    if (change->epoch != 0) {
+        int r = import_check_own(txn->volume, change->epoch, change->err);
+        if (r < 0)
+            return r;
+    }
     if (!snapshot_set_arriving(&txn->volume->snapshots, &entry))
         return error_set(change->err, -ENOENT, "no snapshot is being downloaded");
     entry.record.state = change->state;
@@ -189,6 +195,7 @@ int volume_snapshot_import(struct volume *volume, const struct snapshot_import *
     if (r == 0)
         r = begin_or_go_on(volume, import, &epoch, &why);
     ret->snapshot = epoch;
+    keep.epoch = epoch;
     if (r == 0)
         r = do_all(volume, import, epoch, ret, &why);
     if (r == 0)

@@ -256,11 +256,22 @@ static int look_at_held(struct import_batch *batch)
     return r;
 }
 
+int import_check_own(struct volume *volume, uint64_t epoch, struct error *err)
+{
+    struct snapshot_entry entry;
+
+    if (snapshot_set_arriving(&volume->snapshots, &entry) && entry.epoch == epoch)
+        return 0;
+    return error_set(err, -ECANCELED, "what was there of the snapshot was dropped meanwhile");
+}
+
 static int put_all(struct volume_txn *txn, void *arg)
 {
     struct import_batch *batch = arg;
-    int r = 0;
 
+    int r = import_check_own(txn->volume, batch->epoch, batch->err);
+    if (r < 0)
+        return r;
     if (batch->count > 0 && txn->meta->epoch <= batch->epoch)
         return -ESTALE;
     for (size_t i = 0; i < batch->count && r == 0; i++) {
@@ -289,7 +300,7 @@ int import_batch_put(struct import_batch *batch)
     mutex_lock(&volume->maintenance);
     int r = volume_change(volume, META_WRITE, put_all, batch);
     mutex_unlock(&volume->maintenance);
-    return r < 0 && r != -ESTALE
+    return r < 0 && r != -ESTALE && batch->err->code == 0
                ? error_set(batch->err, r, "records of the snapshot cannot be stored: %s",
                            strerrordesc_np(-r))
                : r;

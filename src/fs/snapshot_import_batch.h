@@ -57,6 +57,10 @@ struct import_batch {
     struct error *err;
 };
 
+/* -ECANCELED: that which arrives is not, or not any more, the one of that epoch, as somebody
+ * dropped it. In a transaction. */
+int import_check_own(struct volume *volume, uint64_t epoch, struct error *err);
+
 /* What differs from batch->at on. */
 int import_batch_find(struct import_batch *batch);
 /* Copies what is not here, and opens what is. */

@@ -16,6 +16,7 @@
 #include "fs/volume_internal.h"
 #include "tests/support/download_case.h"
 #include "tests/support/file_case.h"
+#include "tests/support/import_case.h"
 #include "tests/support/snapshot_case.h"
 #include "tests/support/tree_model.h"
 
@@ -38,63 +39,6 @@ static int teardown(void **state)
     transfer_case_end(c);
     free(c);
     return 0;
-}
-
-static int open_source(struct volume_case *to, const struct bucket *bucket,
-                       const struct locator *locator, struct volume_origin **ret, struct error *err)
-{
-    CLEANUP(buf_release) struct buf superblock = BUF_INIT;
-
-    assert_int_equal(
-        object_store_get(to->store, SUPERBLOCK_OBJECT, SUPERBLOCK_MAX, &superblock, NULL), 0);
-    const struct download_snapshot snapshot = { .bucket = bucket,
-                                                .locator = *locator,
-                                                .superblock = buf_bytes(&superblock),
-                                                .keys = &to->keys,
-                                                .patience_ms = 300 };
-    return download_open_snapshot(&snapshot, ret, err);
-}
-
-static int try_import(struct volume_case *to, const struct bucket *bucket,
-                      const struct locator *locator, const char *name,
-                      struct snapshot_import_progress *progress, struct error *err)
-{
-    struct volume_origin *origin = NULL;
-
-    int r = open_source(to, bucket, locator, &origin, err);
-    if (r < 0)
-        return r;
-    const struct snapshot_import import = {
-        .name = name, .access_point = name, .created_ns = 4711, .origin = origin
-    };
-    r = volume_snapshot_import(to->volume, &import, progress, err);
-    origin->ops->close(origin);
-    return r;
-}
-
-static int find_by_name(const struct volume_snapshot *snapshot, void *arg)
-{
-    struct volume_snapshot *wanted = arg;
-
-    if (strcmp(snapshot->name, wanted->name) != 0 || snapshot->is_removing)
-        return 0;
-    *wanted = *snapshot;
-    return 1;
-}
-
-static struct volume_snapshot import(struct volume_case *to, const struct bucket *bucket,
-                                     const struct locator *locator, const char *name,
-                                     struct snapshot_import_progress *progress)
-{
-    struct volume_snapshot found = { .slot = 0 };
-    struct error err = { .code = 0 };
-
-    if (try_import(to, bucket, locator, name, progress, &err) != 0)
-        fail_msg("%s", err.text);
-    (void)snprintf(found.name, sizeof(found.name), "%s", name);
-    assert_int_equal(volume_snapshot_list(to->volume, find_by_name, &found), 1);
-    assert_int_equal(found.created_ns, 4711);
-    return found;
 }
 
 static uint64_t used(struct volume_case *c)
@@ -156,7 +100,7 @@ static void what_was_removed_here_comes_back(void **state)
     snapshot_case_settle(v);
     volume_case_check(v);
     uint64_t before = used(v);
-    struct volume_snapshot back = import(v, &c->bucket, &locator, "back", &progress);
+    struct volume_snapshot back = import_case_bring(v, &c->bucket, &locator, "back", &progress);
     for (unsigned i = 0; i < 2; i++) {
         (void)tree_model_compare(&then, v->volume, snapshot_case_root(&back), true);
         (void)tree_model_compare(&now, v->volume, VOLUME_ROOT, true);
@@ -169,7 +113,7 @@ static void what_was_removed_here_comes_back(void **state)
     assert_int_equal(used(v), before);
     volume_case_check(v);
 
-    back = import(v, &c->bucket, &locator, "again", &progress);
+    back = import_case_bring(v, &c->bucket, &locator, "again", &progress);
     change(&now, v->volume, &number, 100);
     (void)tree_model_compare(&then, v->volume, snapshot_case_root(&back), true);
     restore(v, "again");
@@ -206,12 +150,12 @@ static void only_what_is_missing_is_moved(void **state)
     struct locator b = transfer_case_upload(c, "b");
     download_case_new(&d, c, &a, NULL);
     download_case_finish(&d);
-    struct volume_snapshot here = import(&d.volume, &d.bucket, &b, "b", &progress);
+    struct volume_snapshot here = import_case_bring(&d.volume, &d.bucket, &b, "b", &progress);
     assert_true(progress.fetched >= MIB && progress.fetched < MIB + MIB / 16);
     assert_int_equal(progress.reused, 0);
     file_case_expect(&d.volume, snapshot_case_root(&here) - VOLUME_ROOT + f, 2 * MIB, data, MIB);
     volume_case_check(&d.volume);
-    (void)import(&d.volume, &d.bucket, &b, "b2", &progress); /* all of it is here now */
+    (void)import_case_bring(&d.volume, &d.bucket, &b, "b2", &progress); /* all of it is here now */
     assert_int_equal(progress.fetched, 0);
     snapshot_case_drop(&d.volume, "b");
     snapshot_case_settle(&d.volume);
@@ -221,11 +165,11 @@ static void only_what_is_missing_is_moved(void **state)
     download_case_end(&d);
 
     /* Its blocks are named by nobody any more, but their segment is still there. */
-    (void)import(v, &c->bucket, &b, "kept", &progress);
+    (void)import_case_bring(v, &c->bucket, &b, "kept", &progress);
     snapshot_case_drop(v, "kept");
     snapshot_case_drop(v, "a");
     snapshot_case_settle(v);
-    here = import(v, &c->bucket, &a, "back", &progress);
+    here = import_case_bring(v, &c->bucket, &a, "back", &progress);
     assert_int_equal(progress.fetched, 0);
     assert_true(progress.reused >= MIB && progress.reused < MIB + MIB / 16);
     volume_case_check(v);
@@ -255,7 +199,7 @@ static void blocks_of_a_version_in_the_middle_are_not_given_up(void **state)
     snapshot_case_settle(v);
     volume_case_check(v);
     for (unsigned round = 0; round < 2; round++) {
-        (void)import(v, &c->bucket, &a, "back", &progress);
+        (void)import_case_bring(v, &c->bucket, &a, "back", &progress);
         assert_true(progress.fetched + progress.reused < 17 * 1024);
         volume_case_check(v);
         if (round == 1) {
@@ -298,7 +242,7 @@ static void what_is_not_here_any_more_is_brought(void **state)
         assert_int_equal(volume_sync(v->volume, NULL), 0);
         (void)volume_make_room(v->volume);
     }
-    struct volume_snapshot back = import(v, &c->bucket, &a, "a", &progress);
+    struct volume_snapshot back = import_case_bring(v, &c->bucket, &a, "a", &progress);
     assert_true(progress.fetched >= 3 * MIB);
     for (unsigned i = 0; i < 2; i++) {
         assert_int_equal(volume_lookup(v->volume, snapshot_case_root(&back), "f", &attr), 0);
@@ -369,7 +313,7 @@ static void what_is_here_and_damaged_is_brought(void **state)
     assert_int_equal(object_store_replace(v->store, name, buf_bytes(&object), NULL), 0);
     volume_case_open(v);
     volume_case_check(v);
-    struct volume_snapshot back = import(v, &c->bucket, &a, "one", &progress);
+    struct volume_snapshot back = import_case_bring(v, &c->bucket, &a, "one", &progress);
     assert_true(progress.fetched > 0);
     assert_true(progress.fetched + progress.reused < MIB + MIB / 16);
     (void)transfer_case_compare(c, &a, &back);
@@ -383,7 +327,7 @@ static void what_is_here_and_damaged_is_brought(void **state)
     volume_case_close(v);
     assert_int_equal(object_store_remove(v->store, name, NULL), 0);
     volume_case_open(v);
-    back = import(v, &c->bucket, &a, "all", &progress);
+    back = import_case_bring(v, &c->bucket, &a, "all", &progress);
     assert_true(progress.fetched >= MIB && progress.fetched < MIB + MIB / 16);
     volume_case_close(v);
     assert_int_equal(object_store_put(v->store, name, buf_bytes(&object), NULL), 0);
@@ -414,26 +358,26 @@ static void what_cannot_be_is_refused_with_words(void **state)
     (void)write_file(v, "f", MIB, 1);
     (void)transfer_case_take(c, "a");
     struct locator a = transfer_case_upload(c, "a");
-    assert_int_equal(try_import(v, &c->bucket, &a, "a", &progress, &err), -EEXIST);
-    assert_int_equal(try_import(v, &c->bucket, &a, "a/b", &progress, &err), -EINVAL);
+    assert_int_equal(import_case_try(v, &c->bucket, &a, "a", &progress, &err), -EEXIST);
+    assert_int_equal(import_case_try(v, &c->bucket, &a, "a/b", &progress, &err), -EINVAL);
     locator = a;
     locator.manifest[3] ^= 1;
-    assert_int_equal(try_import(v, &c->bucket, &locator, "b", &progress, &err), -ENOENT);
+    assert_int_equal(import_case_try(v, &c->bucket, &locator, "b", &progress, &err), -ENOENT);
 
     transfer_case_new(&other, "memory");
     (void)transfer_case_take(&other, "x");
     locator = transfer_case_upload(&other, "x");
-    assert_int_equal(try_import(v, &other.bucket, &locator, "x", &progress, &err), -ENOKEY);
+    assert_int_equal(import_case_try(v, &other.bucket, &locator, "x", &progress, &err), -ENOKEY);
     assert_non_null(strstr(err.text, "generation 1 of the key of filesystem "));
     assert_int_equal(
         key_set_add_foreign(&v->keys, &other.volume.uuid, 1, &other.volume.keys.keys[0]), 0);
-    assert_int_equal(try_import(v, &other.bucket, &locator, "x", &progress, &err), -EXDEV);
+    assert_int_equal(import_case_try(v, &other.bucket, &locator, "x", &progress, &err), -EXDEV);
     assert_non_null(strstr(err.text, "coffer fs download"));
     transfer_case_end(&other);
 
     /* One that arrives is not seen, and is in the way of others. */
     struct volume_origin *origin = NULL;
-    assert_int_equal(open_source(v, &c->bucket, &a, &origin, &err), 0);
+    assert_int_equal(import_case_open(v, &c->bucket, &a, &origin, &err), 0);
     struct snapshot_import import = { .name = "late",
                                       .access_point = "late",
                                       .origin = origin,
@@ -457,6 +401,63 @@ static void what_cannot_be_is_refused_with_words(void **state)
     assert_int_equal(volume_snapshot_import(v->volume, &import, &progress, &err), 0);
     origin->ops->close(origin);
     volume_case_check(v);
+}
+
+struct dropping {
+    struct volume *volume;
+    const struct snapshot_import *other; /* which begins then; NULL: none */
+    bool is_done;
+};
+
+static bool drop_meanwhile(const struct snapshot_import_progress *progress, void *arg)
+{
+    struct dropping *dropping = arg;
+    struct snapshot_import_progress none;
+    struct error err;
+
+    (void)progress;
+    if (dropping->is_done)
+        return true;
+    dropping->is_done = true;
+    assert_int_equal(volume_snapshot_import_drop(dropping->volume, &err), 0);
+    if (dropping->other != NULL)
+        assert_int_equal(volume_snapshot_import(dropping->volume, dropping->other, &none, &err),
+                         -ECANCELED);
+    return true;
+}
+
+/* Of one that somebody dropped, and of another of that name, nothing is stored or kept. */
+static void one_that_is_not_its_own_is_left_alone(void **state)
+{
+    struct transfer_case *c = *state;
+    struct volume_case *v = &c->volume;
+    struct snapshot_import_progress progress;
+    struct volume_snapshot arriving;
+    struct error err = { .code = 0 };
+    struct volume_origin *origin = NULL;
+    int left = 0;
+
+    uint64_t f = write_file(v, "f", MIB, 1);
+    (void)transfer_case_take(c, "a");
+    struct locator a = transfer_case_upload(c, "a");
+    assert_int_equal(import_case_open(v, &c->bucket, &a, &origin, &err), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        left = 0;
+        struct snapshot_import other = { "n", "n", 1, origin, stop_at_once, &left };
+        struct dropping dropping = { v->volume, i % 2 == 0 ? NULL : &other, false };
+        const struct snapshot_import import = { "n", "n", 1, origin, drop_meanwhile, &dropping };
+        if (i == 2)
+            file_case_write(v, f, 0, "other", 5); /* so that there is something to store */
+        assert_int_equal(volume_snapshot_import(v->volume, &import, &progress, &err), -ECANCELED);
+        assert_non_null(strstr(err.text, "dropped"));
+        assert_int_equal(snapshot_case_kept(v), 1);
+        assert_int_equal(volume_snapshot_arriving(v->volume, &arriving), i % 2 == 1);
+        if (i % 2 == 1)
+            assert_int_equal(volume_snapshot_import_drop(v->volume, &err), 0);
+        snapshot_case_settle(v);
+        volume_case_check(v);
+    }
+    origin->ops->close(origin);
 }
 
 /* --- crashes --- */
@@ -505,11 +506,11 @@ static bool crash_after(struct transfer_case *c, const struct locator *locator, 
         struct volume_origin *origin = NULL;
         volume_case_open(v);
         struct dying dying = { v->volume, batches };
-        if (open_source(v, &c->bucket, locator, &origin, NULL) < 0)
+        if (import_case_open(v, &c->bucket, locator, &origin, NULL) < 0)
             _exit(1);
         const struct snapshot_import import = { .name = "a",
                                                 .access_point = "a",
-                                                .created_ns = 4711,
+                                                .created_ns = IMPORT_CASE_CREATED,
                                                 .origin = origin,
                                                 .on_progress = die_in_time,
                                                 .arg = &dying };
@@ -553,9 +554,9 @@ static void a_crash_at_any_step_leaves_what_can_be_gone_on_with(void **state)
         } else {
             struct volume_snapshot here = { .name = "a" };
             if (has_crashed)
-                here = import(v, &c->bucket, &locator, "a", &progress);
+                here = import_case_bring(v, &c->bucket, &locator, "a", &progress);
             else
-                assert_int_equal(volume_snapshot_list(v->volume, find_by_name, &here), 1);
+                assert_int_equal(volume_snapshot_list(v->volume, import_case_find, &here), 1);
             (void)tree_model_compare(&then, v->volume, snapshot_case_root(&here), true);
             volume_case_check(v);
             snapshot_case_drop(v, "a");
@@ -648,7 +649,7 @@ static void bring(struct model *model, struct side *side, struct copy *copy, uin
     drop(side, copy);
     (void)snprintf(name, sizeof(name), "i%llu", (unsigned long long)number);
     copy->snapshot =
-        import(side->volume, model->bucket, &model->uploads[i].locator, name, &progress);
+        import_case_bring(side->volume, model->bucket, &model->uploads[i].locator, name, &progress);
     tree_model_copy(&model->uploads[i].tree, &copy->tree);
     model->imports++;
 }
@@ -759,6 +760,7 @@ int main(void)
         TEST(what_is_not_here_any_more_is_brought),
         TEST(what_is_here_and_damaged_is_brought),
         TEST(what_cannot_be_is_refused_with_words),
+        TEST(one_that_is_not_its_own_is_left_alone),
         TEST(a_crash_at_any_step_leaves_what_can_be_gone_on_with),
         TEST(random_imports_agree_with_copies_of_the_tree),
     };
