@@ -55,6 +55,43 @@ static int begin(struct volume *volume, const struct snapshot_import *import, ui
     return r;
 }
 
+struct lookup {
+    uint64_t epoch;
+    bool is_outside;
+};
+
+static int look_for_outside(uint64_t epoch, const struct restore_record *restore, void *arg)
+{
+    struct lookup *lookup = arg;
+
+    if (epoch == lookup->epoch && restore->state == RESTORE_OUTSIDE)
+        lookup->is_outside = true;
+    return 0;
+}
+
+static int look_at_restores(struct volume_txn *txn, void *arg)
+{
+    return restores_scan(txn->meta, look_for_outside, arg, &txn->err);
+}
+
+/* Whether it is kept already: its end may have been durable, and who asked for it not have heard.
+ */
+static int find_kept(struct volume *volume, const struct snapshot_import *import,
+                     uint64_t *ret_epoch, bool *ret_is_kept)
+{
+    struct snapshot_entry entry;
+
+    *ret_is_kept = false;
+    if (!snapshot_set_find(&volume->snapshots, import->name, &entry) ||
+        entry.record.created_ns != import->created_ns)
+        return 0;
+    struct lookup lookup = { .epoch = entry.epoch };
+    int r = volume_view(volume, look_at_restores, &lookup);
+    *ret_is_kept = lookup.is_outside;
+    *ret_epoch = entry.epoch;
+    return r;
+}
+
 static int begin_or_go_on(struct volume *volume, const struct snapshot_import *import,
                           uint64_t *ret_epoch, struct error *err)
 {
@@ -183,23 +220,32 @@ static int in_words(int r, const struct error *why, const char *what, struct err
                           : error_set(err, r, "%s: %s", what, strerrordesc_np(-r));
 }
 
+static int import_all(struct volume *volume, const struct snapshot_import *import,
+                      struct snapshot_import_progress *progress, struct error *err)
+{
+    struct state_change keep = { .state = SNAPSHOT_KEPT, .err = err };
+
+    int r = begin_or_go_on(volume, import, &keep.epoch, err);
+    progress->snapshot = keep.epoch;
+    if (r == 0)
+        r = do_all(volume, import, keep.epoch, progress, err);
+    return r < 0 ? r : snapshot_change(volume, META_WRITE, change_state, &keep, err);
+}
+
 int volume_snapshot_import(struct volume *volume, const struct snapshot_import *import,
                            struct snapshot_import_progress *ret, struct error *err)
 {
     struct error why = { .code = 0 };
-    struct state_change keep = { .state = SNAPSHOT_KEPT, .err = &why };
-    uint64_t epoch = 0;
+    bool is_kept = false;
 
     *ret = (struct snapshot_import_progress){ .chunks = import->origin->chunk_count };
     int r = refuse(volume, &why);
     if (r == 0)
-        r = begin_or_go_on(volume, import, &epoch, &why);
-    ret->snapshot = epoch;
-    keep.epoch = epoch;
-    if (r == 0)
-        r = do_all(volume, import, epoch, ret, &why);
-    if (r == 0)
-        r = snapshot_change(volume, META_WRITE, change_state, &keep, &why);
+        r = find_kept(volume, import, &ret->snapshot, &is_kept);
+    if (is_kept)
+        ret->chunks_done = ret->chunks;
+    if (r == 0) /* who closed its group may have failed to sync it */
+        r = is_kept ? volume_sync(volume, &why) : import_all(volume, import, ret, &why);
     return in_words(r, &why, "the snapshot could not be brought in", err);
 }
 

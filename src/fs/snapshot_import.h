@@ -40,7 +40,8 @@ struct snapshot_import {
     void *arg;
 };
 
-/* One of that name that arrives already is gone on with. */
+/* One of that name that arrives already is gone on with; one that was imported, of that name and
+ * time, is what is asked for. */
 int volume_snapshot_import(struct volume *volume, const struct snapshot_import *import,
                            struct snapshot_import_progress *ret, struct error *err);
 

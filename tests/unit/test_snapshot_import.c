@@ -462,6 +462,28 @@ static void one_that_is_not_its_own_is_left_alone(void **state)
 
 /* --- crashes --- */
 
+/* Who asked for it may not have heard of its end. */
+static void what_is_kept_already_is_done(void **state)
+{
+    struct transfer_case *c = *state;
+    struct volume_case *v = &c->volume;
+    struct snapshot_import_progress progress;
+    struct error err = { .code = 0 };
+
+    (void)write_file(v, "f", MIB, 1);
+    (void)transfer_case_take(c, "a");
+    struct locator a = transfer_case_upload(c, "a");
+    struct volume_snapshot back = import_case_bring(v, &c->bucket, &a, "back", &progress);
+    volume_case_reopen(v);
+    struct volume_snapshot again = import_case_bring(v, &c->bucket, &a, "back", &progress);
+    assert_int_equal(again.epoch, back.epoch);
+    assert_int_equal(progress.snapshot, back.epoch);
+    assert_int_equal(progress.chunks_done, progress.chunks);
+    assert_int_equal(snapshot_case_kept(v), 2);
+    /* One of that name that was taken here is not. */
+    assert_int_equal(import_case_try(v, &c->bucket, &a, "a", &progress, &err), -EEXIST);
+}
+
 /* So that the records are many chunks, each of which is a batch. */
 static void pad(struct volume_case *c, unsigned count, unsigned seed)
 {
@@ -761,6 +783,7 @@ int main(void)
         TEST(what_is_here_and_damaged_is_brought),
         TEST(what_cannot_be_is_refused_with_words),
         TEST(one_that_is_not_its_own_is_left_alone),
+        TEST(what_is_kept_already_is_done),
         TEST(a_crash_at_any_step_leaves_what_can_be_gone_on_with),
         TEST(random_imports_agree_with_copies_of_the_tree),
     };
