@@ -283,6 +283,7 @@ static bool may_work(struct origin_work *work)
     while (work->progress.is_paused && !work->is_stopping)
         cond_wait(&work->changed, &work->lock);
     bool goes_on = !work->is_stopping;
+    work->progress.waits_for = (struct error){ .code = 0 };
     mutex_unlock(&work->lock);
     return goes_on;
 }
@@ -294,11 +295,12 @@ static void note_step(struct origin_work *work, int r, const struct error *err, 
     *rest_ms = work->goes_on_now ? REST_MIN_MS : *rest_ms;
     work->goes_on_now = false;
     if (r >= 0) {
-        work->progress.waits_for = (struct error){ .code = 0 };
+        work->progress.failures = 0;
         *rest_ms = REST_MIN_MS;
     } else {
         work->progress.waits_for = *err;
         work->progress.waits_for.code = r;
+        work->progress.failures++;
         rest(work, *rest_ms);
         *rest_ms = 2 * *rest_ms < REST_MAX_MS ? 2 * *rest_ms : REST_MAX_MS;
     }
@@ -393,6 +395,7 @@ void volume_origin_pause(struct volume *volume, bool is_paused)
     work->progress.is_paused = is_paused;
     if (!is_paused) {
         work->progress.waits_for = (struct error){ .code = 0 };
+        work->progress.failures = 0;
         work->goes_on_now = true;
     }
     (void)pthread_cond_broadcast(&work->changed);

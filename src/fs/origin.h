@@ -76,7 +76,8 @@ struct origin_progress {
     uint32_t chunks, chunks_done; /* of records */
     uint64_t data, data_left;     /* sealed bytes; what is in use of it */
     uint64_t fetched;             /* by this run */
-    struct error waits_for;       /* why it does not go on at present; code 0: it does */
+    struct error waits_for;       /* why it does not go on at present; code 0: it does, or tries */
+    unsigned failures;            /* in a row, up to now */
 };
 
 /* False: all is here. */

@@ -8,7 +8,8 @@
 #include "worker/job.h"
 
 #define LOOK_EVERY_MS 200
-#define PATIENCE_LOOKS 25u /* in a row at which it waits: then somebody should know for what */
+/* Since it failed, in a row: if it waits then, somebody should know for what. */
+#define PATIENCE_LOOKS 25u
 
 static void report(struct job *job, const struct origin_progress *progress)
 {
@@ -26,12 +27,12 @@ static void report(struct job *job, const struct origin_progress *progress)
 static int watch(struct job *job, struct error *err)
 {
     struct origin_progress progress = { .data = 0 };
-    unsigned waits = 0;
+    unsigned looks = 0;
 
     while (volume_origin_progress(job->volume, &progress)) {
         report(job, &progress);
-        waits = progress.waits_for.code < 0 ? waits + 1 : 0;
-        if (waits >= PATIENCE_LOOKS)
+        looks = progress.failures > 0 ? looks + 1 : 0;
+        if (looks >= PATIENCE_LOOKS && progress.waits_for.code < 0)
             return error_set(err, progress.waits_for.code, "%s", progress.waits_for.text);
         int r = job_sleep(job, LOOK_EVERY_MS);
         if (r < 0)

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -472,6 +473,52 @@ static void a_bucket_that_is_away_makes_reads_fail_and_loses_nothing(void **stat
     download_case_end(&d);
 }
 
+struct watch {
+    struct volume *volume;
+    atomic_uint tries;      /* behind a failure */
+    atomic_bool has_waited; /* during one of them */
+};
+
+/* Fails until that is noticed. */
+static int fail_first(const char *operation, const char *name, void *arg)
+{
+    struct watch *watch = arg;
+    struct origin_progress progress;
+    (void)operation;
+    (void)name;
+
+    if (!volume_origin_progress(watch->volume, &progress))
+        return 0;
+    if (progress.failures == 0 && atomic_load(&watch->tries) == 0)
+        return -EAGAIN;
+    atomic_fetch_add(&watch->tries, 1);
+    if (progress.waits_for.code < 0)
+        atomic_store(&watch->has_waited, true);
+    return 0;
+}
+
+static void what_tries_again_does_not_wait(void **state)
+{
+    struct transfer_case *c = *state;
+    struct mortal_store mortal;
+    struct download_case d;
+
+    (void)write_file(&c->volume, "f", 2 * MIB, 3);
+    (void)transfer_case_take(c, "a");
+    struct locator locator = transfer_case_upload(c, "a");
+    mortal_store_init(&mortal, c->store, MORTAL_FOREVER);
+    download_case_new(&d, c, &locator, &mortal.base);
+    struct watch watch = { .volume = d.volume.volume };
+    mortal.arg = &watch;
+    mortal.before = fail_first;
+    download_case_finish(&d);
+    mortal.before = NULL;
+    assert_true(watch.tries > 0);
+    assert_false(watch.has_waited);
+    assert_int_equal(read_file(&d.volume, "f", 2 * MIB, 3), 0);
+    download_case_end(&d);
+}
+
 static void alter(struct transfer_case *c, enum bucket_kind kind, bool removes)
 {
     CLEANUP(name_set_release) struct name_set found = NAME_SET_INIT;
@@ -731,6 +778,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_bucket_that_is_away_makes_reads_fail_and_loses_nothing,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(what_tries_again_does_not_wait, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_altered_is_named_and_not_brought_in, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(without_its_bucket_or_key_it_is_not_opened, setup,
