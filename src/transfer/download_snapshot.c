@@ -65,7 +65,7 @@ static int open_head(struct opening *opening)
     CLEANUP(buf_release) struct buf encoded = BUF_INIT;
     CLEANUP(transfer_keys_freep) struct transfer_keys *transfer = NULL;
     struct snapshot_head head;
-    struct superblock peeked;
+    struct superblock peeked = { .generation = 0 };
     const struct secret *key = NULL;
 
     int r = head_get(snapshot->bucket, snapshot->locator.manifest, &encoded, opening->err);

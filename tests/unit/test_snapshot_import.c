@@ -82,7 +82,7 @@ static void what_was_removed_here_comes_back(void **state)
 {
     struct transfer_case *c = *state;
     struct volume_case *v = &c->volume;
-    struct snapshot_import_progress progress;
+    struct snapshot_import_progress progress = { .fetched = 0 };
     struct tree_model then, now;
     uint64_t number = 1;
 
@@ -136,7 +136,7 @@ static void only_what_is_missing_is_moved(void **state)
 {
     struct transfer_case *c = *state;
     struct volume_case *v = &c->volume;
-    struct snapshot_import_progress progress;
+    struct snapshot_import_progress progress = { .fetched = 0 };
     struct download_case d;
 
     uint64_t f = write_file(v, "f", 8 * MIB, 1);
@@ -181,7 +181,7 @@ static void blocks_of_a_version_in_the_middle_are_not_given_up(void **state)
 {
     struct transfer_case *c = *state;
     struct volume_case *v = &c->volume;
-    struct snapshot_import_progress progress;
+    struct snapshot_import_progress progress = { .fetched = 0 };
     CLEANUP(free_ptr) uint8_t *data = calloc(1, MIB);
 
     assert_non_null(data);
@@ -223,7 +223,7 @@ static void what_is_not_here_any_more_is_brought(void **state)
 {
     struct transfer_case *c = *state;
     struct volume_case *v = &c->volume;
-    struct snapshot_import_progress progress;
+    struct snapshot_import_progress progress = { .fetched = 0 };
     struct volume_attr attr;
 
     uint64_t f = write_file(v, "f", 3 * MIB, 1);
@@ -296,7 +296,7 @@ static void what_is_here_and_damaged_is_brought(void **state)
 {
     struct transfer_case *c = *state;
     struct volume_case *v = &c->volume;
-    struct snapshot_import_progress progress;
+    struct snapshot_import_progress progress = { .fetched = 0 };
     CLEANUP(free_ptr) uint8_t *data = calloc(1, MIB);
     CLEANUP(buf_release) struct buf object = BUF_INIT;
     char name[SEGMENT_NAME_SIZE];
@@ -348,7 +348,7 @@ static void what_cannot_be_is_refused_with_words(void **state)
 {
     struct transfer_case *c = *state;
     struct volume_case *v = &c->volume;
-    struct snapshot_import_progress progress;
+    struct snapshot_import_progress progress = { .fetched = 0 };
     struct volume_snapshot arriving;
     struct error err = { .code = 0 };
     struct transfer_case other;
@@ -431,7 +431,7 @@ static void one_that_is_not_its_own_is_left_alone(void **state)
 {
     struct transfer_case *c = *state;
     struct volume_case *v = &c->volume;
-    struct snapshot_import_progress progress;
+    struct snapshot_import_progress progress = { .fetched = 0 };
     struct volume_snapshot arriving;
     struct error err = { .code = 0 };
     struct volume_origin *origin = NULL;
@@ -467,7 +467,7 @@ static void what_is_kept_already_is_done(void **state)
 {
     struct transfer_case *c = *state;
     struct volume_case *v = &c->volume;
-    struct snapshot_import_progress progress;
+    struct snapshot_import_progress progress = { .fetched = 0 };
     struct error err = { .code = 0 };
 
     (void)write_file(v, "f", MIB, 1);
@@ -518,7 +518,7 @@ static bool die_in_time(const struct snapshot_import_progress *progress, void *a
 static bool crash_after(struct transfer_case *c, const struct locator *locator, unsigned batches)
 {
     struct volume_case *v = &c->volume;
-    struct snapshot_import_progress progress;
+    struct snapshot_import_progress progress = { .fetched = 0 };
     int status;
 
     volume_case_close(v);
@@ -549,7 +549,7 @@ static void a_crash_at_any_step_leaves_what_can_be_gone_on_with(void **state)
 {
     struct transfer_case *c = *state;
     struct volume_case *v = &c->volume;
-    struct snapshot_import_progress progress;
+    struct snapshot_import_progress progress = { .fetched = 0 };
     struct volume_snapshot arriving;
     struct tree_model then, now;
     uint64_t number = 1;
@@ -662,7 +662,7 @@ static void upload(struct model *model, struct side *side, const struct copy *co
 
 static void bring(struct model *model, struct side *side, struct copy *copy, uint64_t number)
 {
-    struct snapshot_import_progress progress;
+    struct snapshot_import_progress progress = { .fetched = 0 };
     unsigned i = draw(model, UPLOADS);
     char name[32];
 
