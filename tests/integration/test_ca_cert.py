@@ -159,6 +159,7 @@ def test_a_half_done_change_to_a_vault_goes_on_when_its_ca_is_set(build_folder, 
         instance.run("security", "ca-cert", "set", "--cert-file", vault.ca_cert)
         wait_until(lambda: instance.view("data")["kms_type"] == "vault", "the change is finished")
         wait_until(lambda: not path.exists(), "nothing is staged")
-        assert instance.api("GET", "/api/v1/kms")["addresses"] == [vault.address]
+        wait_until(lambda: instance.api("GET", "/api/v1/kms").get("addresses") == [vault.address],
+                   "the new server is in use")
         instance.api("POST", "/api/v1/filesystems/data/stop")
         instance.api("POST", "/api/v1/filesystems/data/start")
