@@ -28,6 +28,7 @@ class Home:
         self.instance = instance
         self.folder = folder
         self.mnt = folder / "mnt"
+        self.store_processes = set()
 
     def fill(self, files=12, size=2 * MIB, seed=1):
         numbers = random.Random(seed)
@@ -140,11 +141,20 @@ def store_processes():
     return found
 
 
+def parent_of(pid):
+    try:
+        return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
 def own_store_processes(home):
-    """Those of this instance, for others may be tested beside."""
-    own = str(home.instance.programs)
-    return [pid for pid in store_processes()
-            if os.path.exists(f"/proc/{pid}/exe") and os.readlink(f"/proc/{pid}/exe").startswith(own)]
+    """Those of this instance, for others may be tested beside. They outlive a cofferd that is killed:
+    so they are remembered when they are seen below it."""
+    processes = store_processes()
+    daemon = home.instance.process.pid if home.instance.process else None
+    home.store_processes |= {pid for pid in processes if daemon and parent_of(pid) == daemon}
+    return [pid for pid in processes if pid in home.store_processes]
 
 
 def test_a_snapshot_is_uploaded_listed_and_what_comes_later_moves_little(home, s3):
