@@ -12,8 +12,8 @@ static int begin(struct mortal_store *mortal, const char *operation, const char 
         if (r < 0)
             return r;
     }
-    mortal->operations++;
-    if (mortal->left == MORTAL_FOREVER || --mortal->left > 0)
+    atomic_fetch_add(&mortal->operations, 1);
+    if (atomic_load(&mortal->left) == MORTAL_FOREVER || atomic_fetch_sub(&mortal->left, 1) > 1)
         return 1;
     return mortal->dies_unanswered ? 0 : -EOWNERDEAD;
 }

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -13,12 +14,12 @@
 struct mortal_store {
     struct object_store base;
     struct object_store *shared;
-    uint64_t left; /* operations */
+    atomic_uint_fast64_t left; /* operations */
     bool dies_unanswered;
-    bool lists_nothing;  /* a store that does not list what was put */
-    uint64_t operations; /* so far */
-    uint64_t put_bytes;  /* of those that were answered */
-    uint64_t puts;
+    bool lists_nothing;              /* a store that does not list what was put */
+    atomic_uint_fast64_t operations; /* so far */
+    atomic_uint_fast64_t put_bytes;  /* of those that were answered */
+    atomic_uint_fast64_t puts;
     /* NULL is allowed: in front of each operation; r < 0 is its answer. */
     int (*before)(const char *operation, const char *name, void *arg);
     void *arg;
