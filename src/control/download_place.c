@@ -32,6 +32,10 @@ int control_set_origin(struct control *control, const char *name, const char *ob
     if (r < 0)
         return r;
     mutex_lock(&fs->lock);
+    if (fs->worker && !fs->record.has_origin) { /* it would not be up */
+        mutex_unlock(&fs->lock);
+        return error_set(err, -EINVAL, "filesystem %s is started, and all of it is here", name);
+    }
     /* Its own record of what it needs is sealed in its metadata: a worker reads it there, and tells
      * if nothing is needed. */
     fs->record.has_origin = true;

@@ -252,7 +252,10 @@ static int step(struct volume *volume, struct origin_work *work, struct error *e
     if (segments_in_packs(volume->segments) > 0)
         return fetch_some(volume, work, err);
     if (segments_need_recount(volume->segments))
-        return error_set(err, -EBUSY, "what is in use has to be counted again");
+        return error_set(
+            err, -EBUSY,
+            "what is in use has to be counted again; if that does not end, coffer fs check "
+            "tells what is wrong");
     return finish(volume, work, err);
 }
 

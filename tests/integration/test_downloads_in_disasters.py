@@ -61,6 +61,14 @@ def test_one_that_needs_nothing_takes_the_name_of_a_store_and_forgets_it(build_f
         one.instance.run("fs", "tier", "dir", "remove", "disk")
         one.instance.run("fs", "umount", "projects")
         one.mount("projects")
+        refused = one.instance.run("fs", "update", "projects", "--object-store", "disk",
+                                   check=False)
+        assert refused.returncode == 1
+        one.instance.run("fs", "tier", "dir", "add", "disk", "--path", disk)
+        refused = one.instance.run("fs", "update", "projects", "--object-store", "disk",
+                                   check=False)
+        assert "all of it is here" in refused.stderr
+        one.instance.run("fs", "tier", "dir", "remove", "disk")
         sound(one.instance, "projects")
 
 
