@@ -107,15 +107,28 @@ static bool gives_up(struct task *task)
     return gives_up;
 }
 
-static void fail(struct task *task, const struct error *why)
+/* False: somebody has paused or aborted it, and what it says then is what stopping it looks like.
+ */
+static bool note_failure(struct task *task, const struct error *why)
 {
     struct tasks *tasks = task->control->tasks;
-    struct error err = { .code = 0 };
 
     mutex_lock(&tasks->lock);
-    task->record.code = why->code;
-    memcpy(task->record.text, why->text, sizeof(task->record.text));
+    bool is_own = !task_should_stop_locked(tasks, task);
+    if (is_own) {
+        task->record.code = why->code;
+        memcpy(task->record.text, why->text, sizeof(task->record.text));
+    }
     mutex_unlock(&tasks->lock);
+    return is_own;
+}
+
+static void fail(struct task *task, const struct error *why)
+{
+    struct error err = { .code = 0 };
+
+    if (!note_failure(task, why))
+        return;
     if (!task->kind->undo)
         end(task, TASK_FAILED);
     else if (task_move(task, TASK_RUNNING, TASK_ABORTING, &err) < 0 && err.code < 0)

@@ -136,7 +136,12 @@ static void *run(void *arg)
     int r = job->run(job, &err);
     mutex_lock(&job->lock);
     /* Stopping cuts the connection to the store, so a failure then says nothing. */
-    job->done.code = r < 0 && job->must_stop ? -ECANCELED : r;
+    if (r < 0 && job->must_stop) {
+        job->done.code = -ECANCELED;
+        job->done.is_final = false;
+    } else {
+        job->done.code = r;
+    }
     if (r < 0)
         (void)snprintf(job->done.text, sizeof(job->done.text), "%s", err.text);
     job->has_ended = true;

@@ -117,6 +117,13 @@ static struct {
     atomic_int ended;
 } play;
 
+static int stop_playing(struct task *task, struct error *err)
+{
+    if (atomic_load(&play.gives_up))
+        task_give_up(task);
+    return error_set(err, -ECANCELED, "the play was stopped");
+}
+
 static int play_run(struct task *task, struct error *err)
 {
     int code = atomic_load(&play.fails);
@@ -129,7 +136,7 @@ static int play_run(struct task *task, struct error *err)
     }
     while (!atomic_load(&play.ends))
         if (task_sleep(task, 1) < 0)
-            return -ECANCELED;
+            return stop_playing(task, err);
     task_set_result(task, "applause");
     return 0;
 }
@@ -240,6 +247,27 @@ static void a_task_tells_how_far_it_is_and_its_result(void **state)
     wait_for(fixture, id + 1, TASK_DONE, false);
     assert_int_equal(atomic_load(&play.undone), 0);
     assert_int_equal(atomic_load(&play.ended), 2);
+}
+
+/* That it was stopped is what somebody wanted, even if its work takes that for the end of all. */
+static void one_that_is_aborted_has_not_failed_whatever_it_says(void **state)
+{
+    struct fixture *fixture = *state;
+    struct task_view view;
+    struct error err = { .code = 0 };
+
+    play_reset();
+    atomic_store(&play.gives_up, true);
+    uint64_t id = begin(fixture);
+    wait_for_phase(fixture, id, "plays");
+    must(control_task_pause(fixture->control, id, &view, &err), &err);
+    must(control_task_resume(fixture->control, id, &view, &err), &err);
+    wait_for_phase(fixture, id, "plays");
+    must(control_task_abort(fixture->control, id, false, &view, &err), &err);
+    view = wait_for(fixture, id, TASK_ABORTED, false);
+    assert_string_equal(view.text, "");
+    assert_int_equal(atomic_load(&play.undone), 1);
+    assert_int_equal(atomic_load(&play.ended), 1);
 }
 
 static void one_that_is_paused_rests_until_it_is_resumed(void **state)
@@ -615,6 +643,7 @@ int main(void)
         cmocka_unit_test(locators_are_read_as_they_were_written),
         STATE_TEST(a_task_tells_how_far_it_is_and_its_result),
         STATE_TEST(one_that_is_paused_rests_until_it_is_resumed),
+        STATE_TEST(one_that_is_aborted_has_not_failed_whatever_it_says),
         STATE_TEST(one_that_is_aborted_is_undone),
         STATE_TEST(what_may_pass_is_waited_for_and_what_cannot_fails),
         STATE_TEST(there_are_not_too_many),
