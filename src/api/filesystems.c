@@ -122,9 +122,30 @@ int api_set_origin(const struct api_request *request, struct api_reply *ret, str
     return r < 0 ? r : api_reply_view(&view, 200, ret, err);
 }
 
+/* What it is made of: nothing, or a snapshot in an object store, whose name chosen gets. */
+static int get_origin(const struct api_request *request, char chosen[static STORE_NAME_MAX + 1],
+                      struct fs_add *add, struct error *err)
+{
+    struct store_choice choice = { .name = NULL };
+    int r = json_get_text(request->body, "locator", JSON_OPTIONAL, &add->locator, err);
+
+    if (r == 0)
+        r = api_get_store_choice(request->body, &choice, err);
+    if (r == 0)
+        r = json_get_bool(request->body, "read_only_store", JSON_OPTIONAL, &add->is_read_only_store,
+                          err);
+    if (r < 0 || !choice.site) {
+        add->object_store = choice.name;
+        return r;
+    }
+    add->object_store = chosen;
+    return control_store_choose(request->context->control, &choice, chosen, err);
+}
+
 int api_add_filesystem(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
     CLEANUP(secret_release) struct secret secret = SECRET_INIT;
+    char chosen[STORE_NAME_MAX + 1];
     struct fs_add add = { .name = NULL };
     struct fs_view view = { .state = FS_STOPPED };
     int64_t capacity = 0;
@@ -146,12 +167,7 @@ int api_add_filesystem(const struct api_request *request, struct api_reply *ret,
     if (r == 0)
         r = json_get_bool(request->body, "allow_no_kms", JSON_OPTIONAL, &add.allow_no_kms, err);
     if (r == 0)
-        r = json_get_text(request->body, "locator", JSON_OPTIONAL, &add.locator, err);
-    if (r == 0)
-        r = json_get_text(request->body, "object_store", JSON_OPTIONAL, &add.object_store, err);
-    if (r == 0)
-        r = json_get_bool(request->body, "read_only_store", JSON_OPTIONAL, &add.is_read_only_store,
-                          err);
+        r = get_origin(request, chosen, &add, err);
     if (r == 0)
         r = get_kms_key(request->body, &add.kms, &secret, err);
     if (r < 0)

@@ -27,10 +27,11 @@ static json_t *time_json(int64_t time_ns)
 
 static json_t *view_json(const struct store_view *view)
 {
-    json_t *body = json_pack("{s:s,s:s,s:o,s:I,s:I}", "name", view->name, "type",
-                             store_kind_name(view->kind), "created", time_json(view->created_ns),
-                             "upload_bandwidth", (json_int_t)view->rates.sent, "download_bandwidth",
-                             (json_int_t)view->rates.received);
+    json_t *body =
+        json_pack("{s:s,s:s,s:s,s:o,s:I,s:I}", "name", view->name, "type",
+                  store_kind_name(view->kind), "site", store_site_name(view->site), "created",
+                  time_json(view->created_ns), "upload_bandwidth", (json_int_t)view->rates.sent,
+                  "download_bandwidth", (json_int_t)view->rates.received);
     json_t *more =
         view->kind == STORE_KIND_S3
             ? json_pack("{s:s,s:i,s:s,s:s,s:s,s:s,s:s,s:b,s:i}", "hostname", view->hostname, "port",
@@ -106,6 +107,14 @@ static int take_number(const json_t *body, const char *name, int64_t max, int64_
     if (r == 0 && (*ret < 0 || *ret > max))
         r = error_set(err, -EINVAL, "\"%s\" must be from 0 to %lld", name, (long long)max);
     return r;
+}
+
+static int take_site(const json_t *body, enum store_site *site, struct error *err)
+{
+    const char *text = NULL;
+    int r = json_get_text(body, "site", JSON_OPTIONAL, &text, err);
+
+    return r < 0 || !text ? r : store_site_parse(text, site, err);
 }
 
 static int take_rates(const json_t *body, struct limit_rates *rates, struct error *err)
@@ -203,6 +212,8 @@ static int take_settings(struct store_record *record, void *arg, struct error *e
     int r = refuse_other_kind(body, is_s3 ? of_dir : of_s3, store_kind_name(record->kind), err);
 
     if (r == 0)
+        r = take_site(body, &record->site, err);
+    if (r == 0)
         r = take_rates(body, &record->rates, err);
     if (r == 0 && !is_s3)
         r = json_get_line(body, "path", JSON_OPTIONAL, record->path, sizeof(record->path), err);
@@ -231,6 +242,13 @@ static int take_verify(const json_t *body, bool *ret, struct error *err)
 
     *ret = !skips;
     return r;
+}
+
+int api_get_store_choice(const json_t *body, struct store_choice *ret, struct error *err)
+{
+    int r = json_get_text(body, "object_store", JSON_OPTIONAL, &ret->name, err);
+
+    return r < 0 ? r : json_get_text(body, "site", JSON_OPTIONAL, &ret->site, err);
 }
 
 /* --- changes --- */

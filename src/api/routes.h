@@ -14,6 +14,7 @@
 #include "api/throttle.h"
 #include "base/error.h"
 #include "control/control.h"
+#include "control/object_stores.h"
 
 struct tls_identity;
 
@@ -188,6 +189,8 @@ json_t *api_unneeded_json(struct control *control);
 int api_get_kms_config(const json_t *body, struct key_provider_config *ret, struct error *err);
 int api_check_kms_paths(const struct api_request *request, const json_t *body, struct error *err);
 const char *api_rewrap_result(enum rewrap_result result);
+/* object_stores.c: which object store a body means: "object_store" or "site". */
+int api_get_store_choice(const json_t *body, struct store_choice *ret, struct error *err);
 /* What a recovery copy holds: "keys". */
 int api_get_keys(const json_t *body, struct secret *ret, struct error *err);
 

@@ -134,13 +134,13 @@ int api_abort_task(const struct api_request *request, struct api_reply *ret, str
 
 int api_upload_snapshot(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
-    struct snapshot_upload upload = { .store = NULL };
+    struct snapshot_upload upload = { .store = { .name = NULL } };
     const json_t *body = request->body;
     struct task_view view = { .id = 0 };
 
     int r = json_get_text(body, "name", JSON_REQUIRED, &upload.snapshot, err);
     if (r == 0)
-        r = json_get_text(body, "object_store", JSON_OPTIONAL, &upload.store, err);
+        r = api_get_store_choice(body, &upload.store, err);
     if (r == 0)
         r = json_get_bool(body, "hide_names", JSON_OPTIONAL, &upload.hides_names, err);
     if (r == 0)
@@ -153,13 +153,13 @@ int api_upload_snapshot(const struct api_request *request, struct api_reply *ret
 int api_download_snapshot(const struct api_request *request, struct api_reply *ret,
                           struct error *err)
 {
-    struct snapshot_download download = { .store = NULL };
+    struct snapshot_download download = { .store = { .name = NULL } };
     const json_t *body = request->body;
     struct task_view view = { .id = 0 };
 
     int r = json_get_text(body, "locator", JSON_REQUIRED, &download.locator, err);
     if (r == 0)
-        r = json_get_text(body, "object_store", JSON_OPTIONAL, &download.store, err);
+        r = api_get_store_choice(body, &download.store, err);
     if (r == 0)
         r = json_get_text(body, "name", JSON_OPTIONAL, &download.name, err);
     if (r == 0)

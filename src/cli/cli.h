@@ -95,6 +95,9 @@ void cli_print_unneeded(const json_t *unneeded);
 int cli_put_kms(struct cli *cli, const char *type, const char *address, const char *key,
                 json_t *body, struct error *err);
 
+/* cmd_tier.c: which object store is meant, as --object-store or --site says, or nothing. */
+int cli_put_store(const struct cli *cli, json_t *body, struct error *err);
+
 /* Asks on the terminal whether to go on. True without asking if there is no terminal. */
 bool cli_confirm(const char *question);
 

@@ -222,15 +222,15 @@ static int fill_download(json_t *body, struct cli *cli, struct error *err)
     static const char locator[] = "coffer1-";
     const char *last = cli_word(cli, 2);
     bool is_swapped = last && strncasecmp(last, locator, strlen(locator)) == 0;
-    const char *store = arguments_value(&cli->arguments, "object-store");
+    const struct arguments *given = &cli->arguments;
 
-    if (!store)
+    if (!arguments_value(given, "object-store") && !arguments_value(given, "site"))
         return error_set(err, -EINVAL,
-                         "name the object store that holds the snapshot with --object-store; "
-                         "coffer fs tier lists them");
+                         "name the object store that holds the snapshot with --object-store, or "
+                         "its site with --site; coffer fs tier lists them");
     int r = client_put_text(body, "locator", is_swapped ? last : cli_word(cli, 1), err);
     if (r == 0)
-        r = client_put_text(body, "object_store", store, err);
+        r = cli_put_store(cli, body, err);
     if (arguments_has(&cli->arguments, "read-only-store"))
         (void)json_object_set_new(body, "read_only_store", json_true());
     if (r == 0)

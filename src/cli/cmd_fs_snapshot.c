@@ -232,7 +232,7 @@ int cmd_fs_snapshot_upload(struct cli *cli, struct error *err)
     struct client_request request = { .method = "POST", .path = path, .body = body };
     r = client_put_text(body, "name", cli_word(cli, 1), err);
     if (r == 0)
-        r = client_put_text(body, "object_store", arguments_value(given, "object-store"), err);
+        r = cli_put_store(cli, body, err);
     if (r < 0) {
         json_decref(body);
         return r;
@@ -254,7 +254,7 @@ int cmd_fs_snapshot_download(struct cli *cli, struct error *err)
     struct client_request request = { .method = "POST", .path = path, .body = body };
     r = client_put_text(body, "locator", cli_word(cli, 1), err);
     if (r == 0)
-        r = client_put_text(body, "object_store", arguments_value(given, "object-store"), err);
+        r = cli_put_store(cli, body, err);
     if (r == 0)
         r = client_put_text(body, "name", arguments_value(given, "name"), err);
     if (r < 0) {

@@ -16,8 +16,9 @@
         .name = NULL                                                                               \
     }
 
-#define LIMIT_OPTIONS                                                                              \
-    { 0, "upload-bandwidth", "bytes", "at most so much a second, as 100MiB; 0: no limit" },        \
+#define COMMON_OPTIONS                                                                             \
+    { 0, "site", "site", "local or remote: what --site of an upload means [local]" },              \
+        { 0, "upload-bandwidth", "bytes", "at most so much a second, as 100MiB; 0: no limit" },    \
         { 0, "download-bandwidth", "bytes", "likewise" },                                          \
     {                                                                                              \
         0, "skip-verification", NULL, "do not try it"                                              \
@@ -34,7 +35,7 @@
         { 0, "secret-key", "key", "its secret key; - reads it from standard input" },              \
         { 0, "secret-key-file", "file", "a file that holds it; - is standard input" },             \
         { 0, "ca-cert", "pem", "file with the CA of the server [the system's CAs]" },              \
-        { 0, "max-concurrent", "n", "requests at once, at most 64 [16]" }, LIMIT_OPTIONS
+        { 0, "max-concurrent", "n", "requests at once, at most 64 [16]" }, COMMON_OPTIONS
 
 const struct option_spec tier_s3_options[] = {
     S3_OPTIONS,
@@ -43,7 +44,7 @@ const struct option_spec tier_s3_options[] = {
 
 const struct option_spec tier_dir_options[] = {
     { 0, "path", "dir", "the folder, which must be there" },
-    LIMIT_OPTIONS,
+    COMMON_OPTIONS,
     END_OF_TABLE,
 };
 
@@ -79,6 +80,7 @@ const struct argument_spec tier_store_arguments[] = {
 static const struct column all_columns[] = {
     { "name", "NAME", COLUMN_TEXT },
     { "type", "TYPE", COLUMN_TEXT },
+    { "site", "SITE", COLUMN_TEXT },
     { "place", "PLACE", COLUMN_TEXT },
     { "upload_bandwidth", "UPLOAD LIMIT", COLUMN_CAPACITY, .hidden = true, .zero_is = "-" },
     { "download_bandwidth", "DOWNLOAD LIMIT", COLUMN_CAPACITY, .hidden = true, .zero_is = "-" },
@@ -94,6 +96,7 @@ static const struct column s3_columns[] = {
     { "bucket", "BUCKET", COLUMN_TEXT },
     { "region", "REGION", COLUMN_TEXT },
     { "prefix", "PREFIX", COLUMN_TEXT },
+    { "site", "SITE", COLUMN_TEXT },
     { "access_key_id", "ACCESS KEY ID", COLUMN_TEXT, .hidden = true },
     { "ca_cert", "OWN CA", COLUMN_FLAG, .hidden = true },
     { "max_concurrent", "CONCURRENT", COLUMN_NUMBER, .hidden = true, .zero_is = "16" },
@@ -106,6 +109,7 @@ static const struct column s3_columns[] = {
 static const struct column dir_columns[] = {
     { "name", "NAME", COLUMN_TEXT },
     { "path", "PATH", COLUMN_TEXT },
+    { "site", "SITE", COLUMN_TEXT },
     { "upload_bandwidth", "UPLOAD LIMIT", COLUMN_CAPACITY, .hidden = true, .zero_is = "-" },
     { "download_bandwidth", "DOWNLOAD LIMIT", COLUMN_CAPACITY, .hidden = true, .zero_is = "-" },
     { "created", "CREATED", COLUMN_TEXT, .hidden = true },
@@ -170,6 +174,13 @@ static int put_text(json_t *body, const struct cli *cli, const char *option, con
                     struct error *err)
 {
     return client_put_text(body, key, arguments_value(&cli->arguments, option), err);
+}
+
+int cli_put_store(const struct cli *cli, json_t *body, struct error *err)
+{
+    int r = put_text(body, cli, "object-store", "object_store", err);
+
+    return r < 0 ? r : put_text(body, cli, "site", "site", err);
 }
 
 static int put_number(json_t *body, const struct cli *cli, const char *option, const char *key,
@@ -245,9 +256,12 @@ static int put_ca_cert(json_t *body, const struct cli *cli, struct error *err)
     return r < 0 ? r : client_put_secret(body, "ca_cert", &pem, err);
 }
 
-static int put_limits(json_t *body, const struct cli *cli, struct error *err)
+static int put_common(json_t *body, const struct cli *cli, struct error *err)
 {
-    int r = put_rate(body, cli, "upload-bandwidth", "upload_bandwidth", err);
+    int r = put_text(body, cli, "site", "site", err);
+
+    if (r == 0)
+        r = put_rate(body, cli, "upload-bandwidth", "upload_bandwidth", err);
 
     if (r == 0)
         r = put_rate(body, cli, "download-bandwidth", "download_bandwidth", err);
@@ -276,7 +290,7 @@ static int put_s3(json_t *body, const struct cli *cli, bool is_new, struct error
     if (r == 0)
         r = put_ca_cert(body, cli, err);
     if (r == 0)
-        r = put_limits(body, cli, err);
+        r = put_common(body, cli, err);
     if (r == 0)
         r = put_secret_key(body, cli, is_new, err);
     return r;
@@ -349,7 +363,7 @@ int cmd_tier_dir_add(struct cli *cli, struct error *err)
     if (r == 0)
         r = put_text(body, cli, "path", "path", err);
     if (r == 0)
-        r = put_limits(body, cli, err);
+        r = put_common(body, cli, err);
     return r < 0 ? r : add(cli, body, "dir", err);
 }
 
@@ -375,7 +389,7 @@ int cmd_tier_dir_update(struct cli *cli, struct error *err)
     int r = put_text(body, cli, "path", "path", err);
 
     if (r == 0)
-        r = put_limits(body, cli, err);
+        r = put_common(body, cli, err);
     return r < 0 ? r : update(cli, body, err);
 }
 

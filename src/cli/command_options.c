@@ -204,7 +204,8 @@ const struct argument_spec fs_download_arguments[] = {
 };
 
 const struct option_spec fs_download_options[] = {
-    { 0, "object-store", "name", "which holds the snapshot (coffer fs tier); needed" },
+    { 0, "object-store", "name", "which holds the snapshot (coffer fs tier); needed, or" },
+    { 0, "site", "site", "local or remote: the only object store of that site" },
     { 0, "read-only-store", NULL, "write nothing there; it must not be cleaned until all is here" },
     { 0, "store", "url", "where the data goes: dir:/path or s3:NAME [below the state folder]" },
     { 0, "meta", "url", "where the metadata goes: lmdb:/path [below the state folder]" },
@@ -418,22 +419,27 @@ const struct argument_spec policy_attach_arguments[] = {
 const struct option_spec policy_schedule_options[] = {
     { 0, "hourly", "minute", "each hour at this minute, or off" },
     { 0, "hourly-retention", "number", "how many of them are kept [24]" },
-    { 0, "hourly-upload", "store", "upload each to this object store, or none" },
+    { 0, "hourly-upload", "store",
+      "upload each to this object store, site local or remote, or none" },
     { 0, "daily", "time", "each day at this time (UTC): 23:00, or off" },
     { 0, "daily-retention", "number", "how many of them are kept [7]" },
-    { 0, "daily-upload", "store", "upload each to this object store, or none" },
+    { 0, "daily-upload", "store",
+      "upload each to this object store, site local or remote, or none" },
     { 0, "weekly", "days time", "each week (UTC): 'sunday,wednesday 23:00', or off" },
     { 0, "weekly-retention", "number", "how many of them are kept [4]" },
-    { 0, "weekly-upload", "store", "upload each to this object store, or none" },
+    { 0, "weekly-upload", "store",
+      "upload each to this object store, site local or remote, or none" },
     { 0, "monthly", "day time",
       "each month (UTC): '1 23:00', or off; a short month: its last day" },
     { 0, "monthly-retention", "number", "how many of them are kept [12]" },
-    { 0, "monthly-upload", "store", "upload each to this object store, or none" },
+    { 0, "monthly-upload", "store",
+      "upload each to this object store, site local or remote, or none" },
     END_OF_OPTIONS,
 };
 
 const struct option_spec snapshot_upload_options[] = {
     { 0, "object-store", "name", "where to [the only one that coffer fs tier lists]" },
+    { 0, "site", "site", "local or remote: to the only one of that site" },
     { 0, "hide-names", NULL, "do not show who has the bucket what they are called" },
     { 0, "allow-no-kms", NULL, "also if its key is wrapped by a local file" },
     { 0, "wait", NULL, "return when it is done, and print the locator" },
@@ -448,6 +454,7 @@ const struct argument_spec snapshot_download_arguments[] = {
 
 const struct option_spec snapshot_download_options[] = {
     { 0, "object-store", "name", "where it is [the only one that coffer fs tier lists]" },
+    { 0, "site", "site", "local or remote: in the only one of that site" },
     { 0, "name", "name", "that it gets, and its access point [those that it has there]" },
     { 0, "wait", NULL, "return when it is done" },
     END_OF_OPTIONS,

@@ -65,6 +65,7 @@ static void view_of(const struct store_record *record, struct store_view *ret)
     const struct s3_settings *s3 = &record->s3;
 
     *ret = (struct store_view){ .kind = record->kind,
+                                .site = record->site,
                                 .created_ns = record->created_ns,
                                 .port = s3->port,
                                 .is_plain_http = s3->is_plain_http,
@@ -154,6 +155,81 @@ int control_store_list(struct control *control, struct store_view **ret, size_t 
     *ret = listing.views; /* the registry's keys are sorted */
     *ret_count = listing.count;
     return 0;
+}
+
+/* --- choosing --- */
+
+static int no_only_one(size_t count, const char *site, struct error *err)
+{
+    const char *of = site ? " of site " : "";
+
+    site = site ? site : "";
+    if (count > 1)
+        return error_set(
+            err, -EINVAL,
+            "there are %zu object stores%s%s; say which one with --object-store NAME%s", count, of,
+            site, *site ? "" : ", or with --site local or remote");
+    if (*site)
+        return error_set(
+            err, -EINVAL,
+            "there is no object store of site %s; coffer fs tier lists those that "
+            "there are, and coffer fs tier s3 update NAME --site %s, or dir, moves one",
+            site, site);
+    return error_set(err, -EINVAL,
+                     "there is no object store for snapshots; add one with 'coffer fs tier s3 add' "
+                     "or 'coffer fs tier dir add'");
+}
+
+/* site: NULL for any. */
+static int choose_only(struct control *control, const enum store_site *site,
+                       char ret[static STORE_NAME_MAX + 1], struct error *err)
+{
+    CLEANUP(free_ptr) struct store_view *views = NULL;
+    const struct store_view *found = NULL;
+    size_t count = 0, fitting = 0;
+
+    int r = control_store_list(control, &views, &count, err);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < count; i++) {
+        if (site && views[i].site != *site)
+            continue;
+        found = &views[i];
+        fitting++;
+    }
+    if (fitting != 1)
+        return no_only_one(fitting, site ? store_site_name(*site) : NULL, err);
+    memcpy(ret, found->name, sizeof(found->name));
+    return 0;
+}
+
+struct store_choice store_choice_read(const char *text)
+{
+    bool is_site = strncmp(text, STORE_SITE, strlen(STORE_SITE)) == 0;
+
+    return is_site ? (struct store_choice){ .site = text + strlen(STORE_SITE) }
+                   : (struct store_choice){ .name = text };
+}
+
+int control_store_choose(struct control *control, const struct store_choice *given,
+                         char ret[static STORE_NAME_MAX + 1], struct error *err)
+{
+    CLEANUP(free_ptr) struct store_view *view = calloc(1, sizeof(*view));
+    enum store_site site = STORE_SITE_LOCAL;
+
+    if (!view)
+        return error_set(err, -ENOMEM, "out of memory");
+    if (given->name && given->site)
+        return error_set(err, -EINVAL,
+                         "the object store is given twice; give --object-store or --site");
+    int r = given->site ? store_site_parse(given->site, &site, err) : 0;
+    if (r == 0 && !given->name)
+        return choose_only(control, given->site ? &site : NULL, ret, err);
+    if (r == 0)
+        r = control_store_get(control, given->name, view, err);
+    if (r == 0)
+        memcpy(ret, view->name, sizeof(view->name));
+    return r;
 }
 
 int object_stores_tidy(struct control *control, struct error *err)

@@ -15,6 +15,7 @@
 struct store_view {
     char name[STORE_NAME_MAX + 1];
     enum store_kind kind;
+    enum store_site site;
     int64_t created_ns;
     char path[PATH_MAX];
     char hostname[S3_HOSTNAME_SIZE];
@@ -34,6 +35,21 @@ int control_store_list(struct control *control, struct store_view **ret, size_t 
                        struct error *err);
 int control_store_get(struct control *control, const char *name, struct store_view *ret,
                       struct error *err);
+
+/* Which one somebody means: by its name, or the only one of a site, or the only one that there is.
+ */
+struct store_choice {
+    const char *name;
+    const char *site;
+};
+
+/* What a policy has: a name, or "site:local", "site:remote". */
+#define STORE_SITE "site:"
+struct store_choice store_choice_read(const char *text);
+
+/* -EINVAL: there are none or several, or both were given. */
+int control_store_choose(struct control *control, const struct store_choice *given,
+                         char ret[static STORE_NAME_MAX + 1], struct error *err);
 
 /* record holds all of it, the secret key too. Unless verify is false it is tried before anything is
  * kept (store/probe.h). */

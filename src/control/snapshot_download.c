@@ -8,7 +8,6 @@
 
 #include "base/cleanup.h"
 #include "control/bucket_session.h"
-#include "control/upload.h"
 #include "control/upload_keys.h"
 #include "host/import_order.h"
 
@@ -158,7 +157,7 @@ int control_snapshot_download(struct control *control, const char *fs_name,
     if (r == 0)
         r = fill_order(download, &locator, &order, err);
     if (r == 0)
-        r = upload_choose_store(control, download->store, store, err);
+        r = control_store_choose(control, &download->store, store, err);
     if (r == 0)
         r = read_head(fs, store, &locator, &opened, err);
     return r == 0 ? begin(fs, store, &order, &opened, ret, err) : r;

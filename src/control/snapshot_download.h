@@ -8,12 +8,13 @@
  */
 #pragma once
 
+#include "control/object_stores.h"
 #include "control/tasks.h"
 
 struct snapshot_download {
     const char *locator;
-    const char *store; /* NULL: the only one that there is */
-    const char *name;  /* NULL: that which it has there */
+    struct store_choice store;
+    const char *name; /* NULL: that which it has there */
 };
 
 int control_snapshot_download(struct control *control, const char *fs_name,

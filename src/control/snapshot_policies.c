@@ -1,6 +1,7 @@
 #include "control/snapshot_policies.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -101,8 +102,9 @@ static int world_upload(void *arg, const struct uuid *filesystem, const char *na
                         const char *store, struct error *err)
 {
     CLEANUP(filesystem_unrefp) struct filesystem *fs = NULL;
-    const struct snapshot_upload upload = { .snapshot = name, .store = store };
+    const struct store_choice choice = store_choice_read(store);
     struct control_snapshot snapshot = { .id = 0 };
+    char chosen[STORE_NAME_MAX + 1];
     struct task_view task;
     int r = find_world_filesystem(arg, filesystem, &fs, err);
 
@@ -110,9 +112,13 @@ static int world_upload(void *arg, const struct uuid *filesystem, const char *na
         r = filesystem_find_snapshot(fs, name, &snapshot, err);
     if (r < 0)
         return r;
-    if (is_uploaded(fs, snapshot.id, store) || is_being_uploaded(fs, snapshot.id, store))
+    r = control_store_choose(fs->control, &choice, chosen, err);
+    if (r == 0 &&
+        (is_uploaded(fs, snapshot.id, chosen) || is_being_uploaded(fs, snapshot.id, chosen)))
         return -EALREADY;
-    r = control_snapshot_upload(fs->control, fs->record.name, &upload, &task, err);
+    const struct snapshot_upload upload = { .snapshot = name, .store = { .name = chosen } };
+    if (r == 0)
+        r = control_snapshot_upload(fs->control, fs->record.name, &upload, &task, err);
     return r == -ENOENT ? error_recode(err, -ENXIO) : r; /* it is the store that is gone */
 }
 
@@ -201,15 +207,32 @@ int control_policy_list(struct control *control, const char *name, struct policy
 
 /* --- changes --- */
 
-/* The object stores must be there now; one that is removed later is an alert. */
-static int check_uploads(struct control *control, const struct policy *policy, struct error *err)
+/* "remote" is what people are used to give for a site. A store of that name comes first, as it may
+ * be older than sites are. */
+static void spell_site(struct control *control, char upload[static STORE_NAME_MAX + 1])
 {
-    struct store_view view;
+    CLEANUP(free_ptr) struct store_view *view = malloc(sizeof(*view));
+    enum store_site site = STORE_SITE_LOCAL;
+
+    if (view && store_site_parse(upload, &site, NULL) == 0 &&
+        control_store_get(control, upload, view, NULL) == -ENOENT)
+        (void)snprintf(upload, STORE_NAME_MAX + 1, STORE_SITE "%s", store_site_name(site));
+}
+
+/* The object stores must be there now; one that is removed later is an alert. */
+static int check_uploads(struct control *control, struct policy *policy, struct error *err)
+{
+    char chosen[STORE_NAME_MAX + 1];
     int r = 0;
 
-    for (unsigned i = 0; i < POLICY_PERIODS && r == 0; i++)
-        if (policy->schedules[i].upload[0] != '\0')
-            r = control_store_get(control, policy->schedules[i].upload, &view, err);
+    for (unsigned i = 0; i < POLICY_PERIODS && r == 0; i++) {
+        char *upload = policy->schedules[i].upload;
+        if (*upload == '\0')
+            continue;
+        spell_site(control, upload);
+        const struct store_choice choice = store_choice_read(upload);
+        r = control_store_choose(control, &choice, chosen, err);
+    }
     return r;
 }
 
@@ -222,10 +245,11 @@ static void tell(struct control *control, const char *filesystem, const char *ty
 
 int control_policy_add(struct control *control, const struct policy *policy, struct error *err)
 {
-    int r = check_uploads(control, policy, err);
+    struct policy checked = *policy;
+    int r = check_uploads(control, &checked, err);
 
     if (r == 0)
-        r = policies_add(control->policies, policy, err);
+        r = policies_add(control->policies, &checked, err);
     if (r == 0)
         tell(control, "", "snapshot-policy-added", policy->name, "was added");
     return r;

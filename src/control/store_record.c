@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/cleanup.h"
 #include "base/file_io.h"
@@ -12,7 +13,7 @@
 #include "crypto/random.h"
 
 #define RECORD_MAGIC 0x524f5343u /* "CSOR" */
-#define RECORD_VERSION 1u
+#define RECORD_VERSION 2u        /* 1 has no site: local */
 #define RECORD_MAX (S3_CA_CERT_MAX + 8192u)
 #define SECRET_MAGIC 0x4b4f5343u /* "CSOK" */
 #define SECRET_VERSION 1u
@@ -31,6 +32,23 @@ void store_record_release(struct store_record *record)
 const char *store_kind_name(enum store_kind kind)
 {
     return kind == STORE_KIND_S3 ? "s3" : "dir";
+}
+
+const char *store_site_name(enum store_site site)
+{
+    return site == STORE_SITE_REMOTE ? "remote" : "local";
+}
+
+int store_site_parse(const char *text, enum store_site *ret, struct error *err)
+{
+    for (enum store_site site = STORE_SITE_LOCAL; site <= STORE_SITE_REMOTE; site++) {
+        if (strcasecmp(text, store_site_name(site)) != 0)
+            continue;
+        *ret = site;
+        return 0;
+    }
+    return error_set(err, -EINVAL, "'%.64s' is no site of an object store; give local or remote",
+                     text);
 }
 
 int store_record_check(const struct store_record *record, struct error *err)
@@ -60,6 +78,7 @@ static void write_record(struct writer *writer, const struct store_record *recor
     writer_u16(writer, RECORD_VERSION);
     writer_u8(writer, (uint8_t)record->kind);
     writer_u8(writer, s3->is_plain_http ? FLAG_PLAIN_HTTP : 0);
+    writer_u8(writer, (uint8_t)record->site);
     writer_u64(writer, (uint64_t)record->created_ns);
     writer_bytes(writer, record->secret_id.bytes, UUID_LEN);
     writer_u64(writer, record->rates.sent);
@@ -84,12 +103,14 @@ int store_record_encode(const struct store_record *record, struct buf *ret, stru
                                                         : 0;
 }
 
-static int read_record(struct reader *reader, struct store_record *ret)
+static int read_record(struct reader *reader, uint16_t version, struct store_record *ret)
 {
     uint8_t kind = reader_u8(reader);
     uint8_t flags = reader_u8(reader);
+    uint8_t site = version > 1 ? reader_u8(reader) : STORE_SITE_LOCAL;
 
     ret->kind = (enum store_kind)kind;
+    ret->site = (enum store_site)site;
     ret->s3.is_plain_http = flags & FLAG_PLAIN_HTTP;
     ret->created_ns = (int64_t)reader_u64(reader);
     reader_copy(reader, ret->secret_id.bytes, UUID_LEN);
@@ -99,7 +120,7 @@ static int read_record(struct reader *reader, struct store_record *ret)
     reader_text(reader, ret->name, sizeof(ret->name));
     reader_text(reader, ret->path, sizeof(ret->path));
     int r = s3_settings_read(reader, &ret->s3);
-    if (kind != STORE_KIND_DIR && kind != STORE_KIND_S3)
+    if ((kind != STORE_KIND_DIR && kind != STORE_KIND_S3) || site > STORE_SITE_REMOTE)
         reader_fail(reader);
     return r;
 }
@@ -112,10 +133,10 @@ int store_record_decode(struct bytes encoded, struct store_record *ret, struct e
     if (reader_u32(&reader) != RECORD_MAGIC)
         return error_set(err, -EBADMSG, "a record of the registry is not one of an object store");
     uint16_t version = reader_u16(&reader);
-    if (version != RECORD_VERSION)
+    if (version < 1 || version > RECORD_VERSION)
         return error_set(err, -EPROTONOSUPPORT,
                          "a record of the registry was written by a later version of coffer");
-    if (read_record(&reader, &record) < 0)
+    if (read_record(&reader, version, &record) < 0)
         return error_set(err, -ENOMEM, "out of memory");
     if (reader_done(&reader) < 0)
         return error_set(err, -EBADMSG, "a record of an object store is damaged");

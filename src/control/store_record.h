@@ -27,9 +27,17 @@ enum store_kind {
     STORE_KIND_S3 = 2,
 };
 
+/* Where it stands, as people chose: beside this host or far from it. It says which one --site
+ * means, and nothing else. */
+enum store_site {
+    STORE_SITE_LOCAL = 0,
+    STORE_SITE_REMOTE = 1,
+};
+
 struct store_record {
     char name[STORE_NAME_MAX + 1];
     enum store_kind kind;
+    enum store_site site;
     int64_t created_ns;
     char path[PATH_MAX];      /* of a folder; "" otherwise */
     struct s3_settings s3;    /* of S3; its secret key is there while that is needed */
@@ -42,6 +50,10 @@ struct store_record {
 void store_record_release(struct store_record *record);
 
 const char *store_kind_name(enum store_kind kind);
+
+/* "local", "remote"; read in any case. */
+const char *store_site_name(enum store_site site);
+int store_site_parse(const char *text, enum store_site *ret, struct error *err);
 
 /* Name and settings, the secret key too. */
 int store_record_check(const struct store_record *record, struct error *err);

@@ -24,29 +24,6 @@
 
 /* --- how it begins --- */
 
-int upload_choose_store(struct control *control, const char *given,
-                        char ret[static STORE_NAME_MAX + 1], struct error *err)
-{
-    CLEANUP(free_ptr) struct store_view *views = NULL;
-    struct store_view view;
-    size_t count = 0;
-
-    int r = given ? control_store_get(control, given, &view, err)
-                  : control_store_list(control, &views, &count, err);
-    if (r < 0)
-        return r;
-    if (!given && count == 0)
-        return error_set(err, -EINVAL,
-                         "there is no object store for snapshots; add one with 'coffer fs tier s3 "
-                         "add' or 'coffer fs tier dir add'");
-    if (!given && count > 1)
-        return error_set(err, -EINVAL,
-                         "there are %zu object stores; say which one with --object-store NAME",
-                         count);
-    (void)snprintf(ret, STORE_NAME_MAX + 1, "%s", given ? view.name : views[0].name);
-    return 0;
-}
-
 static int expect_kms(struct filesystem *fs, bool is_allowed, struct error *err)
 {
     mutex_lock(&fs->lock);
@@ -123,7 +100,7 @@ int control_snapshot_upload(struct control *control, const char *fs_name,
 
     if (!fs)
         return -ENOENT;
-    int r = upload_choose_store(control, upload->store, store, err);
+    int r = control_store_choose(control, &upload->store, store, err);
     if (r == 0)
         r = expect_kms(fs, upload->allow_no_kms, err);
     if (r < 0)

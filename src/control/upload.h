@@ -6,19 +6,16 @@
  */
 #pragma once
 
+#include "control/object_stores.h"
 #include "control/tasks.h"
 
 struct snapshot_upload {
     const char *snapshot; /* its name */
-    const char *store;    /* NULL: the only one that there is */
-    bool hides_names;     /* of filesystem and snapshot, which who has the bucket could read */
+    struct store_choice store;
+    bool hides_names; /* of filesystem and snapshot, which who has the bucket could read */
     bool allow_no_kms;
 };
 
 int control_snapshot_upload(struct control *control, const char *fs_name,
                             const struct snapshot_upload *upload, struct task_view *ret,
                             struct error *err);
-
-/* The one that was given, or the only one that there is. */
-int upload_choose_store(struct control *control, const char *given,
-                        char ret[static STORE_NAME_MAX + 1], struct error *err);

@@ -228,7 +228,7 @@ def test_the_registry_holds_what_the_format_says(instance, s3):
     add(instance, s3)
     instance.stop()
     registry = (instance.state / "registry" / "metadata.mdb").read_bytes()
-    assert re.search(rb"CSOR\x01\x00\x02\x00", registry)
+    assert re.search(rb"CSOR\x02\x00\x02\x00\x00", registry)
     (secret,) = secrets(instance)
     content = secret.read_bytes()
     length = len(s3.secret_key)

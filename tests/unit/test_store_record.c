@@ -25,12 +25,13 @@ static void set(char *to, size_t size, const char *from)
     (void)snprintf(to, size, "%s", from);
 }
 
-/* What tests/formats/store-record-v1.bin holds. */
+/* What tests/formats/store-record-v2.bin holds; v1 has no site. */
 static void fill(struct store_record *record)
 {
     struct s3_settings *s3 = &record->s3;
 
     record->kind = STORE_KIND_S3;
+    record->site = STORE_SITE_REMOTE;
     record->created_ns = 1795774860123456789;
     set(record->name, sizeof(record->name), "backup");
     set(s3->hostname, sizeof(s3->hostname), "s3.example.org");
@@ -85,17 +86,40 @@ static void what_is_written_is_read_again_without_the_secret(void **state)
     assert_null(memmem(encoded.data, encoded.len, "not-to-be-written", 17));
     assert_int_equal(store_record_decode(buf_bytes(&encoded), &read, NULL), 0);
     must_be_filled(&read);
+    assert_int_equal(read.site, STORE_SITE_REMOTE);
 }
 
-static void version_1_is_read(void **state)
+static void must_read(const char *fixture, enum store_site site)
 {
     CLEANUP(store_record_release) struct store_record read = STORE_RECORD_INIT;
     CLEANUP(buf_release) struct buf encoded = BUF_INIT;
-    (void)state;
 
-    assert_int_equal(file_read(FORMATS_FOLDER "/store-record-v1.bin", 65536, &encoded, NULL), 0);
+    assert_int_equal(file_read(fixture, 65536, &encoded, NULL), 0);
     assert_int_equal(store_record_decode(buf_bytes(&encoded), &read, NULL), 0);
     must_be_filled(&read);
+    assert_int_equal(read.site, site);
+}
+
+static void each_version_is_read_and_the_first_is_of_the_local_site(void **state)
+{
+    (void)state;
+    must_read(FORMATS_FOLDER "/store-record-v1.bin", STORE_SITE_LOCAL);
+    must_read(FORMATS_FOLDER "/store-record-v2.bin", STORE_SITE_REMOTE);
+}
+
+static void a_site_is_read_in_any_case_and_nothing_else_is_one(void **state)
+{
+    enum store_site site = STORE_SITE_LOCAL;
+    struct error err = { .code = 0 };
+    (void)state;
+
+    assert_int_equal(store_site_parse("REMOTE", &site, NULL), 0);
+    assert_int_equal(site, STORE_SITE_REMOTE);
+    assert_int_equal(store_site_parse("local", &site, NULL), 0);
+    assert_int_equal(site, STORE_SITE_LOCAL);
+    assert_int_equal(store_site_parse("", &site, NULL), -EINVAL);
+    assert_int_equal(store_site_parse("remote ", &site, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "give local or remote"));
 }
 
 static void what_is_cut_or_longer_or_newer_is_refused(void **state)
@@ -116,7 +140,10 @@ static void what_is_cut_or_longer_or_newer_is_refused(void **state)
     encoded.len--;
     encoded.data[6] = 3; /* the type */
     assert_int_equal(store_record_decode(buf_bytes(&encoded), &record, NULL), -EBADMSG);
-    encoded.data[4] = 2; /* the version */
+    encoded.data[6] = STORE_KIND_S3;
+    encoded.data[8] = 2; /* the site */
+    assert_int_equal(store_record_decode(buf_bytes(&encoded), &record, NULL), -EBADMSG);
+    encoded.data[4] = 3; /* the version */
     assert_int_equal(store_record_decode(buf_bytes(&encoded), &record, NULL), -EPROTONOSUPPORT);
     must_be_filled(&record);
 }
@@ -197,7 +224,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_written_is_read_again_without_the_secret),
-        cmocka_unit_test(version_1_is_read),
+        cmocka_unit_test(each_version_is_read_and_the_first_is_of_the_local_site),
+        cmocka_unit_test(a_site_is_read_in_any_case_and_nothing_else_is_one),
         cmocka_unit_test(what_is_cut_or_longer_or_newer_is_refused),
         cmocka_unit_test(a_new_secret_is_a_new_file_and_files_without_a_record_go),
         cmocka_unit_test(names_and_paths_that_cannot_be_are_refused),
