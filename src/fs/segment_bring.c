@@ -61,6 +61,82 @@ static struct segment *find_or_add(struct segments *segments, const struct uuid 
     return segment != NULL ? segment : segment_add_foreign(segments, id, identity);
 }
 
+/* What the range cuts of a location is cut off. Nothing of the range is in use, so all that is lies
+ * in front and behind; how much where is counted anew, unless that is clear. */
+static int cut_out(struct segments *segments, struct segment *segment, uint32_t first, uint32_t end)
+    REQUIRES(segments->lock)
+{
+    size_t index = segment_find_location(segment, first);
+
+    if (index == segment->moved_count || segment->moved[index].first >= end)
+        return 0;
+    const struct location whole = segment->moved[index];
+    uint32_t whole_end = whole.first + whole.len;
+    uint32_t front = whole.first < first ? first - whole.first : 0;
+    uint32_t behind = whole_end > end ? whole_end - end : 0;
+    int r = segment_split_location(segment, first);
+    if (r == 0)
+        r = segment_split_location(segment, end);
+    bool is_clear = front == 0 || behind == 0 || whole.live == 0 || whole.live == front + behind;
+    if (r < 0 || !is_clear || whole.live > front + behind)
+        segments->needs_recount = true;
+    if (r < 0)
+        return r;
+    uint32_t live_front = whole.live < front ? whole.live : front;
+    uint32_t live_behind = whole.live - live_front < behind ? whole.live - live_front : behind;
+    if (front > 0)
+        segment->moved[index++].live = live_front;
+    segment->moved[index].live = 0;
+    if (behind > 0)
+        segment->moved[index + 1].live = live_behind;
+    return 0;
+}
+
+/* Of those that reach into the range, the first and the last one reach out of it. */
+static int make_way(struct segments *segments, struct segment *segment, uint32_t first,
+                    uint32_t end) REQUIRES(segments->lock)
+{
+    int r = 0;
+
+    for (uint32_t at = first; at < end && r == 0;) {
+        size_t index = segment_find_location(segment, at);
+        if (index == segment->moved_count || segment->moved[index].first >= end)
+            break;
+        const struct location *found = &segment->moved[index];
+        uint32_t from = found->first > at ? found->first : at;
+        uint32_t found_end = found->first + found->len;
+        at = found_end < end ? found_end : end;
+        r = cut_out(segments, segment, from, at);
+    }
+    return r;
+}
+
+/* In the place of what lies elsewhere, and between that. */
+static int fill(struct segment *segment, const struct location *whole)
+{
+    uint32_t at = whole->first, end = whole->first + whole->len;
+    int r = 0;
+
+    for (size_t i = segment_find_location(segment, at); at < end && r == 0; i++) {
+        const struct location *next = i < segment->moved_count ? &segment->moved[i] : NULL;
+        struct location part = *whole;
+        bool is_gap = next == NULL || next->first > at;
+        uint32_t part_end = next == NULL || next->first >= end ? end
+                            : is_gap                           ? next->first
+                                                               : next->first + next->len;
+        part.first = at;
+        part.len = part_end - at;
+        part.offset += at - whole->first;
+        part.identity.address += at - whole->first;
+        if (is_gap)
+            r = segment_insert_location(segment, i, &part);
+        else
+            segment->moved[i] = part;
+        at = part_end;
+    }
+    return r;
+}
+
 static int place_one(struct segments *segments, const struct segment_copy *copy)
     REQUIRES(segments->lock)
 {
@@ -77,11 +153,13 @@ static int place_one(struct segments *segments, const struct segment_copy *copy)
         return -ENOENT;
     if (object->has_failed)
         return -ESTALE; /* what nothing told of yet was not rescued from it */
+    if (copy->len > UINT32_MAX - copy->address)
+        return -EBADMSG;
     if (segment == NULL || find_or_add(segments, &copy->identity.segment, &copy->identity) == NULL)
         return -ENOMEM;
     segment_changed(segments, segment);
-    int r = segment_add_location(segment, &location);
-    return r == -EBADMSG ? -ESTALE : r;
+    int r = make_way(segments, segment, copy->address, copy->address + copy->len);
+    return r < 0 ? r : fill(segment, &location);
 }
 
 int segments_place(struct segments *segments, const struct segment_copy *copies, size_t count,

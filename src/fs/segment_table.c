@@ -190,7 +190,7 @@ uint32_t segment_together(struct segments *segments, const struct uuid *id, uint
     return gap < len ? gap : len;
 }
 
-static int location_insert(struct segment *segment, size_t index, const struct location *location)
+int segment_insert_location(struct segment *segment, size_t index, const struct location *location)
 {
     if (segment->moved_count == segment->moved_room) {
         size_t room = segment->moved_room == 0 ? 8 : 2 * segment->moved_room;
@@ -233,7 +233,7 @@ int segment_split_location(struct segment *segment, uint32_t address)
     right.identity.address += inside;
     right.live = left->live > inside ? left->live - inside : 0;
     right.is_changed = true;
-    int r = location_insert(segment, index + 1, &right);
+    int r = segment_insert_location(segment, index + 1, &right);
     if (r < 0)
         return r;
     left = &segment->moved[index];
@@ -262,7 +262,7 @@ int segment_add_location(struct segment *segment, const struct location *locatio
     if (index < segment->moved_count &&
         segment->moved[index].first < location->first + location->len)
         return -EBADMSG; /* they overlap */
-    return location_insert(segment, index, location);
+    return segment_insert_location(segment, index, location);
 }
 
 int segment_relocate(struct segments *segments, const struct uuid *id, uint32_t address,
@@ -290,7 +290,7 @@ int segment_relocate(struct segments *segments, const struct uuid *id, uint32_t 
     if (index < segment->moved_count && segment->moved[index].first == address) {
         segment->moved[index] = location;
     } else {
-        r = location_insert(segment, index, &location);
+        r = segment_insert_location(segment, index, &location);
         if (r < 0)
             return r;
     }

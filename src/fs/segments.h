@@ -214,7 +214,7 @@ int segments_bring(struct segments *segments, const struct block_run *run,
                    const struct segment_outside *from, const struct segment_origin *origin,
                    struct segment_copy *ret, struct error *err);
 /* The copies are where the runs lie, of which nothing is in use yet. By who holds the engine's
- * write transaction, in which they become live. -ESTALE: something lies there already. */
+ * write transaction, in which they become live. -ESTALE: the object of a copy has failed. */
 int segments_place(struct segments *segments, const struct segment_copy *copies, size_t count,
                    struct error *err);
 

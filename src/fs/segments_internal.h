@@ -209,6 +209,7 @@ struct segment *segment_add_foreign(struct segments *segments, const struct uuid
 void segment_drop(struct segments *segments, struct segment *segment) REQUIRES(segments->lock);
 void segment_free(struct segments *segments, struct segment *segment) REQUIRES(segments->lock);
 int segment_add_location(struct segment *segment, const struct location *location);
+int segment_insert_location(struct segment *segment, size_t index, const struct location *location);
 void segment_changed(struct segments *segments, struct segment *segment) REQUIRES(segments->lock);
 void segment_list_push(struct segment_list *list, struct segment *segment);
 struct segment *segment_list_pop(struct segment_list *list);

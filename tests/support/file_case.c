@@ -33,6 +33,23 @@ int file_case_teardown(void **state)
     return 0;
 }
 
+void file_case_fill(uint8_t *data, size_t len, unsigned seed)
+{
+    for (size_t i = 0; i < len; i++)
+        data[i] = (uint8_t)(i * 31 + i / BLOCK_SIZE * 7 + seed);
+}
+
+uint64_t file_case_make(struct volume_case *c, const char *name, size_t len, unsigned seed)
+{
+    CLEANUP(free_ptr) uint8_t *data = malloc(len);
+
+    assert_non_null(data);
+    file_case_fill(data, len, seed);
+    uint64_t ino = volume_case_file(c, name);
+    file_case_write(c, ino, 0, data, len);
+    return ino;
+}
+
 void file_case_write(struct volume_case *c, uint64_t ino, uint64_t offset, const void *data,
                      size_t len)
 {

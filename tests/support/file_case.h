@@ -12,6 +12,11 @@
 int file_case_setup(void **state);
 int file_case_teardown(void **state);
 
+/* Of which no two blocks are equal. */
+void file_case_fill(uint8_t *data, size_t len, unsigned seed);
+/* A new file in the root with that. */
+uint64_t file_case_make(struct volume_case *c, const char *name, size_t len, unsigned seed);
+
 void file_case_write(struct volume_case *c, uint64_t ino, uint64_t offset, const void *data,
                      size_t len);
 void file_case_truncate(struct volume_case *c, uint64_t ino, uint64_t size);

@@ -3,11 +3,31 @@
 #include "tests/support/cmocka_all.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "tests/support/transfer_case.h"
 #include "transfer/download.h"
+
+int import_case_setup(void **state)
+{
+    struct transfer_case *c = calloc(1, sizeof(*c));
+
+    assert_non_null(c);
+    transfer_case_new(c, "dir");
+    *state = c;
+    return 0;
+}
+
+int import_case_teardown(void **state)
+{
+    struct transfer_case *c = *state;
+
+    transfer_case_end(c);
+    free(c);
+    return 0;
+}
 
 int import_case_open(struct volume_case *to, const struct bucket *bucket,
                      const struct locator *locator, struct volume_origin **ret, struct error *err)

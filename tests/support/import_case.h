@@ -11,6 +11,10 @@
 
 #define IMPORT_CASE_CREATED 4711 /* when it was taken */
 
+/* cmocka's: *state is a struct transfer_case in a folder. */
+int import_case_setup(void **state);
+int import_case_teardown(void **state);
+
 int import_case_open(struct volume_case *to, const struct bucket *bucket,
                      const struct locator *locator, struct volume_origin **ret, struct error *err);
 int import_case_try(struct volume_case *to, const struct bucket *bucket,

@@ -175,6 +175,14 @@ void volume_case_end(struct volume_case *volume_case)
     assert_int_equal(system(command), 0);
 }
 
+uint64_t volume_case_used(struct volume_case *c)
+{
+    struct volume_statfs st;
+
+    assert_int_equal(volume_statfs(c->volume, &st), 0);
+    return st.used;
+}
+
 uint64_t volume_case_file(struct volume_case *volume_case, const char *name)
 {
     const struct volume_owner owner = { .uid = 0 };

@@ -43,6 +43,8 @@ void volume_case_close(struct volume_case *volume_case);
 void volume_case_reopen(struct volume_case *volume_case);
 /* Asserts that volume_check(), data included, finds nothing; prints what it finds. */
 void volume_case_check(struct volume_case *volume_case);
+/* As statfs tells it. */
+uint64_t volume_case_used(struct volume_case *volume_case);
 /* What it finds, without asserting. */
 uint64_t volume_case_faults(struct volume_case *volume_case, bool read_data);
 /* Closes what is open and removes the folder. */

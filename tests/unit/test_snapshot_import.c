@@ -22,45 +22,6 @@
 
 #define MIB ((size_t)1 << 20)
 
-static int setup(void **state)
-{
-    struct transfer_case *c = calloc(1, sizeof(*c));
-
-    assert_non_null(c);
-    transfer_case_new(c, "dir");
-    *state = c;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct transfer_case *c = *state;
-
-    transfer_case_end(c);
-    free(c);
-    return 0;
-}
-
-static uint64_t used(struct volume_case *c)
-{
-    struct volume_statfs st;
-
-    assert_int_equal(volume_statfs(c->volume, &st), 0);
-    return st.used;
-}
-
-static uint64_t write_file(struct volume_case *c, const char *name, size_t len, unsigned seed)
-{
-    CLEANUP(free_ptr) uint8_t *data = malloc(len);
-
-    assert_non_null(data);
-    for (size_t i = 0; i < len; i++)
-        data[i] = (uint8_t)(i * 31 + i / 4096 * 7 + seed);
-    uint64_t ino = volume_case_file(c, name);
-    file_case_write(c, ino, 0, data, len);
-    return ino;
-}
-
 static void change(struct tree_model *tree, struct volume *volume, uint64_t *number, unsigned count)
 {
     for (unsigned i = 0; i < count; i++)
@@ -99,7 +60,7 @@ static void what_was_removed_here_comes_back(void **state)
     snapshot_case_drop(v, "a");
     snapshot_case_settle(v);
     volume_case_check(v);
-    uint64_t before = used(v);
+    uint64_t before = volume_case_used(v);
     struct volume_snapshot back = import_case_bring(v, &c->bucket, &locator, "back", &progress);
     for (unsigned i = 0; i < 2; i++) {
         (void)tree_model_compare(&then, v->volume, snapshot_case_root(&back), true);
@@ -107,10 +68,10 @@ static void what_was_removed_here_comes_back(void **state)
         volume_case_check(v);
         volume_case_reopen(v);
     }
-    assert_true(used(v) >= before);
+    assert_true(volume_case_used(v) >= before);
     snapshot_case_drop(v, "back");
     snapshot_case_settle(v);
-    assert_int_equal(used(v), before);
+    assert_int_equal(volume_case_used(v), before);
     volume_case_check(v);
 
     back = import_case_bring(v, &c->bucket, &locator, "again", &progress);
@@ -139,8 +100,8 @@ static void only_what_is_missing_is_moved(void **state)
     struct snapshot_import_progress progress = { .fetched = 0 };
     struct download_case d;
 
-    uint64_t f = write_file(v, "f", 8 * MIB, 1);
-    (void)write_file(v, "g", MIB, 2);
+    uint64_t f = file_case_make(v, "f", 8 * MIB, 1);
+    (void)file_case_make(v, "g", MIB, 2);
     (void)transfer_case_take(c, "a");
     struct locator a = transfer_case_upload(c, "a");
     CLEANUP(free_ptr) uint8_t *data = calloc(1, MIB);
@@ -185,7 +146,7 @@ static void blocks_of_a_version_in_the_middle_are_not_given_up(void **state)
     CLEANUP(free_ptr) uint8_t *data = calloc(1, MIB);
 
     assert_non_null(data);
-    uint64_t f = write_file(v, "f", 64 * 1024, 1);
+    uint64_t f = file_case_make(v, "f", 64 * 1024, 1);
     (void)transfer_case_take(c, "first");
     file_case_write(v, f, 0, data, 64 * 1024);
     (void)transfer_case_take(c, "a");
@@ -226,7 +187,7 @@ static void what_is_not_here_any_more_is_brought(void **state)
     struct snapshot_import_progress progress = { .fetched = 0 };
     struct volume_attr attr;
 
-    uint64_t f = write_file(v, "f", 3 * MIB, 1);
+    uint64_t f = file_case_make(v, "f", 3 * MIB, 1);
     (void)transfer_case_take(c, "a");
     struct locator a = transfer_case_upload(c, "a");
     segments_end_current(v->volume->segments);
@@ -238,7 +199,7 @@ static void what_is_not_here_any_more_is_brought(void **state)
     volume_case_reopen(v);
     (void)volume_make_room(v->volume);
     for (unsigned i = 0; i < 3; i++) {
-        (void)write_file(v, (char[]){ 'x', (char)('0' + i), 0 }, 5000, i);
+        (void)file_case_make(v, (char[]){ 'x', (char)('0' + i), 0 }, 5000, i);
         assert_int_equal(volume_sync(v->volume, NULL), 0);
         (void)volume_make_room(v->volume);
     }
@@ -248,8 +209,7 @@ static void what_is_not_here_any_more_is_brought(void **state)
         assert_int_equal(volume_lookup(v->volume, snapshot_case_root(&back), "f", &attr), 0);
         CLEANUP(free_ptr) uint8_t *data = malloc(3 * MIB);
         assert_non_null(data);
-        for (size_t k = 0; k < 3 * MIB; k++)
-            data[k] = (uint8_t)(k * 31 + k / 4096 * 7 + 1);
+        file_case_fill(data, 3 * MIB, 1);
         file_case_expect(v, attr.ino, 0, data, 3 * MIB);
         volume_case_check(v);
         volume_case_reopen(v);
@@ -260,79 +220,6 @@ static void what_is_not_here_any_more_is_brought(void **state)
     snapshot_case_settle(v);
     volume_case_check(v);
     volume_case_reopen(v);
-    volume_case_check(v);
-}
-
-struct object_found {
-    char name[SEGMENT_NAME_SIZE];
-    uint64_t size;
-};
-
-static int note_largest(const char *name, uint64_t size, void *arg)
-{
-    struct object_found *largest = arg;
-
-    if (size > largest->size) {
-        largest->size = size;
-        (void)snprintf(largest->name, sizeof(largest->name), "%s", name);
-    }
-    return 0;
-}
-
-/* What the largest segment holds, and its object's name. The volume is closed then. */
-static void take_largest(struct volume_case *v, char name[static SEGMENT_NAME_SIZE],
-                         struct buf *ret)
-{
-    struct object_found largest = { .size = 0 };
-
-    volume_case_close(v);
-    assert_int_equal(object_store_list(v->store, SEGMENT_PREFIX, note_largest, &largest, NULL), 0);
-    assert_int_equal(object_store_get(v->store, largest.name, largest.size, ret, NULL), 0);
-    memcpy(name, largest.name, SEGMENT_NAME_SIZE);
-}
-
-/* Nothing names them, so nothing told that they are lost; and the bucket has them. */
-static void what_is_here_and_damaged_is_brought(void **state)
-{
-    struct transfer_case *c = *state;
-    struct volume_case *v = &c->volume;
-    struct snapshot_import_progress progress = { .fetched = 0 };
-    CLEANUP(free_ptr) uint8_t *data = calloc(1, MIB);
-    CLEANUP(buf_release) struct buf object = BUF_INIT;
-    char name[SEGMENT_NAME_SIZE];
-
-    assert_non_null(data);
-    uint64_t f = write_file(v, "f", 8 * MIB, 1);
-    (void)transfer_case_take(c, "a");
-    struct locator a = transfer_case_upload(c, "a");
-    file_case_write(v, f, 2 * MIB, data, MIB);
-    snapshot_case_drop(v, "a");
-    snapshot_case_settle(v);
-    take_largest(v, name, &object);
-    object.data[MIB * 5 / 2 / 4096 * (4096 + BLOCK_OVERHEAD) + 100] ^= 1;
-    assert_int_equal(object_store_replace(v->store, name, buf_bytes(&object), NULL), 0);
-    volume_case_open(v);
-    volume_case_check(v);
-    struct volume_snapshot back = import_case_bring(v, &c->bucket, &a, "one", &progress);
-    assert_true(progress.fetched > 0);
-    assert_true(progress.fetched + progress.reused < MIB + MIB / 16);
-    (void)transfer_case_compare(c, &a, &back);
-    volume_case_check(v);
-    volume_case_reopen(v);
-    volume_case_check(v);
-    snapshot_case_drop(v, "one");
-    snapshot_case_settle(v);
-
-    /* All of it is missing. */
-    volume_case_close(v);
-    assert_int_equal(object_store_remove(v->store, name, NULL), 0);
-    volume_case_open(v);
-    back = import_case_bring(v, &c->bucket, &a, "all", &progress);
-    assert_true(progress.fetched >= MIB && progress.fetched < MIB + MIB / 16);
-    volume_case_close(v);
-    assert_int_equal(object_store_put(v->store, name, buf_bytes(&object), NULL), 0);
-    volume_case_open(v);
-    (void)transfer_case_compare(c, &a, &back);
     volume_case_check(v);
 }
 
@@ -355,7 +242,7 @@ static void what_cannot_be_is_refused_with_words(void **state)
     struct locator locator;
     int left = 0;
 
-    (void)write_file(v, "f", MIB, 1);
+    (void)file_case_make(v, "f", MIB, 1);
     (void)transfer_case_take(c, "a");
     struct locator a = transfer_case_upload(c, "a");
     assert_int_equal(import_case_try(v, &c->bucket, &a, "a", &progress, &err), -EEXIST);
@@ -437,7 +324,7 @@ static void one_that_is_not_its_own_is_left_alone(void **state)
     struct volume_origin *origin = NULL;
     int left = 0;
 
-    uint64_t f = write_file(v, "f", MIB, 1);
+    uint64_t f = file_case_make(v, "f", MIB, 1);
     (void)transfer_case_take(c, "a");
     struct locator a = transfer_case_upload(c, "a");
     assert_int_equal(import_case_open(v, &c->bucket, &a, &origin, &err), 0);
@@ -470,7 +357,7 @@ static void what_is_kept_already_is_done(void **state)
     struct snapshot_import_progress progress = { .fetched = 0 };
     struct error err = { .code = 0 };
 
-    (void)write_file(v, "f", MIB, 1);
+    (void)file_case_make(v, "f", MIB, 1);
     (void)transfer_case_take(c, "a");
     struct locator a = transfer_case_upload(c, "a");
     struct volume_snapshot back = import_case_bring(v, &c->bucket, &a, "back", &progress);
@@ -774,13 +661,12 @@ static void random_imports_agree_with_copies_of_the_tree(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, import_case_setup, import_case_teardown)
     const struct CMUnitTest tests[] = {
         TEST(what_was_removed_here_comes_back),
         TEST(only_what_is_missing_is_moved),
         TEST(blocks_of_a_version_in_the_middle_are_not_given_up),
         TEST(what_is_not_here_any_more_is_brought),
-        TEST(what_is_here_and_damaged_is_brought),
         TEST(what_cannot_be_is_refused_with_words),
         TEST(one_that_is_not_its_own_is_left_alone),
         TEST(what_is_kept_already_is_done),

@@ -27,14 +27,6 @@ static uint64_t restore(struct volume_case *c, const char *name, const char *kee
     return restored.inodes;
 }
 
-static uint64_t used(struct volume_case *c)
-{
-    struct volume_statfs st;
-
-    assert_int_equal(volume_statfs(c->volume, &st), 0);
-    return st.used;
-}
-
 static uint64_t find(struct volume_case *c, uint64_t parent, const char *name)
 {
     struct volume_attr attr;
@@ -122,14 +114,14 @@ static void blocks_that_come_back_are_counted_once_and_given_up_once(void **stat
     memset(new, 2, 2 * MIB);
     uint64_t f = make_file(c, "f", "");
     file_case_write(c, f, 0, old, 2 * MIB);
-    uint64_t all = used(c);
+    uint64_t all = volume_case_used(c);
     (void)snapshot_case_take(c, "one");
     file_case_write(c, f, 0, new, MIB);
     (void)snapshot_case_take(c, "two"); /* holds half of old and half of new */
     file_case_write(c, f, 0, new, 2 * MIB);
     (void)restore(c, "one", NULL);
     file_case_expect(c, f, 0, old, 2 * MIB);
-    assert_true(used(c) > all + MIB && used(c) < all + MIB + MIB / 8);
+    assert_true(volume_case_used(c) > all + MIB && volume_case_used(c) < all + MIB + MIB / 8);
     volume_case_check(c);
     snapshot_case_drop(c, "one"); /* "two" and the file share what it had */
     snapshot_case_settle(c);
@@ -143,7 +135,7 @@ static void blocks_that_come_back_are_counted_once_and_given_up_once(void **stat
     snapshot_case_drop(c, "two");
     snapshot_case_settle(c);
     volume_case_check(c);
-    assert_true(used(c) <= all - 2 * MIB);
+    assert_true(volume_case_used(c) <= all - 2 * MIB);
 }
 
 static void an_open_file_without_a_name_does_not_come_back(void **state)
@@ -154,7 +146,7 @@ static void an_open_file_without_a_name_does_not_come_back(void **state)
     struct volume_attr attr;
 
     assert_non_null(data);
-    uint64_t before = used(c);
+    uint64_t before = volume_case_used(c);
     assert_int_equal(volume_tmpfile(c->volume, VOLUME_ROOT, 0600, &owner, &attr), 0);
     file_case_write(c, attr.ino, 0, data, MIB);
     (void)snapshot_case_take(c, "one");
@@ -163,7 +155,7 @@ static void an_open_file_without_a_name_does_not_come_back(void **state)
     volume_case_check(c);
     snapshot_case_drop(c, "one");
     snapshot_case_settle(c);
-    assert_int_equal(used(c), before);
+    assert_int_equal(volume_case_used(c), before);
 }
 
 static void what_cannot_be_restored_is_refused_and_nothing_changed(void **state)
