@@ -35,6 +35,9 @@ struct batch {
     struct volume *volume;
     struct fetch_cursor *cursor;
     struct record_key next; /* where the cursor goes, if all went well */
+    struct record_key last; /* that was seen; empty: none */
+    struct error damage;    /* of a record; what is behind it is fetched all the same */
+    bool is_cut;            /* such a one ended the scan */
     struct pack_blocks_list blocks;
     uint64_t bytes;
     size_t scanned;
@@ -69,6 +72,21 @@ static int add_run(struct batch *batch, struct block_run run, uint64_t ino, uint
     return r;
 }
 
+static bool is_damage(int r)
+{
+    return r == -EBADMSG || r == -EPROTONOSUPPORT;
+}
+
+/* The first one is told of, in the end. */
+static int note_damage(struct batch *batch, int r, const char *what)
+{
+    if (!is_damage(r))
+        return error_set(batch->err, r, "%s", what);
+    if (batch->damage.code == 0)
+        (void)error_set(&batch->damage, -EBADMSG, "%s", what);
+    return 0;
+}
+
 static int add_list(struct batch *batch, struct bytes live_key, struct bytes value)
 {
     CLEANUP(extents_release) struct extents list = EXTENTS_INIT;
@@ -80,7 +98,7 @@ static int add_list(struct batch *batch, struct bytes live_key, struct bytes val
     if (r == 0)
         r = extents_decode(value, &list);
     if (r < 0)
-        return error_set(batch->err, r, "an EXTENTS record cannot be understood");
+        return note_damage(batch, r, "a list of extents cannot be understood");
     r = chunk_blocks(&list, &blocks);
     for (size_t i = 0; i < blocks.count && r == 0; i++)
         r = add_run(batch, blocks.items[i], ino, (uint64_t)chunk * CHUNK_SIZE);
@@ -104,38 +122,80 @@ static int visit(struct bytes key, struct bytes value, void *arg)
         return 1;
     }
     batch->scanned += key.len + value.len;
+    memcpy(batch->last.data, key.data, key.len);
+    batch->last.len = key.len;
     if (batch->cursor->is_in_history) {
         r = history_key_decode(key, &live, &last);
         if (r == 0)
             r = version_decode(value, last, &version);
         live_key = record_key_bytes(&live);
     }
-    return r < 0 ? error_set(batch->err, r, "a saved record cannot be understood")
+    return r < 0 ? note_damage(batch, r, "a saved record cannot be understood")
                  : add_list(batch, live_key, version.value);
+}
+
+static void range(const struct fetch_cursor *cursor, struct record_key *first,
+                  struct record_key *end)
+{
+    static const uint8_t saved[] = { RECORD_TREE_LIVE, RECORD_HISTORY, RECORD_EXTENTS };
+    static const uint8_t saved_end[] = { RECORD_TREE_LIVE, RECORD_HISTORY, RECORD_EXTENTS + 1 };
+
+    kind_range(RECORD_EXTENTS, first, end);
+    if (cursor->is_in_history) {
+        memcpy(first->data, saved, sizeof(saved));
+        memcpy(end->data, saved_end, sizeof(saved_end));
+        first->len = end->len = sizeof(saved);
+    }
+    if (cursor->at.len > 0)
+        *first = cursor->at;
 }
 
 static int find_blocks(struct volume_txn *txn, void *arg)
 {
-    static const uint8_t saved[] = { RECORD_TREE_LIVE, RECORD_HISTORY, RECORD_EXTENTS };
-    static const uint8_t saved_end[] = { RECORD_TREE_LIVE, RECORD_HISTORY, RECORD_EXTENTS + 1 };
     struct batch *batch = arg;
     struct record_key first, end;
 
-    kind_range(RECORD_EXTENTS, &first, &end);
-    if (batch->cursor->is_in_history) {
-        memcpy(first.data, saved, sizeof(saved));
-        memcpy(end.data, saved_end, sizeof(saved_end));
-        first.len = end.len = sizeof(saved);
-    }
-    if (batch->cursor->at.len > 0)
-        first = batch->cursor->at;
+    range(batch->cursor, &first, &end);
     pack_blocks_clear(&batch->blocks);
     batch->bytes = 0;
     batch->scanned = 0;
-    batch->is_full = false;
+    batch->is_full = batch->is_cut = false;
+    batch->last.len = 0;
+    batch->damage = (struct error){ .code = 0 };
     int r = meta_scan(txn->meta, record_key_bytes(&first), record_key_bytes(&end), visit, batch,
                       &txn->err);
+    if (is_damage(r)) {
+        batch->is_cut = true;
+        return note_damage(batch, r, txn->err.text);
+    }
     return r > 0 ? 0 : r;
+}
+
+/* The least key behind it. */
+static int note_behind(struct bytes key, struct bytes value, void *arg)
+{
+    struct record_key *next = arg;
+
+    (void)value;
+    memcpy(next->data, key.data, key.len);
+    next->data[key.len] = 0;
+    next->len = key.len + 1;
+    return 1;
+}
+
+/* What cannot be opened is stored, behind the last record that was seen, and none is in between
+ * but those that were removed since: so the batch ends behind the first one there. */
+static int skip_damaged(struct batch *batch)
+{
+    struct record_key first, end;
+
+    range(batch->cursor, &first, &end);
+    if (batch->last.len > 0)
+        (void)note_behind(record_key_bytes(&batch->last), (struct bytes){ 0 }, &first);
+    int r = meta_scan_stored(batch->volume->engine, record_key_bytes(&first),
+                             record_key_bytes(&end), note_behind, &batch->next, batch->err);
+    batch->is_full = r > 0;
+    return r < 0 ? r : 0;
 }
 
 /* --- the copies --- */
@@ -298,10 +358,14 @@ int origin_fetch(struct volume *volume, struct fetch_cursor *cursor, uint64_t *r
     int r = volume_view(volume, find_blocks, &batch);
     if (r < 0 && err->code == 0)
         r = error_set(err, r, "it cannot be found what is to be fetched: %s", strerrordesc_np(-r));
+    if (r == 0 && batch.is_cut)
+        r = skip_damaged(&batch);
     if (r == 0 && batch.blocks.count > 0)
         r = fetch_found(&batch);
     for (size_t i = 0; i < batch.copied && r == 0; i++)
         *ret_bytes += batch.copies[i].len;
+    if (r == 0 && batch.damage.code < 0)
+        r = error_set(err, -EBADMSG, "%s", batch.damage.text);
     /* What was altered is not waited for: the rest is brought in safety first. */
     if (r == 0 || r == -EBADMSG) {
         struct error failed = *err;

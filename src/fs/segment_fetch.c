@@ -201,10 +201,9 @@ static int append(struct fetching *fetching, const struct pack_blocks *items, si
     return r;
 }
 
-/* What nobody knows any more was freed since it was found. */
 static void note(struct fetching *fetching, int r, const struct error *why)
 {
-    if (r == 0 || r == -ENOENT || fetching->failed < 0)
+    if (r == 0 || fetching->failed < 0)
         return;
     fetching->failed = r;
     *fetching->err = *why;
@@ -224,8 +223,8 @@ static size_t fetch_some(struct fetching *fetching, const struct pack_blocks *it
         r = check_item(fetching, &items[good], &why);
         good += r == 0 ? 1 : 0;
     }
-    note(fetching, r, &why);
     size_t done = r < 0 ? good + 1 : good;
+    note(fetching, r == -ENOENT ? 0 : r, &why); /* -ENOENT: it was freed since it was found */
     if (good > 0)
         note(fetching, append(fetching, items, good, &why), &why);
     return done;

@@ -1,9 +1,11 @@
-/* Snapshots in a bucket that become snapshots of a filesystem whose blocks were altered, or are
- * missing: what of that the bucket has is brought.
+/* What is brought in from a bucket when something is damaged here, or the store here fails: blocks
+ * of which the bucket has a good copy are brought, what is behind a damaged record is fetched, and
+ * nothing that failed is silent.
  */
 #include "tests/support/cmocka_all.h"
 
 #include <errno.h>
+#include <lmdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +13,8 @@
 #include "base/cleanup.h"
 #include "fs/segment_format.h"
 #include "fs/volume_internal.h"
+#include "store/layers/fault.h"
+#include "tests/support/download_case.h"
 #include "tests/support/file_case.h"
 #include "tests/support/import_case.h"
 #include "tests/support/snapshot_case.h"
@@ -161,12 +165,150 @@ static void what_is_damaged_among_what_was_moved_is_brought(void **state)
     }
 }
 
+/* --- downloads --- */
+
+static uint64_t find(struct volume_case *v, const char *name)
+{
+    struct volume_attr attr;
+
+    assert_int_equal(volume_lookup(v->volume, VOLUME_ROOT, name, &attr), 0);
+    volume_forget(v->volume, attr.ino, 1);
+    return attr.ino;
+}
+
+static void expect_file(struct volume_case *v, const char *name, unsigned seed)
+{
+    CLEANUP(free_ptr) uint8_t *data = malloc(MIB);
+
+    assert_non_null(data);
+    file_case_fill(data, MIB, seed);
+    file_case_expect(v, find(v, name), 0, data, MIB);
+}
+
+/* The closed volume's first record of an inode. */
+static void alter_record(struct volume_case *v, const uint8_t *kind, size_t len, uint64_t ino)
+{
+    uint8_t first[64];
+    char path[4096];
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+    MDB_cursor *cursor;
+    MDB_val value;
+
+    memcpy(first, kind, len);
+    for (unsigned i = 0; i < 8; i++)
+        first[len + i] = (uint8_t)(ino >> (56 - 8 * i));
+    MDB_val key = { .mv_data = first, .mv_size = len + 8 };
+    (void)snprintf(path, sizeof(path), "%s/meta/metadata.mdb", v->folder);
+    assert_int_equal(mdb_env_create(&env), 0);
+    assert_int_equal(mdb_env_set_mapsize(env, (size_t)1 << 28), 0);
+    assert_int_equal(mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC, 0600), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+    assert_int_equal(mdb_dbi_open(txn, NULL, 0, &dbi), 0);
+    assert_int_equal(mdb_cursor_open(txn, dbi, &cursor), 0);
+    assert_int_equal(mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE), 0);
+    assert_memory_equal(key.mv_data, first, len + 8);
+    CLEANUP(free_ptr) uint8_t *altered = malloc(value.mv_size);
+    assert_non_null(altered);
+    memcpy(altered, value.mv_data, value.mv_size);
+    altered[value.mv_size - 1] ^= 1;
+    value.mv_data = altered;
+    assert_int_equal(mdb_cursor_put(cursor, &key, &value, MDB_CURRENT), 0);
+    mdb_cursor_close(cursor);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    mdb_env_close(env);
+}
+
+/* Until it rests for that reason. */
+static void wait_for_reason(struct volume *volume, int code, struct origin_progress *ret)
+{
+    do
+        assert_true(volume_origin_progress(volume, ret));
+    while (ret->waits_for.code != code);
+}
+
+/* One of a file as it is, and one that was saved for a snapshot; both in front of others. */
+static void what_is_behind_a_damaged_record_is_fetched(void **state)
+{
+    static const uint8_t live[] = { RECORD_TREE_LIVE, RECORD_EXTENTS };
+    static const uint8_t saved[] = { RECORD_TREE_LIVE, RECORD_HISTORY, RECORD_EXTENTS };
+    struct transfer_case *c = *state;
+    struct fault_store *fault = NULL;
+    struct origin_progress progress;
+    struct download_case d;
+
+    assert_int_equal(fault_store_new(c->store, &c->store, &fault), 0);
+    assert_int_equal(bucket_init(&c->bucket, c->store, "", NULL), 0);
+    for (unsigned i = 0; i < 6; i++)
+        (void)file_case_make(&c->volume, (char[]){ (char)('a' + i), 0 }, MIB, i);
+    (void)transfer_case_take(c, "s");
+    struct locator locator = transfer_case_upload(c, "s");
+    download_case_new(&d, c, &locator, NULL);
+    fault_arm(fault, FAULT_OPEN, "coffer-1/packs/", 0, FAULT_ALWAYS, -EAGAIN);
+    fault_arm(fault, FAULT_READ, "coffer-1/packs/", 0, FAULT_ALWAYS, -EAGAIN);
+    download_case_wait_records(&d);
+    struct volume_snapshot then = snapshot_case_take(&d.volume, "then");
+    CLEANUP(free_ptr) uint8_t *zeros = calloc(1, MIB);
+    assert_non_null(zeros);
+    uint64_t b = find(&d.volume, "b"), c_ino = find(&d.volume, "c"), e = find(&d.volume, "e");
+    file_case_write(&d.volume, c_ino, 0, zeros, MIB);
+    file_case_write(&d.volume, e, 0, zeros, MIB);
+    volume_case_close(&d.volume);
+    alter_record(&d.volume, live, sizeof(live), b);
+    alter_record(&d.volume, saved, sizeof(saved), c_ino);
+    fault_disarm(fault);
+    download_case_open(&d);
+    for (unsigned i = 0; i < 4; i++) { /* two for each time that all is looked at */
+        download_case_go(&d);
+        wait_for_reason(d.volume.volume, -EBADMSG, &progress);
+    }
+    assert_true(progress.data_left >= 2 * MIB && progress.data_left < 2 * MIB + MIB / 8);
+    assert_true(d.volume.events[VOLUME_EVENT_CORRUPTION] > 0);
+    fault_arm(fault, FAULT_OPEN, "coffer-1/packs/", 0, FAULT_ALWAYS, -EAGAIN);
+    fault_arm(fault, FAULT_READ, "coffer-1/packs/", 0, FAULT_ALWAYS, -EAGAIN);
+    expect_file(&d.volume, "a", 0);
+    expect_file(&d.volume, "d", 3);
+    expect_file(&d.volume, "f", 5);
+    file_case_fill(zeros, MIB, 4);
+    file_case_expect(&d.volume, snapshot_case_root(&then) - VOLUME_ROOT + e, 0, zeros, MIB);
+    download_case_end(&d);
+}
+
+/* As if its folder were gone: nothing of that says that a block was freed. */
+static void a_store_that_misses_something_is_told_of(void **state)
+{
+    struct transfer_case *c = *state;
+    struct fault_store *fault = NULL;
+    struct origin_progress progress;
+    struct download_case d;
+
+    (void)file_case_make(&c->volume, "f", MIB, 1);
+    (void)transfer_case_take(c, "a");
+    struct locator locator = transfer_case_upload(c, "a");
+    download_case_new(&d, c, &locator, NULL);
+    volume_case_close(&d.volume);
+    assert_int_equal(fault_store_new(d.volume.store, &d.volume.store, &fault), 0);
+    fault_arm(fault, FAULT_CREATE, "segments/", 0, FAULT_ALWAYS, -ENOENT);
+    download_case_open(&d);
+    download_case_go(&d);
+    wait_for_reason(d.volume.volume, -ENOENT, &progress);
+    assert_true(progress.data_left >= MIB);
+    fault_disarm(fault);
+    download_case_finish(&d);
+    expect_file(&d.volume, "f", 1);
+    volume_case_check(&d.volume);
+    download_case_end(&d);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, import_case_setup, import_case_teardown)
     const struct CMUnitTest tests[] = {
         TEST(what_is_here_and_damaged_is_brought),
         TEST(what_is_damaged_among_what_was_moved_is_brought),
+        TEST(what_is_behind_a_damaged_record_is_fetched),
+        TEST(a_store_that_misses_something_is_told_of),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
