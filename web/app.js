@@ -7,6 +7,7 @@ import { kmsPage } from "/pages-kms.js";
 import { alertsPage, auditPage, eventsPage } from "/pages-logs.js";
 import { overviewPage } from "/pages-overview.js";
 import { snapshotsPage } from "/pages-snapshots.js";
+import { tasksPage } from "/pages-tasks.js";
 import { accountPage, usersPage } from "/pages-users.js";
 
 const PAGES = [
@@ -14,6 +15,7 @@ const PAGES = [
   { path: "#/security", title: "Security", show: kmsPage },
   { path: "#/filesystems", title: "Filesystems", show: filesystemsPage },
   { path: "#/snapshots", title: "Snapshots", show: snapshotsPage },
+  { path: "#/tasks", title: "Tasks", show: tasksPage },
   { path: "#/alerts", title: "Alerts", show: alertsPage },
   { path: "#/events", title: "Events", show: eventsPage },
   { path: "#/audit", title: "Audit", show: auditPage },
@@ -73,7 +75,8 @@ let shown = 0;
 async function showPage() {
   if (!who) return;
   const mine = ++shown;
-  const entry = PAGES.find(({ path }) => path === (location.hash || "#/")) || PAGES[0];
+  const [path, parameters] = (location.hash || "#/").split("?");
+  const entry = PAGES.find((page) => page.path === path) || PAGES[0];
   const main = document.getElementById("content");
   const heading = element("h1", { tabindex: "-1" }, entry.title);
   const content = element("div", { class: "content" }, element("p", { class: "working" }, "Loading…"));
@@ -85,7 +88,7 @@ async function showPage() {
   replace(main, heading, content);
   heading.focus({ preventScroll: true });
   try {
-    await entry.show(content, who);
+    await entry.show(content, who, new URLSearchParams(parameters));
     if (mine === shown) announce(`${entry.title} is shown`);
   } catch (error) {
     if (mine === shown) replace(content, refusal(error));

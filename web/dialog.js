@@ -1,6 +1,6 @@
 /* Questions that must be answered before something is done. */
 import { element, uniqueId } from "/dom.js";
-import { button, form, submit } from "/forms.js";
+import { button, field, form, submit } from "/forms.js";
 
 /* Shows title, content and a form; send(values) does the work, and its refusal is shown in the
  * dialog, which stays open. Resolves to true when it was done, to false when it was cancelled. */
@@ -26,5 +26,18 @@ export function ask({ title, content = [], fields = [], action, kind = "main", s
     }, element("h2", { id }, title), content, body);
     document.body.append(dialog);
     dialog.showModal();
+  });
+}
+
+/* Before what nothing brings back: it is done only when the name was typed. */
+export function askByName({ name, label = "its name", fields = [], send, ...rest }) {
+  const wanted = name.replace(/[\u0000-\u001f\u007f]/g, ""); /* which cannot be typed */
+  return ask({
+    kind: "danger", ...rest,
+    fields: [...fields, field({ label: `Type ${wanted} to confirm`, name: "confirmed", required: wanted !== "" })],
+    send: ({ confirmed = "", ...found }) => {
+      if (confirmed !== wanted) throw new Error(`That is not ${label}; nothing was done.`);
+      return send(found);
+    },
   });
 }

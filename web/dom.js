@@ -62,6 +62,30 @@ export function capacity(bytes) {
   return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`;
 }
 
+/* Seconds, in words for people. */
+export function duration(seconds) {
+  const whole = Math.round(seconds);
+  if (whole >= 86400) return `${Math.floor(whole / 86400)} d ${Math.floor((whole % 86400) / 3600)} h`;
+  if (whole >= 3600) return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  return whole >= 60 ? `${Math.floor(whole / 60)} min` : `${whole} s`;
+}
+
+/* What is long and is copied rather than read. */
+export function copyable(label, text) {
+  const code = element("code", {}, text);
+  const copy = async (event) => {
+    const pressed = event.currentTarget;
+    try {
+      await navigator.clipboard.writeText(text);
+      pressed.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(code); /* the browser does not let us: then by hand */
+    }
+  };
+  return element("details", { class: "long" }, element("summary", {}, label),
+    element("p", {}, code), element("button", { type: "button", class: "small", onclick: copy, "aria-label": `Copy the ${label.toLowerCase()}` }, "Copy"));
+}
+
 /* [term, what]: those without a what are left out. */
 export function facts(rows) {
   return element("dl", { class: "facts" }, rows
@@ -78,6 +102,41 @@ export function table(caption, columns, rows, empty) {
       element("thead", {}, element("tr", {}, columns.map(([heading]) => element("th", { scope: "col" }, heading)))),
       element("tbody", {}, rows.map((row) => element("tr", {},
         columns.map(([heading, content]) => element("td", { "data-heading": heading }, content(row))))))));
+}
+
+/* ---------------------------------------------------------------- what is shown anew */
+
+const WHOLE = new Set(["a", "button", "input", "select", "textarea", "summary"]);
+
+function exchange(old, made) {
+  const focused = document.activeElement;
+  const name = (at) => at.getAttribute("aria-label") || at.textContent;
+  const had = old.contains(focused) ? name(focused) : null;
+  old.replaceWith(made);
+  if (had === null) return;
+  const places = made instanceof Element ? [made, ...made.querySelectorAll("*")].filter((at) => at.tabIndex >= 0) : [];
+  (places.find((at) => name(at) === had) || places[0] || document.querySelector("h1")).focus();
+}
+
+function liken(old, made) {
+  if (old.localName === "details" && old.open) made.open = true;
+  if (old.isEqualNode(made)) return;
+  const parts = [...made.childNodes];
+  if (old.nodeName !== made.nodeName || !parts.length || old.childNodes.length !== parts.length || WHOLE.has(old.localName)) {
+    exchange(old, made);
+    return;
+  }
+  for (const { name } of [...old.attributes]) if (!made.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name, value } of made.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  [...old.childNodes].forEach((part, i) => liken(part, parts[i]));
+}
+
+/* As replace(), but leaves alone what is the same: the focus and what is opened stay, however often a
+ * list is asked for. What has handlers is exchanged as a whole. */
+export function renew(parent, ...children) {
+  const parts = children.flat(Infinity).filter(Boolean);
+  if (parts.length !== parent.childNodes.length) parent.replaceChildren(...parts);
+  else [...parent.childNodes].forEach((part, i) => liken(part, parts[i]));
 }
 
 /* The part of a page that its own title names already. */

@@ -1,7 +1,7 @@
 /* The filesystems: which there are, which key wraps which, adding, starting, stopping, checking,
  * removing. Mounting is for the host. */
 import { call, get, may } from "/api.js";
-import { ask } from "/dialog.js";
+import { ask, askByName } from "/dialog.js";
 import { announce, badge, capacity, element, notice, panel, refusal, replace, table } from "/dom.js";
 import { button, checkbox, field } from "/forms.js";
 
@@ -21,6 +21,19 @@ function state(row) {
     row.read_only ? badge("read-only", "warn") : null,
     row.status_text ? element("p", { class: "hint" }, row.status_text) : null,
     row.mounted_at ? element("p", { class: "hint" }, row.mounted_at) : null];
+}
+
+/* Of one that was downloaded: how much is still only in the object store. */
+function origin(row) {
+  if (!row.origin_store) return null;
+  const left = row.origin_left === null ? "the rest" : capacity(row.origin_left);
+  return element("p", { class: "hint" }, `${left} is still only in ${row.origin_store}: `,
+    element("a", { href: "#/tasks" }, row.origin_task ? `task ${row.origin_task}` : "tasks"));
+}
+
+function used(row) {
+  const limit = row.capacity ? `of ${capacity(row.capacity)}` : "no limit";
+  return row.used ? `${capacity(row.used)}${row.capacity ? " " : ", "}${limit}` : limit;
 }
 
 const path = (row, action = "") => `/filesystems/${encodeURIComponent(row.name)}${action}`;
@@ -49,18 +62,11 @@ async function add(reload) {
 }
 
 async function remove(row, reload) {
-  const done = await ask({
-    title: `Remove ${row.name}?`,
+  const done = await askByName({
+    title: `Remove ${row.name}?`, name: row.name,
     content: [element("p", {}, "All its data and its wrapped keys are deleted. Nothing brings them back.")],
-    fields: [
-      field({ label: `Type ${row.name} to confirm`, name: "confirmed", required: true, autocomplete: "off" }),
-      checkbox("Destroy every copy of its wrapped keys first (shred)", "shred"),
-    ],
-    action: "Remove", kind: "danger",
-    send: ({ confirmed, ...found }) => {
-      if (confirmed !== row.name) throw new Error(`That is not its name; nothing was removed.`);
-      return call("DELETE", path(row), found);
-    },
+    fields: [checkbox("Destroy every copy of its wrapped keys first (shred)", "shred")],
+    action: "Remove", send: (found) => call("DELETE", path(row), found),
   });
   if (done) reload();
 }
@@ -90,12 +96,13 @@ export async function filesystemsPage(content, who) {
   const reload = async () => {
     const rows = await get("/filesystems");
     replace(list, table("Filesystems", [
-      ["Name", (row) => element("strong", {}, row.name)],
+      ["Name", (row) => [element("strong", {}, row.name), element("p", { class: "hint" },
+        element("a", { href: `#/snapshots?filesystem=${encodeURIComponent(row.name)}`, "aria-label": `Snapshots of ${row.name}` }, "snapshots"))]],
       ["State", state],
       ["Key", key],
-      ["Used", (row) => [row.used ? capacity(row.used) : "", row.capacity ? `${row.used ? " of" : "of"} ${capacity(row.capacity)}` : row.used ? ", no limit" : "no limit"].join("")],
+      ["Used", (row) => [used(row), origin(row)]],
       ["", (row) => actions(row, who, work, reload)],
-    ], rows, "There is no filesystem yet."));
+    ], rows, `There is no filesystem yet.${may(who, "admin") ? " Add one; then it is mounted on the host." : ""}`));
   };
   const work = async (row, action) => {
     replace(answer, element("p", { class: "working", role: "status" }, `${row.name}: ${action}…`));

@@ -9,13 +9,20 @@ function kmsLine(kms) {
   return `${kms.type === "vault" ? "Vault" : "KMIP"} ${kms.addresses[0]}`;
 }
 
+function tasksLine(tasks) {
+  const open = tasks.filter((task) => task.ended === null);
+  const waiting = open.filter((task) => task.state === "waiting").length;
+  return [badge(open.length ? `${open.length} under way` : "none", "dim"), waiting ? badge(`${waiting} waiting`, "warn") : null, " ", element("a", { href: "#/tasks" }, "all tasks")];
+}
+
 export async function overviewPage(content) {
-  const status = await get("/status");
+  const [status, tasks] = await Promise.all([get("/status"), get("/tasks")]);
   const alerts = status.alerts.filter((alert) => !alert.muted);
   replace(content,
     panel("Overview", facts([
       ["Key server", [kmsState(status.kms), " ", element("a", { href: "#/security" }, kmsLine(status.kms))]],
       ["Filesystems", element("a", { href: "#/filesystems" }, `${status.filesystems}, ${status.mounted} of them mounted`)],
+      ["Tasks", tasksLine(tasks)],
       ["Alerts", [badge(alerts.length ? String(alerts.length) : "none", alerts.length ? "bad" : "good"), " ", element("a", { href: "#/alerts" }, "all alerts")]],
       ["Version", `coffer ${status.version}`],
       ["Running since", time(status.started_at)],

@@ -1,0 +1,157 @@
+"""Snapshots and tasks on the web page, in a real browser, with a real key server."""
+import pytest
+
+from instance import wait_until
+from sites import set_kms
+from web_page import bao, browser, instance, must_be_nowhere, page  # noqa: F401
+
+
+@pytest.fixture
+def projects(instance, bao):  # noqa: F811
+    """A started filesystem of that name."""
+    set_kms(instance, bao, "coffer")
+    instance.add("projects")
+    instance.api("POST", "/api/v1/filesystems/projects/start", {})
+    return instance
+
+
+@pytest.fixture
+def nas(projects, folder):
+    """The folder of an object store of that name."""
+    place = folder / "nas"
+    place.mkdir()
+    projects.run("fs", "tier", "dir", "add", "nas", "--path", place)
+    return place
+
+
+def snapshots(instance):  # noqa: F811
+    return instance.api("GET", "/api/v1/filesystems/projects/snapshots")
+
+
+def tasks(instance):  # noqa: F811
+    return instance.api("GET", "/api/v1/tasks")
+
+
+def upload(page, name):  # noqa: F811
+    page.press(f"Upload {name}")
+    page.dialog().get_by_label("Object store").select_option("nas")
+    page.press("Upload", page.dialog())
+
+
+def test_a_snapshot_is_taken_uploaded_renamed_gone_back_to_and_removed(projects, nas, page):  # noqa: F811
+    page.log_in()
+    page.open("Snapshots")
+    page.sees("There is no snapshot of projects")
+    page.press("Take snapshot")
+    page.fill(Name="monday")
+    page.press("Take snapshot", page.dialog())
+    page.sees("The snapshot was taken")
+    upload(page, "monday")
+    page.sees("Task 1 has begun: upload of snapshot 1 of projects")
+    row = page.row("monday")
+    row.get_by_text("Locator").click()  # it comes by itself
+    locator = snapshots(projects)[0]["uploads"][0]["locator"]
+    assert row.locator("code", has_text="coffer1-").inner_text() == locator
+
+    page.press("Rename monday")
+    page.fill(Name="mon <i>day", Access_point="monday")
+    page.press("Rename", page.dialog())
+    page.row("mon <i>day").wait_for()
+    assert [(one["name"], one["access_point"]) for one in snapshots(projects)] == \
+        [("mon <i>day", "monday")]
+
+    page.press("Restore mon <i>day")
+    page.sees("It is started")
+    page.field("Type projects to confirm").fill("projects")
+    page.press("Restore", page.dialog())
+    told = projects.run("fs", "restore", "projects", "mon <i>day", "--force", check=False).stderr
+    assert page.refusal() in told
+    page.page.keyboard.press("Escape")
+    projects.api("POST", "/api/v1/filesystems/projects/stop")
+    page.keep_answers()
+    page.page.reload()
+    page.sees("going back to one needs it stopped")
+    assert page.page.get_by_role("button", name="Take snapshot").count() == 0
+    page.press("Restore mon <i>day")
+    page.field("Type projects to confirm").fill("project")
+    page.press("Restore", page.dialog())
+    assert "not its name" in page.refusal()
+    page.field("Type projects to confirm").fill("projects")
+    page.press("Restore", page.dialog())
+    page.sees("projects is back to mon <i>day: 0 files and folders differed")
+    page.row("before-mon <i>day").wait_for()
+
+    page.press("Remove mon <i>day")
+    page.sees("What was uploaded of it stays in the object store")
+    page.press("Cancel", page.dialog())
+    projects.api("POST", "/api/v1/filesystems/projects/start", {})
+    page.press("Remove before-mon <i>day")
+    page.sees("Nothing brings it back: it was not uploaded")
+    page.field("Type before-mon <i>day to confirm").fill("before-mon <i>day")
+    page.press("Remove", page.dialog())
+    page.row("before-mon <i>day").wait_for(state="detached")
+    assert [one["name"] for one in snapshots(projects)] == ["mon <i>day"]
+
+
+def test_a_task_says_what_it_waits_for_and_is_paused_resumed_and_aborted(projects, nas, page):  # noqa: F811
+    projects.run("fs", "snapshot", "add", "projects", "monday")
+    page.log_in()
+    page.open("Tasks")
+    page.sees("Nothing is under way")
+    away = nas.with_name("away")
+    nas.rename(away)
+    page.open("Snapshots")
+    upload(page, "monday")
+    page.open("Tasks")
+    page.sees("waiting")
+    waits = wait_until(lambda: [task for task in tasks(projects) if task["state"] == "waiting"], "it waits")
+    page.sees(waits[0]["text"])
+    page.press("Pause task 1")
+    page.page.get_by_role("button", name="Resume task 1").wait_for()
+    assert page.focused() == "Resume task 1"  # where Pause was
+    assert tasks(projects)[0]["state"] == "paused"
+    page.press("Resume task 1")
+    page.page.get_by_role("button", name="Try now task 1").wait_for()
+    page.press("Abort task 1")
+    page.press("Cancel", page.dialog())
+    assert page.focused() == "Abort task 1"
+    page.press("Abort task 1")
+    page.dialog().get_by_label("End it also if").check()
+    page.press("Abort", page.dialog())
+    ended = page.page.get_by_role("region", name="Tasks that have ended")
+    ended.get_by_role("row").filter(has_text="task 1").get_by_text("aborted").wait_for()
+    page.sees("Nothing is under way")
+
+    page.open("Snapshots")
+    upload(page, "monday")
+    page.open("Tasks")
+    page.page.get_by_role("button", name="Try now task 2").wait_for()
+    away.rename(nas)
+    page.press("Try now task 2")
+    done = ended.get_by_role("row").filter(has_text="task 2")
+    done.get_by_text("done").wait_for()
+    done.get_by_text("Locator").click()
+    assert done.locator("code").inner_text() == tasks(projects)[1]["result"]
+    # What is opened stays so while the list is asked for anew.
+    with page.page.expect_response("**/api/v1/tasks"):
+        pass
+    with page.page.expect_response("**/api/v1/tasks"):
+        pass
+    assert done.locator("code").is_visible()
+    must_be_nowhere([], projects, page)
+
+
+def test_how_far_a_task_is_is_said_as_far_as_it_is_known(page):  # noqa: F811
+    def said(**known):
+        task = {"unit": "bytes", "total": 0, "done": 0, "rate": 0, "seconds_left": None,
+                "state": "running", **known}
+        return page.page.evaluate(
+            """async (task) => (await import("/pages-tasks.js")).progressText(task)""", task)
+
+    assert said() == ""
+    assert said(done=5 << 20) == "5.0 MiB"
+    assert said(total=3 << 30, done=1 << 30, rate=30 << 20, seconds_left=69) == \
+        "1.0 GiB of 3.0 GiB, 30.0 MiB/s, 1 min left"
+    assert said(total=40, done=10, unit="snapshots", seconds_left=7205) == "10 of 40, 2 h 0 min left"
+    assert said(total=40, done=10, unit="snapshots", seconds_left=7, state="paused") == "10 of 40"
+    assert said(total=40, seconds_left=90000, unit="snapshots") == "0 of 40, 1 d 1 h left"
