@@ -21,7 +21,13 @@
 
 #define PUSH_LEN ((uint32_t)1024 * 1024) /* worth an object */
 #define SEALS_AT_ONCE 4u /* in a store that is far away; a disk is not faster with several */
-#define RESCUES_MAX 3u   /* in one sync; what is left then waits for the next */
+#define FAILURES_MAX 3u  /* of the store, in one sync; what is left then waits for the next */
+
+/* What came of a round of a sync. */
+struct round_result {
+    bool has_moved;  /* data went into another object: there is more to make durable */
+    bool has_failed; /* the store did, which a segment that failed before does not say again */
+};
 
 void pieces_free(struct segments *segments, struct piece *pieces)
 {
@@ -250,7 +256,7 @@ static void tell_trouble(struct segments *segments, const struct segment *segmen
 
 /* Its pieces, one after the other; what could not be written stays with it. */
 static int rescue(struct segments *segments, struct segment *segment, struct piece *pieces,
-                  bool *ret_moved, struct error *err)
+                  struct round_result *result, struct error *err)
 {
     int r = 0;
 
@@ -262,7 +268,7 @@ static int rescue(struct segments *segments, struct segment *segment, struct pie
         mutex_unlock(&segments->lock);
         r = rescue_piece(segments, piece, err);
         if (r == 0) {
-            *ret_moved = true;
+            result->has_moved = true;
             continue;
         }
         mutex_lock(&segments->lock);
@@ -281,7 +287,8 @@ static int rescue(struct segments *segments, struct segment *segment, struct pie
     return r;
 }
 
-static void mark_failed(struct segments *segments, struct segment *segment, const struct error *why)
+/* True: it had not failed before. */
+static bool mark_failed(struct segments *segments, struct segment *segment, const struct error *why)
 {
     mutex_lock(&segments->lock);
     bool is_news = !segment->has_failed;
@@ -291,6 +298,7 @@ static void mark_failed(struct segments *segments, struct segment *segment, cons
     mutex_unlock(&segments->lock);
     if (is_news)
         tell_trouble(segments, segment, why);
+    return is_news;
 }
 
 static void synced(struct segments *segments, struct segment *segment, struct piece *pieces,
@@ -324,14 +332,15 @@ static void run_job(void *arg, size_t index)
     job->result = sync_object(job->segments, job->segment, &job->is_closed, &job->why);
 }
 
-static int finish_job(const struct sync_job *job, bool *ret_moved, struct error *err)
+static int finish_job(const struct sync_job *job, struct round_result *result, struct error *err)
 {
     if (job->result == 0) {
         synced(job->segments, job->segment, job->pieces, job->len, job->is_closed);
         return 0;
     }
-    mark_failed(job->segments, job->segment, &job->why);
-    return rescue(job->segments, job->segment, job->pieces, ret_moved, err);
+    if (mark_failed(job->segments, job->segment, &job->why))
+        result->has_failed = true;
+    return rescue(job->segments, job->segment, job->pieces, result, err);
 }
 
 /* All that is dirty now, out of the list: others put segments there meanwhile. */
@@ -357,12 +366,12 @@ static int take_dirty(struct segments *segments, struct sync_job **ret, size_t *
     return taken == NULL ? -ENOMEM : 0;
 }
 
-static int sync_round(struct segments *segments, bool *ret_moved, struct error *err)
+static int sync_round(struct segments *segments, struct round_result *result, struct error *err)
 {
     CLEANUP(free_ptr) struct sync_job *jobs = NULL;
     bool seals = object_store_prefers_sealing(segments->store);
     size_t count = 0;
-    int result = 0;
+    int first = 0;
 
     if (seals)
         segments_end_current(segments);
@@ -370,11 +379,11 @@ static int sync_round(struct segments *segments, bool *ret_moved, struct error *
         return error_set(err, -ENOMEM, "no memory to make segments durable");
     parallel_each(count, seals ? SEALS_AT_ONCE : 1, run_job, jobs);
     for (size_t i = 0; i < count; i++) {
-        int r = finish_job(&jobs[i], ret_moved, result == 0 ? err : NULL);
-        if (result == 0)
-            result = r;
+        int r = finish_job(&jobs[i], result, first == 0 ? err : NULL);
+        if (first == 0)
+            first = r;
     }
-    return result;
+    return first;
 }
 
 /* --- ahead of a sync --- */
@@ -430,7 +439,7 @@ static void push_failed(const struct sync_job *job)
 {
     struct segments *segments = job->segments;
 
-    mark_failed(segments, job->segment, &job->why);
+    (void)mark_failed(segments, job->segment, &job->why);
     mutex_lock(&segments->lock);
     give_pieces_back(job->segment, job->pieces);
     segment_note_dirty(segments, job->segment);
@@ -463,7 +472,8 @@ static bool is_pushing(const struct segments *segments, uint64_t until) REQUIRES
     return false;
 }
 
-/* For those that began before. True if one failed: there is more to sync. */
+/* For those that began before. True if one failed, and what it held has no other place yet. An
+ * append that is still under way in an object that failed is for the next sync. */
 static bool wait_for_pushes(struct segments *segments)
 {
     bool has_failed = false;
@@ -473,7 +483,8 @@ static bool wait_for_pushes(struct segments *segments)
     while (is_pushing(segments, until))
         cond_wait(&segments->changed, &segments->lock);
     for (const struct segment *s = segments->dirty; s != NULL; s = s->next_dirty)
-        has_failed = has_failed || (s->has_failed && s->push <= until);
+        has_failed =
+            has_failed || (s->has_failed && s->pieces != NULL && s->push != 0 && s->push <= until);
     mutex_unlock(&segments->lock);
     return has_failed;
 }
@@ -482,15 +493,19 @@ static bool wait_for_pushes(struct segments *segments)
 
 int segments_sync_locked(struct segments *segments, struct error *err)
 {
+    unsigned failures = 0;
     int r = 0;
 
-    for (unsigned i = 0; i <= RESCUES_MAX; i++) {
-        bool moved = false;
-        r = sync_round(segments, &moved, err);
+    /* A round without a failure moves what was being written into an object that had failed when
+     * the one before ended: nothing is written to such an object any more, so they are few. */
+    while (failures <= FAILURES_MAX) {
+        struct round_result result = { .has_moved = false };
+        r = sync_round(segments, &result, err);
         if (r == 0 && wait_for_pushes(segments))
-            moved = true;
-        if (!moved)
+            result = (struct round_result){ .has_moved = true, .has_failed = true };
+        if (!result.has_moved)
             return r;
+        failures += result.has_failed ? 1 : 0;
     }
     return r < 0 ? r : error_set(err, -EIO, "the store fails to make anything durable");
 }
