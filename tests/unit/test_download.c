@@ -180,7 +180,7 @@ static void its_reference_keeps_what_it_needs(void **state)
 
 static void of_many_files_any_can_be_found_changed_and_removed(void **state)
 {
-    enum { FILES = 1500 };
+    enum { FILES = 2500 };
     struct transfer_case *c = *state;
     struct download_case d;
     struct volume_attr attr;
