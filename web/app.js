@@ -7,6 +7,7 @@ import { kmsPage } from "/pages-kms.js";
 import { alertsPage, auditPage, eventsPage } from "/pages-logs.js";
 import { overviewPage } from "/pages-overview.js";
 import { snapshotsPage } from "/pages-snapshots.js";
+import { storesPage } from "/pages-stores.js";
 import { tasksPage } from "/pages-tasks.js";
 import { accountPage, usersPage } from "/pages-users.js";
 
@@ -15,6 +16,7 @@ const PAGES = [
   { path: "#/security", title: "Security", show: kmsPage },
   { path: "#/filesystems", title: "Filesystems", show: filesystemsPage },
   { path: "#/snapshots", title: "Snapshots", show: snapshotsPage },
+  { path: "#/stores", title: "Object stores", show: storesPage },
   { path: "#/tasks", title: "Tasks", show: tasksPage },
   { path: "#/alerts", title: "Alerts", show: alertsPage },
   { path: "#/events", title: "Events", show: eventsPage },

@@ -49,9 +49,11 @@ export function choice(legend, name, options, value, onchange) {
     }));
 }
 
+/* options: texts, or [value, text]. */
 export function select(label, name, options, value) {
   const id = uniqueId(name);
-  const input = element("select", { id, name }, options.map((option) => element("option", { value: option, selected: option === value }, option)));
+  const input = element("select", { id, name }, options.map((option) => [option].flat()).map(([option, text = option]) =>
+    element("option", { value: option, selected: option === value }, text)));
   return element("div", { class: "field" }, element("label", { for: id }, label), input);
 }
 
@@ -73,6 +75,12 @@ export function values(form) {
     } else if (input.value !== "") found[input.name] = input.value;
   }
   return found;
+}
+
+/* Hidden fields are off, so that they are neither needed nor sent. */
+export function only(group, is) {
+  group.hidden = !is;
+  for (const input of group.querySelectorAll("input, textarea, select")) input.disabled = !is;
 }
 
 function forgetSecrets(form) {

@@ -2,7 +2,7 @@
 import { call, get, may } from "/api.js";
 import { ask } from "/dialog.js";
 import { announce, badge, card, element, facts, notice, refusal, replace, table, time } from "/dom.js";
-import { button, checkbox, choice, field, form, submit } from "/forms.js";
+import { button, checkbox, choice, field, form, only, submit } from "/forms.js";
 
 const TYPES = { vault: "HashiCorp Vault", kmip: "KMIP" };
 const LOGINS = { token: "Token", approle: "AppRole", kubernetes: "Kubernetes", "client-certificate": "Client certificate" };
@@ -67,12 +67,6 @@ function kmipFields(kms) {
       field({ label: "Password", name: "password", type: "password", secret: true }),
       checkbox("Wrap with AES-GCM", "gcm", "It needs KMIP 1.4; otherwise AES-CBC is used", of(kms.cipher_mode) === "gcm")),
   ];
-}
-
-/* Hidden fields are off, so that they are neither needed nor sent. */
-function only(group, is) {
-  group.hidden = !is;
-  for (const input of group.querySelectorAll("input, textarea, select")) input.disabled = !is;
 }
 
 function settings(kms, title, done) {

@@ -4,12 +4,13 @@ import { call, get, may } from "/api.js";
 import { ask, askByName } from "/dialog.js";
 import { announce, badge, copyable, element, notice, panel, refusal, renew, replace, table, time } from "/dom.js";
 import { button, checkbox, field, select } from "/forms.js";
+import { storeLink } from "/pages-stores.js";
 import { began } from "/pages-tasks.js";
 import { watch } from "/watch.js";
 
 const path = (filesystem, action = "") => `/filesystems/${encodeURIComponent(filesystem)}${action}`;
 const isUp = (filesystem) => ["started", "mounted"].includes(filesystem.status);
-const stores = () => element("code", {}, "coffer fs tier");
+const stores = () => element("a", { href: "#/stores" }, "Object stores");
 
 /* ---------------------------------------------------------------- what is done */
 
@@ -31,7 +32,7 @@ async function take(filesystem) {
 async function upload(filesystem, snapshot) {
   const names = (await get("/object-stores")).map((store) => store.name);
   if (names.length === 0)
-    return notice("warn", element("p", {}, "There is no object store to upload it to; add one first, on the host: ", stores(), "."));
+    return notice("warn", element("p", {}, "There is no object store to upload it to; add one first: ", stores(), "."));
   let task = null;
   await ask({
     title: `Upload the snapshot ${snapshot.name}`,
@@ -98,7 +99,7 @@ async function remove(filesystem, snapshot) {
 
 function uploads(snapshot, tasks) {
   return [
-    snapshot.uploads.map((one) => element("div", {}, `${one.object_store}, `, time(one.uploaded),
+    snapshot.uploads.map((one) => element("div", {}, storeLink(one.object_store), ", ", time(one.uploaded),
       copyable("Locator", one.locator))),
     tasks.filter((task) => task.kind === "upload" && task.snapshot === snapshot.id).map((task) =>
       element("div", {}, element("a", { href: "#/tasks" }, `to ${task.object_store}: ${task.state}${task.percent === null ? "" : `, ${task.percent} %`}`))),
@@ -156,7 +157,7 @@ export async function snapshotsPage(content, who, parameters) {
   const show = () => renew(list, state(shown.filesystem, shown.tasks), rows(shown, who, act),
     may(who, "filesystem") && isUp(shown.filesystem)
       ? element("div", { class: "actions" }, button("Take snapshot", () => act(() => take(shown.filesystem)), "main")) : null,
-    element("p", { class: "hint" }, "What object stores hold, on the host: ", stores()));
+    element("p", { class: "hint" }, "What was uploaded, also by other hosts, and how it comes back: ", stores()));
   const reload = async () => {
     const name = chosen.value;
     try {

@@ -83,7 +83,7 @@ function endedList(tasks) {
     ["Task", (task) => [element("strong", {}, title(task)), element("p", { class: "hint" }, `task ${task.id}`)]],
     ["State", (task) => badge(task.state, STATES[task.state] || "dim")],
     ["Ended", (task) => [time(task.ended), element("p", { class: "hint" }, `after ${duration((new Date(task.ended) - new Date(task.created)) / 1000)}`)]],
-    ["Moved", (task) => (task.moved ? capacity(task.moved) : "")],
+    ["Moved", (task) => (task.moved ? element("span", { class: "nowrap" }, capacity(task.moved)) : "")],
     ["What came of it", result],
   ], tasks, "None has ended yet.");
 }
@@ -91,7 +91,7 @@ function endedList(tasks) {
 function underWay(tasks, who, act) {
   if (tasks.length) return element("ul", { class: "plain" }, tasks.map((task) => running(task, who, act)));
   return element("p", { class: "empty" }, "Nothing is under way. Uploading, downloading and verifying snapshots are tasks; they begin under ",
-    element("a", { href: "#/snapshots" }, "Snapshots"), ".");
+    element("a", { href: "#/snapshots" }, "Snapshots"), " and ", element("a", { href: "#/stores" }, "Object stores"), ".");
 }
 
 export async function tasksPage(content, who) {

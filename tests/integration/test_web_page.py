@@ -268,7 +268,7 @@ def test_a_read_only_user_sees_and_changes_nothing_and_a_session_that_ended_is_t
     page.press("Log in")
     assert page.refusal() == "the name or the password is wrong"
     page.log_in("rose")
-    for name in ("Security", "Filesystems", "Snapshots", "Tasks", "Alerts"):
+    for name in ("Security", "Filesystems", "Snapshots", "Object stores", "Tasks", "Alerts"):
         page.open(name)
         page.page.locator(".content .card").first.wait_for()
         labels = page.page.get_by_role("main").get_by_role("button").all_inner_texts()
@@ -295,7 +295,7 @@ def test_it_fits_narrow_screens_has_names_and_both_schemes(browser, instance, pa
         shown.log_in()
         grounds.add(shown.page.evaluate("getComputedStyle(document.body.parentElement).backgroundColor"))
         links = shown.page.get_by_role("navigation").get_by_role("link").all_inner_texts()
-        assert len(links) == 10
+        assert len(links) == 11
         for name in links:
             shown.open(name)
             shown.page.locator(".content .card").first.wait_for()

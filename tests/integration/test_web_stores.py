@@ -1,0 +1,196 @@
+"""Object stores on the web page, in a real browser, with a real S3 server and a real key server:
+adding and changing them, what they hold, and making filesystems and snapshots of that."""
+import pytest
+
+import servers
+from instance import wait_until
+from sites import set_kms
+from web_page import Page, bao, browser, instance, must_be_nowhere, page  # noqa: F401
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    try:
+        server = servers.VersitygwServer(tmp_path_factory.mktemp("versitygw"), tls=True)
+    except servers.Unavailable as reason:
+        pytest.skip(str(reason))
+    with server:
+        yield server
+
+
+@pytest.fixture
+def uploaded(instance, bao, folder):  # noqa: F811
+    """A started filesystem, projects, with a snapshot, monday, that is in the object store nas;
+    its locator."""
+    set_kms(instance, bao, "coffer")
+    (folder / "nas").mkdir()
+    instance.run("fs", "tier", "dir", "add", "nas", "--path", folder / "nas")
+    instance.add("projects")
+    instance.api("POST", "/api/v1/filesystems/projects/start", {})
+    return upload(instance, "monday")
+
+
+def upload(instance, name, *options):  # noqa: F811
+    instance.run("fs", "snapshot", "add", "projects", name)
+    instance.run("fs", "snapshot", "upload", "projects", name, "--wait", *options)
+    row = next(row for row in instance.api("GET", "/api/v1/filesystems/projects/snapshots") if row["name"] == name)
+    return row["uploads"][0]["locator"]
+
+
+def stores(instance):  # noqa: F811
+    return {row["name"]: row for row in instance.api("GET", "/api/v1/object-stores")}
+
+
+def held(instance):  # noqa: F811
+    return [row["locator"] for row in instance.api("GET", "/api/v1/object-stores/nas/snapshots")]
+
+
+def open_store(page, name):  # noqa: F811
+    page.open("Object stores")
+    page.page.get_by_role("link", name=name, exact=True).click()
+    page.page.get_by_role("heading", name=f"Snapshots in {name}").wait_for()
+
+
+def ended(instance, task):  # noqa: F811
+    return wait_until(lambda: [row for row in instance.api("GET", "/api/v1/tasks")
+                               if row["id"] == task and row["ended"]], f"task {task} ends")[0]["state"]
+
+
+def test_a_bucket_and_a_folder_are_added_tried_changed_and_forgotten(instance, page, s3, folder):  # noqa: F811
+    page.log_in()
+    page.open("Object stores")
+    page.sees("There is no object store")
+    page.press("Add object store")
+    page.dialog().get_by_text("Further settings").click()
+    wrong = "not-the-secret-key-of-anybody"
+    page.fill(Name="backup", Host_name="127.0.0.1", Port=s3.port, Bucket="coffer", Prefix="host1",
+              Access_key_ID=s3.access_key_id, CA_certificate=s3.ca_cert.read_text(), Secret_key=wrong)
+    page.press("Add", page.dialog())
+    shown = page.refusal()
+    told = instance.run("fs", "tier", "s3", "add", "backup", "--hostname", "127.0.0.1", "--port", s3.port,
+                        "--bucket", "coffer", "--prefix", "host1", "--access-key-id", s3.access_key_id,
+                        "--ca-cert", s3.ca_cert, "--secret-key", "-", input=wrong, check=False).stderr
+    assert shown in told and stores(instance) == {}
+    assert page.field("Secret key").input_value() == ""  # it is given anew
+    assert page.field("Bucket").input_value() == "coffer"
+    page.fill(Secret_key=s3.secret_key)
+    page.dialog().get_by_text("Site and limits").click()
+    page.dialog().get_by_label("Site").select_option("remote")
+    page.fill(**{"Upload limit, MiB a second": "2.5"})
+    page.press("Add", page.dialog())
+    page.sees("backup was added")
+    added = stores(instance)["backup"]
+    assert (added["bucket"], added["prefix"], added["site"], added["upload_bandwidth"], added["ca_cert"]) == \
+        ("coffer", "host1", "remote", 5 << 19, True)
+    row = page.row("backup")
+    assert "coffer/host1" in row.inner_text() and "far from it" in row.inner_text()
+    page.press("Check backup")
+    page.sees("backup was tried, and does what coffer needs")
+
+    page.press("Update backup")
+    assert page.field("Host name").input_value() == "127.0.0.1"
+    assert page.field("Secret key").input_value() == ""
+    page.fill(Secret_key=wrong)
+    page.press("Update", page.dialog())
+    assert "does not accept the signature" in page.refusal()
+    page.dialog().get_by_text("Site and limits").click()
+    page.fill(**{"Upload limit, MiB a second": "", "Download limit, MiB a second": "7"})
+    page.press("Update", page.dialog())  # the secret key that is kept is used
+    page.sees("backup was changed")
+    changed = stores(instance)["backup"]
+    assert changed == {**added, "upload_bandwidth": 0, "download_bandwidth": 7 << 20}
+
+    page.press("Add object store")
+    page.choose("A folder")
+    assert page.dialog().get_by_label("Secret key").filter(visible=True).count() == 0
+    page.fill(Name="nas", Folder=folder / "nas")
+    page.press("Add", page.dialog())
+    assert str(folder / "nas") in page.refusal()
+    (folder / "nas").mkdir()
+    page.press("Add", page.dialog())
+    page.sees("nas was added")
+    page.press("Forget backup")
+    page.field("Type backup to confirm").fill("nas")
+    page.press("Forget", page.dialog())
+    assert "not its name" in page.refusal()
+    page.field("Type backup to confirm").fill("backup")
+    page.press("Forget", page.dialog())
+    page.sees("backup is forgotten")
+    assert list(stores(instance)) == ["nas"]
+    must_be_nowhere([s3.secret_key, wrong], instance, page)
+
+
+def test_what_a_store_holds_is_listed_verified_and_downloaded(instance, uploaded, page):  # noqa: F811
+    page.log_in()
+    open_store(page, "nas")
+    row = page.page.get_by_role("region", name="Snapshots in nas").get_by_role("row").filter(has_text="monday")
+    assert "of projects" in row.inner_text() and "coffer, version 1" in row.inner_text()
+    row.get_by_text("Locator").click()
+    assert row.locator("code").inner_text() == uploaded
+    page.press("Verify monday of projects")
+    page.press("Verify", page.dialog())
+    page.sees("Task 2 has begun")
+    assert ended(instance, 2) == "done"
+
+    page.press("Download monday of projects")
+    assert page.field("Name of the filesystem").input_value() == "projects-2"
+    page.field("Name of the filesystem").fill("projects")
+    page.press("Download", page.dialog())
+    assert "projects" in page.refusal()
+    page.field("Name of the filesystem").fill("copy")
+    page.press("Download", page.dialog())
+    page.sees("copy is here, and can be mounted")
+    assert instance.view("copy")["kms_key"] == "coffer"
+    page.open("Filesystems")
+    page.sees("is still only in nas")
+
+    open_store(page, "nas")
+    page.press("Download monday of projects")
+    page.choose("A snapshot of a filesystem that is here")
+    assert page.field("Filesystem").input_value() == "projects"
+    page.press("Download", page.dialog())
+    assert "monday" in page.refusal()  # there is one of that name
+    page.field("Name of the snapshot").fill("monday again")
+    page.press("Download", page.dialog())
+    page.sees("has begun")
+    wait_until(lambda: "monday again" in [row["name"] for row in instance.api(
+        "GET", "/api/v1/filesystems/projects/snapshots")], "the snapshot is brought in")
+
+
+def test_what_a_store_holds_is_wrapped_anew_removed_and_cleaned(browser, instance, bao, uploaded, page):  # noqa: F811
+    hidden = upload(instance, "tuesday", "--hide-names")
+    bao.rotate_key("coffer")
+    page.log_in()
+    open_store(page, "nas")
+    page.sees("name hidden")
+    page.press("Rewrap keys")
+    page.press("Rewrap", page.dialog())
+    page.sees("Task 3 has begun")
+    assert ended(instance, 3) == "done"
+    versions = [row["kms_key_version"] for row in instance.api("GET", "/api/v1/object-stores/nas/snapshots")]
+    assert versions == [2, 2]
+
+    title = hidden[:20]
+    page.press(f"Remove {title}")
+    page.sees("Its name is hidden")
+    page.field(f"Type {hidden[-8:]} to confirm").fill(hidden[-8:])
+    page.press("Remove", page.dialog())
+    page.sees("are removed")
+    page.page.get_by_role("button", name=f"Remove {title}").wait_for(state="detached")
+    assert held(instance) == [uploaded]
+    page.press("Clean")
+    page.press("Clean", page.dialog())
+    page.sees("0 objects (0 B) are removed")
+
+    other = Page(browser, instance)
+    other.log_in("rose")
+    open_store(other, "nas")
+    other.page.get_by_role("region", name="Who uses nas").get_by_text("an uploaded snapshot").wait_for()
+    labels = other.page.get_by_role("main").get_by_role("button").filter(visible=True).all_inner_texts()
+    assert labels == []
+    other.close()
+    page.press("Remove monday of projects")
+    page.field("Type monday to confirm").fill("monday")
+    page.press("Remove", page.dialog())
+    page.sees("It holds no snapshot yet")
+    assert held(instance) == []
