@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "fs/segment_format.h"
+#include "fs/restore.h"
 #include "fs/snapshot_import.h"
 #include "fs/volume_internal.h"
 #include "tests/support/download_case.h"
@@ -347,6 +347,26 @@ static void one_that_is_not_its_own_is_left_alone(void **state)
     origin->ops->close(origin);
 }
 
+static int put_outside(struct volume_txn *txn, void *arg)
+{
+    const struct restore_record outside = { .state = RESTORE_OUTSIDE,
+                                            .target = txn->meta->epoch - 1 };
+    (void)arg;
+
+    return restores_put(txn, txn->meta->epoch, &outside);
+}
+
+/* Before its group is closed, with which the next epoch begins. */
+static void one_that_begins_just_now_is_no_fault(void **state)
+{
+    struct transfer_case *c = *state;
+    struct volume_case *v = &c->volume;
+
+    (void)file_case_make(v, "f", MIB, 1);
+    assert_int_equal(volume_change(v->volume, META_WRITE, put_outside, NULL), 0);
+    volume_case_check(v);
+}
+
 /* --- crashes --- */
 
 /* Who asked for it may not have heard of its end. */
@@ -669,6 +689,7 @@ int main(void)
         TEST(what_is_not_here_any_more_is_brought),
         TEST(what_cannot_be_is_refused_with_words),
         TEST(one_that_is_not_its_own_is_left_alone),
+        TEST(one_that_begins_just_now_is_no_fault),
         TEST(what_is_kept_already_is_done),
         TEST(a_crash_at_any_step_leaves_what_can_be_gone_on_with),
         TEST(random_imports_agree_with_copies_of_the_tree),
