@@ -299,7 +299,7 @@ static int fetch_found(struct batch *batch)
 {
     struct error *err = batch->err;
 
-    int r = room_refuse(batch->volume, batch->bytes, err);
+    int r = room_find(batch->volume, batch->bytes, err);
     if (r == 0)
         r = plan(batch);
     if (r < 0)

@@ -48,14 +48,23 @@ uint64_t room_for_data(const struct object_store_space *disk)
     return disk->free > kept ? disk->free - kept : 0;
 }
 
-int room_refuse(struct volume *volume, uint64_t bytes, struct error *err)
+static bool has_room(struct volume *volume, uint64_t bytes)
 {
     struct object_store_space disk = { 0 };
 
-    if (object_store_space(volume->store, &disk, NULL) < 0 || disk.total == 0 ||
-        room_for_data(&disk) >= bytes)
-        return 0;
-    return error_set(err, -ENOSPC, "the store is full");
+    return object_store_space(volume->store, &disk, NULL) < 0 || disk.total == 0 ||
+           room_for_data(&disk) >= bytes;
+}
+
+int room_find(struct volume *volume, uint64_t bytes, struct error *err)
+{
+    while (!has_room(volume, bytes))
+        if (!keeper_make_room(volume))
+            return error_set(err, -ENOSPC,
+                             "the disk under the filesystem's store has no room for the next %llu "
+                             "MiB; remove files or snapshots, or make the disk larger",
+                             (unsigned long long)(bytes >> 20) + 1);
+    return 0;
 }
 
 /* A store that cannot tell will tell when it is full. */

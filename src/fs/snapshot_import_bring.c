@@ -205,7 +205,7 @@ static int check_room(struct import_batch *batch)
         return error_set(batch->err, r,
                          "the filesystem has no capacity for what the snapshot holds; make it "
                          "larger, or remove files or snapshots");
-    return room_refuse(batch->volume, outside, batch->err);
+    return room_find(batch->volume, outside, batch->err);
 }
 
 int import_batch_bring(struct import_batch *batch)

@@ -296,8 +296,9 @@ void inode_add_stored(struct volume_txn *txn, struct inode *inode, int64_t bytes
 int file_set_size(struct volume_txn *txn, uint64_t ino, struct inode *inode, uint64_t size,
                   bool *ret_more);
 
-/* room.c. -ENOSPC, with words, if the store's disk has no room for so many bytes more. */
-int room_refuse(struct volume *volume, uint64_t bytes, struct error *err);
+/* room.c. -ENOSPC, with words, if the store's disk has no room for so many bytes more, and the
+ * keeper could win none. Waits for it, so without any lock. */
+int room_find(struct volume *volume, uint64_t bytes, struct error *err);
 /* How large segments are in this store. */
 uint32_t room_segment_size(struct object_store *store);
 /* Of what is free on a disk. */
