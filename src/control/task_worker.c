@@ -203,6 +203,16 @@ int task_run_in_worker(struct task *task, struct filesystem *fs, struct worker_m
     return r;
 }
 
+/* From now on the end of the worker is its end, too. */
+static void note_in_worker(struct task *task)
+{
+    struct tasks *tasks = task->control->tasks;
+
+    mutex_lock(&tasks->lock);
+    task->is_in_worker = true;
+    mutex_unlock(&tasks->lock);
+}
+
 int task_settle_worker(struct task *task, struct error *err)
 {
     struct filesystem *fs = NULL;
@@ -215,11 +225,9 @@ int task_settle_worker(struct task *task, struct error *err)
     if (fs->worker && fs_state_has_worker(fs->state))
         worker = worker_ref(fs->worker);
     mutex_unlock(&fs->lock);
-    if (worker && order_stop(worker, task->record.id, NULL) == 0) {
-        mutex_lock(&task->control->tasks->lock);
-        task->is_in_worker = true; /* so that the end of the worker is its end, too */
-        mutex_unlock(&task->control->tasks->lock);
-        (void)wait_for_end(task, true);
+    if (worker) {
+        note_in_worker(task); /* before it can answer and end */
+        stop(task, worker);
         end_run(task);
     }
     filesystem_unref(fs);

@@ -28,6 +28,7 @@ struct fake {
     char store[WORKER_URL_SIZE]; /* its folder */
     uint64_t task;               /* that runs; 0: none */
     uint64_t run;
+    unsigned stops; /* of it, while it dies */
 };
 
 static int pass(void *arg, struct bytes key, struct bytes plain, struct bytes old, uint8_t *ret,
@@ -123,6 +124,14 @@ static FILE *open_word(const struct fake *fake, const char *name)
     return fopen(path, "re");
 }
 
+static void remove_word(const struct fake *fake, const char *name)
+{
+    char path[WORKER_URL_SIZE + 8];
+
+    (void)snprintf(path, sizeof(path), "%s/%s", fake->store, name);
+    (void)unlink(path);
+}
+
 /* A FIFO "~start" in the store holds the start until a test has opened and closed it. */
 static void wait_at_start(const struct fake *fake)
 {
@@ -144,6 +153,35 @@ static int on_stop(struct fake *fake, struct error *err)
         return 0;
     (void)fclose(file);
     return error_set(err, -EBUSY, "it is in use");
+}
+
+/* What becomes of a task that has begun stands in the file "~task" in the store: "done", "away"
+ * (a failure that passes), "broken" (one that does not); without it, it runs until it is stopped.
+ * "dies": it knows of it only when it is told to stop once more, and then the worker takes the
+ * file away and ends without another word. */
+static void read_task_word(const struct fake *fake, char ret[static 16])
+{
+    FILE *file = open_word(fake, "~task");
+
+    ret[0] = '\0';
+    if (!file)
+        return;
+    (void)!fgets(ret, 16, file);
+    (void)fclose(file);
+}
+
+static int stop_task(struct fake *fake, const struct worker_task_stop *stop, struct error *err)
+{
+    char word[16];
+
+    read_task_word(fake, word);
+    bool dies = strcmp(word, "dies") == 0;
+    fake->must_end = dies && fake->stops++ > 0;
+    if (fake->must_end)
+        remove_word(fake, "~task");
+    return fake->task == stop->task && dies == fake->must_end
+               ? 0
+               : error_set(err, -ENOENT, "it does not run");
 }
 
 static void answer(struct fake *fake, struct worker_message *message, int fuse_fd,
@@ -192,7 +230,7 @@ static void answer(struct fake *fake, struct worker_message *message, int fuse_f
         fake->run = message->task_start.run;
         break;
     case WORKER_TASK_STOP:
-        r = fake->task == message->task_stop.task ? 0 : error_set(&err, -ENOENT, "it does not run");
+        r = stop_task(fake, &message->task_stop, &err);
         break;
     case WORKER_STOP:
         r = on_stop(fake, &err);
@@ -204,21 +242,14 @@ static void answer(struct fake *fake, struct worker_message *message, int fuse_f
     (void)snprintf(reply->done.text, sizeof(reply->done.text), "%s", err.text);
 }
 
-/* What becomes of a task that has begun stands in the file "~task" in the store: "done", "away"
- * (a failure that passes), "broken" (one that does not); without it, it runs until it is stopped.
- */
 static void end_task(struct fake *fake, int fd, bool is_stopped)
 {
     static struct worker_message message;
     struct worker_task_done *done = &message.task_done;
-    char word[16] = "";
-    FILE *file = open_word(fake, "~task");
+    char word[16];
 
-    if (file) {
-        (void)!fgets(word, sizeof(word), file);
-        (void)fclose(file);
-    }
-    if (!is_stopped && word[0] == '\0')
+    read_task_word(fake, word);
+    if (!is_stopped && (word[0] == '\0' || strcmp(word, "dies") == 0))
         return;
     memset(&message, 0, sizeof(message));
     message.type = WORKER_TASK_DONE;
@@ -264,8 +295,9 @@ static void serve(struct fake *fake, int fd, struct worker_message *message,
             return;
         if (type == WORKER_TASK_START)
             tell_progress(fake, fd);
-        if (type == WORKER_TASK_START || (type == WORKER_TASK_STOP && fake->task != 0))
-            end_task(fake, fd, type == WORKER_TASK_STOP);
+        bool is_stopped = type == WORKER_TASK_STOP && reply->done.code == 0;
+        if (type == WORKER_TASK_START || (is_stopped && !fake->must_end))
+            end_task(fake, fd, is_stopped);
     }
 }
 

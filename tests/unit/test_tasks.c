@@ -389,18 +389,37 @@ static void there_are_not_too_many(void **state)
 
 /* --- uploads, by a worker that only says that it does it --- */
 
-static void write_word(struct fixture *fixture, const char *word)
+static void word_path(struct fixture *fixture, char ret[static FS_URL_SIZE + 16])
 {
     const struct fs_view view = view_of(fixture, "projects");
+
+    (void)snprintf(ret, FS_URL_SIZE + 16, "%.1000s/~task", view.store_url + strlen("dir:"));
+}
+
+static void write_word(struct fixture *fixture, const char *word)
+{
     char path[FS_URL_SIZE + 16];
 
-    (void)snprintf(path, sizeof(path), "%.1000s/~task", view.store_url + strlen("dir:"));
+    word_path(fixture, path);
     if (*word == '\0')
         (void)unlink(path);
     else
         assert_int_equal(
             file_replace(path, (struct bytes){ (const uint8_t *)word, strlen(word) }, 0644, NULL),
             0);
+}
+
+/* Its reader has taken it away. */
+static void wait_for_no_word(struct fixture *fixture)
+{
+    int64_t until = clock_monotonic_ms() + PATIENCE_MS;
+    char path[FS_URL_SIZE + 16];
+
+    word_path(fixture, path);
+    while (access(path, F_OK) == 0) {
+        assert_true(clock_monotonic_ms() < until);
+        clock_sleep_ms(2);
+    }
 }
 
 static void prepare(struct fixture *fixture)
@@ -493,6 +512,28 @@ static void it_waits_for_the_filesystem_and_goes_on(void **state)
     write_word(fixture, "done");
     must_start(fixture, "projects");
     wait_for(fixture, id, TASK_DONE, false);
+}
+
+/* Of what it was doing nothing is heard any more. */
+static void a_worker_that_ends_when_it_is_told_to_stop_is_not_waited_for(void **state)
+{
+    struct fixture *fixture = *state;
+    struct task_view view;
+    struct error err = { .code = 0 };
+
+    prepare(fixture);
+    for (unsigned i = 0; i < 3; i++) {
+        write_word(fixture, "");
+        uint64_t id = must_upload(fixture, "one");
+        wait_for_phase(fixture, id, "data");
+        write_word(fixture, "dies");
+        must(control_task_pause(fixture->control, id, &view, &err), &err);
+        wait_for_no_word(fixture);
+        write_word(fixture, "done");
+        must(control_task_resume(fixture->control, id, &view, &err), &err);
+        must_start(fixture, "projects");
+        wait_for(fixture, id, TASK_DONE, false);
+    }
 }
 
 static void what_an_upload_needs_stays(void **state)
@@ -653,6 +694,7 @@ int main(void)
         STATE_TEST(what_an_upload_needs_stays),
         STATE_TEST(an_upload_is_refused_with_a_reason),
         STATE_TEST(a_failure_of_the_worker_is_told),
+        STATE_TEST(a_worker_that_ends_when_it_is_told_to_stop_is_not_waited_for),
         STATE_TEST(a_download_is_one_task_that_stays_until_all_is_here),
         STATE_TEST(the_removal_of_its_filesystem_ends_a_download),
     };
