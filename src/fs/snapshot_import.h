@@ -6,13 +6,15 @@
  *               current; and a RESTORE record says that its epoch is from outside ──► durable
  *     batches   keys in their order: what differs from the dump is inserted into history
  *               (history_insert()); blocks that no record names are copied from packs before, or,
- * if they still lie in an object here, opened end       it is kept ──► durable
+ *               if they still lie in an object here, opened
+ *     end       it is kept ──► durable
  *
  * After a crash it is there, as far as it came, and unseen: import it again, which finds what is
  * right already, or drop it. Nothing else is concerned.
  *
  * Errors     as volume.h, with a sentence that says what to do; -EBADMSG: altered, or missing in
- *            the bucket; -EIO: the bucket does not answer; -ECANCELED: it was told to stop.
+ *            the bucket; -EIO: the bucket does not answer; -ECANCELED: it was told to stop;
+ *            -EIDRM: somebody dropped it meanwhile, so that it begins anew when it is tried again.
  * Ownership  what is given stays the caller's.
  * Threads    one; the volume is used meanwhile. Ends before volume_close() begins.
  */

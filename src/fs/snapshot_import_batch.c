@@ -262,7 +262,7 @@ int import_check_own(struct volume *volume, uint64_t epoch, struct error *err)
 
     if (snapshot_set_arriving(&volume->snapshots, &entry) && entry.epoch == epoch)
         return 0;
-    return error_set(err, -ECANCELED, "what was there of the snapshot was dropped meanwhile");
+    return error_set(err, -EIDRM, "what was there of the snapshot was dropped meanwhile");
 }
 
 static int put_all(struct volume_txn *txn, void *arg)

@@ -57,7 +57,7 @@ struct import_batch {
     struct error *err;
 };
 
-/* -ECANCELED: that which arrives is not, or not any more, the one of that epoch, as somebody
+/* -EIDRM: that which arrives is not, or not any more, the one of that epoch, as somebody
  * dropped it. In a transaction. */
 int import_check_own(struct volume *volume, uint64_t epoch, struct error *err);
 

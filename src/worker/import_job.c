@@ -67,6 +67,14 @@ static int import(struct job *job, const struct import_order *order, struct volu
     return 0;
 }
 
+/* Who waits for the bucket to come back. */
+static void stop_waiting(void *arg)
+{
+    struct volume_origin *origin = arg;
+
+    origin->ops->stop(origin);
+}
+
 static int open_and_import(struct job *job, const struct import_order *order,
                            struct object_store *store, struct error *err)
 {
@@ -87,7 +95,9 @@ static int open_and_import(struct job *job, const struct import_order *order,
     r = download_open_snapshot(&snapshot, &origin, err);
     if (r < 0)
         return r;
+    job_on_stop(job, stop_waiting, origin);
     r = import(job, order, origin, err);
+    job_on_stop(job, NULL, NULL);
     origin->ops->close(origin);
     return r;
 }

@@ -47,6 +47,16 @@ int job_sleep(struct job *job, int64_t ms)
     return must_stop ? -ECANCELED : 0;
 }
 
+void job_on_stop(struct job *job, job_stop_fn *on_stop, void *arg)
+{
+    mutex_lock(&job->lock);
+    job->on_stop = on_stop;
+    job->on_stop_arg = arg;
+    if (job->must_stop && on_stop)
+        on_stop(arg);
+    mutex_unlock(&job->lock);
+}
+
 static void signal_news(struct jobs *jobs)
 {
     const uint64_t one = 1;
@@ -195,6 +205,7 @@ static int launch(struct job *job, const struct worker_task_start *order, int fd
     job->stop_fd = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
     job->done = (struct worker_task_done){ .task = order->task };
     job->must_stop = job->has_ended = job->has_news = false;
+    job->on_stop = NULL;
     job->told_ms = 0;
     job->progress = (struct worker_task_progress){ .task = order->task, .run = order->run };
     int r = fd >= 0 && job->stop_fd < 0 ? -errno : -pthread_create(&job->thread, NULL, run, job);
@@ -238,6 +249,8 @@ static void stop(struct job *job)
     mutex_lock(&job->lock);
     job->must_stop = true;
     (void)pthread_cond_broadcast(&job->changed);
+    if (job->on_stop)
+        job->on_stop(job->on_stop_arg);
     mutex_unlock(&job->lock);
     if (job->stop_fd >= 0)
         (void)shutdown(job->stop_fd, SHUT_RDWR); /* whatever waits for the store goes on at once */

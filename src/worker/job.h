@@ -31,6 +31,9 @@ struct job;
  * change is told by job_give_up(). On success job->done.result is what it says. */
 typedef int job_fn(struct job *job, struct error *err);
 
+/* It is told to stop. Under a lock, so that it must not call what is here. */
+typedef void job_stop_fn(void *arg);
+
 struct job {
     bool is_used;
     struct jobs *jobs;
@@ -45,6 +48,8 @@ struct job {
     struct mutex lock;            /* guards all below */
     pthread_cond_t changed;
     bool must_stop;
+    job_stop_fn *on_stop; /* NULL: there is nobody to tell */
+    void *on_stop_arg;
     bool has_ended;
     bool has_news; /* progress that was not taken yet */
     int64_t told_ms;
@@ -56,6 +61,9 @@ struct job {
 bool job_should_stop(struct job *job);
 /* 0, or -ECANCELED if it is to stop. */
 int job_sleep(struct job *job, int64_t ms);
+/* From now on who waits for something else than a store is told, at once if it is to stop already.
+ * NULL: no more, and it is not being called. */
+void job_on_stop(struct job *job, job_stop_fn *on_stop, void *arg);
 /* total, done, moved and phase; the rest is filled in. Cheap enough to be called often. */
 void job_report(struct job *job, const struct worker_task_progress *progress);
 /* The failure that it returns is not to be tried again. */

@@ -30,7 +30,8 @@ int import_case_teardown(void **state)
 }
 
 int import_case_open(struct volume_case *to, const struct bucket *bucket,
-                     const struct locator *locator, struct volume_origin **ret, struct error *err)
+                     const struct locator *locator, int64_t patience_ms, struct volume_origin **ret,
+                     struct error *err)
 {
     CLEANUP(buf_release) struct buf superblock = BUF_INIT;
 
@@ -40,7 +41,8 @@ int import_case_open(struct volume_case *to, const struct bucket *bucket,
                                                 .locator = *locator,
                                                 .superblock = buf_bytes(&superblock),
                                                 .keys = &to->keys,
-                                                .patience_ms = 300 };
+                                                .patience_ms =
+                                                    patience_ms > 0 ? patience_ms : 300 };
     return download_open_snapshot(&snapshot, ret, err);
 }
 
@@ -50,7 +52,7 @@ int import_case_try(struct volume_case *to, const struct bucket *bucket,
 {
     struct volume_origin *origin = NULL;
 
-    int r = import_case_open(to, bucket, locator, &origin, err);
+    int r = import_case_open(to, bucket, locator, 0, &origin, err);
     if (r < 0)
         return r;
     const struct snapshot_import import = {

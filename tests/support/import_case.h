@@ -15,8 +15,10 @@
 int import_case_setup(void **state);
 int import_case_teardown(void **state);
 
+/* patience_ms: with a bucket that fails; 0: little. */
 int import_case_open(struct volume_case *to, const struct bucket *bucket,
-                     const struct locator *locator, struct volume_origin **ret, struct error *err);
+                     const struct locator *locator, int64_t patience_ms, struct volume_origin **ret,
+                     struct error *err);
 int import_case_try(struct volume_case *to, const struct bucket *bucket,
                     const struct locator *locator, const char *name,
                     struct snapshot_import_progress *progress, struct error *err);

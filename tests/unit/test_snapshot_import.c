@@ -4,6 +4,9 @@
 #include "tests/support/cmocka_all.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -264,7 +267,7 @@ static void what_cannot_be_is_refused_with_words(void **state)
 
     /* One that arrives is not seen, and is in the way of others. */
     struct volume_origin *origin = NULL;
-    assert_int_equal(import_case_open(v, &c->bucket, &a, &origin, &err), 0);
+    assert_int_equal(import_case_open(v, &c->bucket, &a, 0, &origin, &err), 0);
     struct snapshot_import import = { .name = "late",
                                       .access_point = "late",
                                       .origin = origin,
@@ -327,7 +330,7 @@ static void one_that_is_not_its_own_is_left_alone(void **state)
     uint64_t f = file_case_make(v, "f", MIB, 1);
     (void)transfer_case_take(c, "a");
     struct locator a = transfer_case_upload(c, "a");
-    assert_int_equal(import_case_open(v, &c->bucket, &a, &origin, &err), 0);
+    assert_int_equal(import_case_open(v, &c->bucket, &a, 0, &origin, &err), 0);
     for (unsigned i = 0; i < 4; i++) {
         left = 0;
         struct snapshot_import other = { "n", "n", 1, origin, stop_at_once, &left };
@@ -335,7 +338,7 @@ static void one_that_is_not_its_own_is_left_alone(void **state)
         const struct snapshot_import import = { "n", "n", 1, origin, drop_meanwhile, &dropping };
         if (i == 2)
             file_case_write(v, f, 0, "other", 5); /* so that there is something to store */
-        assert_int_equal(volume_snapshot_import(v->volume, &import, &progress, &err), -ECANCELED);
+        assert_int_equal(volume_snapshot_import(v->volume, &import, &progress, &err), -EIDRM);
         assert_non_null(strstr(err.text, "dropped"));
         assert_int_equal(snapshot_case_kept(v), 1);
         assert_int_equal(volume_snapshot_arriving(v->volume, &arriving), i % 2 == 1);
@@ -345,6 +348,62 @@ static void one_that_is_not_its_own_is_left_alone(void **state)
         volume_case_check(v);
     }
     origin->ops->close(origin);
+}
+
+struct stopping {
+    struct volume_origin *origin;
+    atomic_uint failed;
+};
+
+static int fail_chunks(const char *operation, const char *name, void *arg)
+{
+    struct stopping *stopping = arg;
+
+    (void)operation;
+    if (strstr(name, "/chunks/") == NULL)
+        return 0;
+    atomic_fetch_add(&stopping->failed, 1);
+    return -EAGAIN;
+}
+
+static void *stop_when_it_waits(void *arg)
+{
+    struct stopping *stopping = arg;
+
+    while (atomic_load(&stopping->failed) < 2)
+        (void)sched_yield();
+    stopping->origin->ops->stop(stopping->origin);
+    return NULL;
+}
+
+/* However patient it is. */
+static void one_that_waits_for_the_bucket_can_be_stopped(void **state)
+{
+    struct transfer_case *c = *state;
+    struct volume_case *v = &c->volume;
+    struct snapshot_import_progress progress = { .fetched = 0 };
+    struct error err = { .code = 0 };
+    struct stopping stopping = { .origin = NULL };
+    struct mortal_store mortal;
+    struct bucket bucket;
+    pthread_t thread;
+
+    (void)file_case_make(v, "f", MIB, 1);
+    (void)transfer_case_take(c, "a");
+    struct locator a = transfer_case_upload(c, "a");
+    mortal_store_init(&mortal, c->store, MORTAL_FOREVER);
+    mortal.before = fail_chunks;
+    mortal.arg = &stopping;
+    assert_int_equal(bucket_init(&bucket, &mortal.base, "", NULL), 0);
+    const int64_t hour_ms = 3600 * 1000;
+    assert_int_equal(import_case_open(v, &bucket, &a, hour_ms, &stopping.origin, &err), 0);
+    const struct snapshot_import import = { .name = "b",
+                                            .access_point = "b",
+                                            .origin = stopping.origin };
+    assert_int_equal(pthread_create(&thread, NULL, stop_when_it_waits, &stopping), 0);
+    assert_int_equal(volume_snapshot_import(v->volume, &import, &progress, &err), -EIO);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    stopping.origin->ops->close(stopping.origin);
 }
 
 static int put_outside(struct volume_txn *txn, void *arg)
@@ -435,7 +494,7 @@ static bool crash_after(struct transfer_case *c, const struct locator *locator, 
         struct volume_origin *origin = NULL;
         volume_case_open(v);
         struct dying dying = { v->volume, batches };
-        if (import_case_open(v, &c->bucket, locator, &origin, NULL) < 0)
+        if (import_case_open(v, &c->bucket, locator, 0, &origin, NULL) < 0)
             _exit(1);
         const struct snapshot_import import = { .name = "a",
                                                 .access_point = "a",
@@ -689,6 +748,7 @@ int main(void)
         TEST(what_is_not_here_any_more_is_brought),
         TEST(what_cannot_be_is_refused_with_words),
         TEST(one_that_is_not_its_own_is_left_alone),
+        TEST(one_that_waits_for_the_bucket_can_be_stopped),
         TEST(one_that_begins_just_now_is_no_fault),
         TEST(what_is_kept_already_is_done),
         TEST(a_crash_at_any_step_leaves_what_can_be_gone_on_with),
