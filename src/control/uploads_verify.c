@@ -216,7 +216,7 @@ static void note_fault(const char *text, void *arg)
 /* Of the snapshot, not of the way to it. */
 static bool is_final(int r)
 {
-    return r == -ENOENT || r == -EBADMSG || r == -ENOKEY || r == -EPROTONOSUPPORT;
+    return r == -ENOENT || r == -EBADMSG || r == -EFBIG || r == -ENOKEY || r == -EPROTONOSUPPORT;
 }
 
 static int judge(struct task *task, const struct verifying *verifying, struct error *err)

@@ -344,7 +344,7 @@ int origin_start(struct volume *volume, struct error *err)
                  : 0;
 }
 
-void origin_stop(struct volume *volume)
+void volume_origin_stop(struct volume *volume)
 {
     struct origin_work *work = volume->origin;
 

@@ -85,10 +85,13 @@ bool volume_origin_progress(struct volume *volume, struct origin_progress *ret);
 /* Who goes on forgets what it waited for, and tries at once. */
 void volume_origin_pause(struct volume *volume, bool is_paused);
 
+/* Nothing is brought in any more, and who waits for the bucket ends with an error, now and from now
+ * on. As volume_close() does; before it by who must not wait for those who read. */
+void volume_origin_stop(struct volume *volume);
+
 /* For volume.c. */
 int origin_load(struct volume *volume, const struct volume_config *config, struct error *err);
 int origin_start(struct volume *volume, struct error *err);
-void origin_stop(struct volume *volume);
 void origin_close(struct volume *volume); /* after the engine */
 /* Records are still looked for in the bucket: what looks at all of them at once has to wait. */
 bool origin_is_importing(struct volume *volume);

@@ -308,7 +308,7 @@ static int keep_piece(struct segments *segments, struct segment *segment, struct
             return -ENOMEM;
     *segment->pieces_end = piece;
     segment->pieces_end = &piece->next;
-    segments->not_durable += piece->len;
+    segments->not_durable += piece->room;
     segment_note_dirty(segments, segment);
     return 0;
 }

@@ -99,7 +99,7 @@ static struct piece *take_pieces(struct segments *segments, struct segment *segm
     mutex_unlock(&segments->lock);
     *ret_len = 0;
     for (const struct piece *piece = pieces; piece != NULL; piece = piece->next)
-        *ret_len += piece->len;
+        *ret_len += piece->room;
     return pieces;
 }
 
@@ -264,7 +264,7 @@ static int rescue(struct segments *segments, struct segment *segment, struct pie
         struct piece *piece = pieces;
         pieces = piece->next;
         mutex_lock(&segments->lock);
-        segments->not_durable -= piece->len;
+        segments->not_durable -= piece->room;
         mutex_unlock(&segments->lock);
         r = rescue_piece(segments, piece, err);
         if (r == 0) {
@@ -272,7 +272,7 @@ static int rescue(struct segments *segments, struct segment *segment, struct pie
             continue;
         }
         mutex_lock(&segments->lock);
-        segments->not_durable += piece->len;
+        segments->not_durable += piece->room;
         mutex_unlock(&segments->lock);
         piece->next = pieces;
         pieces = piece;
@@ -318,7 +318,7 @@ struct sync_job {
     struct segments *segments;
     struct segment *segment;
     struct piece *pieces;
-    uint64_t len; /* of the pieces */
+    uint64_t len; /* memory of the pieces */
     bool is_closed;
     int result;
     struct error why;

@@ -20,7 +20,7 @@
 #include "fs/segment_format.h"
 #include "fs/segments.h"
 
-/* Sealed bytes that wait for a sync: from the first on, who appends also syncs; at the second,
+/* Memory of what waits for a sync: from the first on, who appends also syncs; at the second,
  * all wait. */
 #define NOT_DURABLE_SYNC ((uint64_t)24 * 1024 * 1024)
 #define NOT_DURABLE_MAX ((uint64_t)48 * 1024 * 1024)
@@ -149,7 +149,7 @@ struct segments {
     uint64_t stored; /* sum of size over objects that are there */
     uint64_t live;   /* without what lies in packs */
     uint64_t live_in_packs;
-    uint64_t not_durable; /* bytes of all pieces */
+    uint64_t not_durable; /* memory of all pieces */
     uint64_t appended;    /* ever */
     unsigned unsettled;   /* transactions that are accounted for and may still fail */
     bool needs_recount;   /* the account is not to be relied on */

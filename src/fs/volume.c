@@ -51,7 +51,7 @@ static struct volume *volume_new(const struct volume_config *config)
 static int volume_free(struct volume *volume, struct error *err)
 {
     keeper_stop(volume);
-    origin_stop(volume);
+    volume_origin_stop(volume);
     int r = meta_close(volume->engine, err);
     sealer_free(volume->sealer);
     segments_free(volume->segments);
@@ -324,7 +324,7 @@ int volume_open(const struct volume_config *config, struct volume **ret, struct 
 static int close_cleanly(struct volume *volume, struct error *err)
 {
     keeper_stop(volume);
-    origin_stop(volume);
+    volume_origin_stop(volume);
     reap_waiting(volume);
     segments_end_current(volume->segments);
     int r = commit_group(volume, err);

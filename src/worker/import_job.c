@@ -16,7 +16,8 @@
 static bool is_final(int code)
 {
     return code == -EBADMSG || code == -EPROTONOSUPPORT || code == -ENOKEY || code == -EXDEV ||
-           code == -ENOENT || code == -EEXIST || code == -EINVAL || code == -EROFS;
+           code == -ENOENT || code == -EFBIG || code == -EEXIST || code == -EINVAL ||
+           code == -EROFS;
 }
 
 static bool on_progress(const struct snapshot_import_progress *progress, void *arg)

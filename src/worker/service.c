@@ -478,6 +478,8 @@ static int close_all(struct service *service, bool write_back, struct error *err
     service->snapshot.diff = NULL;
     if (service->session && write_back)
         mount_session_write_back(service->session);
+    if (service->is_started)
+        volume_origin_stop(service->started.volume); /* a request may wait for the bucket */
     mount_session_stop(service->session);
     service->session = NULL;
     snapshot_mounts_stop(&service->snapshot_mounts);

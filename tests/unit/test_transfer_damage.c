@@ -6,6 +6,9 @@
 
 #include <errno.h>
 #include <lmdb.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -301,6 +304,65 @@ static void a_store_that_misses_something_is_told_of(void **state)
     download_case_end(&d);
 }
 
+struct waiting {
+    struct download_case *d;
+    uint64_t ino;
+    atomic_uint failed;
+    int result;
+};
+
+static int fail_packs(const char *operation, const char *name, void *arg)
+{
+    struct waiting *waiting = arg;
+
+    (void)operation;
+    if (strstr(name, "/packs/") == NULL)
+        return 0;
+    atomic_fetch_add(&waiting->failed, 1);
+    return -EAGAIN;
+}
+
+static void *read_in_vain(void *arg)
+{
+    struct waiting *waiting = arg;
+    uint8_t block[4096];
+    size_t len;
+
+    waiting->result =
+        volume_read(waiting->d->volume.volume, waiting->ino, 0, sizeof(block), block, &len);
+    return NULL;
+}
+
+/* However patient it is; the filesystem can be closed then. */
+static void who_waits_for_the_bucket_ends_when_it_is_stopped(void **state)
+{
+    struct transfer_case *c = *state;
+    struct mortal_store mortal;
+    struct download_case d;
+    pthread_t thread;
+
+    (void)file_case_make(&c->volume, "f", MIB, 1);
+    (void)transfer_case_take(c, "a");
+    struct locator locator = transfer_case_upload(c, "a");
+    mortal_store_init(&mortal, c->store, MORTAL_FOREVER);
+    download_case_new(&d, c, &locator, &mortal.base);
+    d.place.patience_ms = (int64_t)3600 * 1000;
+    download_case_reopen(&d);
+    struct waiting waiting = { .d = &d, .ino = find(&d.volume, "f") };
+    mortal.arg = &waiting;
+    mortal.before = fail_packs;
+    assert_int_equal(pthread_create(&thread, NULL, read_in_vain, &waiting), 0);
+    while (atomic_load(&waiting.failed) < 2)
+        (void)sched_yield();
+    volume_origin_stop(d.volume.volume);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(waiting.result, -EIO);
+    mortal.before = NULL;
+    download_case_reopen(&d);
+    expect_file(&d.volume, "f", 1);
+    download_case_end(&d);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, import_case_setup, import_case_teardown)
@@ -309,6 +371,7 @@ int main(void)
         TEST(what_is_damaged_among_what_was_moved_is_brought),
         TEST(what_is_behind_a_damaged_record_is_fetched),
         TEST(a_store_that_misses_something_is_told_of),
+        TEST(who_waits_for_the_bucket_ends_when_it_is_stopped),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
