@@ -26,6 +26,7 @@ struct http_client {
     struct buf ca_cert_pem;
     int64_t connect_timeout_ms;
     int64_t total_timeout_ms;
+    int64_t stall_timeout_s;
     size_t max_body_len;
     size_t transfer_buffer;
     char *trust_advice; /* NULL: trust_advice_kms */
@@ -67,6 +68,7 @@ int http_client_new(const struct http_options *options, struct http_client **ret
         options->connect_timeout_ms ? options->connect_timeout_ms : CONNECT_TIMEOUT_MS;
     client->total_timeout_ms =
         options->total_timeout_ms ? options->total_timeout_ms : TOTAL_TIMEOUT_MS;
+    client->stall_timeout_s = options->stall_timeout_s;
     client->max_body_len = options->max_body_len ? options->max_body_len : MAX_BODY_LEN;
     client->transfer_buffer = options->transfer_buffer;
     if (options->trust_advice && !(client->trust_advice = strdup(options->trust_advice)))
@@ -349,6 +351,8 @@ static bool set_connection(struct http_client *client, const struct http_request
     SET(CURLOPT_FOLLOWLOCATION, 0L);
     SET(CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_timeout_ms);
     SET(CURLOPT_TIMEOUT_MS, (long)timeout);
+    SET(CURLOPT_LOW_SPEED_LIMIT, 1L); /* bytes a second, of the last five */
+    SET(CURLOPT_LOW_SPEED_TIME, (long)client->stall_timeout_s);
     if (client->unix_socket)
         SET(CURLOPT_UNIX_SOCKET_PATH, client->unix_socket);
     set_buffer(client, request);

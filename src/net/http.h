@@ -4,12 +4,12 @@
  * credentials from the environment or from files are used. https needs TLS 1.2 or newer and a
  * certificate that fits the host.
  *
- * Units      timeouts are milliseconds, lengths bytes.
+ * Units      timeouts are milliseconds unless they say otherwise, lengths bytes.
  * Errors     an answer of any status is success; the caller looks at it. Else the sentence
  *            names the server, and the code says:
  *              -EHOSTUNREACH  its name cannot be resolved
  *              -ECONNREFUSED  nothing answers there, or the connection broke
- *              -ETIMEDOUT     not done within the time
+ *              -ETIMEDOUT     not done within the time, or it stalled
  *              -EKEYREJECTED  its certificate is not trusted, or TLS failed
  *              -EFBIG         the answer is longer than allowed
  *              -EINVAL        the URL or a header is malformed
@@ -34,6 +34,7 @@ struct http_options {
     struct bytes ca_cert_pem;   /* trusted instead of the system's store; empty: that store */
     int64_t connect_timeout_ms; /* 0: 5,000 */
     int64_t total_timeout_ms;   /* of a request that names none; 0: 30,000 */
+    int64_t stall_timeout_s;    /* not one byte either way for so long; 0: only the total counts */
     size_t max_body_len;        /* of an answer; 0: 4 MiB */
     size_t transfer_buffer;     /* for long answers, at most; 0: curl's own, 16 KiB */
     const char *trust_advice;   /* how to have a certificate trusted; NULL: that of the KMS */

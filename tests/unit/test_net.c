@@ -135,7 +135,7 @@ static void *serve(void *arg)
     return NULL;
 }
 
-static void start(struct fake_server *fake, const char *answer)
+static void bind_socket(struct fake_server *fake, const char *answer)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
 
@@ -148,6 +148,11 @@ static void start(struct fake_server *fake, const char *answer)
     assert_true(fake->fd >= 0);
     assert_int_equal(bind(fake->fd, (struct sockaddr *)&address, sizeof(address)), 0);
     assert_int_equal(listen(fake->fd, 1), 0);
+}
+
+static void start(struct fake_server *fake, const char *answer)
+{
+    bind_socket(fake, answer);
     assert_int_equal(pthread_create(&fake->thread, NULL, serve, fake), 0);
 }
 
@@ -236,6 +241,31 @@ static void http_says_that_nobody_listens(void **state)
 
     assert_int_equal(request(&fake, 0, &get, &answer, &err), -ECONNREFUSED);
     assert_non_null(strstr(err.text, "/nonexistent/socket"));
+}
+
+/* Nobody reads, and nobody says so; the hour that it may take is for those who are slow. */
+static void http_gives_up_what_has_stalled(void **state)
+{
+    CLEANUP(http_response_release) struct http_response answer = HTTP_RESPONSE_INIT;
+    CLEANUP(http_client_freep) struct http_client *client = NULL;
+    CLEANUP(free_ptr) uint8_t *body = calloc(16, 1 << 20);
+    struct fake_server fake;
+    struct error err = { 0 };
+    (void)state;
+
+    assert_non_null(body);
+    bind_socket(&fake, NULL);
+    const struct http_options options = { .unix_socket = fake.path,
+                                          .total_timeout_ms = (int64_t)3600 * 1000,
+                                          .stall_timeout_s = 1 };
+    assert_int_equal(http_client_new(&options, &client, NULL), 0);
+    const struct http_request put = { .method = "PUT",
+                                      .url = "http://localhost/a",
+                                      .body = { body, (size_t)16 << 20 } };
+    assert_int_equal(http_send(client, &put, &answer, &err), -ETIMEDOUT);
+    assert_non_null(strstr(err.text, "no answer from "));
+    close(fake.fd);
+    (void)unlink(fake.path);
 }
 
 static void http_refuses_a_header_value_with_a_line_break(void **state)
@@ -343,6 +373,7 @@ int main(void)
         cmocka_unit_test(http_does_not_follow_a_redirect_but_says_where_it_leads),
         cmocka_unit_test(http_refuses_an_answer_that_is_too_long_even_without_a_length),
         cmocka_unit_test(http_says_that_nobody_listens),
+        cmocka_unit_test(http_gives_up_what_has_stalled),
         cmocka_unit_test(http_refuses_a_header_value_with_a_line_break),
 #ifndef CANNOT_LOOK_UP
         cmocka_unit_test(a_name_is_looked_up),

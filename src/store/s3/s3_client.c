@@ -19,6 +19,7 @@
 #define PART_LEN ((size_t)16 * 1024 * 1024)
 #define ANSWER_MAX ((size_t)4 * 1024 * 1024) /* of what is not an object */
 #define CONNECT_TIMEOUT_MS 10000
+#define STALL_TIMEOUT_S 30 /* a peer that is gone without a word; one that is slow is not */
 #define TIMEOUT_MS 30000   /* and more for what is long: */
 #define SLOWEST_PER_MS 64u /* bytes */
 #define TRANSFER_BUFFER (256u * 1024u)
@@ -243,6 +244,7 @@ static int make_connection(struct s3_client *client, struct http_client **ret, s
         .ca_cert_pem = buf_bytes(&client->settings.ca_cert_pem),
         .connect_timeout_ms = CONNECT_TIMEOUT_MS,
         .total_timeout_ms = TIMEOUT_MS,
+        .stall_timeout_s = STALL_TIMEOUT_S,
         .max_body_len = ANSWER_MAX,
         .transfer_buffer = TRANSFER_BUFFER,
         .trust_advice = "give it with --ca-cert",
