@@ -59,7 +59,7 @@ static const char *operation_name(enum audit_operation operation)
         [AUDIT_UPLOAD] = "upload",       [AUDIT_UPLOAD_REMOVE] = "upload-remove",
         [AUDIT_USER_ADD] = "user-add",   [AUDIT_USER_REMOVE] = "user-remove",
         [AUDIT_USER_ROLE] = "user-role", [AUDIT_USER_PASSWORD] = "user-password",
-        [AUDIT_RESTORE] = "restore",
+        [AUDIT_RESTORE] = "restore",     [AUDIT_DOWNLOAD] = "download",
     };
 
     return names[operation];

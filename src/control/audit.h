@@ -42,6 +42,7 @@ enum audit_operation {
     AUDIT_USER_PASSWORD, /* ... with another password */
     AUDIT_ARCHIVE,       /* entries of the log were taken into an archive, and removed */
     AUDIT_UPLOAD,        /* a snapshot, and the wrapped keys, go to an object store */
+    AUDIT_DOWNLOAD,      /* an uploaded snapshot becomes one of a filesystem */
     AUDIT_UPLOAD_REMOVE, /* an uploaded snapshot, and the wrapped keys in its head, were deleted */
     AUDIT_RESTORE,       /* a filesystem was put back to one of its snapshots */
     AUDIT_BROKEN,        /* the log itself was found damaged and goes on behind the damage */

@@ -97,8 +97,18 @@ static int expect_alone(struct filesystem *fs, struct error *err)
     return r;
 }
 
-static int begin_locked(struct filesystem *fs, const char *name, const struct task_new *what,
-                        struct task_view *ret, struct error *err) REQUIRES(fs->snapshots)
+static int audit(struct filesystem *fs, const char *locator, const char *store, struct error *err)
+{
+    char text[AUDIT_TEXT_SIZE];
+
+    (void)snprintf(text, sizeof(text), "snapshot %s of object store %s, into this filesystem",
+                   locator, store);
+    return filesystem_audit(fs, AUDIT_DOWNLOAD, 0, text, err);
+}
+
+static int begin_locked(struct filesystem *fs, const char *name, const char *locator,
+                        const struct task_new *what, struct task_view *ret, struct error *err)
+    REQUIRES(fs->snapshots)
 {
     CLEANUP(worker_unrefp) struct worker *worker = filesystem_worker(fs);
 
@@ -108,6 +118,8 @@ static int begin_locked(struct filesystem *fs, const char *name, const struct ta
     int r = expect_alone(fs, err);
     if (r == 0 && name[0] != '\0')
         r = expect_free(fs, name, err);
+    if (r == 0)
+        r = audit(fs, locator, what->store, err);
     return r == 0 ? task_add(fs->control, what, ret, err) : r;
 }
 
@@ -124,8 +136,9 @@ static int fill_order(const struct snapshot_download *download, const struct loc
     return 0;
 }
 
-static int begin(struct filesystem *fs, const char *store, const struct import_order *order,
-                 const struct upload_opened *opened, struct task_view *ret, struct error *err)
+static int begin(struct filesystem *fs, const char *store, const char *locator,
+                 const struct import_order *order, const struct upload_opened *opened,
+                 struct task_view *ret, struct error *err)
 {
     uint8_t parameters[IMPORT_ORDER_MAX];
     struct task_new what = { .kind = &import_kind, .fs = fs, .store = store };
@@ -136,7 +149,7 @@ static int begin(struct filesystem *fs, const char *store, const struct import_o
     if (r < 0)
         return error_set(err, r, "the name of the snapshot is too long");
     mutex_lock(&fs->snapshots);
-    r = begin_locked(fs, order->name[0] != '\0' ? order->name : shown, &what, ret, err);
+    r = begin_locked(fs, order->name[0] != '\0' ? order->name : shown, locator, &what, ret, err);
     mutex_unlock(&fs->snapshots);
     return r;
 }
@@ -160,7 +173,7 @@ int control_snapshot_download(struct control *control, const char *fs_name,
         r = control_store_choose(control, &download->store, store, err);
     if (r == 0)
         r = read_head(fs, store, &locator, &opened, err);
-    return r == 0 ? begin(fs, store, &order, &opened, ret, err) : r;
+    return r == 0 ? begin(fs, store, download->locator, &order, &opened, ret, err) : r;
 }
 
 /* --- the work --- */
@@ -204,6 +217,15 @@ static int undo(struct task *task, struct error *err)
     return r < 0 ? r : do_in_worker(task, false, encoded, err);
 }
 
+static void ending(struct task *task, enum task_state to)
+{
+    char what[TASK_ABOUT_SIZE];
+
+    (void)snprintf(what, sizeof(what), "the download of a snapshot from %s",
+                   task_record(task)->store);
+    task_audit_ending(task, to, AUDIT_DOWNLOAD, what);
+}
+
 const struct task_kind import_kind = {
-    .name = "import", .unit = "parts", .run = run, .undo = undo
+    .name = "import", .unit = "parts", .run = run, .undo = undo, .ending = ending
 };

@@ -27,6 +27,21 @@ static void tell(struct task *task, enum log_level level, const char *type, cons
                "task %" PRIu64 " (%s) %s", task->record.id, about, text);
 }
 
+void task_audit_ending(struct task *task, enum task_state to, enum audit_operation operation,
+                       const char *what)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = NULL;
+    const struct task_record *record = task_record(task);
+    struct error why = { .code = record->code < 0 ? record->code : -EINTR };
+
+    if (to == TASK_DONE || task_filesystem(task, &fs, NULL) < 0)
+        return;
+    (void)snprintf(why.text, sizeof(why.text), "%.100s %s: %.380s", what,
+                   to == TASK_FAILED ? "failed" : "was aborted",
+                   record->code < 0 ? record->text : "as somebody asked for");
+    filesystem_audit_failure(fs, operation, why.code, &why);
+}
+
 static void tell_end(struct task *task)
 {
     char text[600];

@@ -132,6 +132,10 @@ void task_report(struct task *task, uint64_t total, uint64_t done, uint64_t move
 /* The failure that it returns is not to be tried again. */
 void task_give_up(struct task *task);
 void task_set_result(struct task *task, const char *result);
+/* Of a kind's ending(), when what it began has an entry in the audit log: that it failed, or was
+ * aborted. what: "the upload of snapshot 12 to backup". */
+void task_audit_ending(struct task *task, enum task_state to, enum audit_operation operation,
+                       const char *what);
 
 /* Has the filesystem's worker do it, and reports what it reports; order has kind and parameters
  * left to fill in. fd: what goes with it, or -1; stays the caller's. -EAGAIN: the filesystem is not

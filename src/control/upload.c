@@ -341,19 +341,11 @@ static int undo(struct task *task, struct error *err)
 static void ending(struct task *task, enum task_state to)
 {
     const struct task_record *record = task_record(task);
-    struct error why = { .code = record->code < 0 ? record->code : -EINTR };
+    char what[TASK_ABOUT_SIZE];
 
-    if (to == TASK_DONE)
-        return;
-    (void)snprintf(why.text, sizeof(why.text),
-                   "the upload of snapshot %" PRIu64 " to %s %s: %.400s", record->snapshot,
-                   record->store, to == TASK_FAILED ? "failed" : "was aborted",
-                   record->code < 0 ? record->text : "as somebody asked for");
-    struct filesystem *fs = NULL;
-    if (task_filesystem(task, &fs, NULL) < 0)
-        return;
-    filesystem_audit_failure(fs, AUDIT_UPLOAD, why.code, &why);
-    filesystem_unref(fs);
+    (void)snprintf(what, sizeof(what), "the upload of snapshot %" PRIu64 " to %s", record->snapshot,
+                   record->store);
+    task_audit_ending(task, to, AUDIT_UPLOAD, what);
 }
 
 const struct task_kind upload_kind = {
