@@ -11,6 +11,8 @@
 #include "control/upload_keys.h"
 #include "host/import_order.h"
 
+#define ASK_TIMEOUT_MS 30000
+
 /* --- how it begins --- */
 
 static bool has_key(const struct key_ring *ring, const struct key_needed *needed)
@@ -136,6 +138,45 @@ static int fill_order(const struct snapshot_download *download, const struct loc
     return 0;
 }
 
+/* The name that somebody chose is not for the registry, which is in clear: the worker seals it. */
+static int seal_order(struct filesystem *fs, const struct import_order *order,
+                      uint8_t ret[static IMPORT_ORDER_MAX], size_t *ret_len, struct error *err)
+{
+    CLEANUP(free_ptr) struct worker_message *message = calloc(2, sizeof(*message));
+    CLEANUP(worker_unrefp) struct worker *worker = filesystem_worker(fs);
+
+    if (!message)
+        return error_set(err, -ENOMEM, "out of memory");
+    if (!worker)
+        return error_set(err, -EBUSY, "filesystem %s is not started; mount it first",
+                         fs->record.name);
+    struct worker_task_start *sent = &message[0].task_start, *sealed = &message[1].task_start;
+    size_t len = 0;
+    message[0].type = WORKER_TASK_SEAL;
+    int r = import_order_encode(order, sent->parameters, &len);
+    if (r < 0)
+        return error_set(err, r, "the name of the snapshot is too long");
+    sent->parameters_len = (uint32_t)len;
+    r = worker_ask(worker, &message[0], -1, ASK_TIMEOUT_MS, &message[1], err);
+    if (r == 0 &&
+        (message[1].type != WORKER_TASK_SEALED || sealed->parameters_len > IMPORT_ORDER_MAX))
+        r = error_set(err, -EPROTO, "the worker gave a wrong answer");
+    if (r < 0)
+        return r;
+    memcpy(ret, sealed->parameters, sealed->parameters_len);
+    *ret_len = sealed->parameters_len;
+    return 0;
+}
+
+static int encode_order(struct filesystem *fs, const struct import_order *order,
+                        uint8_t ret[static IMPORT_ORDER_MAX], size_t *ret_len, struct error *err)
+{
+    if (order->name[0] != '\0')
+        return seal_order(fs, order, ret, ret_len, err);
+    int r = import_order_encode(order, ret, ret_len);
+    return r < 0 ? error_set(err, r, "the order to download a snapshot does not fit") : 0;
+}
+
 static int begin(struct filesystem *fs, const char *store, const char *locator,
                  const struct import_order *order, const struct upload_opened *opened,
                  struct task_view *ret, struct error *err)
@@ -145,9 +186,9 @@ static int begin(struct filesystem *fs, const char *store, const char *locator,
     const char *shown = opened->head.has_names ? opened->head.about.snapshot : "";
 
     what.parameters.data = parameters;
-    int r = import_order_encode(order, parameters, &what.parameters.len);
+    int r = encode_order(fs, order, parameters, &what.parameters.len, err);
     if (r < 0)
-        return error_set(err, r, "the name of the snapshot is too long");
+        return r;
     mutex_lock(&fs->snapshots);
     r = begin_locked(fs, order->name[0] != '\0' ? order->name : shown, locator, &what, ret, err);
     mutex_unlock(&fs->snapshots);

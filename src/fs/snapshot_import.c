@@ -101,9 +101,8 @@ static int begin_or_go_on(struct volume *volume, const struct snapshot_import *i
         return begin(volume, import, ret_epoch, err);
     if (strcmp(entry.record.name, import->name) != 0)
         return error_set(err, -EBUSY,
-                         "another snapshot, %s, is being downloaded into the filesystem; wait "
-                         "until it is here, or abort that",
-                         entry.record.name);
+                         "another snapshot is being downloaded into the filesystem; wait until "
+                         "it is here, or abort that");
     *ret_epoch = entry.epoch;
     return 0;
 }

@@ -63,6 +63,7 @@ enum worker_message_type {
     WORKER_SET_CACHE = 24,      /* DONE */
     WORKER_SET_BUCKET = 25, /* with the socket of its bucket's process, to one that was downloaded,
                              * in the place of the one that ended; DONE */
+    WORKER_TASK_SEAL = 27,  /* TASK_SEALED: its parameters, as they may be in the registry */
     /* the worker answers */
     WORKER_DONE = 32,
     WORKER_STATUS_REPLY = 33,
@@ -71,6 +72,7 @@ enum worker_message_type {
     WORKER_RESTORE_REPLY = 40,
     WORKER_SNAPSHOT_DIFF_REPLY = 42,
     WORKER_MOUNTS_REPLY = 41,
+    WORKER_TASK_SEALED = 43, /* as it was asked, but for the parameters */
     /* the worker tells */
     WORKER_EVENT = 64,
     WORKER_UNMOUNTED = 65, /* the kernel ended the last mount; the worker commits and ends with 0 */

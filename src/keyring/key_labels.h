@@ -12,6 +12,7 @@
 #define KEY_LABEL_METADATA "coffer metadata"             /* from which incarnation keys derive */
 #define KEY_LABEL_DATA "coffer data"                     /* from which segment keys derive */
 #define KEY_LABEL_TRANSFER "coffer transfer"             /* from which those of uploads derive */
+#define KEY_LABEL_TASK_NAME "coffer task name"           /* AEAD: a name in the registry */
 
 /* From the metadata key. */
 #define KEY_LABEL_INCARNATION "coffer incarnation"         /* AEAD; context: the incarnation's id */

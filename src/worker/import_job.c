@@ -126,12 +126,47 @@ static int import_from_bucket(struct job *job, const struct import_order *order,
     return r;
 }
 
+/* --- the name that it is to get --- */
+
+static struct bytes context_of(const struct import_order *order)
+{
+    return (struct bytes){ order->manifest, sizeof(order->manifest) };
+}
+
+int import_seal(struct volume *volume, struct worker_task_start *start, struct error *err)
+{
+    struct import_order order;
+    size_t len = 0;
+
+    int r = import_order_decode((struct bytes){ start->parameters, start->parameters_len }, &order);
+    if (r == 0 && (order.is_sealed || order.is_drop))
+        r = -EINVAL;
+    if (r == 0)
+        r = sealed_name_seal(volume_keys(volume), context_of(&order), order.name, order.sealed);
+    if (r < 0)
+        return error_set(err, r, "the name of a snapshot cannot be sealed: %s",
+                         strerrordesc_np(-r));
+    order.is_sealed = true;
+    r = import_order_encode(&order, start->parameters, &len);
+    start->parameters_len = (uint32_t)len;
+    return r;
+}
+
+static int open_name(struct job *job, struct import_order *order)
+{
+    return order->is_sealed ? sealed_name_open(volume_keys(job->volume), context_of(order),
+                                               order->sealed, order->name)
+                            : 0;
+}
+
 int import_job(struct job *job, struct error *err)
 {
     struct import_order order;
 
     int r = import_order_decode(
         (struct bytes){ job->order->parameters, job->order->parameters_len }, &order);
+    if (r == 0)
+        r = open_name(job, &order);
     if (r < 0) {
         job_give_up(job);
         return error_set(err, r, "the order to download a snapshot is malformed");

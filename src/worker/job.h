@@ -99,3 +99,6 @@ void jobs_tell(struct jobs *jobs, jobs_send_fn *send, void *arg);
 job_fn upload_job;
 job_fn download_job;
 job_fn import_job;
+
+/* import_job.c: seals what its parameters say of names. */
+int import_seal(struct volume *volume, struct worker_task_start *order, struct error *err);

@@ -438,6 +438,21 @@ static int do_task_start(struct service *service, const struct worker_message *o
                       service->started.store, err);
 }
 
+static int do_task_seal(struct service *service, const struct worker_message *order, int fd,
+                        struct error *err)
+{
+    struct worker_message reply = *order;
+    int r = require_started(service, err);
+
+    (void)fd;
+    reply.type = WORKER_TASK_SEALED;
+    if (r == 0)
+        r = import_seal(service->started.volume, &reply.task_start, err);
+    if (r == 0)
+        send_message(service, &reply);
+    return r;
+}
+
 static int do_task_stop(struct service *service, const struct worker_message *order, int fd,
                         struct error *err)
 {
@@ -532,6 +547,7 @@ static const struct {
     { WORKER_SNAPSHOT_LIST, false, do_snapshot_list },
     { WORKER_TASK_START, true, do_task_start },
     { WORKER_TASK_STOP, true, do_task_stop },
+    { WORKER_TASK_SEAL, false, do_task_seal },
     { WORKER_RESTORE, false, do_restore },
     { WORKER_VERIFY, false, do_verify },
     { WORKER_SNAPSHOT_DIFF, false, do_snapshot_diff },

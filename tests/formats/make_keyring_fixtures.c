@@ -1,7 +1,7 @@
-/* Writes key-ring-v1.bin, superblock-v1.bin and key-export-v1.bin, and that sealed to
- * recovery-cert.pem (of recovery-key.pem, which is for this only), key-export-v1.pem, into the
- * folder that it is given. What is in the repository is never written again: a later version of
- * coffer must go on reading it. */
+/* Writes key-ring-v1.bin, superblock-v1.bin, sealed-name-v1.bin and key-export-v1.bin, and that
+ * sealed to recovery-cert.pem (of recovery-key.pem, which is for this only), key-export-v1.pem,
+ * into the folder that it is given. What is in the repository is never written again: a later
+ * version of coffer must go on reading it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -11,6 +11,7 @@
 #include "crypto/secret.h"
 #include "keyring/key_blob.h"
 #include "keyring/key_export.h"
+#include "keyring/sealed_name.h"
 #include "tests/support/keyring_samples.h"
 
 static int save(const char *folder, const char *name, struct bytes data)
@@ -60,6 +61,15 @@ static int save_export(const char *folder, const struct key_ring *ring)
     return r;
 }
 
+static int save_name(const char *folder, const struct key_set *keys)
+{
+    uint8_t sealed[SEALED_NAME_LEN], context[32];
+
+    memset(context, 7, sizeof(context));
+    int r = sealed_name_seal(keys, (struct bytes){ context, sizeof(context) }, "monday", sealed);
+    return r < 0 ? r : save(folder, "sealed-name-v1.bin", (struct bytes){ sealed, sizeof(sealed) });
+}
+
 int main(int argc, char **argv)
 {
     uint8_t bytes[SUPERBLOCK_MAX];
@@ -81,6 +91,8 @@ int main(int argc, char **argv)
         r = superblock_encode(&sb, key_set_find(&keys, sb.generation), bytes, &len, NULL);
     if (r == 0)
         r = save(argv[1], "superblock-v1.bin", (struct bytes){ bytes, len });
+    if (r == 0)
+        r = save_name(argv[1], &keys);
     if (r == 0)
         r = save_export(argv[1], &ring);
     key_ring_release(&ring);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/file_io.h"
 #include "crypto/secret.h"
 #include "host/import_order.h"
 #include "host/unix_socket.h"
@@ -273,6 +274,12 @@ static void tasks_carry_every_member(void **state)
     memset(start->parameters, 'p', WORKER_TASK_PARAMETERS_MAX);
     assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_COFFERD, &got, NULL), 0);
     assert_memory_equal(&got.task_start, start, sizeof(*start));
+    sent.type = WORKER_TASK_SEAL;
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_COFFERD, &got, NULL), 0);
+    assert_memory_equal(&got.task_start, start, sizeof(*start));
+    sent.type = WORKER_TASK_SEALED;
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_WORKER, &got, NULL), 0);
+    assert_memory_equal(&got.task_start, start, sizeof(*start));
 
     memset(&sent, 0, sizeof(sent));
     sent.type = WORKER_TASK_STOP;
@@ -352,8 +359,45 @@ static void an_order_to_import_carries_every_member(void **state)
     }
     encoded[1] = 2;
     assert_int_equal(import_order_decode((struct bytes){ encoded, len }, &got), -EBADMSG);
-    encoded[0] = 2;
+    encoded[0] = 3;
     assert_int_equal(import_order_decode((struct bytes){ encoded, len }, &got), -EPROTONOSUPPORT);
+}
+
+static void an_order_to_import_may_have_its_name_sealed(void **state)
+{
+    struct import_order order = { .is_sealed = true };
+    uint8_t encoded[IMPORT_ORDER_MAX + 1] = { 0 };
+    struct import_order got;
+    size_t len = 0;
+    (void)state;
+
+    memset(order.manifest, 3, sizeof(order.manifest));
+    memset(order.sealed, 4, sizeof(order.sealed));
+    assert_int_equal(import_order_encode(&order, encoded, &len), 0);
+    assert_int_equal(len, IMPORT_ORDER_MAX);
+    assert_int_equal(import_order_decode((struct bytes){ encoded, len }, &got), 0);
+    assert_true(got.is_sealed);
+    assert_memory_equal(got.manifest, order.manifest, sizeof(got.manifest));
+    assert_memory_equal(got.sealed, order.sealed, sizeof(got.sealed));
+    assert_string_equal(got.name, "");
+    for (size_t other = 0; other <= len + 1; other++)
+        if (other != len)
+            assert_int_equal(import_order_decode((struct bytes){ encoded, other }, &got), -EBADMSG);
+    encoded[1] = 1; /* nothing is taken away under a name */
+    assert_int_equal(import_order_decode((struct bytes){ encoded, len }, &got), -EBADMSG);
+}
+
+static void an_order_to_import_of_an_earlier_version_is_read(void **state)
+{
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+    struct import_order got;
+    (void)state;
+
+    assert_int_equal(file_read(FORMATS_FOLDER "/import-order-v1.bin", 4096, &encoded, NULL), 0);
+    assert_int_equal(import_order_decode(buf_bytes(&encoded), &got), 0);
+    assert_false(got.is_sealed);
+    assert_string_equal(got.name, "monday");
+    assert_int_equal(got.manifest[31], 7);
 }
 
 static void mounts_of_snapshots_carry_every_member(void **state)
@@ -510,6 +554,8 @@ int main(void)
         cmocka_unit_test(tasks_carry_every_member),
         cmocka_unit_test(an_order_to_upload_carries_every_member),
         cmocka_unit_test(an_order_to_import_carries_every_member),
+        cmocka_unit_test(an_order_to_import_may_have_its_name_sealed),
+        cmocka_unit_test(an_order_to_import_of_an_earlier_version_is_read),
         cmocka_unit_test(mounts_of_snapshots_carry_every_member),
         cmocka_unit_test(a_message_of_the_other_side_is_refused),
         cmocka_unit_test(an_unknown_number_or_version_is_refused),
