@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,7 +21,17 @@
 #define FUSERMOUNT "fusermount3"
 #define FUSERMOUNT_TIMEOUT_MS 30000
 #define COMM_FD 3
+#define FUSE_MAJOR 10
+#define FUSE_MINOR 229
 #define STACKED_MAX 64 /* mounts on one mount point that we take away at most */
+
+bool fuse_device_is(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) &&
+           st.st_rdev == makedev(FUSE_MAJOR, FUSE_MINOR);
+}
 
 int fuse_device_resolve(const char *path, char ret[static PATH_MAX], struct error *err)
 {

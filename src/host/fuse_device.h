@@ -36,6 +36,9 @@ int fuse_device_unmount(const char *mountpoint, bool lazy, struct error *err);
 int fuse_device_is_mounted(const char *mountpoint, bool *ret_is_mounted, char *ret_name,
                            struct error *err);
 
+/* Whether it is an open /dev/fuse. */
+bool fuse_device_is(int fd);
+
 /* Whether that is so, as far as this mount namespace shows, and its source this name. */
 bool fuse_device_is_mounted_as(const char *mountpoint, const char *name);
 

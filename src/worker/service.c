@@ -20,13 +20,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "fs/diff.h"
+#include "host/fuse_device.h"
 #include "host/unix_socket.h"
 #include "mount/session.h"
 #include "worker/event_queue.h"
@@ -40,8 +39,6 @@
 #define SEND_TIMEOUT_MS 5000
 #define RECEIVE_TIMEOUT_MS 5000
 #define FIRST_CONNECTION_MS 60000
-#define FUSE_MAJOR 10
-#define FUSE_MINOR 229
 
 struct service {
     uid_t launcher; /* who may connect, besides root */
@@ -180,14 +177,6 @@ static int require_started(const struct service *service, struct error *err)
     return service->is_started ? 0 : error_set(err, -EINVAL, "the filesystem has not been started");
 }
 
-static bool is_fuse_device(int fd)
-{
-    struct stat st;
-
-    return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) &&
-           st.st_rdev == makedev(FUSE_MAJOR, FUSE_MINOR);
-}
-
 /* Or is about to. */
 static bool is_restoring(const struct service *service)
 {
@@ -203,7 +192,7 @@ static int require_device(const struct service *service, int fd, struct error *e
     if (r == 0 && is_restoring(service))
         r = error_set(err, -EBUSY,
                       "the filesystem is being put back to a snapshot; mount it when that is done");
-    if (r == 0 && !is_fuse_device(fd))
+    if (r == 0 && !fuse_device_is(fd))
         r = error_set(err, -EINVAL, "the descriptor is not a FUSE device");
     if (r < 0)
         (void)close(fd);
