@@ -1,17 +1,22 @@
 /* Fetches what of a downloaded snapshot lies in packs, in the order of the files; then what only
- * snapshots that were taken since show. Some dozen megabytes at a time: found in one transaction,
- * read in large pieces, several at once, and copied outside of any, moved in a second one. That is
- * durable with its group, which makes the copies so first, as of any change; so while one batch
- * becomes durable, the next one is fetched.
+ * snapshots that were taken since show. A batch at a time: found in one transaction, read in large
+ * pieces, several at once, and copied outside of any, moved in a second one. That is durable with
+ * its group, which makes the copies so first, as of any change; so while one batch becomes durable,
+ * the next one is fetched.
+ *
+ * A batch is more than is fetched in the time that it has, unless the bucket is very fast: at its
+ * end there are fewer requests than there might be. What was left is found again by the next one.
  *
  * Memory: a batch is found as a list of runs, 150 bytes each; SEGMENT_FETCHES_MAX buffers of
  * PACK_SPAN_MAX; and copies that are not durable yet, which are bounded as of any writer
  * (segments.h). */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/parallel.h"
 #include "fs/chunk_scan.h"
 #include "fs/commit.h"
@@ -19,7 +24,8 @@
 #include "fs/origin.h"
 #include "fs/volume_internal.h"
 
-#define BATCH_BYTES ((uint64_t)64 * 1024 * 1024)
+#define BATCH_BYTES ((uint64_t)512 * 1024 * 1024)
+#define BATCH_MS 2000
 #define BATCH_RUNS ((size_t)65536)
 #define SCAN_BYTES ((size_t)4 * 1024 * 1024) /* of records, in one transaction */
 
@@ -46,9 +52,11 @@ struct batch {
     size_t span_count;
     struct segment_copy *copies; /* as many as blocks, then without gaps */
     size_t copied;
-    struct mutex lock;                   /* guards the rooms */
-    uint8_t *rooms[SEGMENT_FETCHES_MAX]; /* that nobody uses */
-    unsigned room_count;
+    int64_t until_ms;
+    atomic_uint_fast64_t claimed; /* bytes on their way to the disk */
+    atomic_bool is_altered;       /* some of it was */
+    atomic_bool has_failed;       /* some of it for another reason */
+    atomic_bool is_left;          /* some of it was not tried */
     struct error *err;
 };
 
@@ -200,41 +208,37 @@ static int skip_damaged(struct batch *batch)
 
 /* --- the copies --- */
 
-static uint8_t *take_room(struct batch *batch)
+/* Whether another request is made. Each batch gets on; and one with something that was altered is
+ * brought to its end, as the next one would find that again. */
+static bool goes_on(struct batch *batch, size_t index)
 {
-    uint8_t *room = NULL;
-
-    mutex_lock(&batch->lock);
-    if (batch->room_count > 0)
-        room = batch->rooms[--batch->room_count];
-    mutex_unlock(&batch->lock);
-    return room != NULL ? room : malloc(PACK_SPAN_MAX);
-}
-
-static void give_room(struct batch *batch, uint8_t *room)
-{
-    mutex_lock(&batch->lock);
-    if (room != NULL && batch->room_count < SEGMENT_FETCHES_MAX) {
-        batch->rooms[batch->room_count++] = room;
-        room = NULL;
-    }
-    mutex_unlock(&batch->lock);
-    free(room);
+    if (index == 0)
+        return true;
+    if (atomic_load(&batch->has_failed) || !origin_goes_on(batch->volume))
+        return false;
+    return batch->damage.code < 0 || atomic_load(&batch->is_altered) ||
+           clock_monotonic_ms() < batch->until_ms;
 }
 
 static void copy_one(void *arg, size_t index)
 {
     struct batch *batch = arg;
     struct fetched *fetched = &batch->spans[index];
-    uint8_t *room = take_room(batch);
+    struct volume *volume = batch->volume;
 
-    if (room == NULL)
-        fetched->code = error_set(&fetched->err, -ENOMEM, "no memory to fetch blocks");
-    else
-        fetched->code =
-            segments_fetch(batch->volume->segments, &batch->blocks, &fetched->span, room,
+    if (!goes_on(batch, index)) {
+        atomic_store(&batch->is_left, true);
+        return;
+    }
+    const uint64_t len = fetched->span.len;
+    int r = room_find(volume, atomic_fetch_add(&batch->claimed, len) + len, &fetched->err);
+    if (r == 0)
+        r = segments_fetch(volume->segments, &batch->blocks, &fetched->span,
                            &batch->copies[fetched->span.first], &fetched->copied, &fetched->err);
-    give_room(batch, room);
+    atomic_fetch_sub(&batch->claimed, len);
+    fetched->code = r;
+    if (r < 0)
+        atomic_store(r == -EBADMSG ? &batch->is_altered : &batch->has_failed, true);
 }
 
 static int plan(struct batch *batch)
@@ -299,11 +303,10 @@ static int fetch_found(struct batch *batch)
 {
     struct error *err = batch->err;
 
-    int r = room_find(batch->volume, batch->bytes, err);
-    if (r == 0)
-        r = plan(batch);
+    int r = plan(batch);
     if (r < 0)
         return r;
+    batch->until_ms = clock_monotonic_ms() + BATCH_MS;
     parallel_each(batch->span_count, SEGMENT_FETCHES_MAX, copy_one, batch);
     gather(batch);
     struct error failed = *err;
@@ -339,8 +342,6 @@ static int advance(struct batch *batch)
 
 static void release(struct batch *batch)
 {
-    while (batch->room_count > 0)
-        free(batch->rooms[--batch->room_count]);
     pack_blocks_release(&batch->blocks);
     free(batch->spans);
     free(batch->copies);
@@ -349,11 +350,9 @@ static void release(struct batch *batch)
 int origin_fetch(struct volume *volume, struct fetch_cursor *cursor, uint64_t *ret_bytes,
                  struct error *err)
 {
-    struct batch batch = { .volume = volume,
-                           .cursor = cursor,
-                           .blocks = PACK_BLOCKS_LIST_INIT,
-                           .lock = MUTEX_INIT,
-                           .err = err };
+    struct batch batch = {
+        .volume = volume, .cursor = cursor, .blocks = PACK_BLOCKS_LIST_INIT, .err = err
+    };
 
     int r = volume_view(volume, find_blocks, &batch);
     if (r < 0 && err->code == 0)
@@ -370,7 +369,7 @@ int origin_fetch(struct volume *volume, struct fetch_cursor *cursor, uint64_t *r
     if (r == 0 || r == -EBADMSG) {
         struct error failed = *err;
         cursor->has_failed = cursor->has_failed || r < 0;
-        int advanced = advance(&batch);
+        int advanced = atomic_load(&batch.is_left) ? 0 : advance(&batch);
         if (r < 0)
             *err = failed;
         else

@@ -134,6 +134,16 @@ bool origin_is_importing(struct volume *volume)
     return volume->origin != NULL && volume->has_underlay && underlay_is_importing(volume->engine);
 }
 
+bool origin_goes_on(struct volume *volume)
+{
+    struct origin_work *work = volume->origin;
+
+    mutex_lock(&work->lock);
+    bool goes_on = !work->is_stopping && !work->progress.is_paused;
+    mutex_unlock(&work->lock);
+    return goes_on;
+}
+
 /* --- the thread --- */
 
 /* An inode with something left behind its end has an ORPHAN record, which is not in a dump. */

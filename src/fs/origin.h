@@ -96,6 +96,7 @@ void origin_close(struct volume *volume); /* after the engine */
 /* Records are still looked for in the bucket: what looks at all of them at once has to wait. */
 bool origin_is_importing(struct volume *volume);
 const struct segment_packs *origin_packs(struct volume *volume); /* NULL: there are none */
+bool origin_goes_on(struct volume *volume); /* it is neither paused nor about to stop */
 int origin_put(struct meta_txn *txn, const struct origin_record *record, struct error *err);
 
 /* fetch.c: some blocks. 1: there are none left. */

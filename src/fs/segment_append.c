@@ -8,22 +8,38 @@
 
 #include "base/cleanup.h"
 
-/* Pieces of ordinary writes come and go at the rate of the data: those of the usual size are kept
- * for the next one. */
+/* Pieces come and go at the rate of the data: those of the usual sizes are kept for the next one,
+ * as many as wait for a sync, and are on their way. */
+static const struct {
+    size_t above, room;
+    unsigned max;
+} piece_sizes[PIECE_SIZES] = {
+    { PIECE_ROOM / 4, PIECE_ROOM, NOT_DURABLE_SYNC / PIECE_ROOM + 4 },
+    { PACK_SPAN_MAX / 2, PACK_SPAN_MAX, NOT_DURABLE_SYNC / PACK_SPAN_MAX + SEGMENT_FETCHES_MAX },
+};
+
+static struct piece *take_spare(struct segments *segments, struct piece_pool *pool)
+{
+    mutex_lock(&segments->lock);
+    struct piece *piece = pool->first;
+    if (piece != NULL) {
+        pool->first = piece->next;
+        pool->count--;
+    }
+    mutex_unlock(&segments->lock);
+    return piece;
+}
+
 struct piece *piece_new(struct segments *segments, size_t len)
 {
     struct piece *piece = NULL;
 
-    if (len > PIECE_ROOM / 4 && len <= PIECE_ROOM) {
-        mutex_lock(&segments->lock);
-        piece = segments->spare_pieces;
-        if (piece != NULL) {
-            segments->spare_pieces = piece->next;
-            segments->spare_count--;
+    for (unsigned i = 0; i < PIECE_SIZES; i++)
+        if (len > piece_sizes[i].above && len <= piece_sizes[i].room) {
+            piece = take_spare(segments, &segments->spares[i]);
+            len = piece_sizes[i].room;
+            break;
         }
-        mutex_unlock(&segments->lock);
-        len = PIECE_ROOM;
-    }
     if (piece == NULL) {
         piece = malloc(sizeof(*piece) + len);
         if (piece == NULL)
@@ -48,6 +64,22 @@ int piece_entries(struct piece *piece, size_t count)
     return -ENOMEM;
 }
 
+/* False: there are enough. */
+static bool keep_spare(struct segments *segments, unsigned size, struct piece *piece)
+{
+    struct piece_pool *pool = &segments->spares[size];
+
+    mutex_lock(&segments->lock);
+    bool is_kept = pool->count < piece_sizes[size].max;
+    if (is_kept) {
+        piece->next = pool->first;
+        pool->first = piece;
+        pool->count++;
+    }
+    mutex_unlock(&segments->lock);
+    return is_kept;
+}
+
 void piece_free(struct segments *segments, struct piece *piece)
 {
     if (piece == NULL)
@@ -55,29 +87,18 @@ void piece_free(struct segments *segments, struct piece *piece)
     if (piece->entries != piece->own_entries)
         free(piece->entries);
     piece->entries = piece->own_entries;
-    if (piece->room == PIECE_ROOM) {
-        mutex_lock(&segments->lock);
-        if (segments->spare_count < PIECE_SPARES_MAX) {
-            piece->next = segments->spare_pieces;
-            segments->spare_pieces = piece;
-            segments->spare_count++;
-            piece = NULL;
-        }
-        mutex_unlock(&segments->lock);
-    }
+    for (unsigned i = 0; i < PIECE_SIZES; i++)
+        if (piece->room == piece_sizes[i].room && keep_spare(segments, i, piece))
+            return;
     free(piece);
 }
 
 void segments_trim(struct segments *segments)
 {
-    mutex_lock(&segments->lock);
-    struct piece *spares = TAKE(segments->spare_pieces);
-    segments->spare_count = 0;
-    mutex_unlock(&segments->lock);
-    while (spares != NULL) {
-        struct piece *next = spares->next;
-        free(spares);
-        spares = next;
+    for (unsigned i = 0; i < PIECE_SIZES; i++) {
+        struct piece *spare;
+        while ((spare = take_spare(segments, &segments->spares[i])) != NULL)
+            free(spare);
     }
 }
 

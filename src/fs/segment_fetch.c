@@ -1,5 +1,6 @@
 /* What of a downloaded snapshot lies in packs, on its way into segments of its own: much of a pack
- * is read at a time, opened once, and appended as it is. */
+ * is read at a time, opened once, and appended as it is. As a rule all that one request brought
+ * follows each other: then it is not even copied. */
 #include "fs/segments_internal.h"
 
 #include <errno.h>
@@ -9,13 +10,16 @@
 #include "base/cleanup.h"
 #include "base/encoding.h"
 
+#define WHOLE_OF_SEGMENT 8u /* a piece is as long as a span only if so many fit into a segment */
+
 /* One span. */
 struct fetching {
     struct segments *segments;
     const struct pack_blocks *items;
     size_t count;
-    uint32_t offset; /* in the pack: of what was read */
-    struct bytes sealed;
+    uint32_t offset;    /* in the pack: of what was read */
+    struct piece *read; /* into its data */
+    size_t got;
     uint8_t *plain;            /* room for a block */
     struct segment *sealed_by; /* held; NULL: none yet */
     struct segment_copy *copies;
@@ -61,18 +65,17 @@ static void end(struct segments *segments)
 
 /* --- reading --- */
 
-static int read_span(struct fetching *fetching, const struct pack_span *span, uint8_t *room)
+static int read_span(struct fetching *fetching, const struct pack_span *span)
 {
     struct segments *segments = fetching->segments;
     struct segment *pack;
-    size_t got = 0;
 
     int r = segment_hold(segments, &fetching->items[0].pack, &pack, fetching->err);
     if (r < 0)
         return r;
-    r = object_read(pack->object, span->offset, span->len, room, &got, fetching->err);
+    r = object_read(pack->object, span->offset, span->len, fetching->read->data, &fetching->got,
+                    fetching->err);
     segment_reader_put(segments, pack);
-    fetching->sealed = (struct bytes){ room, got };
     return r;
 }
 
@@ -94,9 +97,9 @@ static int take_cipher(struct fetching *fetching, const struct uuid *segment, st
 static struct bytes sealed_of(const struct fetching *fetching, const struct pack_blocks *item)
 {
     const size_t skip = item->offset - fetching->offset, len = block_run_sealed(&item->run);
-    const size_t left = fetching->sealed.len > skip ? fetching->sealed.len - skip : 0;
+    const size_t left = fetching->got > skip ? fetching->got - skip : 0;
 
-    return (struct bytes){ fetching->sealed.data + skip, len < left ? len : left };
+    return (struct bytes){ fetching->read->data + skip, len < left ? len : left };
 }
 
 static int altered(const struct pack_blocks *item, uint32_t block, bool is_there, int r,
@@ -145,20 +148,17 @@ static uint32_t len_of(const struct pack_blocks *items, size_t count)
     return last->offset + (uint32_t)block_run_sealed(&last->run) - items[0].offset;
 }
 
-static struct piece *make_piece(struct fetching *fetching, const struct pack_blocks *items,
-                                size_t count)
+/* What the piece holds: all but its data. */
+static int describe_piece(struct piece *piece, const struct pack_blocks *items, size_t count)
 {
-    struct piece *piece = piece_new(fetching->segments, len_of(items, count));
+    int r = piece_entries(piece, count);
 
-    if (piece == NULL || piece_entries(piece, count) < 0) {
-        piece_free(fetching->segments, piece);
-        return NULL;
-    }
+    if (r < 0)
+        return r;
     piece->identity = items[0].identity;
     piece->offset = items[0].offset;
     piece->len = len_of(items, count);
     piece->entry_count = (unsigned)count;
-    memcpy(piece->data, fetching->sealed.data + (items[0].offset - fetching->offset), piece->len);
     for (size_t i = 0; i < count; i++)
         piece->entries[i] = (struct segment_entry){ .offset = items[i].offset,
                                                     .count = items[i].run.count,
@@ -166,19 +166,27 @@ static struct piece *make_piece(struct fetching *fetching, const struct pack_blo
                                                     .ino = items[i].ino,
                                                     .file_offset = items[i].file_offset,
                                                     .identity = items[i].identity };
-    return piece;
+    return 0;
 }
 
-/* Items that follow each other: one copy. */
-static int append(struct fetching *fetching, const struct pack_blocks *items, size_t count,
-                  struct error *err)
+/* All wait for the same file where the store is a folder. In the kernel they would spin there, so
+ * they wait before it. */
+static int write_piece(struct segments *segments, struct segment *segment, struct piece *piece,
+                       struct error *err)
+{
+    mutex_lock(&segments->fetch_lock);
+    int r = segment_write(segments, segment, piece, err);
+    mutex_unlock(&segments->fetch_lock);
+    return r;
+}
+
+/* The piece, which is taken. */
+static int store(struct fetching *fetching, struct piece *piece, const struct block_run *run,
+                 struct error *err)
 {
     struct segments *segments = fetching->segments;
-    struct piece *piece = make_piece(fetching, items, count);
     struct room room;
 
-    if (piece == NULL)
-        return error_set(err, -ENOMEM, "no memory to fetch blocks");
     int r = segments_push_back(segments, err);
     if (r == 0)
         r = segment_reserve(segments, piece->len, false, &room, err);
@@ -187,18 +195,32 @@ static int append(struct fetching *fetching, const struct pack_blocks *items, si
         return r;
     }
     piece_place(piece, room.offset);
-    const struct segment_copy copy = { .segment = items[0].run.segment,
-                                       .address = items[0].run.address,
+    const struct segment_copy copy = { .segment = run->segment,
+                                       .address = run->address,
                                        .len = piece->len,
                                        .identity = piece->identity,
                                        .object = room.segment->id,
                                        .offset = room.offset };
-    r = segment_write(segments, room.segment, piece, err);
+    r = write_piece(segments, room.segment, piece, err);
     if (r < 0)
         piece_free(segments, piece);
     else
         fetching->copies[fetching->copied++] = copy;
     return r;
+}
+
+/* Items that follow each other: one copy. */
+static int append(struct fetching *fetching, const struct pack_blocks *items, size_t count,
+                  struct error *err)
+{
+    struct piece *piece = piece_new(fetching->segments, len_of(items, count));
+
+    if (piece == NULL || describe_piece(piece, items, count) < 0) {
+        piece_free(fetching->segments, piece);
+        return error_set(err, -ENOMEM, "no memory to fetch blocks");
+    }
+    memcpy(piece->data, sealed_of(fetching, items).data, piece->len);
+    return store(fetching, piece, &items[0].run, err);
 }
 
 static void note(struct fetching *fetching, int r, const struct error *why)
@@ -230,6 +252,34 @@ static size_t fetch_some(struct fetching *fetching, const struct pack_blocks *it
     return done;
 }
 
+/* The span is what one piece may be. */
+static bool is_whole(const struct fetching *fetching)
+{
+    const struct pack_blocks *items = fetching->items;
+    size_t i = 1;
+
+    while (i < fetching->count && follows(&items[i - 1], &items[i]))
+        i++;
+    return i == fetching->count &&
+           len_of(items, i) <= fetching->segments->segment_size / WHOLE_OF_SEGMENT;
+}
+
+/* All of it at once, if it is one piece and as it should be; else nothing was done. */
+static bool fetch_whole(struct fetching *fetching)
+{
+    struct error why = { .code = 0 };
+    size_t good = 0;
+
+    if (!is_whole(fetching))
+        return false;
+    while (good < fetching->count && check_item(fetching, &fetching->items[good], &why) == 0)
+        good++;
+    if (good < fetching->count || describe_piece(fetching->read, fetching->items, good) < 0)
+        return false;
+    note(fetching, store(fetching, TAKE(fetching->read), &fetching->items[0].run, &why), &why);
+    return true;
+}
+
 static uint32_t longest_block(const struct fetching *fetching)
 {
     uint32_t longest = 1;
@@ -240,24 +290,24 @@ static uint32_t longest_block(const struct fetching *fetching)
     return longest;
 }
 
-static int fetch_all(struct fetching *fetching, const struct pack_span *span, uint8_t *room)
+static int fetch_all(struct fetching *fetching, const struct pack_span *span)
 {
     fetching->plain = malloc(longest_block(fetching));
-    if (fetching->plain == NULL)
+    fetching->read = piece_new(fetching->segments, span->len);
+    if (fetching->plain == NULL || fetching->read == NULL)
         return error_set(fetching->err, -ENOMEM, "no memory to fetch blocks");
-    int r = read_span(fetching, span, room);
-    for (size_t i = 0; i < fetching->count && r == 0;)
-        i += fetch_some(fetching, &fetching->items[i], fetching->count - i);
-    let_cipher_go(fetching);
-    free(fetching->plain);
+    int r = read_span(fetching, span);
     if (r < 0)
         return r == -ENOENT ? 0 : r;
+    if (!fetch_whole(fetching))
+        for (size_t i = 0; i < fetching->count;)
+            i += fetch_some(fetching, &fetching->items[i], fetching->count - i);
     return fetching->failed;
 }
 
 int segments_fetch(struct segments *segments, const struct pack_blocks_list *list,
-                   const struct pack_span *span, uint8_t *room, struct segment_copy *ret,
-                   size_t *ret_count, struct error *err)
+                   const struct pack_span *span, struct segment_copy *ret, size_t *ret_count,
+                   struct error *err)
 {
     struct error why = { .code = 0 };
     struct fetching fetching = { .segments = segments,
@@ -268,7 +318,10 @@ int segments_fetch(struct segments *segments, const struct pack_blocks_list *lis
                                  .err = &why };
 
     begin(segments);
-    int r = fetch_all(&fetching, span, room);
+    int r = fetch_all(&fetching, span);
+    let_cipher_go(&fetching);
+    piece_free(segments, fetching.read);
+    free(fetching.plain);
     end(segments);
     *ret_count = fetching.copied;
     if (r < 0 && err != NULL)

@@ -20,7 +20,7 @@ int segments_new(const struct segments_config *config, struct segments **ret, st
     segments->segment_size = config->segment_size == 0 ? SEGMENT_SIZE : config->segment_size;
     segments->on_trouble = config->on_trouble;
     segments->trouble_arg = config->trouble_arg;
-    segments->sync_lock = MUTEX_INIT;
+    segments->sync_lock = segments->fetch_lock = MUTEX_INIT;
     segments->lock = MUTEX_INIT;
     segments->changed = segments->fetch_turn = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     int r = key_set_copy(&segments->keys, config->keys);
@@ -43,11 +43,7 @@ void segments_free(struct segments *segments) THREAD_CHECK(no_thread_safety_anal
             segment_free(segments, segment);
         }
     free(segments->buckets);
-    while (segments->spare_pieces != NULL) {
-        struct piece *piece = segments->spare_pieces;
-        segments->spare_pieces = piece->next;
-        free(piece);
-    }
+    segments_trim(segments);
     free(segments->extras);
     run_list_release(&segments->freed_of_victims);
     key_set_release(&segments->keys);

@@ -177,15 +177,15 @@ int segments_moved(struct segments *segments, const struct segment_copy *copies,
 /* Takes from the front of *run what lies together, into ret: in a pack or not. */
 int segments_in_pack(struct segments *segments, struct block_run *run, struct pack_blocks *ret,
                      bool *ret_is_pack);
-/* Reads what a span tells of the items of a sorted list into room, its len, and copies what is as
- * it should be: one copy for blocks that follow each other, at most span->count of them in all;
- * each is taken back by segments_uncopy(), whatever is returned. That is the first failure, and of
- * the others nothing is heard: -EBADMSG: the pack was altered. -EAGAIN: as segments_copy(). Waits
- * while too much is not durable yet. */
+/* Reads what a span tells of the items of a sorted list, and copies what is as it should be: one
+ * copy for blocks that follow each other, at most span->count of them in all; each is taken back by
+ * segments_uncopy(), whatever is returned. That is the first failure, and of the others nothing is
+ * heard: -EBADMSG: the pack was altered. -EAGAIN: as segments_copy(). Waits while too much is not
+ * durable yet. */
 #define SEGMENT_FETCHES_MAX 6u /* at once; who asks for more waits */
 int segments_fetch(struct segments *segments, const struct pack_blocks_list *list,
-                   const struct pack_span *span, uint8_t *room, struct segment_copy *ret,
-                   size_t *ret_count, struct error *err);
+                   const struct pack_span *span, struct segment_copy *ret, size_t *ret_count,
+                   struct error *err);
 /* As segments_moved(), of these copies only. */
 int segments_fetched(struct segments *segments, const struct segment_copy *copies, size_t count);
 /* Sealed bytes in use that lie in packs: as far as is known, and less during a recount. */

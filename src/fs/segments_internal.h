@@ -10,7 +10,8 @@
  *   segment_bring.c   where what was copied from outside lies
  *
  * Locks, in this order: sync_lock (one thread makes things durable), lock (short; never across a
- * store's call). The engine's write transaction may be held around lock, never the other way.
+ * store's call); fetch_lock, with none of them. The engine's write transaction may be held around
+ * lock, never the other way.
  */
 #pragma once
 
@@ -44,6 +45,15 @@ struct piece {
     struct segment_entry own_entries[APPEND_RUNS_MAX];
     size_t room; /* of data */
     uint8_t data[];
+};
+
+#define PIECE_ROOM ((size_t)CHUNK_SIZE + 65536u) /* of who writes */
+#define PIECE_SIZES 2u                           /* and PACK_SPAN_MAX, of who fetches */
+
+/* Those of one of these sizes that nobody uses. */
+struct piece_pool {
+    struct piece *first;
+    unsigned count;
 };
 
 /* A range of a segment's addresses that lies in another object. */
@@ -139,6 +149,7 @@ struct segments {
     void *trouble_arg;
 
     struct mutex sync_lock;
+    struct mutex fetch_lock; /* while a thread that fetches writes to the store */
 
     struct mutex lock;      /* guards all below */
     pthread_cond_t changed; /* ids, the current segment, room to append */
@@ -187,12 +198,8 @@ struct segments {
     unsigned fetching; /* threads that fetch some */
     pthread_cond_t fetch_turn;
 
-    struct piece *spare_pieces; /* of PIECE_ROOM */
-    unsigned spare_count;
+    struct piece_pool spares[PIECE_SIZES];
 };
-
-#define PIECE_ROOM ((size_t)CHUNK_SIZE + 65536u)
-#define PIECE_SPARES_MAX (unsigned)(NOT_DURABLE_SYNC / PIECE_ROOM + 4)
 
 /* segment_read.c: of an object, or, for what must not come from a copy on the way to the store. */
 int segment_read_object(struct object *object, bool from_origin, uint64_t offset, size_t len,
