@@ -239,6 +239,7 @@ static int finish(struct volume *volume, struct origin_work *work, struct error 
     struct origin_record done = work->record;
     int r = 0;
 
+    segments_end_fetched(volume->segments);
     done.state = ORIGIN_DONE;
     if (work->record.state != ORIGIN_DONE)
         r = store_record(volume, &done, err);

@@ -1,4 +1,4 @@
-/* The current segment: room in it, sealing, and the pieces that stay in memory until they are
+/* The current segments: room in them, sealing, and the pieces that stay in memory until they are
  * durable. */
 #include "fs/segments_internal.h"
 
@@ -102,9 +102,10 @@ void segments_trim(struct segments *segments)
     }
 }
 
-static bool has_room(const struct segments *segments, uint32_t len) REQUIRES(segments->lock)
+static bool has_room(const struct segments *segments, const struct lane *lane, uint32_t len)
+    REQUIRES(segments->lock)
 {
-    const struct segment *segment = segments->current;
+    const struct segment *segment = lane->current;
 
     return segment != NULL && !segment->is_full && segment->size + len <= segments->segment_size;
 }
@@ -182,12 +183,13 @@ static int make_object(struct segments *segments, struct segment *segment,
 void segments_end_segment(struct segments *segments, struct segment *segment)
 {
     segment->is_full = true;
-    if (segments->current == segment)
-        segments->current = NULL;
+    for (unsigned i = 0; i <= FETCH_LANES; i++)
+        if (segments->lanes[i].current == segment)
+            segments->lanes[i].current = NULL;
 }
 
 /* Makes the next current segment. The lock is given up meanwhile. */
-static int open_next(struct segments *segments, bool may_wait, struct error *err)
+static int open_next(struct segments *segments, struct lane *lane, bool may_wait, struct error *err)
     REQUIRES(segments->lock)
 {
     struct segment *segment = NULL;
@@ -195,14 +197,14 @@ static int open_next(struct segments *segments, bool may_wait, struct error *err
     struct aead *aead = NULL;
     bool is_clean = true;
 
-    segments->is_opening = true;
+    lane->is_opening = true;
     int r = take_id(segments, may_wait, &segment, err);
     if (segment != NULL) {
         mutex_unlock(&segments->lock);
         r = make_object(segments, segment, &writer, &aead, &is_clean, err);
         mutex_lock(&segments->lock);
     }
-    segments->is_opening = false;
+    lane->is_opening = false;
     (void)pthread_cond_broadcast(&segments->changed);
     if (segment == NULL)
         return r;
@@ -223,9 +225,9 @@ static int open_next(struct segments *segments, bool may_wait, struct error *err
     segment->size = SEGMENT_HEADER_LEN;
     segment->pieces_end = &segment->pieces;
     segments->stored += SEGMENT_HEADER_LEN;
-    if (segments->current != NULL)
-        segments_end_segment(segments, segments->current);
-    segments->current = segment;
+    if (lane->current != NULL)
+        segments_end_segment(segments, lane->current);
+    lane->current = segment;
     return 0;
 }
 
@@ -238,12 +240,19 @@ void segment_note_dirty(struct segments *segments, struct segment *segment)
     segments->dirty = segment;
 }
 
+/* It is completed by the next sync. */
+static void end_lane(struct segments *segments, struct lane *lane) REQUIRES(segments->lock)
+{
+    if (lane->current == NULL)
+        return;
+    segment_note_dirty(segments, lane->current);
+    segments_end_segment(segments, lane->current);
+}
+
 void segments_end_current_locked(struct segments *segments)
 {
-    if (segments->current == NULL)
-        return;
-    segment_note_dirty(segments, segments->current);
-    segments_end_segment(segments, segments->current);
+    for (unsigned i = 0; i <= FETCH_LANES; i++)
+        end_lane(segments, &segments->lanes[i]);
 }
 
 /* Another thread makes the next segment. */
@@ -258,11 +267,9 @@ static int wait_for_opening(struct segments *segments, bool may_wait, struct err
     return segments->id_failures == failures ? 0 : id_failure(segments, err);
 }
 
-static void take_room(struct segments *segments, uint32_t len, struct room *ret)
-    REQUIRES(segments->lock)
+static void take_room(struct segments *segments, struct segment *segment, uint32_t len,
+                      struct room *ret) REQUIRES(segments->lock)
 {
-    struct segment *segment = segments->current;
-
     *ret = (struct room){ .segment = segment, .offset = segment->size };
     segment->size += len;
     segment->in_flight++;
@@ -272,24 +279,60 @@ static void take_room(struct segments *segments, uint32_t len, struct room *ret)
     segment_note_dirty(segments, segment);
 }
 
-int segment_reserve(struct segments *segments, uint32_t len, bool may_wait, struct room *ret,
-                    struct error *err)
+int segment_reserve_in(struct segments *segments, struct lane *lane, uint32_t len, bool may_wait,
+                       struct room *ret, struct error *err)
 {
     int r = 0;
 
     mutex_lock(&segments->lock);
-    while (r == 0 && !has_room(segments, len)) {
-        if (segments->is_opening) {
+    while (r == 0 && !has_room(segments, lane, len)) {
+        if (lane->is_opening) {
             r = wait_for_opening(segments, may_wait, err);
             continue;
         }
-        segments_end_current_locked(segments); /* it is completed by the next sync */
-        r = open_next(segments, may_wait, err);
+        end_lane(segments, lane);
+        r = open_next(segments, lane, may_wait, err);
     }
     if (r == 0)
-        take_room(segments, len, ret);
+        take_room(segments, lane->current, len, ret);
     mutex_unlock(&segments->lock);
     return r;
+}
+
+int segment_reserve(struct segments *segments, uint32_t len, bool may_wait, struct room *ret,
+                    struct error *err)
+{
+    return segment_reserve_in(segments, &segments->lanes[0], len, may_wait, ret, err);
+}
+
+static struct lane *free_lane(struct segments *segments) REQUIRES(segments->lock)
+{
+    for (unsigned i = 1; i <= FETCH_LANES; i++)
+        if (!segments->lanes[i].is_taken)
+            return &segments->lanes[i];
+    return NULL;
+}
+
+struct lane *segments_take_lane(struct segments *segments)
+{
+    struct lane *lane;
+
+    if (object_store_prefers_sealing(segments->store))
+        return &segments->lanes[0];
+    mutex_lock(&segments->lock);
+    while ((lane = free_lane(segments)) == NULL)
+        cond_wait(&segments->fetch_turn, &segments->lock);
+    lane->is_taken = true;
+    mutex_unlock(&segments->lock);
+    return lane;
+}
+
+void segments_give_lane(struct segments *segments, struct lane *lane)
+{
+    mutex_lock(&segments->lock);
+    lane->is_taken = false;
+    (void)pthread_cond_broadcast(&segments->fetch_turn);
+    mutex_unlock(&segments->lock);
 }
 
 /* Continues the one before it if it is the same file's next data in the next blocks. */
@@ -520,14 +563,23 @@ void segments_end_current(struct segments *segments)
     mutex_unlock(&segments->lock);
 }
 
+void segments_end_fetched(struct segments *segments)
+{
+    mutex_lock(&segments->lock);
+    for (unsigned i = 1; i <= FETCH_LANES; i++)
+        end_lane(segments, &segments->lanes[i]);
+    mutex_unlock(&segments->lock);
+}
+
 bool segments_end_wasteful(struct segments *segments, unsigned live_max_8)
 {
     mutex_lock(&segments->lock);
-    const struct segment *segment = segments->current;
+    struct lane *lane = &segments->lanes[0];
+    const struct segment *segment = lane->current;
     bool ends = segment != NULL && segment->pending == 0 &&
                 segment->live < (uint64_t)segment->size * live_max_8 / 8;
     if (ends)
-        segments_end_current_locked(segments);
+        end_lane(segments, lane);
     mutex_unlock(&segments->lock);
     return ends;
 }

@@ -169,27 +169,14 @@ static int describe_piece(struct piece *piece, const struct pack_blocks *items, 
     return 0;
 }
 
-/* All wait for the same file where the store is a folder. In the kernel they would spin there, so
- * they wait before it. */
-static int write_piece(struct segments *segments, struct segment *segment, struct piece *piece,
-                       struct error *err)
-{
-    mutex_lock(&segments->fetch_lock);
-    int r = segment_write(segments, segment, piece, err);
-    mutex_unlock(&segments->fetch_lock);
-    return r;
-}
-
 /* The piece, which is taken. */
-static int store(struct fetching *fetching, struct piece *piece, const struct block_run *run,
-                 struct error *err)
+static int store_in(struct fetching *fetching, struct lane *lane, struct piece *piece,
+                    const struct block_run *run, struct error *err)
 {
     struct segments *segments = fetching->segments;
     struct room room;
 
-    int r = segments_push_back(segments, err);
-    if (r == 0)
-        r = segment_reserve(segments, piece->len, false, &room, err);
+    int r = segment_reserve_in(segments, lane, piece->len, false, &room, err);
     if (r != 0) {
         piece_free(segments, piece);
         return r;
@@ -201,11 +188,27 @@ static int store(struct fetching *fetching, struct piece *piece, const struct bl
                                        .identity = piece->identity,
                                        .object = room.segment->id,
                                        .offset = room.offset };
-    r = write_piece(segments, room.segment, piece, err);
+    r = segment_write(segments, room.segment, piece, err);
     if (r < 0)
         piece_free(segments, piece);
     else
         fetching->copies[fetching->copied++] = copy;
+    return r;
+}
+
+static int store(struct fetching *fetching, struct piece *piece, const struct block_run *run,
+                 struct error *err)
+{
+    struct segments *segments = fetching->segments;
+
+    int r = segments_push_back(segments, err);
+    if (r < 0) {
+        piece_free(segments, piece);
+        return r;
+    }
+    struct lane *lane = segments_take_lane(segments);
+    r = store_in(fetching, lane, piece, run, err);
+    segments_give_lane(segments, lane);
     return r;
 }
 

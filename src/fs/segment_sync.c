@@ -415,7 +415,8 @@ static struct segment *begin_push(struct segments *segments, unsigned *ret_slot)
     while (slot < PUSHES_MAX && segments->pushing[slot] != 0)
         slot++;
     if (slot < PUSHES_MAX) {
-        if (segments->current != NULL && segments->current->size >= PUSH_LEN)
+        const struct segment *current = segments->lanes[0].current; /* there is no other then */
+        if (current != NULL && current->size >= PUSH_LEN)
             segments_end_current_locked(segments);
         segment = take_settled(segments);
     }

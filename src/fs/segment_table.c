@@ -450,7 +450,7 @@ void segments_space(struct segments *segments, struct segments_space *ret)
         .appended = segments->appended,
         .usable_ids = segments->usable.count,
         .wants_ids = ids < IDS_LOW / 2 && segments->announcing.count == 0,
-        .waits_for_ids = segments->usable.count == 0 && segments->is_opening,
+        .waits_for_ids = segments->usable.count == 0 && segments->lanes[0].is_opening,
     };
     mutex_unlock(&segments->lock);
 }

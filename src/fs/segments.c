@@ -20,7 +20,7 @@ int segments_new(const struct segments_config *config, struct segments **ret, st
     segments->segment_size = config->segment_size == 0 ? SEGMENT_SIZE : config->segment_size;
     segments->on_trouble = config->on_trouble;
     segments->trouble_arg = config->trouble_arg;
-    segments->sync_lock = segments->fetch_lock = MUTEX_INIT;
+    segments->sync_lock = MUTEX_INIT;
     segments->lock = MUTEX_INIT;
     segments->changed = segments->fetch_turn = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     int r = key_set_copy(&segments->keys, config->keys);

@@ -230,9 +230,11 @@ int segments_read_sealed(struct segments *segments, const struct block_run *run,
 /* Gives back memory that was kept for the next appends. */
 void segments_trim(struct segments *segments);
 
-/* Ends the current segment, which the next sync completes. */
+/* Ends the current segments, which the next sync completes. */
 void segments_end_current(struct segments *segments);
-/* The same if less than so many eighths of it are in use. False if not. */
+/* Only those of who fetches. */
+void segments_end_fetched(struct segments *segments);
+/* Only that of who writes, if less than so many eighths of it are in use. False if not. */
 bool segments_end_wasteful(struct segments *segments, unsigned live_max_8);
 
 struct segments_space {

@@ -10,7 +10,7 @@
  *   segment_bring.c   where what was copied from outside lies
  *
  * Locks, in this order: sync_lock (one thread makes things durable), lock (short; never across a
- * store's call); fetch_lock, with none of them. The engine's write transaction may be held around
+ * store's call). The engine's write transaction may be held around
  * lock, never the other way.
  */
 #pragma once
@@ -131,6 +131,16 @@ struct segment_list {
     unsigned count;
 };
 
+/* Where is appended. The first lane is for all who write; of the others a thread that fetches has
+ * one to itself: in a folder, writes to one file wait for each other. */
+struct lane {
+    struct segment *current; /* NULL: none yet */
+    bool is_opening;         /* a thread makes the next one */
+    bool is_taken;
+};
+
+#define FETCH_LANES 3u
+
 /* A record of the group that is being written, from after it was closed. */
 struct extra_record {
     struct record_key key;
@@ -149,7 +159,6 @@ struct segments {
     void *trouble_arg;
 
     struct mutex sync_lock;
-    struct mutex fetch_lock; /* while a thread that fetches writes to the store */
 
     struct mutex lock;      /* guards all below */
     pthread_cond_t changed; /* ids, the current segment, room to append */
@@ -176,8 +185,7 @@ struct segments {
     struct segment_list dying; /* dead in the group that is being written */
     struct segment_list dead;  /* its object may be deleted */
 
-    struct segment *current;
-    bool is_opening; /* a thread makes the next one */
+    struct lane lanes[1 + FETCH_LANES];
     struct segment *dirty;
     uint64_t pushes_begun;
     uint64_t pushing[PUSHES_MAX]; /* the numbers of those under way; 0: none */
@@ -263,6 +271,12 @@ struct room {
  * makes things durable must not wait for an announced id, which may be waiting for him: -EAGAIN. */
 int segment_reserve(struct segments *segments, uint32_t len, bool may_wait, struct room *ret,
                     struct error *err);
+/* The same in a lane of who fetches. Waits for one; where objects are stored whole all have the
+ * first one. */
+struct lane *segments_take_lane(struct segments *segments);
+int segment_reserve_in(struct segments *segments, struct lane *lane, uint32_t len, bool may_wait,
+                       struct room *ret, struct error *err);
+void segments_give_lane(struct segments *segments, struct lane *lane);
 /* Writes the piece, and keeps it if that went well; else it stays the caller's. Ends what
  * segment_reserve() began, but for pending after a success. */
 int segment_write(struct segments *segments, struct segment *segment, struct piece *piece,
@@ -278,7 +292,7 @@ void piece_free(struct segments *segments, struct piece *piece);
 /* Nothing more is appended to it. */
 void segments_end_segment(struct segments *segments, struct segment *segment)
     REQUIRES(segments->lock);
-/* Likewise of the current one, if there is one; the next sync completes it. */
+/* Likewise of the current ones, if there are any; the next sync completes them. */
 void segments_end_current_locked(struct segments *segments) REQUIRES(segments->lock);
 void segment_unpend(struct segments *segments, struct segment *segment) REQUIRES(segments->lock);
 /* Who appends pays for what is not durable yet: one thread syncs, and too far on all wait. */
