@@ -14,12 +14,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "store/layers/trace.h"
+#include "tests/bench/processor.h"
 #include "tests/support/cmocka_all.h"
 #include "tests/support/volume_case.h"
 
@@ -112,45 +112,6 @@ static double rate_of_puts(struct bench *bench, size_t len)
     double start = in_threads(bench, PUTS_AT_ONCE, put_plain);
     double puts = (double)(atomic_load(&bench->put) - before);
     return puts * (double)bench->object_len / (now_s() - start);
-}
-
-/* Seconds of processor time: of this process, and of the server, as SERVER_PID says. */
-struct processor {
-    double own;
-    double server;
-};
-
-static double server_processor_s(void)
-{
-    const char *pid = getenv("SERVER_PID");
-    char path[64];
-    char line[1024] = "";
-
-    (void)snprintf(path, sizeof(path), "/proc/%s/stat", pid != NULL ? pid : "");
-    FILE *file = fopen(path, "re");
-    if (file == NULL)
-        return 0;
-    char *at = fgets(line, sizeof(line), file) != NULL ? strrchr(line, ')') : NULL;
-    (void)fclose(file);
-    for (unsigned field = 2; at != NULL && field < 14; field++) /* see proc(5) */
-        at = strchr(at + 1, ' ');
-    if (at == NULL)
-        return 0;
-    double ticks = (double)strtoul(at, &at, 10);
-    ticks += (double)strtoul(at, NULL, 10);
-    return ticks / (double)sysconf(_SC_CLK_TCK);
-}
-
-static struct processor processor_now(void)
-{
-    struct rusage usage;
-
-    (void)getrusage(RUSAGE_SELF, &usage);
-    return (struct processor){
-        .own = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-               (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6,
-        .server = server_processor_s(),
-    };
 }
 
 static uint64_t seals_so_far(struct bench *bench)

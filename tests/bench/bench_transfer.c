@@ -14,12 +14,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/parallel.h"
 #include "crypto/random.h"
+#include "tests/bench/processor.h"
 #include "tests/support/cmocka_all.h"
 #include "tests/support/download_case.h"
 #include "tests/support/s3_case.h"
@@ -47,30 +47,24 @@ static double now_s(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* Of this process; the server has its own, which are about as many. */
-static double cpu_s(void)
-{
-    struct rusage usage;
-
-    (void)getrusage(RUSAGE_SELF, &usage);
-    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-}
-
 /* What a phase took. */
 struct took {
     double wall_s;
-    double cpu_s;
+    struct processor processor;
 };
 
 static struct took begin(void)
 {
-    return (struct took){ now_s(), cpu_s() };
+    return (struct took){ now_s(), processor_now() };
 }
 
 static struct took end(struct took since)
 {
-    return (struct took){ now_s() - since.wall_s, cpu_s() - since.cpu_s };
+    const struct took now = begin();
+
+    return (struct took){ now.wall_s - since.wall_s,
+                          { now.processor.own - since.processor.own,
+                            now.processor.server - since.processor.server } };
 }
 
 static double memory_mib(void)
@@ -189,14 +183,28 @@ static void empty_bucket(struct bench *bench, const struct locator *locator)
     (void)transfer_case_remove(&bench->c, locator);
 }
 
+static double processor_s(const struct took *took)
+{
+    return took->processor.own + took->processor.server;
+}
+
+/* The second ratio is that of the processor time, of this process and the server together. */
 static void print(const char *what, double mib, struct took took, const struct took *plain)
 {
-    printf("  %-12s %6.0f MiB/s, %5.2f ms of processor time per MiB", what, mib / took.wall_s,
-           took.cpu_s * 1000 / mib);
+    printf("  %-12s %6.0f MiB/s, %5.2f + %5.2f ms of processor time per MiB", what,
+           mib / took.wall_s, took.processor.own * 1000 / mib, took.processor.server * 1000 / mib);
     if (plain)
-        printf(", ratio %4.2f", plain->wall_s / took.wall_s);
+        printf(", ratio %4.2f, by processor time %4.2f", plain->wall_s / took.wall_s,
+               processor_s(plain) / processor_s(&took));
     printf("\n");
     (void)fflush(stdout);
+}
+
+static struct took mean(const struct took *a, const struct took *b)
+{
+    return (struct took){ (a->wall_s + b->wall_s) / 2,
+                          { (a->processor.own + b->processor.own) / 2,
+                            (a->processor.server + b->processor.server) / 2 } };
 }
 
 /* As other programs use the machine, gets are measured before and behind what they are compared
@@ -228,8 +236,7 @@ static void measure(struct bench *bench, unsigned round)
     const struct took fetch = download(bench, &locator);
     gets[2] = all_plain(bench, get_plain);
     const struct took stored = all_plain(bench, store_plain);
-    const struct took around[2] = { { (gets[0].wall_s + gets[1].wall_s) / 2, 0 },
-                                    { (gets[1].wall_s + gets[2].wall_s) / 2, 0 } };
+    const struct took around[2] = { mean(&gets[0], &gets[1]), mean(&gets[1], &gets[2]) };
     for (unsigned i = 0; i < 3; i++)
         print("plain gets", mib, gets[i], NULL);
     print("verification", mib, verify, &around[0]);
