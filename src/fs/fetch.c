@@ -6,10 +6,12 @@
  *
  * A batch is more than is fetched in the time that it has, unless the bucket is very fast: at its
  * end there are fewer requests than there might be. What was left is found again by the next one.
+ * From a fast bucket whole packs are read, which costs the bucket the least; else less at a time,
+ * so that who reads a file, or ends this, does not wait for what is under way.
  *
- * Memory: a batch is found as a list of runs, 150 bytes each; SEGMENT_FETCHES_MAX buffers of
- * PACK_SPAN_MAX; and copies that are not durable yet, which are bounded as of any writer
- * (segments.h). */
+ * Memory: a batch is found as a list of runs, 150 bytes each; requests, SEGMENT_FETCHES_LARGE of
+ * PACK_SPAN_MAX or SEGMENT_FETCHES_MAX of PACK_SPAN_SMALL; and copies that are not durable yet,
+ * which are bounded as of any writer (segments.h). */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -26,6 +28,8 @@
 
 #define BATCH_BYTES ((uint64_t)512 * 1024 * 1024)
 #define BATCH_MS 2000
+#define BATCH_FIRST_MS 300                /* to see how fast the bucket is */
+#define FAST_PER_MS ((uint64_t)32 * 1024) /* bytes: where large requests keep nobody waiting */
 #define BATCH_RUNS ((size_t)65536)
 #define SCAN_BYTES ((size_t)4 * 1024 * 1024) /* of records, in one transaction */
 
@@ -251,7 +255,8 @@ static int plan(struct batch *batch)
     batch->spans = calloc(batch->blocks.count, sizeof(*batch->spans));
     if (batch->copies == NULL || batch->spans == NULL)
         return error_set(batch->err, -ENOMEM, "no memory to fetch blocks");
-    while (pack_span_next(&batch->blocks, &at, &span))
+    const uint32_t max = batch->cursor->is_fast ? PACK_SPAN_MAX : PACK_SPAN_SMALL;
+    while (pack_span_next(&batch->blocks, max, &at, &span))
         batch->spans[batch->span_count++].span = span;
     return 0;
 }
@@ -299,6 +304,21 @@ static int move_all(struct batch *batch)
                : r;
 }
 
+static void fetch_spans(struct batch *batch)
+{
+    struct fetch_cursor *cursor = batch->cursor;
+    const unsigned at_once = cursor->is_fast ? SEGMENT_FETCHES_LARGE : SEGMENT_FETCHES_MAX;
+    const int64_t began_ms = clock_monotonic_ms();
+    uint64_t bytes = 0;
+
+    batch->until_ms = began_ms + (cursor->is_measured ? BATCH_MS : BATCH_FIRST_MS);
+    parallel_each(batch->span_count, at_once, copy_one, batch);
+    for (size_t i = 0; i < batch->span_count; i++)
+        bytes += batch->spans[i].copied > 0 ? batch->spans[i].span.len : 0;
+    cursor->is_measured = true;
+    cursor->is_fast = bytes >= FAST_PER_MS * (uint64_t)(clock_monotonic_ms() - began_ms);
+}
+
 static int fetch_found(struct batch *batch)
 {
     struct error *err = batch->err;
@@ -306,8 +326,7 @@ static int fetch_found(struct batch *batch)
     int r = plan(batch);
     if (r < 0)
         return r;
-    batch->until_ms = clock_monotonic_ms() + BATCH_MS;
-    parallel_each(batch->span_count, SEGMENT_FETCHES_MAX, copy_one, batch);
+    fetch_spans(batch);
     gather(batch);
     struct error failed = *err;
     *err = (struct error){ .code = 0 };

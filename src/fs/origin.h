@@ -104,6 +104,8 @@ struct fetch_cursor {
     struct record_key at; /* empty: at the beginning */
     bool is_in_history;
     bool has_failed; /* something in this round could not be fetched */
+    bool is_measured;
+    bool is_fast; /* the last batch was: requests may be large */
 };
 
 int origin_fetch(struct volume *volume, struct fetch_cursor *cursor, uint64_t *ret_bytes,

@@ -109,7 +109,8 @@ void pack_blocks_release(struct pack_blocks_list *list)
     *list = PACK_BLOCKS_LIST_INIT;
 }
 
-bool pack_span_next(const struct pack_blocks_list *list, size_t *at, struct pack_span *ret)
+bool pack_span_next(const struct pack_blocks_list *list, uint32_t max, size_t *at,
+                    struct pack_span *ret)
 {
     if (*at == list->count)
         return false;
@@ -121,7 +122,7 @@ bool pack_span_next(const struct pack_blocks_list *list, size_t *at, struct pack
         const struct pack_blocks *item = &list->items[next];
         uint64_t item_end = item->offset + block_run_sealed(&item->run);
         if (!uuid_equal(&item->pack, &first->pack) || item->offset > end + PACK_GAP_MAX ||
-            item_end - first->offset > PACK_SPAN_MAX)
+            item_end - first->offset > max)
             break;
         end = item_end > end ? item_end : end;
     }

@@ -16,9 +16,10 @@
 #include "fs/extents.h"
 #include "fs/records.h"
 
-#define PACK_BLOCKS_MAX (CHUNK_SIZE + 65536u)     /* of one item, unless a block is longer */
-#define PACK_SPAN_MAX ((uint32_t)4 * 1024 * 1024) /* of one request */
-#define PACK_GAP_MAX ((uint32_t)128 * 1024)       /* is cheaper to read than to ask twice */
+#define PACK_BLOCKS_MAX (CHUNK_SIZE + 65536u)       /* of one item, unless a block is longer */
+#define PACK_SPAN_MAX ((uint32_t)16 * 1024 * 1024)  /* of one request: a whole pack, as a rule */
+#define PACK_SPAN_SMALL ((uint32_t)4 * 1024 * 1024) /* where that would take long */
+#define PACK_GAP_MAX ((uint32_t)128 * 1024)         /* is cheaper to read than to ask twice */
 
 /* Blocks of one run that lie together. */
 struct pack_blocks {
@@ -50,9 +51,10 @@ struct pack_span {
     uint32_t offset, len;
 };
 
-/* What is read in one request, from the item at *at on, which moves behind it. False: that is the
- * end. */
-bool pack_span_next(const struct pack_blocks_list *list, size_t *at, struct pack_span *ret);
+/* What is read in one request of at most max bytes (unless one item is longer), from the item at
+ * *at on, which moves behind it. False: that is the end. */
+bool pack_span_next(const struct pack_blocks_list *list, uint32_t max, size_t *at,
+                    struct pack_span *ret);
 
 /* Whether the blocks are what they are said to be. sealed: what there is of them; plain: room for
  * one block. -EBADMSG: *ret_bad is the first that is not. */

@@ -8,14 +8,14 @@
 
 #include "base/cleanup.h"
 
-/* Pieces come and go at the rate of the data: those of the usual sizes are kept for the next one,
- * as many as wait for a sync, and are on their way. */
+/* Pieces come and go at the rate of the data: some of the usual sizes are kept for the next one. */
 static const struct {
     size_t above, room;
     unsigned max;
 } piece_sizes[PIECE_SIZES] = {
     { PIECE_ROOM / 4, PIECE_ROOM, NOT_DURABLE_SYNC / PIECE_ROOM + 4 },
-    { PACK_SPAN_MAX / 2, PACK_SPAN_MAX, NOT_DURABLE_SYNC / PACK_SPAN_MAX + SEGMENT_FETCHES_MAX },
+    { PACK_SPAN_SMALL / 4 * 3, PACK_SPAN_SMALL, SEGMENT_FETCHES_MAX },
+    { PACK_SPAN_MAX / 4 * 3, PACK_SPAN_MAX, SEGMENT_FETCHES_LARGE + 1 },
 };
 
 static struct piece *take_spare(struct segments *segments, struct piece_pool *pool)

@@ -10,7 +10,7 @@
 #include "base/cleanup.h"
 #include "base/encoding.h"
 
-#define WHOLE_OF_SEGMENT 8u /* a piece is as long as a span only if so many fit into a segment */
+#define WHOLE_OF_SEGMENT 4u /* a piece is as long as a span only if so many fit into a segment */
 
 /* One span. */
 struct fetching {

@@ -182,7 +182,8 @@ int segments_in_pack(struct segments *segments, struct block_run *run, struct pa
  * segments_uncopy(), whatever is returned. That is the first failure, and of the others nothing is
  * heard: -EBADMSG: the pack was altered. -EAGAIN: as segments_copy(). Waits while too much is not
  * durable yet. */
-#define SEGMENT_FETCHES_MAX 6u /* at once; who asks for more waits */
+#define SEGMENT_FETCHES_MAX 6u   /* at once; who asks for more waits */
+#define SEGMENT_FETCHES_LARGE 4u /* enough of PACK_SPAN_MAX */
 int segments_fetch(struct segments *segments, const struct pack_blocks_list *list,
                    const struct pack_span *span, struct segment_copy *ret, size_t *ret_count,
                    struct error *err);

@@ -48,7 +48,7 @@ struct piece {
 };
 
 #define PIECE_ROOM ((size_t)CHUNK_SIZE + 65536u) /* of who writes */
-#define PIECE_SIZES 2u                           /* and PACK_SPAN_MAX, of who fetches */
+#define PIECE_SIZES 3u                           /* and PACK_SPAN_SMALL, PACK_SPAN_MAX */
 
 /* Those of one of these sizes that nobody uses. */
 struct piece_pool {

@@ -30,7 +30,7 @@
 #define REMOTE_HEAD_LEN 8u
 #define REMOTE_DATA_MAX (1024u * 1024u)           /* in one message */
 #define REMOTE_FIELDS_MAX 1024u                   /* all the others in one message */
-#define REMOTE_READ_MAX (4u * REMOTE_DATA_MAX)    /* by one READ */
+#define REMOTE_READ_MAX (16u * REMOTE_DATA_MAX)   /* by one READ */
 #define REMOTE_OBJECT_MAX (256u * 1024u * 1024u)  /* put, replace and get at once */
 #define REMOTE_LISTING_MAX (512u * 1024u * 1024u) /* all NAMES of one listing */
 #define REMOTE_MESSAGE_MAX (REMOTE_HEAD_LEN + REMOTE_FIELDS_MAX + REMOTE_DATA_MAX)

@@ -15,12 +15,12 @@
 #include "transfer/placed.h"
 #include "transfer/sharing.h"
 
-#define AT_ONCE 6u    /* requests, each of up to PACK_SPAN_MAX */
-#define SPANS_MAX 24u /* that are begun together */
+#define AT_ONCE 4u    /* requests, each of up to PACK_SPAN_MAX */
+#define SPANS_MAX 64u /* that are begun together: at their end there are fewer requests */
 
 struct span {
     struct pack_span span;
-    struct object *object; /* its pack */
+    struct object *object; /* its pack; NULL: who reads it opens it, as it is all there is of it */
 };
 
 struct verify {
@@ -43,7 +43,10 @@ struct verify {
     uint64_t faults;
     struct verify_progress progress;
     bool has_no_memory;
-    struct error failure; /* of a read: the first one that is no fault of the snapshot */
+    bool is_stopped;
+    struct error failure;    /* of a read: the first one that is no fault of the snapshot */
+    uint8_t *rooms[AT_ONCE]; /* of PACK_SPAN_MAX, which nobody uses */
+    unsigned room_count;
     struct error *err;
 };
 
@@ -83,13 +86,20 @@ static bool is_sampled(const struct verify *verify)
     return drawn % verify->config->one_in == 0;
 }
 
-static int check_stop(struct verify *verify)
+/* By one thread at a time. */
+static void ask_stop(struct verify *verify)
 {
     const struct verify_config *config = verify->config;
 
     if (config->should_stop && config->should_stop(&verify->progress, config->arg))
-        return error_set(verify->err, -ECANCELED, "the verification was stopped");
-    return 0;
+        verify->is_stopped = true;
+}
+
+static int check_stop(struct verify *verify)
+{
+    ask_stop(verify);
+    return verify->is_stopped ? error_set(verify->err, -ECANCELED, "the verification was stopped")
+                              : 0;
 }
 
 /* --- head and manifest --- */
@@ -347,26 +357,47 @@ static const char *pack_text(const struct verify *verify, const struct uuid *pac
     return text;
 }
 
-/* NULL in *ret: there is none that can be read, which was reported. */
-static int open_pack(struct verify *verify, const struct uuid *pack, struct object **ret)
+static bool is_in_manifest(struct verify *verify, const struct uuid *pack)
+{
+    char text[OBJECT_NAME_MAX + 1];
+
+    if (manifest_find_pack(&verify->manifest, pack->bytes))
+        return true;
+    report(verify, "%s is used and not in the manifest", pack_text(verify, pack, text));
+    return false;
+}
+
+static void not_read(struct verify *verify, const struct uuid *pack, int r, const struct error *why)
+{
+    char text[OBJECT_NAME_MAX + 1];
+
+    (void)pack_text(verify, pack, text);
+    if (is_fault(r)) {
+        report(verify, "%s cannot be read: %s", text, why->text);
+        return;
+    }
+    mutex_lock(&verify->lock);
+    if (verify->failure.code == 0)
+        (void)error_set(&verify->failure, r, "%s cannot be read: %s", text, why->text);
+    mutex_unlock(&verify->lock);
+}
+
+/* NULL: there is none that can be read, which was reported. */
+static struct object *open_pack(struct verify *verify, const struct uuid *pack)
 {
     const struct bucket_name name = bucket_name_of(BUCKET_PACK, pack->bytes);
     char text[OBJECT_NAME_MAX + 1];
+    struct object *object = NULL;
     struct error err = { .code = 0 };
 
-    *ret = NULL;
-    if (!manifest_find_pack(&verify->manifest, pack->bytes)) {
-        report(verify, "%s is used and not in the manifest", pack_text(verify, pack, text));
-        return 0;
-    }
     int r = object_store_open_object(verify->config->bucket->store, pack_text(verify, pack, text),
-                                     ret, &err);
-    if (r < 0 && !is_fault(r))
-        return error_set(verify->err, r, "%s cannot be read: %s", text, err.text);
+                                     &object, &err);
     if (r < 0 && !was_reported(verify, &name, r))
-        report(verify, "%s cannot be read: %s", text, err.text);
+        not_read(verify, pack, r, &err);
+    mutex_lock(&verify->lock);
     verify->progress.packs_done++;
-    return 0;
+    mutex_unlock(&verify->lock);
+    return object;
 }
 
 /* One span, in the hands of a thread. */
@@ -396,21 +427,6 @@ static void no_memory_here(struct verify *verify)
 {
     mutex_lock(&verify->lock);
     verify->has_no_memory = true;
-    mutex_unlock(&verify->lock);
-}
-
-static void not_read(struct verify *verify, const struct uuid *pack, int r, const struct error *why)
-{
-    char text[OBJECT_NAME_MAX + 1];
-
-    (void)pack_text(verify, pack, text);
-    if (is_fault(r)) {
-        report(verify, "%s cannot be read: %s", text, why->text);
-        return;
-    }
-    mutex_lock(&verify->lock);
-    if (verify->failure.code == 0)
-        (void)error_set(&verify->failure, r, "%s cannot be read: %s", text, why->text);
     mutex_unlock(&verify->lock);
 }
 
@@ -471,27 +487,81 @@ static void check_items(struct verify *verify, const struct pack_span *span, str
     aead_free(opening.aead);
 }
 
+/* Of one long block a span may be longer. */
+static uint8_t *take_room(struct verify *verify, size_t len)
+{
+    uint8_t *room = NULL;
+
+    mutex_lock(&verify->lock);
+    if (len <= PACK_SPAN_MAX && verify->room_count > 0)
+        room = verify->rooms[--verify->room_count];
+    mutex_unlock(&verify->lock);
+    return room ? room : malloc(len > PACK_SPAN_MAX ? len : PACK_SPAN_MAX);
+}
+
+static void give_room(struct verify *verify, uint8_t *room, size_t len)
+{
+    mutex_lock(&verify->lock);
+    if (len <= PACK_SPAN_MAX && room && verify->room_count < AT_ONCE)
+        verify->rooms[verify->room_count++] = TAKE(room);
+    mutex_unlock(&verify->lock);
+    free(room);
+}
+
+static bool is_over(struct verify *verify)
+{
+    mutex_lock(&verify->lock);
+    bool is = verify->is_stopped || verify->has_no_memory || verify->failure.code < 0;
+    mutex_unlock(&verify->lock);
+    return is;
+}
+
+static void read_span(struct verify *verify, const struct pack_span *span, struct object *object,
+                      uint8_t *room)
+{
+    struct error err = { .code = 0 };
+    size_t got = 0;
+
+    int r = object_read(object, span->offset, span->len, room, &got, &err);
+    if (r < 0) {
+        not_read(verify, &verify->found.items[span->first].pack, r, &err);
+        return;
+    }
+    check_items(verify, span, (struct bytes){ room, got });
+    mutex_lock(&verify->lock);
+    verify->progress.read_bytes += got;
+    ask_stop(verify);
+    mutex_unlock(&verify->lock);
+}
+
 static void check_span(void *arg, size_t index)
 {
     struct verify *verify = arg;
     const struct span *span = &verify->spans[index];
-    CLEANUP(free_ptr) uint8_t *room = malloc(span->span.len);
-    struct error err = { .code = 0 };
-    size_t got = 0;
+    CLEANUP(object_closep) struct object *opened = NULL;
+    uint8_t *room;
 
-    if (!room) {
+    if (is_over(verify))
+        return;
+    if (!span->object)
+        opened = open_pack(verify, &verify->found.items[span->span.first].pack);
+    if (!span->object && !opened)
+        return;
+    room = take_room(verify, span->span.len);
+    if (room)
+        read_span(verify, &span->span, opened ? opened : span->object, room);
+    else
         no_memory_here(verify);
-        return;
+    give_room(verify, room, span->span.len);
+}
+
+static int give_up(struct verify *verify)
+{
+    if (verify->failure.code < 0) {
+        *verify->err = verify->failure;
+        return verify->failure.code;
     }
-    int r = object_read(span->object, span->span.offset, span->span.len, room, &got, &err);
-    if (r < 0) {
-        not_read(verify, &verify->found.items[span->span.first].pack, r, &err);
-        return;
-    }
-    mutex_lock(&verify->lock);
-    verify->progress.read_bytes += got;
-    mutex_unlock(&verify->lock);
-    check_items(verify, &span->span, (struct bytes){ room, got });
+    return verify->has_no_memory ? no_memory(verify) : check_stop(verify);
 }
 
 /* Those that were gathered; their packs are closed but for the last one, of which more may come. */
@@ -505,42 +575,56 @@ static int check_spans(struct verify *verify)
         verify->objects[0] = verify->objects[verify->object_count - 1];
         verify->object_count = 1;
     }
-    if (verify->failure.code < 0) {
-        *verify->err = verify->failure;
-        return verify->failure.code;
-    }
-    return verify->has_no_memory ? no_memory(verify) : check_stop(verify);
+    return give_up(verify);
 }
 
-/* A pack that is looked at: NULL in *ret if not. */
-static int next_pack(struct verify *verify, const struct uuid *pack, struct object **ret)
+/* The span that ends in front of item at is all there is of its pack. */
+static bool is_alone(const struct verify *verify, const struct pack_span *span, size_t at)
 {
-    *ret = NULL;
-    int r = is_sampled(verify) ? open_pack(verify, pack, ret) : 0;
+    const struct pack_blocks *items = verify->found.items;
+    const struct uuid *pack = &items[span->first].pack;
 
-    if (*ret)
-        verify->objects[verify->object_count++] = *ret;
-    return r;
+    return (span->first == 0 || !uuid_equal(&items[span->first - 1].pack, pack)) &&
+           (at == verify->found.count || !uuid_equal(&items[at].pack, pack));
+}
+
+/* The pack that spans are of from now on. */
+struct pack_at {
+    const struct uuid *id;
+    bool is_read; /* it is of the sample, and can be read as far as is known */
+    struct object *object;
+};
+
+static int next_pack(struct verify *verify, const struct uuid *id, bool is_alone,
+                     struct pack_at *ret)
+{
+    *ret = (struct pack_at){ .id = id };
+    ret->is_read = is_sampled(verify) && is_in_manifest(verify, id);
+    if (!ret->is_read || is_alone)
+        return 0;
+    ret->object = open_pack(verify, id);
+    ret->is_read = ret->object != NULL;
+    if (ret->object)
+        verify->objects[verify->object_count++] = ret->object;
+    return verify->failure.code < 0 ? give_up(verify) : 0;
 }
 
 static int check_blocks(struct verify *verify)
 {
-    const struct uuid *pack = NULL;
-    struct object *object = NULL;
+    struct pack_at pack = { .id = NULL };
     struct pack_span span;
     size_t at = 0;
 
     int r = find_blocks(verify);
     pack_blocks_sort(&verify->found);
-    while (r == 0 && pack_span_next(&verify->found, &at, &span)) {
+    while (r == 0 && pack_span_next(&verify->found, PACK_SPAN_MAX, &at, &span)) {
         const struct uuid *of = &verify->found.items[span.first].pack;
         if (verify->span_count == SPANS_MAX || verify->object_count == SPANS_MAX)
             r = check_spans(verify);
-        if (r == 0 && (!pack || !uuid_equal(pack, of)))
-            r = next_pack(verify, of, &object);
-        pack = of;
-        if (r == 0 && object)
-            verify->spans[verify->span_count++] = (struct span){ span, object };
+        if (r == 0 && (!pack.id || !uuid_equal(pack.id, of)))
+            r = next_pack(verify, of, is_alone(verify, &span, at), &pack);
+        if (r == 0 && pack.is_read)
+            verify->spans[verify->span_count++] = (struct span){ span, pack.object };
     }
     return r == 0 ? check_spans(verify) : r;
 }
@@ -571,6 +655,8 @@ static void release(struct verify *verify)
     pack_blocks_release(&verify->found);
     for (unsigned i = 0; i < verify->object_count; i++)
         object_close(verify->objects[i]);
+    while (verify->room_count > 0)
+        free(verify->rooms[--verify->room_count]);
     (void)pthread_mutex_destroy(&verify->lock.native);
 }
 

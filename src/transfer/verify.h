@@ -7,7 +7,7 @@
  *            nothing else can. Any other code of the store, to whatever is read: it tells nothing
  *            of the snapshot, and ends the verification.
  * Ownership  what a config points to stays the caller's.
- * Threads    one; the callbacks are called by it.
+ * Threads    one, which starts others; the callbacks are called by one at a time.
  */
 #pragma once
 

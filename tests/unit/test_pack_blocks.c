@@ -78,45 +78,52 @@ static void a_request_spans_small_gaps_of_one_pack(void **state)
 
     (void)state;
     pack_blocks_sort(&list);
-    assert_false(pack_span_next(&list, &at, &span)); /* of nothing */
+    assert_false(pack_span_next(&list, PACK_SPAN_MAX, &at, &span)); /* of nothing */
     add(&list, 1, 0, 2);
     add(&list, 1, 2 + gap, 1);               /* as far apart as it may be */
     add(&list, 1, 2 + gap + 1 + gap + 1, 1); /* and further */
     add(&list, 2, 2 + gap + 1, 1);
     pack_blocks_sort(&list);
-    assert_true(pack_span_next(&list, &at, &span));
+    assert_true(pack_span_next(&list, PACK_SPAN_MAX, &at, &span));
     assert_int_equal(span.count, 2);
     assert_int_equal(span.offset, 0);
     assert_int_equal(span.len, (3 + gap) * STEP);
-    assert_true(pack_span_next(&list, &at, &span));
+    assert_true(pack_span_next(&list, PACK_SPAN_MAX, &at, &span));
     assert_int_equal(span.first, 2);
     assert_int_equal(span.count, 1);
     assert_int_equal(span.len, STEP);
-    assert_true(pack_span_next(&list, &at, &span));
+    assert_true(pack_span_next(&list, PACK_SPAN_MAX, &at, &span));
     assert_int_equal(span.first, 3);
-    assert_false(pack_span_next(&list, &at, &span));
+    assert_false(pack_span_next(&list, PACK_SPAN_MAX, &at, &span));
     pack_blocks_release(&list);
+}
+
+static void check_requests(const struct pack_blocks_list *list, uint32_t max)
+{
+    struct pack_span span;
+    uint64_t all = 0;
+    size_t at = 0, next = 0;
+
+    while (pack_span_next(list, max, &at, &span)) {
+        assert_int_equal(span.first, next);
+        assert_true(span.len <= max);
+        assert_int_equal(span.offset, all);
+        all += span.len;
+        next = span.first + span.count;
+    }
+    assert_int_equal(all, 4096 * (uint64_t)STEP);
 }
 
 static void a_request_is_no_longer_than_it_may_be(void **state)
 {
     struct pack_blocks_list list = PACK_BLOCKS_LIST_INIT;
-    struct pack_span span;
-    uint64_t all = 0;
-    size_t at = 0, next = 0;
 
     (void)state;
-    add(&list, 1, 0, 4000);
+    add(&list, 1, 0, 4096); /* more than 16 MiB */
     assert_true(list.count > 1);
     pack_blocks_sort(&list);
-    while (pack_span_next(&list, &at, &span)) {
-        assert_int_equal(span.first, next);
-        assert_true(span.len <= PACK_SPAN_MAX);
-        assert_int_equal(span.offset, all);
-        all += span.len;
-        next = span.first + span.count;
-    }
-    assert_int_equal(all, 4000 * (uint64_t)STEP);
+    check_requests(&list, PACK_SPAN_SMALL);
+    check_requests(&list, PACK_SPAN_MAX);
     pack_blocks_release(&list);
 }
 
