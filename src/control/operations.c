@@ -236,7 +236,9 @@ int control_mount(struct control *control, const char *name, const char *mountpo
     else
         worker = worker_ref(fs->worker);
     mutex_unlock(&fs->lock);
-    const struct remounting remounting = { .name = name, .mountpoint = mountpoint };
+    const struct remounting remounting = { .name = name,
+                                           .mountpoint = mountpoint,
+                                           .flags = remount_flags_of(mountpoint) };
     if (r == 0)
         r = remount_pass(worker, &remounting, fuse_fd, err);
     if (r == 0)

@@ -27,6 +27,7 @@ static void write_order(const struct remounting *remounting, struct worker_messa
         return;
     }
     ret->type = WORKER_MOUNT;
+    ret->mount.is_noatime = remounting->flags & MS_NOATIME;
     (void)snprintf(ret->mount.mountpoint, sizeof(ret->mount.mountpoint), "%s",
                    remounting->mountpoint);
 }

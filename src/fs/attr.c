@@ -228,11 +228,16 @@ static int set_atime(struct volume_txn *txn, void *arg)
     return inode_put(txn, touch->ino, &inode);
 }
 
+void volume_set_noatime(struct volume *volume, bool is_noatime)
+{
+    atomic_store(&volume->is_noatime, is_noatime);
+}
+
 int volume_touch_atime(struct volume *volume, uint64_t ino)
 {
     struct touch touch = { .ino = ino };
 
-    if (volume->is_read_only || inode_slot(ino) != 0)
+    if (volume->is_read_only || inode_slot(ino) != 0 || atomic_load(&volume->is_noatime))
         return 0;
     int r = volume_view(volume, look_at_atime, &touch);
     if (r < 0 || !touch.is_old)

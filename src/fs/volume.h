@@ -177,8 +177,10 @@ int volume_fallocate(struct volume *volume, uint64_t ino, int mode, uint64_t off
 /* whence: SEEK_DATA or SEEK_HOLE. */
 int volume_seek(struct volume *volume, uint64_t ino, uint64_t offset, int whence,
                 uint64_t *ret_offset);
-/* Sets atime to now if relatime asks for it. */
+/* Sets atime to now if relatime asks for it, and the next does not forbid it. */
 int volume_touch_atime(struct volume *volume, uint64_t ino);
+/* Whether reading changes no times; false at first. */
+void volume_set_noatime(struct volume *volume, bool is_noatime);
 
 /* Everything that returned before the call is durable after 0. After a failed write to the store
  * it says so once, for each inode that lost data, and never claims that the lost data is safe. */

@@ -85,6 +85,7 @@ struct volume {
     atomic_bool must_publish;          /* it could not be written when the volume was opened */
     uint32_t block_size;
     bool is_read_only;
+    atomic_bool is_noatime;
     atomic_bool leaves_times; /* of regular files */
     volume_event_fn *on_event;
     void *event_arg;

@@ -139,11 +139,13 @@ static int get_start(struct reader *reader, struct worker_message *message)
 static void put_mount(struct writer *writer, const struct worker_message *message)
 {
     writer_text(writer, message->mount.mountpoint);
+    writer_u8(writer, message->mount.is_noatime);
 }
 
 static int get_mount(struct reader *reader, struct worker_message *message)
 {
     reader_text(reader, message->mount.mountpoint, sizeof(message->mount.mountpoint));
+    message->mount.is_noatime = get_bool(reader);
     return 0;
 }
 

@@ -122,6 +122,7 @@ struct worker_start {
 
 struct worker_mount {
     char mountpoint[PATH_MAX]; /* for people and the log only */
+    bool is_noatime;           /* reading changes no times: the kernel leaves that to who serves */
 };
 
 struct worker_snapshot_mount {

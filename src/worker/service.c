@@ -210,6 +210,7 @@ static int do_mount(struct service *service, const struct worker_message *order,
     int r = require_device(service, fd, err);
     if (r < 0)
         return r;
+    volume_set_noatime(service->started.volume, order->mount.is_noatime);
     r = mount_session_start(service->started.volume, VOLUME_ROOT, fd, service->started.spare_fds,
                             &service->session, err);
     service->mount_has_ended &= r < 0;

@@ -448,6 +448,10 @@ static void the_time_of_access_follows_relatime(void **state)
     assert_true(attr_of(c, ino).atime_ns >= now_ns);
     assert_int_equal(attr_of(c, ino).ctime_ns, recent_ns);
     set_times(c, ino, now_ns - DAY_NS, 0); /* a day old */
+    volume_set_noatime(c->volume, true);
+    assert_int_equal(volume_touch_atime(c->volume, ino), 0);
+    assert_int_equal(attr_of(c, ino).atime_ns, now_ns - DAY_NS);
+    volume_set_noatime(c->volume, false);
     assert_int_equal(volume_touch_atime(c->volume, ino), 0);
     assert_true(attr_of(c, ino).atime_ns >= now_ns);
 }

@@ -500,7 +500,7 @@ static void keys_out_of_order_are_refused(void **state)
 
 static void mount_brings_its_descriptor_and_others_bring_none(void **state)
 {
-    struct worker_message sent = { .type = WORKER_MOUNT, .mount = { "/mnt" } };
+    struct worker_message sent = { .type = WORKER_MOUNT, .mount = { "/mnt", true } };
     struct worker_message got;
     struct stat a, b;
     int pair[2];
