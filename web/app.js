@@ -6,6 +6,7 @@ import { filesystemsPage } from "/pages-filesystems.js";
 import { kmsPage } from "/pages-kms.js";
 import { alertsPage, auditPage, eventsPage } from "/pages-logs.js";
 import { overviewPage } from "/pages-overview.js";
+import { policiesPage } from "/pages-policies.js";
 import { snapshotsPage } from "/pages-snapshots.js";
 import { storesPage } from "/pages-stores.js";
 import { tasksPage } from "/pages-tasks.js";
@@ -16,6 +17,7 @@ const PAGES = [
   { path: "#/security", title: "Security", show: kmsPage },
   { path: "#/filesystems", title: "Filesystems", show: filesystemsPage },
   { path: "#/snapshots", title: "Snapshots", show: snapshotsPage },
+  { path: "#/policies", title: "Policies", show: policiesPage },
   { path: "#/stores", title: "Object stores", show: storesPage },
   { path: "#/tasks", title: "Tasks", show: tasksPage },
   { path: "#/alerts", title: "Alerts", show: alertsPage },

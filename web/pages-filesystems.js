@@ -2,8 +2,9 @@
  * removing. Mounting is for the host. */
 import { call, get, may } from "/api.js";
 import { ask, askByName } from "/dialog.js";
-import { announce, badge, capacity, element, notice, panel, refusal, replace, table } from "/dom.js";
-import { button, checkbox, field } from "/forms.js";
+import { announce, badge, capacity, element, notice, panel, refusal, renew, replace, table } from "/dom.js";
+import { button, checkbox, field, select } from "/forms.js";
+import { watch } from "/watch.js";
 
 const KINDS = { mounted: "good", started: "good", starting: "warn", "waiting-for-kms": "warn", removing: "warn", failed: "bad", stopped: "dim" };
 const GIB = 1024 ** 3;
@@ -39,19 +40,21 @@ function used(row) {
 const path = (row, action = "") => `/filesystems/${encodeURIComponent(row.name)}${action}`;
 
 async function add(reload) {
+  const buckets = (await get("/object-stores")).filter((store) => store.type === "s3");
   const done = await ask({
     title: "Add a filesystem",
     content: [element("p", {}, "It gets a key of its own, which the key server wraps.")],
     fields: [
       field({ label: "Name", name: "name", required: true, maxlength: 32, pattern: "[A-Za-z0-9._][A-Za-z0-9._\\-]*" }),
       field({ label: "Capacity in GiB", name: "gib", inputmode: "decimal", pattern: "[0-9]+([.][0-9]+)?", hint: "Without it, as much as the store has" }),
+      buckets.length ? select("Its data lies", "store", [["", "on this host"], ...buckets.map(({ name }) => [`s3:${name}`, `in the bucket of ${name}`])], "") : null,
       field({ label: "Key in the key server", name: "kms_key", hint: "One of its own; without it the configured one wraps it" }),
       element("details", {}, element("summary", {}, "Where that key is, and a login of its own"),
         field({ label: "Namespace", name: "kms_namespace" }),
         field({ label: "Role ID", name: "kms_role_id" }),
         field({ label: "Secret ID", name: "kms_secret_id", type: "password", secret: true })),
       checkbox("Allow no key server", "allow_no_kms", "Without one, a key in a file of this host wraps it: for trials"),
-    ],
+    ].filter(Boolean),
     action: "Add",
     send: ({ gib, ...found }) => call("POST", "/filesystems", gib ? { ...found, capacity: Math.round(Number(gib) * GIB) } : found),
   });
@@ -93,11 +96,13 @@ function checkReport(row, answer) {
 export async function filesystemsPage(content, who) {
   const answer = element("div", {});
   const list = element("div", {});
+  let isChanging = false;
   const reload = async () => {
     const rows = await get("/filesystems");
-    replace(list, table("Filesystems", [
+    isChanging = rows.some((row) => row.origin_store || ["starting", "waiting-for-kms", "removing"].includes(row.status));
+    renew(list, table("Filesystems", [
       ["Name", (row) => [element("strong", {}, row.name), element("p", { class: "hint" },
-        element("a", { href: `#/snapshots?filesystem=${encodeURIComponent(row.name)}`, "aria-label": `Snapshots of ${row.name}` }, "snapshots"))]],
+        element("a", { href: `#/snapshots?filesystem=${encodeURIComponent(row.name)}`, class: "nowrap", "aria-label": `Snapshots of ${row.name}` }, "snapshots"))]],
       ["State", state],
       ["Key", key],
       ["Used", (row) => [used(row), origin(row)]],
@@ -119,4 +124,6 @@ export async function filesystemsPage(content, who) {
   replace(content, panel("Filesystems", list, answer,
     may(who, "admin") ? element("div", { class: "actions" }, button("Add filesystem", () => add(reload), "main")) : null,
     element("p", { class: "hint" }, "They are mounted on the host: coffer fs mount NAME FOLDER")));
+  /* What cannot be asked for now is asked again soon. */
+  watch(content, () => (isChanging ? reload().catch(() => {}) : null));
 }

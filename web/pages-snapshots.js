@@ -109,7 +109,7 @@ function uploads(snapshot, tasks) {
 function actions(shown, snapshot, who, act) {
   if (snapshot.status !== "ready") return null;
   const named = (label, work, kind = "") => {
-    const made = button(label, () => act(() => work(shown.filesystem, snapshot)), `small ${kind}`);
+    const made = button(label, () => act((filesystem, snapshots) => work(filesystem, snapshots.find((one) => one.id === snapshot.id) || snapshot)), `small ${kind}`);
     made.setAttribute("aria-label", `${label} ${snapshot.name}`);
     return made;
   };
@@ -156,7 +156,7 @@ export async function snapshotsPage(content, who, parameters) {
   const running = async (name) => (await get("/tasks")).filter((task) => task.filesystem === name && task.ended === null);
   const show = () => renew(list, state(shown.filesystem, shown.tasks), rows(shown, who, act),
     may(who, "filesystem") && isUp(shown.filesystem)
-      ? element("div", { class: "actions" }, button("Take snapshot", () => act(() => take(shown.filesystem)), "main")) : null,
+      ? element("div", { class: "actions" }, button("Take snapshot", () => act(take), "main")) : null,
     element("p", { class: "hint" }, "What was uploaded, also by other hosts, and how it comes back: ", stores()));
   const reload = async () => {
     const name = chosen.value;
@@ -170,10 +170,11 @@ export async function snapshotsPage(content, who, parameters) {
       if (name === chosen.value) replace(list, refusal(error));
     }
   };
+  /* A button may be older than what is known now. */
   const act = async (work) => {
     replace(answer);
     try {
-      const said = await work();
+      const said = await work(shown.filesystem, shown.snapshots);
       if (!said) return;
       replace(answer, said);
       announce(said.textContent);

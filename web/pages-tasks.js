@@ -23,7 +23,8 @@ export function progressText(task) {
 }
 
 export function progressBar(task) {
-  return element("progress", { max: 100, value: task.percent === null ? undefined : task.percent, "aria-label": `Progress of task ${task.id}` });
+  const unknown = task.state === "running" ? undefined : 0; /* which moves, or does not */
+  return element("progress", { max: 100, value: task.percent === null ? unknown : task.percent, "aria-label": `Progress of task ${task.id}` });
 }
 
 /* What is said where a task was begun. */

@@ -109,22 +109,16 @@ def test_a_kmip_server_is_configured_with_files_and_text(instance, page, folder)
 def test_it_can_all_be_done_with_the_keyboard(instance, page, bao):
     keys = page.page.keyboard
 
-    def focused():
-        return page.page.evaluate("""() => {
-            const at = document.activeElement;
-            return at.getAttribute("aria-label") || at.labels?.[0]?.innerText || at.innerText;
-        }""")
-
     def tab_to(name, limit=40):
         for _ in range(limit):
-            if focused().startswith(name):
+            if page.focused().startswith(name):
                 return
             keys.press("Tab")
             if page.page.evaluate("document.activeElement === document.body"):
                 continue  # behind the last one
             style = page.page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
-            assert style != "none", f"the focus on {focused()} does not show"
-        raise AssertionError(f"{name} is not reached, but {focused()}")
+            assert style != "none", f"the focus on {page.focused()} does not show"
+        raise AssertionError(f"{name} is not reached, but {page.focused()}")
 
     tab_to("User")  # it is there already
     keys.type("alice")
@@ -135,7 +129,7 @@ def test_it_can_all_be_done_with_the_keyboard(instance, page, bao):
     tab_to("Security")
     keys.press("Enter")
     page.page.get_by_role("button", name="Configure KMS").wait_for()
-    assert focused() == "Security"  # the new heading, so that what is read goes on there
+    assert page.focused() == "Security"  # the new heading, so that what is read goes on there
     tab_to("Configure KMS")
     keys.press("Enter")
     tab_to("Address")
@@ -157,7 +151,7 @@ def test_it_can_all_be_done_with_the_keyboard(instance, page, bao):
         assert page.page.evaluate("document.activeElement === document.body || "
                                   "document.querySelector('dialog').contains(document.activeElement)")
     keys.press("Escape")
-    assert focused() == "Reset KMS"  # back to where it came from
+    assert page.focused() == "Reset KMS"  # back to where it came from
     keys.press("Enter")
     tab_to("Yes, reset")
     keys.press("Enter")
@@ -268,7 +262,7 @@ def test_a_read_only_user_sees_and_changes_nothing_and_a_session_that_ended_is_t
     page.press("Log in")
     assert page.refusal() == "the name or the password is wrong"
     page.log_in("rose")
-    for name in ("Security", "Filesystems", "Snapshots", "Object stores", "Tasks", "Alerts"):
+    for name in ("Security", "Filesystems", "Snapshots", "Policies", "Object stores", "Tasks", "Alerts"):
         page.open(name)
         page.page.locator(".content .card").first.wait_for()
         labels = page.page.get_by_role("main").get_by_role("button").all_inner_texts()
@@ -295,7 +289,7 @@ def test_it_fits_narrow_screens_has_names_and_both_schemes(browser, instance, pa
         shown.log_in()
         grounds.add(shown.page.evaluate("getComputedStyle(document.body.parentElement).backgroundColor"))
         links = shown.page.get_by_role("navigation").get_by_role("link").all_inner_texts()
-        assert len(links) == 11
+        assert len(links) == 12
         for name in links:
             shown.open(name)
             shown.page.locator(".content .card").first.wait_for()
@@ -304,7 +298,7 @@ def test_it_fits_narrow_screens_has_names_and_both_schemes(browser, instance, pa
                 !(at.getAttribute("aria-label") || at.labels?.length || at.innerText.trim()))
                 .map((at) => at.outerHTML)""")
             assert unnamed == [], name
-            assert shown.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+            assert shown.fits(), name
             assert shown.page.title() == f"{name} – coffer"
     assert len(grounds) == 2
     narrow.close()

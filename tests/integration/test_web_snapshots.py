@@ -52,6 +52,9 @@ def test_a_snapshot_is_taken_uploaded_renamed_gone_back_to_and_removed(projects,
     row.get_by_text("Locator").click()  # it comes by itself
     locator = snapshots(projects)[0]["uploads"][0]["locator"]
     assert row.locator("code", has_text="coffer1-").inner_text() == locator
+    page.press("Remove monday")
+    page.sees("What was uploaded of it stays in the object store")
+    page.press("Cancel", page.dialog())
 
     page.press("Rename monday")
     page.fill(Name="mon <i>day", Access_point="monday")
@@ -68,8 +71,8 @@ def test_a_snapshot_is_taken_uploaded_renamed_gone_back_to_and_removed(projects,
     assert page.refusal() in told
     page.page.keyboard.press("Escape")
     projects.api("POST", "/api/v1/filesystems/projects/stop")
-    page.keep_answers()
-    page.page.reload()
+    page.open("Filesystems")
+    page.page.get_by_role("link", name="Snapshots of projects").click()
     page.sees("going back to one needs it stopped")
     assert page.page.get_by_role("button", name="Take snapshot").count() == 0
     page.press("Restore mon <i>day")
@@ -81,9 +84,6 @@ def test_a_snapshot_is_taken_uploaded_renamed_gone_back_to_and_removed(projects,
     page.sees("projects is back to mon <i>day: 0 files and folders differed")
     page.row("before-mon <i>day").wait_for()
 
-    page.press("Remove mon <i>day")
-    page.sees("What was uploaded of it stays in the object store")
-    page.press("Cancel", page.dialog())
     projects.api("POST", "/api/v1/filesystems/projects/start", {})
     page.press("Remove before-mon <i>day")
     page.sees("Nothing brings it back: it was not uploaded")
@@ -139,6 +139,83 @@ def test_a_task_says_what_it_waits_for_and_is_paused_resumed_and_aborted(project
         pass
     assert done.locator("code").is_visible()
     must_be_nowhere([], projects, page)
+
+
+def test_a_policy_is_added_attached_run_changed_and_removed(projects, nas, page):  # noqa: F811
+    def policy():
+        return projects.api("GET", "/api/v1/snapshot-policies/nightly")
+
+    def of(period):
+        return page.dialog().get_by_role("group", name=period)
+
+    page.log_in()
+    page.open("Policies")
+    page.sees("There is no snapshot policy")
+    page.press("Add policy")
+    page.fill(Name="nightly")
+    of("Daily").get_by_label("At").fill("25:00")
+    page.press("Add", page.dialog())
+    told = projects.run("fs", "protection", "snapshot-policy", "add", "nightly", "--daily", "25:00",
+                        check=False).stderr
+    assert page.refusal() in told
+    of("Daily").get_by_label("At").fill("23:00")
+    of("Daily").get_by_label("Upload to").select_option("nas")
+    of("Weekly").get_by_label("Days and time").fill("sunday,wednesday 22:15")
+    of("Weekly").get_by_label("Keep").fill("9")
+    page.press("Add", page.dialog())
+    page.sees("nightly was added")
+    added = policy()
+    assert (added["hourly"], added["daily"], added["daily_retention"], added["daily_upload"]) == ("", "23:00", 7, "nas")
+    assert (added["weekly"], added["weekly_retention"], added["monthly"]) == ("sunday,wednesday 22:15", 9, "")
+    page.sees("Daily, 23:00: keeps 7, uploads to nas")
+    page.sees("none: it does nothing yet")
+
+    page.press("Attach nightly")
+    page.press("Attach", page.dialog())
+    page.sees("nightly is attached")
+    page.press("Take now nightly")
+    page.press("Take now", page.dialog())
+    page.sees("They are being taken")
+    wait_until(lambda: len(snapshots(projects)) == 2, "one of each kind is taken")
+    page.press("Update nightly")
+    assert of("Daily").get_by_label("Upload to").input_value() == "nas"
+    of("Daily").get_by_label("At").fill("")
+    of("Daily").get_by_label("Upload to").select_option("")
+    of("Hourly").get_by_label("At minute").fill("30")
+    page.press("Update", page.dialog())
+    page.sees("nightly was changed")
+    changed = policy()
+    assert (changed["hourly"], changed["hourly_retention"], changed["daily"], changed["daily_upload"]) == \
+        ("30", 24, "", "")
+    assert (changed["weekly"], changed["weekly_retention"]) == ("sunday,wednesday 22:15", 9)
+
+    page.press("Detach nightly from projects")
+    page.press("Detach", page.dialog())
+    page.sees("takes no more snapshots of projects")
+    page.press("Remove nightly")
+    page.press("Remove", page.dialog())
+    page.sees("There is no snapshot policy")
+    assert len(snapshots(projects)) == 2
+
+
+def test_a_page_that_nobody_touches_asks_no_more_so_that_its_session_ends(page):  # noqa: F811
+    asked = []
+    page.page.on("request", lambda request: asked.append(request.url))
+    page.page.clock.install()
+    page.log_in()
+    page.open("Tasks")
+    page.sees("Nothing is under way")
+    with page.page.expect_response("**/api/v1/tasks"):
+        page.page.clock.run_for(2500)
+    page.page.clock.fast_forward(25 * 60_000)
+    page.page.evaluate("0")
+    asked.clear()
+    page.page.clock.run_for(60_000)
+    page.page.evaluate("0")
+    assert asked == []
+    page.page.keyboard.press("Tab")
+    with page.page.expect_response("**/api/v1/tasks"):
+        page.page.clock.run_for(2500)
 
 
 def test_how_far_a_task_is_is_said_as_far_as_it_is_known(page):  # noqa: F811

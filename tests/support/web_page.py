@@ -100,6 +100,10 @@ class Page:
             return at.getAttribute("aria-label") || at.labels?.[0]?.innerText || at.innerText;
         }""")
 
+    def fits(self):
+        """Nothing is wider than the screen."""
+        return self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
     def dialog(self):
         return self.page.get_by_role("dialog")
 
