@@ -318,6 +318,47 @@ static int write_macs(struct writer *writer, const struct key_ring *ring,
     return 0;
 }
 
+/* MACs have no other length under other keys. */
+static bool has_room(const struct key_ring *ring, uint8_t *scratch)
+{
+    struct writer writer = writer_init(scratch, KEY_RING_MAX);
+    uint32_t own = key_ring_own_count(ring);
+    static const uint8_t mac[HASH_LEN];
+
+    key_ring_write(&writer, ring);
+    writer_u32(&writer, own);
+    for (uint32_t i = 0; i < own; i++) {
+        writer_u32(&writer, ring->generations[i].number);
+        writer_bytes(&writer, mac, sizeof(mac));
+    }
+    return writer_done(&writer) == 0;
+}
+
+int key_ring_check_room(const struct key_ring *ring, struct error *err)
+{
+    CLEANUP(key_ring_release)
+    struct key_ring longest = { .uuid = ring->uuid,
+                                .count = ring->count,
+                                .generations =
+                                    calloc(ring->count + 1u, sizeof(*ring->generations)) };
+    CLEANUP(buf_release) struct buf scratch = { .data = malloc(KEY_RING_MAX) };
+
+    if (!longest.generations || !scratch.data)
+        return error_set(err, -ENOMEM, "cannot measure the key ring: out of memory");
+    for (uint32_t i = 0; i < ring->count; i++) {
+        struct key_generation *generation = &longest.generations[i];
+        *generation = ring->generations[i];
+        if (!generation->has_previous)
+            generation->previous = generation->current;
+        generation->has_previous = true;
+    }
+    return has_room(&longest, scratch.data)
+               ? 0
+               : error_set(err, -ENOSPC,
+                           "with %u keys its key ring would be too long to be wrapped anew",
+                           ring->count);
+}
+
 int key_ring_encode(struct key_ring *ring, const struct key_set *keys, struct buf *ret,
                     struct error *err)
 {

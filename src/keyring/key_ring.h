@@ -150,6 +150,10 @@ void key_ring_choice_release(struct key_ring_choice *choice);
 int key_ring_encode(struct key_ring *ring, const struct key_set *keys, struct buf *ret,
                     struct error *err);
 
+/* -ENOSPC: with every generation wrapped anew, and what wrapped it before kept, the ring would be
+ * too long. One like that must not come to be, as its keys could not be wrapped anew any more. */
+int key_ring_check_room(const struct key_ring *ring, struct error *err);
+
 /* Changes, in memory. */
 
 struct key_generation_new {

@@ -69,6 +69,28 @@ int key_set_add_foreign(struct key_set *keys, const struct uuid *origin, uint32_
     return r;
 }
 
+int key_set_join_foreign(struct key_set *to, const struct key_set *from)
+{
+    uint32_t missing = 0;
+    int r = 0;
+
+    for (uint32_t i = 0; i < from->foreign_count; i++) {
+        const struct foreign_key *key = &from->foreign[i];
+        const struct secret *have = key_set_find_foreign(to, &key->origin, key->generation);
+        if (have && !secret_equal(secret_bytes(have), secret_bytes(&key->key)))
+            return -EBADMSG;
+        missing += !have;
+    }
+    if (missing > KEY_GENERATIONS_MAX - to->foreign_count)
+        return -ENOSPC;
+    for (uint32_t i = 0; i < from->foreign_count && r == 0; i++) {
+        const struct foreign_key *key = &from->foreign[i];
+        if (!key_set_find_foreign(to, &key->origin, key->generation))
+            r = key_set_add_foreign(to, &key->origin, key->generation, &key->key);
+    }
+    return r;
+}
+
 static int copy_own(struct key_set *to, const struct key_set *from)
 {
     int r = 0;

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -29,12 +30,13 @@ struct foreign_key {
     struct secret key; /* FS_KEY_LEN bytes */
 };
 
-/* The unwrapped keys of one filesystem: what cofferd hands to a worker, and no more. */
+/* The unwrapped keys of one filesystem: what cofferd hands to a worker, and no more. One thread at
+ * a time may add foreign ones while others look them up: what is counted stays where it is. */
 struct key_set {
     uint32_t count;
     uint32_t generations[KEY_GENERATIONS_MAX]; /* ascending */
     struct secret keys[KEY_GENERATIONS_MAX];   /* FS_KEY_LEN bytes each */
-    uint32_t foreign_count;
+    _Atomic uint32_t foreign_count;
     struct foreign_key foreign[KEY_GENERATIONS_MAX]; /* only open what is there */
 };
 
@@ -48,6 +50,9 @@ uint32_t key_set_newest(const struct key_set *keys);
 int key_set_add(struct key_set *keys, uint32_t generation, const struct secret *key);
 int key_set_add_foreign(struct key_set *keys, const struct uuid *origin, uint32_t generation,
                         const struct secret *key);
+/* Those foreign ones that *to lacks. -EBADMSG: one of them is another key there; -ENOSPC. Nothing
+ * is added then; after -ENOMEM some may be. */
+int key_set_join_foreign(struct key_set *to, const struct key_set *from);
 int key_set_copy(struct key_set *to, const struct key_set *from); /* in place of what *to held */
 void key_set_release(struct key_set *keys);
 

@@ -504,6 +504,39 @@ static void a_ring_that_would_be_too_long_is_not_written(void **state)
     secret_release(&key);
 }
 
+static void a_ring_has_room_only_if_all_of_it_can_be_wrapped_anew(void **state)
+{
+    struct fixture *fixture = *state;
+    struct wrapped_key wrapped = fixture->ring.generations[0].current.key;
+    const struct uuid origin = { { 1 } };
+    struct secret key = SECRET_INIT;
+    struct buf encoded = BUF_INIT;
+    uint32_t number = 0;
+    int r = 0;
+
+    sample_key(0x70, &key);
+    wrapped.blob_len = WRAPPED_BLOB_MAX;
+    while (r == 0) {
+        const struct key_generation_new new = {
+            .number = ++number, .origin = &origin, .key = &key, .wrapped = &wrapped
+        };
+        assert_int_equal(key_ring_add(&fixture->ring, &new, NULL), 0);
+        r = key_ring_check_room(&fixture->ring, NULL);
+    }
+    assert_int_equal(r, -ENOSPC);
+    assert_int_equal(key_ring_encode(&fixture->ring, &fixture->keys, &encoded, NULL), 0);
+    buf_release(&encoded);
+    for (uint32_t i = 0; i < fixture->ring.count; i++)
+        key_generation_replace(&fixture->ring.generations[i],
+                               &fixture->ring.generations[i].current.key, 1);
+    assert_int_equal(key_ring_encode(&fixture->ring, &fixture->keys, &encoded, NULL), -ENOSPC);
+    assert_int_equal(key_ring_remove(&fixture->ring, &origin, number, NULL), 0);
+    assert_int_equal(key_ring_check_room(&fixture->ring, NULL), 0);
+    assert_int_equal(key_ring_encode(&fixture->ring, &fixture->keys, &encoded, NULL), 0);
+    buf_release(&encoded);
+    secret_release(&key);
+}
+
 static void the_names_of_a_generation_open_with_its_key_only(void **state)
 {
     struct fixture *fixture = *state;
@@ -624,6 +657,7 @@ int main(void)
         WITH_FIXTURE(only_what_is_not_the_newest_can_be_removed),
         WITH_FIXTURE(a_ring_is_not_written_without_every_own_key),
         WITH_FIXTURE(a_ring_that_would_be_too_long_is_not_written),
+        WITH_FIXTURE(a_ring_has_room_only_if_all_of_it_can_be_wrapped_anew),
         WITH_FIXTURE(the_names_of_a_generation_open_with_its_key_only),
         WITH_FIXTURE(an_unwrapped_blob_is_checked_against_its_generation),
         WITH_FIXTURE(every_altered_byte_of_a_blob_is_found),

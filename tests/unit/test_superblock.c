@@ -2,6 +2,7 @@
 #include "tests/support/cmocka_all.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -202,6 +203,84 @@ static void a_key_set_keeps_foreign_keys_apart(void **state)
     secret_release(&key);
 }
 
+static void add_foreign(struct key_set *keys, const struct uuid *origin, uint32_t generation,
+                        uint8_t first)
+{
+    struct secret key = SECRET_INIT;
+
+    sample_key(first, &key);
+    assert_int_equal(key_set_add_foreign(keys, origin, generation, &key), 0);
+    secret_release(&key);
+}
+
+static void foreign_keys_join_a_set_that_lacks_them_all_or_none(void **state)
+{
+    struct key_set keys = { .count = 0 }, more = { .count = 0 }, many = { .count = 0 };
+    const struct uuid one = { { 1 } }, other = { { 2 } };
+    (void)state;
+
+    add_foreign(&keys, &one, 1, 7);
+    add_foreign(&more, &other, 1, 8);
+    add_foreign(&more, &one, 1, 7);
+    assert_int_equal(key_set_join_foreign(&keys, &more), 0);
+    assert_int_equal(keys.foreign_count, 2);
+    assert_int_equal(key_set_find_foreign(&keys, &other, 1)->data[0], 8);
+    assert_int_equal(key_set_join_foreign(&keys, &more), 0);
+    assert_int_equal(keys.foreign_count, 2);
+
+    /* The one that is missing comes first, and one that contradicts after it. */
+    key_set_release(&more);
+    add_foreign(&more, &other, 2, 9);
+    add_foreign(&more, &one, 1, 6);
+    assert_int_equal(key_set_join_foreign(&keys, &more), -EBADMSG);
+    for (uint32_t i = 1; i < KEY_GENERATIONS_MAX; i++)
+        add_foreign(&many, &other, i, i == 1 ? 8 : (uint8_t)i);
+    add_foreign(&many, &one, 2, 1);
+    assert_int_equal(key_set_join_foreign(&keys, &many), -ENOSPC);
+    assert_int_equal(keys.foreign_count, 2);
+    key_set_release(&keys);
+    key_set_release(&more);
+    key_set_release(&many);
+}
+
+static void *look_up(void *arg)
+{
+    static const struct uuid origin = { { 1 } };
+    const struct key_set *keys = arg;
+    size_t wrong = 0;
+
+    for (uint32_t seen = 0; seen < KEY_GENERATIONS_MAX;) {
+        const struct secret *key = key_set_find_foreign(keys, &origin, seen + 1);
+        if (!key)
+            continue;
+        seen++;
+        wrong += key->len != FS_KEY_LEN || key->data[0] != (uint8_t)seen;
+    }
+    return (void *)wrong;
+}
+
+static void foreign_keys_are_looked_up_while_others_are_added(void **state)
+{
+    struct key_set *keys = calloc(1, sizeof(*keys));
+    const struct uuid origin = { { 1 } };
+    pthread_t thread;
+    void *wrong = NULL;
+    (void)state;
+
+    assert_non_null(keys);
+    assert_int_equal(pthread_create(&thread, NULL, look_up, keys), 0);
+    for (uint32_t i = 1; i <= KEY_GENERATIONS_MAX; i++) {
+        struct key_set one = { .count = 0 };
+        add_foreign(&one, &origin, i, (uint8_t)i);
+        assert_int_equal(key_set_join_foreign(keys, &one), 0);
+        key_set_release(&one);
+    }
+    assert_int_equal(pthread_join(thread, &wrong), 0);
+    assert_null(wrong);
+    key_set_release(keys);
+    free(keys);
+}
+
 static void a_key_set_keeps_its_generations_in_order(void **state)
 {
     struct key_set keys = { .count = 0 };
@@ -272,6 +351,8 @@ int main(void)
         WITH_FIXTURE(the_superblock_of_version_1_can_still_be_read),
         cmocka_unit_test(a_key_set_keeps_its_generations_in_order),
         cmocka_unit_test(a_key_set_keeps_foreign_keys_apart),
+        cmocka_unit_test(foreign_keys_join_a_set_that_lacks_them_all_or_none),
+        cmocka_unit_test(foreign_keys_are_looked_up_while_others_are_added),
         WITH_FIXTURE(a_copied_key_set_is_one_of_its_own),
         cmocka_unit_test(a_key_set_takes_no_more_than_its_maximum),
     };
