@@ -32,6 +32,11 @@ int segments_new(const struct segments_config *config, struct segments **ret, st
     return 0;
 }
 
+int segments_add_keys(struct segments *segments, const struct key_set *keys)
+{
+    return key_set_join_foreign(&segments->keys, keys);
+}
+
 void segments_free(struct segments *segments) THREAD_CHECK(no_thread_safety_analysis)
 {
     if (segments == NULL)

@@ -59,6 +59,8 @@ struct segments_config {
 };
 
 int segments_new(const struct segments_config *config, struct segments **ret, struct error *err);
+/* As key_set_join_foreign(). */
+int segments_add_keys(struct segments *segments, const struct key_set *keys);
 void segments_free(struct segments *segments); /* NULL is allowed; loses what is not durable */
 
 /* Reads USAGE and LOCATION. Once, before anything else. */

@@ -348,6 +348,19 @@ const struct key_set *volume_keys(const struct volume *volume)
     return &volume->keys;
 }
 
+int volume_add_keys(struct volume *volume, const struct key_set *keys, struct error *err)
+{
+    int r = segments_add_keys(volume->segments, keys);
+
+    if (r == 0)
+        r = key_set_join_foreign(&volume->keys, keys);
+    if (r == -EBADMSG)
+        return error_set(err, r,
+                         "a key that comes to the filesystem is another one than it has under the "
+                         "same number");
+    return r < 0 ? error_set(err, r, "no keys are added: %s", strerrordesc_np(-r)) : 0;
+}
+
 bool volume_is_read_only(const struct volume *volume)
 {
     return volume->is_read_only;

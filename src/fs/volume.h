@@ -97,6 +97,10 @@ int volume_close(struct volume *volume, struct error *err);
 bool volume_is_read_only(const struct volume *volume);
 /* Its keys, and those of what it came from; as long as it is open. */
 const struct key_set *volume_keys(const struct volume *volume);
+/* Foreign ones that joined its ring since it was opened, before anything is stored that needs them.
+ * Those it has already do no harm. One thread at a time; who reads meanwhile is not disturbed.
+ * -EBADMSG: one of them is another key than it has; -ENOSPC. Then nothing was added. */
+int volume_add_keys(struct volume *volume, const struct key_set *keys, struct error *err);
 
 struct volume_attr {
     uint64_t ino;

@@ -21,6 +21,17 @@ static bool get_bool(struct reader *reader)
     return value == 1;
 }
 
+static void put_foreign_keys(struct writer *writer, const struct key_set *keys)
+{
+    writer_u8(writer, (uint8_t)keys->foreign_count);
+    for (uint32_t i = 0; i < keys->foreign_count; i++) {
+        assert(keys->foreign[i].key.len == FS_KEY_LEN);
+        writer_bytes(writer, keys->foreign[i].origin.bytes, UUID_LEN);
+        writer_u32(writer, keys->foreign[i].generation);
+        writer_bytes(writer, keys->foreign[i].key.data, FS_KEY_LEN);
+    }
+}
+
 static void put_keys(struct writer *writer, const struct key_set *keys)
 {
     writer_u8(writer, (uint8_t)keys->count);
@@ -29,13 +40,7 @@ static void put_keys(struct writer *writer, const struct key_set *keys)
         writer_u32(writer, keys->generations[i]);
         writer_bytes(writer, keys->keys[i].data, FS_KEY_LEN);
     }
-    writer_u8(writer, (uint8_t)keys->foreign_count);
-    for (uint32_t i = 0; i < keys->foreign_count; i++) {
-        assert(keys->foreign[i].key.len == FS_KEY_LEN);
-        writer_bytes(writer, keys->foreign[i].origin.bytes, UUID_LEN);
-        writer_u32(writer, keys->foreign[i].generation);
-        writer_bytes(writer, keys->foreign[i].key.data, FS_KEY_LEN);
-    }
+    put_foreign_keys(writer, keys);
 }
 
 static int get_foreign_keys(struct reader *reader, struct key_set *ret)
@@ -249,6 +254,16 @@ static int get_verify(struct reader *reader, struct worker_message *message)
     if (verify->one_in == 0)
         reader_fail(reader);
     return get_keys(reader, &verify->keys);
+}
+
+static void put_add_keys(struct writer *writer, const struct worker_message *message)
+{
+    put_foreign_keys(writer, &message->add_keys.keys);
+}
+
+static int get_add_keys(struct reader *reader, struct worker_message *message)
+{
+    return get_foreign_keys(reader, &message->add_keys.keys);
 }
 
 static void put_set_cache(struct writer *writer, const struct worker_message *message)
@@ -611,6 +626,9 @@ static const struct {
     { { WORKER_SET_BUCKET, "SET_BUCKET", WORKER_SIDE_COFFERD, true, false },
       put_nothing,
       get_nothing },
+    { { WORKER_ADD_KEYS, "ADD_KEYS", WORKER_SIDE_COFFERD, false, false },
+      put_add_keys,
+      get_add_keys },
     { { WORKER_SNAPSHOT_TAKE, "SNAPSHOT_TAKE", WORKER_SIDE_COFFERD, false, false },
       put_snapshot_order,
       get_snapshot_order },
@@ -757,5 +775,7 @@ void worker_message_release(struct worker_message *message)
     }
     if (message->type == WORKER_VERIFY)
         key_set_release(&message->verify.keys);
+    if (message->type == WORKER_ADD_KEYS)
+        key_set_release(&message->add_keys.keys);
     message->type = (enum worker_message_type)0;
 }

@@ -63,6 +63,7 @@ enum worker_message_type {
     WORKER_SET_CACHE = 24,      /* DONE */
     WORKER_SET_BUCKET = 25, /* with the socket of its bucket's process, to one that was downloaded,
                              * in the place of the one that ended; DONE */
+    WORKER_ADD_KEYS = 26,   /* foreign ones that joined its ring since START; DONE */
     WORKER_TASK_SEAL = 27,  /* TASK_SEALED: its parameters, as they may be in the registry */
     /* the worker answers */
     WORKER_DONE = 32,
@@ -155,6 +156,11 @@ struct worker_verify {
     uint32_t one_in; /* 1: all */
     uint32_t uid;    /* as of START */
     uint32_t gid;
+    struct key_set keys; /* likewise */
+};
+
+/* Foreign ones only. Those that the worker has already do no harm. */
+struct worker_add_keys {
     struct key_set keys; /* likewise */
 };
 
@@ -307,6 +313,7 @@ struct worker_message {
         struct worker_set_capacity set_capacity;
         struct worker_verify verify;
         struct worker_set_cache set_cache;
+        struct worker_add_keys add_keys;
         struct worker_snapshot_order snapshot;
         struct worker_snapshot_list snapshot_list;
         struct worker_task_start task_start;

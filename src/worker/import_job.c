@@ -12,12 +12,12 @@
 #include "transfer/download.h"
 #include "worker/job.h"
 
-/* What a better day of store, disk or filesystem does not mend. */
+/* What a better day of store, disk or filesystem does not mend. A key that is missing may be in the
+ * ring since the worker started: cofferd looks, and tells it. */
 static bool is_final(int code)
 {
-    return code == -EBADMSG || code == -EPROTONOSUPPORT || code == -ENOKEY || code == -EXDEV ||
-           code == -ENOENT || code == -EFBIG || code == -EEXIST || code == -EINVAL ||
-           code == -EROFS;
+    return code == -EBADMSG || code == -EPROTONOSUPPORT || code == -EXDEV || code == -ENOENT ||
+           code == -EFBIG || code == -EEXIST || code == -EINVAL || code == -EROFS;
 }
 
 static bool on_progress(const struct snapshot_import_progress *progress, void *arg)

@@ -415,6 +415,15 @@ static int do_set_bucket(struct service *service, const struct worker_message *o
     return error_set(err, -EINVAL, "a socket came for a bucket that is not needed");
 }
 
+static int do_add_keys(struct service *service, const struct worker_message *order, int fd,
+                       struct error *err)
+{
+    int r = require_started(service, err);
+
+    (void)fd;
+    return r < 0 ? r : volume_add_keys(service->started.volume, &order->add_keys.keys, err);
+}
+
 static int do_task_start(struct service *service, const struct worker_message *order, int fd,
                          struct error *err)
 {
@@ -531,6 +540,7 @@ static const struct {
     { WORKER_SET_CAPACITY, true, do_set_capacity },
     { WORKER_SET_CACHE, true, do_set_cache },
     { WORKER_SET_BUCKET, true, do_set_bucket },
+    { WORKER_ADD_KEYS, true, do_add_keys },
     { WORKER_SNAPSHOT_TAKE, false, do_snapshot },
     { WORKER_SNAPSHOT_UPDATE, false, do_snapshot },
     { WORKER_SNAPSHOT_REMOVE, false, do_snapshot },

@@ -29,6 +29,7 @@ struct fake {
     uint64_t task;               /* that runs; 0: none */
     uint64_t run;
     unsigned stops; /* of it, while it dies */
+    bool has_new_keys;
 };
 
 static int pass(void *arg, struct bytes key, struct bytes plain, struct bytes old, uint8_t *ret,
@@ -158,7 +159,8 @@ static int on_stop(struct fake *fake, struct error *err)
 /* What becomes of a task that has begun stands in the file "~task" in the store: "done", "away"
  * (a failure that passes), "broken" (one that does not); without it, it runs until it is stopped.
  * "dies": it knows of it only when it is told to stop once more, and then the worker takes the
- * file away and ends without another word. */
+ * file away and ends without another word. "keyless": done if keys came since the last one, else
+ * one is missing; "locked": one is, whatever comes. */
 static void read_task_word(const struct fake *fake, char ret[static 16])
 {
     FILE *file = open_word(fake, "~task");
@@ -225,6 +227,9 @@ static void answer(struct fake *fake, struct worker_message *message, int fuse_f
         return;
     case WORKER_SNAPSHOT_REMOVE:
         break;
+    case WORKER_ADD_KEYS:
+        fake->has_new_keys = message->add_keys.keys.foreign_count > 0;
+        break;
     case WORKER_TASK_START:
         fake->task = message->task_start.task;
         fake->run = message->task_start.run;
@@ -257,7 +262,9 @@ static void end_task(struct fake *fake, int fd, bool is_stopped)
     done->run = fake->run;
     if (is_stopped)
         done->code = -ECANCELED;
-    else if (strcmp(word, "done") != 0)
+    else if (strcmp(word, "locked") == 0 || (strcmp(word, "keyless") == 0 && !fake->has_new_keys))
+        done->code = -ENOKEY;
+    else if (strcmp(word, "done") != 0 && strcmp(word, "keyless") != 0)
         done->code = -EIO;
     done->is_final = strcmp(word, "broken") == 0;
     if (done->code < 0)
@@ -265,6 +272,7 @@ static void end_task(struct fake *fake, int fd, bool is_stopped)
     else
         (void)snprintf(done->result, sizeof(done->result), "a result");
     fake->task = 0;
+    fake->has_new_keys = false;
     (void)worker_message_send(fd, &message, -1, 5000, NULL);
 }
 

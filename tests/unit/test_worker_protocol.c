@@ -258,6 +258,35 @@ static void a_verification_carries_its_keys_and_a_sample_of_none_is_refused(void
     key_set_release(&sent.verify.keys);
 }
 
+static void keys_that_are_added_are_foreign_ones(void **state)
+{
+    static struct worker_message sent;
+    static struct worker_message got;
+    const struct uuid origin = { { 3 } };
+    CLEANUP(secret_release) struct secret key = SECRET_INIT;
+
+    (void)state;
+    assert_int_equal(secret_new(&key, FS_KEY_LEN), 0);
+    sent.type = WORKER_ADD_KEYS;
+    for (uint32_t i = 1; i <= KEY_GENERATIONS_MAX; i++) {
+        key.data[0] = (uint8_t)i;
+        assert_int_equal(key_set_add_foreign(&sent.add_keys.keys, &origin, i, &key), 0);
+    }
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_COFFERD, &got, NULL), 0);
+    assert_int_equal(got.add_keys.keys.count, 0);
+    assert_int_equal(got.add_keys.keys.foreign_count, KEY_GENERATIONS_MAX);
+    for (uint32_t i = 1; i <= KEY_GENERATIONS_MAX; i++)
+        assert_int_equal(key_set_find_foreign(&got.add_keys.keys, &origin, i)->data[0], i);
+    worker_message_release(&got);
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_WORKER, &got, NULL), -EPROTO);
+    worker_message_release(&got);
+    sent.add_keys.keys.foreign[1].generation = 1; /* two of one number */
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_COFFERD, &got, NULL),
+                     -EBADMSG);
+    worker_message_release(&got);
+    worker_message_release(&sent);
+}
+
 static void tasks_carry_every_member(void **state)
 {
     static struct worker_message sent;
@@ -551,6 +580,7 @@ int main(void)
         cmocka_unit_test(the_longest_report_fits),
         cmocka_unit_test(snapshots_and_orders_about_them_carry_every_member),
         cmocka_unit_test(a_verification_carries_its_keys_and_a_sample_of_none_is_refused),
+        cmocka_unit_test(keys_that_are_added_are_foreign_ones),
         cmocka_unit_test(tasks_carry_every_member),
         cmocka_unit_test(an_order_to_upload_carries_every_member),
         cmocka_unit_test(an_order_to_import_carries_every_member),
