@@ -160,7 +160,7 @@ int create_wrap(struct key_provider *provider, const struct secret *blob, struct
         r = key_provider_unwrap(provider, ret, 1, &back, err);
     if (r == 0 && !secret_equal(secret_bytes(blob), secret_bytes(&back)))
         r = error_set(err, -EPROTO,
-                      "the KMS unwrapped something else than it had wrapped; nothing was created");
+                      "the KMS unwrapped something else than it had wrapped; nothing was changed");
     return r;
 }
 

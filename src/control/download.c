@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "control/bucket_session.h"
+#include "control/foreign_keys.h"
 #include "control/kms.h"
 #include "control/own_key.h"
 #include "crypto/random.h"
@@ -78,42 +79,14 @@ int downloading_open(struct control *control, const struct fs_add *add, struct d
 
 /* --- keys --- */
 
-static int inherit_one(const struct downloading *downloading, uint32_t index,
-                       struct key_provider *provider, struct rings_opened *opened,
-                       struct error *err)
-{
-    const struct key_generation *from = &downloading->opened.ring.generations[index];
-    CLEANUP(free_ptr) struct wrapped_key *wrapped = calloc(1, sizeof(*wrapped));
-    CLEANUP(secret_release) struct secret key = SECRET_INIT;
-
-    if (!wrapped)
-        return error_set(err, -ENOMEM, "out of memory");
-    int r = key_generation_open(from, &downloading->opened.plains[index], &key, err);
-    if (r == 0)
-        r = create_wrap(provider, &downloading->opened.plains[index], wrapped, err);
-    if (r < 0)
-        return r;
-    if (strcmp(wrapped->provider, "local") == 0)
-        uuid_format(&opened->ring.uuid, wrapped->key_name);
-    const struct key_generation_new generation = { .number = from->number,
-                                                   .origin = &from->origin,
-                                                   .key = &key,
-                                                   .wrapped = wrapped,
-                                                   .now_ns = (uint64_t)clock_wall_ns() };
-    r = key_ring_add(&opened->ring, &generation, err);
-    if (r == 0 && (r = key_set_add_foreign(&opened->keys, &from->origin, from->number, &key)) < 0)
-        (void)error_set(err, r, "out of secret memory");
-    return r;
-}
-
 int downloading_inherit(const struct downloading *downloading, struct key_provider *provider,
                         struct rings_opened *opened, struct error *err)
 {
     int r = 0;
 
     for (uint32_t i = 0; i < downloading->opened.ring.count && r == 0; i++)
-        r = inherit_one(downloading, i, provider, opened, err);
-    return r;
+        r = foreign_key_inherit(&downloading->opened, i, provider, opened, err);
+    return r < 0 ? r : key_ring_check_room(&opened->ring, err);
 }
 
 /* --- the bucket --- */

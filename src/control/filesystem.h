@@ -255,6 +255,9 @@ int filesystem_take_report(struct worker_message *reply, control_report_fn *repo
 int filesystem_unlock(struct filesystem *filesystem, bool may_repair, struct key_set *ret,
                       bool *ret_is_kms, struct error *err);
 
+/* unlock.c: the same for one that is started, whose worker lacks a key that is in the ring. */
+int filesystem_unlock_again(struct filesystem *filesystem, struct key_set *ret, struct error *err);
+
 /* unlock.c: unwraps the keys once more, when some time has passed since they were wrapped anew;
  * then what wrapped them before is dropped. A failure is an event, and tried again later. */
 #define FILESYSTEM_PROOF_AFTER_MS (3600 * 1000)

@@ -8,63 +8,25 @@
 
 #include "base/cleanup.h"
 #include "control/bucket_session.h"
-#include "control/upload_keys.h"
+#include "control/foreign_keys.h"
 #include "host/import_order.h"
 
 #define ASK_TIMEOUT_MS 30000
 
 /* --- how it begins --- */
 
-static bool has_key(const struct key_ring *ring, const struct key_needed *needed)
-{
-    for (uint32_t i = 0; i < ring->count; i++)
-        if (ring->generations[i].number == needed->generation &&
-            uuid_equal(&ring->generations[i].origin, &needed->origin))
-            return true;
-    return false;
-}
-
-/* What the head says is only believed by the worker; here it is to refuse early, with words. */
-static int expect_keys(struct filesystem *fs, const struct upload_opened *opened, struct error *err)
-{
-    CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
-    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
-    const struct snapshot_about *about = &opened->head.about;
-    char id[UUID_TEXT_SIZE], origin[UUID_TEXT_SIZE];
-
-    filesystem_hold_rings(fs);
-    int r = registry_get_ring(fs->control->registry, &fs->record.uuid, &encoded, err);
-    filesystem_let_rings(fs);
-    if (r == 0)
-        r = key_ring_peek(buf_bytes(&encoded), &ring, err);
-    if (r < 0)
-        return r;
-    for (uint32_t i = 0; i < about->needed_count; i++) {
-        if (has_key(&ring, &about->needed[i]))
-            continue;
-        uuid_format(&about->needed[i].origin, id);
-        uuid_format(&opened->ring.uuid, origin);
-        return error_set(err, -EXDEV,
-                         "the snapshot is of filesystem %s and needs generation %u of the key of "
-                         "%s, which filesystem %s does not have; 'coffer fs download' makes a new "
-                         "filesystem of the snapshot",
-                         origin, about->needed[i].generation, id, fs->record.name);
-    }
-    return 0;
-}
-
-static int read_head(struct filesystem *fs, const char *store, const struct locator *locator,
+static int read_head(struct control *control, const char *store, const struct locator *locator,
                      struct upload_opened *opened, struct error *err)
 {
     CLEANUP(object_store_closep) struct object_store *bucket_store = NULL;
     struct bucket bucket;
 
-    int r = bucket_session_open(fs->control, store, &bucket_store, err);
+    int r = bucket_session_open(control, store, &bucket_store, err);
     if (r == 0)
         r = bucket_init(&bucket, bucket_store, "", err);
     if (r == 0)
-        r = upload_read(fs->control, &bucket, locator, opened, err);
-    return r < 0 ? r : expect_keys(fs, opened, err);
+        r = upload_read(control, &bucket, locator, opened, err);
+    return r;
 }
 
 /* Where the name is hidden, the worker finds it. */
@@ -108,8 +70,7 @@ static int audit(struct filesystem *fs, const char *locator, const char *store, 
     return filesystem_audit(fs, AUDIT_DOWNLOAD, 0, text, err);
 }
 
-static int begin_locked(struct filesystem *fs, const char *name, const char *locator,
-                        const struct task_new *what, struct task_view *ret, struct error *err)
+static int expect_ready(struct filesystem *fs, const char *name, struct error *err)
     REQUIRES(fs->snapshots)
 {
     CLEANUP(worker_unrefp) struct worker *worker = filesystem_worker(fs);
@@ -118,11 +79,7 @@ static int begin_locked(struct filesystem *fs, const char *name, const char *loc
         return error_set(err, -EBUSY, "filesystem %s is not started; mount it first",
                          fs->record.name);
     int r = expect_alone(fs, err);
-    if (r == 0 && name[0] != '\0')
-        r = expect_free(fs, name, err);
-    if (r == 0)
-        r = audit(fs, locator, what->store, err);
-    return r == 0 ? task_add(fs->control, what, ret, err) : r;
+    return r == 0 && name[0] != '\0' ? expect_free(fs, name, err) : r;
 }
 
 static int fill_order(const struct snapshot_download *download, const struct locator *locator,
@@ -177,20 +134,38 @@ static int encode_order(struct filesystem *fs, const struct import_order *order,
     return r < 0 ? error_set(err, r, "the order to download a snapshot does not fit") : 0;
 }
 
+/* The keys last, so that nothing is refused for which the ring was changed. */
+static int prepare(struct filesystem *fs, const char *name, struct upload_opened *opened,
+                   struct error *err)
+{
+    mutex_lock(&fs->snapshots);
+    int r = expect_ready(fs, name, err);
+    mutex_unlock(&fs->snapshots);
+    return r < 0 ? r : foreign_keys_take(fs, opened, err);
+}
+
 static int begin(struct filesystem *fs, const char *store, const char *locator,
-                 const struct import_order *order, const struct upload_opened *opened,
+                 const struct import_order *order, struct upload_opened *opened,
                  struct task_view *ret, struct error *err)
 {
     uint8_t parameters[IMPORT_ORDER_MAX];
     struct task_new what = { .kind = &import_kind, .fs = fs, .store = store };
     const char *shown = opened->head.has_names ? opened->head.about.snapshot : "";
+    const char *name = order->name[0] != '\0' ? order->name : shown;
 
     what.parameters.data = parameters;
     int r = encode_order(fs, order, parameters, &what.parameters.len, err);
     if (r < 0)
         return r;
+    r = prepare(fs, name, opened, err);
+    if (r < 0)
+        return r;
     mutex_lock(&fs->snapshots);
-    r = begin_locked(fs, order->name[0] != '\0' ? order->name : shown, locator, &what, ret, err);
+    r = expect_ready(fs, name, err);
+    if (r == 0)
+        r = audit(fs, locator, store, err);
+    if (r == 0)
+        r = task_add(fs->control, &what, ret, err);
     mutex_unlock(&fs->snapshots);
     return r;
 }
@@ -213,7 +188,7 @@ int control_snapshot_download(struct control *control, const char *fs_name,
     if (r == 0)
         r = control_store_choose(control, &download->store, store, err);
     if (r == 0)
-        r = read_head(fs, store, &locator, &opened, err);
+        r = read_head(control, store, &locator, &opened, err);
     return r == 0 ? begin(fs, store, download->locator, &order, &opened, ret, err) : r;
 }
 
@@ -239,12 +214,37 @@ static int do_in_worker(struct task *task, bool needs_store, struct bytes parame
     return r < 0 ? r : task_run_in_worker(task, fs, message, fd, err);
 }
 
-static int run(struct task *task, struct error *err)
+static int import(struct task *task, struct error *err)
 {
     const struct task_record *record = task_record(task);
 
     return do_in_worker(task, true, (struct bytes){ record->parameters, record->parameters_len },
                         err);
+}
+
+static int tell_keys(struct task *task, struct error *err)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = NULL;
+
+    int r = task_filesystem(task, &fs, err);
+    return r < 0 ? r : foreign_keys_tell(fs, err);
+}
+
+/* A worker that was started just before keys joined the ring, or was not told of them as cofferd
+ * ended, gets them now. */
+static int run(struct task *task, struct error *err)
+{
+    int r = import(task, err);
+
+    if (r != -ENOKEY)
+        return r;
+    r = tell_keys(task, err);
+    if (r < 0)
+        return r;
+    r = import(task, err);
+    if (r == -ENOKEY)
+        task_give_up(task);
+    return r;
 }
 
 /* What arrived of it is in the filesystem, unseen. */

@@ -1,10 +1,10 @@
 /* snapshot_download.h - an uploaded snapshot of a started filesystem, or of one of the same origin,
  * becomes one of its snapshots, as a task (tasks.h): its worker does it, with a process that has
- * the store's credentials (bucket_session.h). The keys that it needs are in the filesystem's ring,
- * so no key server is asked.
+ * the store's credentials (bucket_session.h). Keys that it needs and the filesystem's ring does not
+ * have join the ring first (foreign_keys.h); otherwise no key server is asked.
  *
- * Errors     negative errno and a sentence. -EXDEV: it is of a filesystem whose key the ring does
- *            not have; -EEXIST: its name is taken. Threads    any.
+ * Errors     negative errno and a sentence. -EXDEV: it is of another origin; -EEXIST: its name is
+ *            taken; those of foreign_keys_take(). Threads    any.
  */
 #pragma once
 

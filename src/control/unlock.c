@@ -99,6 +99,17 @@ int filesystem_unlock(struct filesystem *filesystem, bool may_repair, struct key
     return r;
 }
 
+int filesystem_unlock_again(struct filesystem *filesystem, struct key_set *ret, struct error *err)
+{
+    bool is_kms = false;
+
+    filesystem_hold_rings(filesystem);
+    int r = unlock_held(filesystem, false, "for its worker, which lacks a key of the ring", ret,
+                        &is_kms, err);
+    filesystem_let_rings(filesystem);
+    return r;
+}
+
 int filesystem_prove(struct filesystem *filesystem)
 {
     struct error err = { .code = 0 };

@@ -45,39 +45,25 @@ struct object_store *must_open_bucket(struct fixture *fixture, const char *store
 /* --- an upload --- */
 
 struct uploading {
+    const struct upload_sender *sender;
+    const struct superblock *superblock;
     struct bucket bucket;
-    struct rings_opened opened;
-    struct buf superblock;
     struct transfer_keys *keys;
     struct manifest manifest;
     struct name_set names;
     struct uuid id;
 };
 
-static void open_keys(struct fixture *fixture, const char *filesystem, struct uploading *up)
+static int compare_needed(const void *a, const void *b)
 {
-    struct filesystem *fs = filesystem_find(fixture->control, filesystem, NULL);
-    CLEANUP(object_store_closep) struct object_store *store = NULL;
-    const struct rings_options options = { .may_repair = false };
-    struct error err = { .code = 0 };
-    bool is_kms = false;
-
-    assert_non_null(fs);
-    CLEANUP(free_ptr) struct fs_record *record = filesystem_copy_record(fs);
-    must(rings_open(fixture->control, record, &options, &up->opened, &is_kms, &err), &err);
-    must(place_open(fixture->control, record->store_url, &store, &err), &err);
-    must(object_store_get(store, SUPERBLOCK_OBJECT, SUPERBLOCK_MAX, &up->superblock, &err), &err);
-    const struct superblock *superblock = &up->opened.superblock;
-    assert_int_equal(transfer_keys_new(superblock,
-                                       key_set_find(&up->opened.keys, superblock->generation),
-                                       &up->keys),
-                     0);
-    filesystem_unref(fs);
+    return memcmp(a, b, UUID_LEN); /* none twice of one origin */
 }
 
-static void fill_about(struct snapshot_about *about, const struct superblock *superblock,
+static void fill_about(struct snapshot_about *about, const struct uploading *up,
                        const char *filesystem, const char *snapshot)
 {
+    const struct upload_sender *sender = up->sender;
+
     about->created_ns = (uint64_t)clock_wall_ns();
     about->uploaded_ns = about->created_ns;
     about->size = 123456;
@@ -85,15 +71,18 @@ static void fill_about(struct snapshot_about *about, const struct superblock *su
     (void)snprintf(about->filesystem, sizeof(about->filesystem), "%s", filesystem);
     (void)snprintf(about->snapshot, sizeof(about->snapshot), "%s", snapshot);
     (void)snprintf(about->access_point, sizeof(about->access_point), "at-%s", snapshot);
-    about->needed_count = 1;
-    about->needed[0] = (struct key_needed){ superblock->uuid, superblock->generation };
+    about->needed_count = 1 + sender->more_count;
+    about->needed[0] = (struct key_needed){ up->superblock->uuid, up->superblock->generation };
+    for (uint32_t i = 0; i < sender->more_count; i++)
+        about->needed[1 + i] = sender->more[i];
+    qsort(about->needed, about->needed_count, sizeof(about->needed[0]), compare_needed);
 }
 
 /* A pack by the name of the snapshot, and a chunk of this upload alone. */
 static void fill_manifest(struct uploading *up, const char *filesystem, const char *snapshot)
 {
     const struct bytes text = { (const uint8_t *)snapshot, strlen(snapshot) };
-    const struct superblock *superblock = &up->opened.superblock;
+    const struct superblock *superblock = up->superblock;
     uint8_t name[HASH_LEN];
     struct error err = { .code = 0 };
 
@@ -103,7 +92,7 @@ static void fill_manifest(struct uploading *up, const char *filesystem, const ch
                                       .block_size = 4096,
                                       .data_len = PACK_LEN,
                                       .records = 1 };
-    fill_about(&up->manifest.about, superblock, filesystem, snapshot);
+    fill_about(&up->manifest.about, up, filesystem, snapshot);
     assert_int_equal(hash_sha256(&text, 1, name), 0);
     must(manifest_add_pack(&up->manifest, name, PACK_LEN, &err), &err);
     random_bytes(name, sizeof(name));
@@ -133,8 +122,8 @@ static void publish(struct fixture *fixture, struct uploading *up, char *ret_loc
                                   .about = up->manifest.about,
                                   .data_len = PACK_LEN,
                                   .has_names = true,
-                                  .superblock = buf_bytes(&up->superblock),
-                                  .ring = buf_bytes(&up->opened.encoded) };
+                                  .superblock = up->sender->superblock,
+                                  .ring = buf_bytes(&up->sender->opened->encoded) };
     struct reference_head about = { .kind = REFERENCE_UPLOAD,
                                     .reference = up->id,
                                     .fs = up->manifest.fs,
@@ -161,23 +150,53 @@ static void publish(struct fixture *fixture, struct uploading *up, char *ret_loc
     must(locator_format(&locator, ret_locator, &err), &err);
 }
 
-void must_upload(struct fixture *fixture, const char *filesystem, const char *store,
-                 const char *snapshot, char *ret_locator)
+static void upload(struct fixture *fixture, const struct upload_sender *sender,
+                   const char *filesystem, const char *store, const char *snapshot,
+                   char *ret_locator)
 {
-    struct uploading up = { .opened = RINGS_OPENED_INIT, .names = NAME_SET_INIT };
+    const struct superblock *superblock = &sender->opened->superblock;
+    struct uploading up = { .sender = sender, .superblock = superblock, .names = NAME_SET_INIT };
     CLEANUP(object_store_closep)
     struct object_store *opened = must_open_bucket(fixture, store, &up.bucket);
 
+    assert_int_equal(transfer_keys_new(superblock,
+                                       key_set_find(&sender->opened->keys, superblock->generation),
+                                       &up.keys),
+                     0);
     random_uuid(&up.id);
-    open_keys(fixture, filesystem, &up);
     fill_manifest(&up, filesystem, snapshot);
     put_objects(&up);
     publish(fixture, &up, ret_locator);
     name_set_release(&up.names);
     manifest_release(&up.manifest);
     transfer_keys_free(up.keys);
-    buf_release(&up.superblock);
-    rings_opened_release(&up.opened);
+}
+
+void must_upload_from(struct fixture *fixture, const struct upload_sender *sender,
+                      const char *store, const char *snapshot, char *ret_locator)
+{
+    upload(fixture, sender, "elsewhere", store, snapshot, ret_locator);
+}
+
+void must_upload(struct fixture *fixture, const char *filesystem, const char *store,
+                 const char *snapshot, char *ret_locator)
+{
+    struct filesystem *fs = filesystem_find(fixture->control, filesystem, NULL);
+    CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
+    CLEANUP(object_store_closep) struct object_store *own = NULL;
+    CLEANUP(buf_release) struct buf superblock = BUF_INIT;
+    const struct rings_options options = { .may_repair = false };
+    struct error err = { .code = 0 };
+    bool is_kms = false;
+
+    assert_non_null(fs);
+    CLEANUP(free_ptr) struct fs_record *record = filesystem_copy_record(fs);
+    must(rings_open(fixture->control, record, &options, &opened, &is_kms, &err), &err);
+    must(place_open(fixture->control, record->store_url, &own, &err), &err);
+    must(object_store_get(own, SUPERBLOCK_OBJECT, SUPERBLOCK_MAX, &superblock, &err), &err);
+    const struct upload_sender sender = { .opened = &opened, .superblock = buf_bytes(&superblock) };
+    upload(fixture, &sender, filesystem, store, snapshot, ret_locator);
+    filesystem_unref(fs);
 }
 
 /* --- what is there --- */

@@ -5,9 +5,11 @@
 #pragma once
 
 #include "control/object_stores.h"
+#include "control/rings.h"
 #include "tests/support/control_case.h"
 #include "transfer/bucket.h"
 #include "transfer/locator.h"
+#include "transfer/manifest.h"
 
 /* In the state folder. */
 void must_add_folder_store(struct fixture *fixture, const char *name);
@@ -20,6 +22,18 @@ struct object_store *must_open_bucket(struct fixture *fixture, const char *store
  * text, of LOCATOR_SIZE. */
 void must_upload(struct fixture *fixture, const char *filesystem, const char *store,
                  const char *snapshot, char *ret_locator);
+
+/* The same of keys that no filesystem here has: a ring, encoded, with its keys; the superblock of
+ * it; and what else the snapshot says that it needs. */
+struct upload_sender {
+    const struct rings_opened *opened;
+    struct bytes superblock;
+    const struct key_needed *more;
+    uint32_t more_count;
+};
+
+void must_upload_from(struct fixture *fixture, const struct upload_sender *sender,
+                      const char *store, const char *snapshot, char *ret_locator);
 
 size_t count_objects(struct fixture *fixture, const char *store, enum bucket_kind kind);
 

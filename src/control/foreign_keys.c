@@ -1,0 +1,370 @@
+#include "control/foreign_keys.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "control/download.h"
+#include "control/own_key.h"
+
+#define TELL_TIMEOUT_MS 30000
+
+int foreign_key_inherit(const struct upload_opened *from, uint32_t index,
+                        struct key_provider *provider, struct rings_opened *to, struct error *err)
+{
+    const struct key_generation *generation = &from->ring.generations[index];
+    CLEANUP(free_ptr) struct wrapped_key *wrapped = calloc(1, sizeof(*wrapped));
+    CLEANUP(secret_release) struct secret key = SECRET_INIT;
+
+    if (!wrapped)
+        return error_set(err, -ENOMEM, "out of memory");
+    int r = key_generation_open(generation, &from->plains[index], &key, err);
+    if (r == 0)
+        r = create_wrap(provider, &from->plains[index], wrapped, err);
+    if (r < 0)
+        return r;
+    if (strcmp(wrapped->provider, "local") == 0)
+        uuid_format(&to->ring.uuid, wrapped->key_name);
+    const struct key_generation_new new = { .number = generation->number,
+                                            .origin = &generation->origin,
+                                            .key = &key,
+                                            .wrapped = wrapped,
+                                            .now_ns = (uint64_t)clock_wall_ns() };
+    r = key_ring_add(&to->ring, &new, err);
+    if (r == 0 &&
+        (r = key_set_add_foreign(&to->keys, &generation->origin, generation->number, &key)) < 0)
+        (void)error_set(err, r, "out of secret memory");
+    return r;
+}
+
+/* --- what is missing --- */
+
+/* One that counts as the filesystem's own comes from no other: it was lost here. */
+static int check_missing(const struct filesystem *fs, const struct key_needed *needed,
+                         struct error *err)
+{
+    if (!uuid_equal(&needed->origin, &fs->record.uuid))
+        return 0;
+    return error_set(err, -ENOKEY,
+                     "the snapshot needs generation %u of the key of filesystem %s itself, which "
+                     "its key ring does not have; 'coffer fs download' makes a new filesystem of "
+                     "the snapshot",
+                     needed->generation, fs->record.name);
+}
+
+static int check_room(const struct filesystem *fs, const struct key_ring *ring, uint32_t missing,
+                      struct error *err)
+{
+    if (ring->count + missing <= KEY_GENERATIONS_MAX)
+        return 0;
+    return error_set(err, -ENOSPC,
+                     "the key ring of filesystem %s has %u keys, of at most %u, and the snapshot "
+                     "needs %u that are not among them; nothing was changed. 'coffer fs download' "
+                     "makes a new filesystem of the snapshot",
+                     fs->record.name, ring->count, KEY_GENERATIONS_MAX, missing);
+}
+
+/* Of what head and registry say, neither of which is believed yet: to refuse early, and to ask no
+ * key server without need. */
+static int count_missing(struct filesystem *fs, const struct upload_opened *head, uint32_t *ret,
+                         struct error *err)
+{
+    CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+    const struct snapshot_about *about = &head->head.about;
+    uint32_t missing = 0;
+
+    filesystem_hold_rings(fs);
+    int r = registry_get_ring(fs->control->registry, &fs->record.uuid, &encoded, err);
+    filesystem_let_rings(fs);
+    if (r == 0)
+        r = key_ring_peek(buf_bytes(&encoded), &ring, err);
+    for (uint32_t i = 0; r == 0 && i < about->needed_count; i++) {
+        const struct key_needed *needed = &about->needed[i];
+        if (key_ring_find(&ring, &needed->origin, needed->generation))
+            continue;
+        r = check_missing(fs, needed, err);
+        missing++;
+    }
+    if (r == 0)
+        r = check_room(fs, &ring, missing, err);
+    if (r == 0)
+        *ret = missing;
+    return r;
+}
+
+/* --- the head --- */
+
+/* Where the filesystem has a login of its own, and its key wraps those of the head, too, that is to
+ * ask: the instance's may not use it. */
+static int own_login(struct filesystem *fs, const struct key_ring *ring, struct key_provider **ret,
+                     struct error *err)
+{
+    CLEANUP(free_ptr) struct fs_record *record = filesystem_copy_record(fs);
+    const struct wrapped_key *newest = rings_newest(ring);
+
+    if (!record)
+        return error_set(err, -ENOMEM, "out of memory");
+    if (!newest || !fs_record_has_own_login(record) ||
+        !kms_key_names(fs->control->kms, &record->own, newest))
+        return 0;
+    return own_key_provider(fs->control, record, ret, err);
+}
+
+static int open_head(struct filesystem *fs, struct upload_opened *head, struct error *err)
+{
+    CLEANUP(key_provider_closep) struct key_provider *login = NULL;
+    char purpose[64 + FS_NAME_MAX];
+
+    (void)snprintf(purpose, sizeof(purpose), "download of its snapshot into filesystem %s",
+                   fs->record.name);
+    int r = own_login(fs, &head->ring, &login, err);
+    return r < 0 ? r : upload_open(fs->control, login, purpose, head, err);
+}
+
+/* Whoever has the same name key descends from the same filesystem: it is drawn once and inherited.
+ */
+static int expect_same_origin(const struct upload_opened *head, const struct rings_opened *rings,
+                              struct error *err)
+{
+    CLEANUP(superblock_release)
+    struct superblock superblock = { .name_key = SECRET_INIT, .chunk_key = SECRET_INIT };
+    char id[UUID_TEXT_SIZE];
+
+    int r = superblock_decode(head->head.superblock, &head->keys, &superblock, err);
+    if (r < 0)
+        return r;
+    if (secret_equal(secret_bytes(&superblock.name_key), secret_bytes(&rings->superblock.name_key)))
+        return 0;
+    uuid_format(&superblock.uuid, id);
+    return error_set(err, -EXDEV,
+                     "the snapshot is of filesystem %s, which is of another origin; 'coffer fs "
+                     "download' makes a new filesystem of it",
+                     id);
+}
+
+/* Both verify, and claim to be of one origin: then a number means one key, or somebody lies. */
+static int expect_no_contradiction(const struct upload_opened *head, const struct key_ring *ring,
+                                   struct error *err)
+{
+    char id[UUID_TEXT_SIZE];
+
+    for (uint32_t i = 0; i < head->ring.count; i++) {
+        const struct key_generation *theirs = &head->ring.generations[i];
+        const struct key_generation *ours = key_ring_find(ring, &theirs->origin, theirs->number);
+        if (!ours || secret_equal((struct bytes){ ours->check, KEY_CHECK_LEN },
+                                  (struct bytes){ theirs->check, KEY_CHECK_LEN }))
+            continue;
+        uuid_format(&theirs->origin, id);
+        return error_set(err, -EBADMSG,
+                         "generation %u of the key of filesystem %s is another key in the head of "
+                         "the snapshot than in the filesystem's own key ring: one of them is "
+                         "forged, and nothing was changed",
+                         theirs->number, id);
+    }
+    return 0;
+}
+
+/* --- into the ring --- */
+
+/* As the ring is wrapped now: by its local key, or by the key server, with its own key if it has
+ * one. */
+static int open_wrapper(struct control *control, const struct fs_record *record,
+                        const struct key_ring *ring, struct key_provider **ret, struct error *err)
+{
+    const struct wrapped_key *newest = rings_newest(ring);
+    char id[UUID_TEXT_SIZE];
+
+    if (!newest || strcmp(newest->provider, "local") != 0)
+        return own_key_provider(control, record, ret, err);
+    uuid_format(&record->uuid, id);
+    return kms_local_provider(control->kms, id, false, ret, err);
+}
+
+static int add_one(const struct upload_opened *head, const struct key_needed *needed,
+                   struct key_provider *provider, struct rings_opened *rings, struct error *err)
+{
+    const struct key_generation *found =
+        key_ring_find(&head->ring, &needed->origin, needed->generation);
+    char id[UUID_TEXT_SIZE];
+
+    if (found)
+        return foreign_key_inherit(head, (uint32_t)(found - head->ring.generations), provider,
+                                   rings, err);
+    uuid_format(&needed->origin, id);
+    return error_set(err, -EBADMSG,
+                     "the head of the snapshot says that it needs generation %u of the key of "
+                     "filesystem %s, and its key ring does not have that",
+                     needed->generation, id);
+}
+
+/* *ret: from which of the ring on they are new. */
+static int add_missing(struct filesystem *fs, const struct upload_opened *head,
+                       struct key_provider *provider, struct rings_opened *rings, uint32_t *ret,
+                       struct error *err)
+{
+    const struct snapshot_about *about = &head->head.about;
+    int r = 0;
+
+    *ret = rings->ring.count;
+    for (uint32_t i = 0; r == 0 && i < about->needed_count; i++) {
+        const struct key_needed *needed = &about->needed[i];
+        if (key_ring_find(&rings->ring, &needed->origin, needed->generation))
+            continue;
+        r = check_missing(fs, needed, err);
+        if (r == 0)
+            r = check_room(fs, &rings->ring, 1, err);
+        if (r == 0)
+            r = add_one(head, needed, provider, rings, err);
+    }
+    if (r == 0 && (r = key_ring_check_room(&rings->ring, err)) < 0)
+        (void)error_prefix(err, r, "the snapshot cannot come into filesystem %s", fs->record.name);
+    return r;
+}
+
+/* Before the ring is written. */
+static int audit_new(struct filesystem *fs, const struct upload_opened *head,
+                     const struct key_ring *ring, uint32_t first, struct error *err)
+{
+    char texts[KEY_GENERATIONS_MAX][UUID_TEXT_SIZE + 64];
+    struct audit_note notes[KEY_GENERATIONS_MAX];
+    char id[UUID_TEXT_SIZE];
+    size_t count = 0;
+
+    for (uint32_t i = first; i < ring->count; i++) {
+        const struct key_generation *added = &ring->generations[i];
+        const struct key_generation *from =
+            key_ring_find(&head->ring, &added->origin, added->number);
+        uuid_format(&added->origin, id);
+        (void)snprintf(texts[count], sizeof(texts[count]),
+                       "a snapshot brings generation %u of the key of %s", added->number, id);
+        notes[count] =
+            (struct audit_note){ .operation = AUDIT_REWRAP,
+                                 .uuid = &fs->record.uuid,
+                                 .filesystem = fs->record.name,
+                                 .key = audit_key_of(&added->current.key),
+                                 .old_key = audit_key_of(from ? &from->current.key : NULL),
+                                 .text = texts[count] };
+        count++;
+    }
+    return count > 0 ? audit_add(fs->control->audit, notes, count, err) : 0;
+}
+
+static int write_new(struct filesystem *fs, const struct fs_record *record,
+                     const struct upload_opened *head, uint32_t first, struct rings_opened *rings,
+                     struct error *err)
+{
+    uint32_t added = rings->ring.count - first;
+    int r = audit_new(fs, head, &rings->ring, first, err);
+
+    if (r == 0)
+        r = rings_write(fs->control, record, false, rings, err);
+    if (r == 0)
+        events_add(&fs->control->events, LOG_LEVEL_INFO, "keys-joined", fs->record.name,
+                   "%u key%s of other filesystems joined its key ring, for a snapshot that is "
+                   "downloaded into it; it has %u of at most %u. Recovery copies and uploads from "
+                   "before do "
+                   "not have the new ones",
+                   added, added == 1 ? "" : "s", rings->ring.count, KEY_GENERATIONS_MAX);
+    return r;
+}
+
+static int take_into(struct filesystem *fs, const struct fs_record *record,
+                     const struct upload_opened *head, struct rings_opened *rings,
+                     struct error *err)
+{
+    CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
+    uint32_t first = 0;
+
+    int r = expect_same_origin(head, rings, err);
+    if (r == 0)
+        r = expect_no_contradiction(head, &rings->ring, err);
+    if (r == 0)
+        r = open_wrapper(fs->control, record, &rings->ring, &provider, err);
+    if (r == 0)
+        r = add_missing(fs, head, provider, rings, &first, err);
+    return r < 0 || first == rings->ring.count ? r : write_new(fs, record, head, first, rings, err);
+}
+
+/* Nobody else touches its rings. */
+static int take_held(struct filesystem *fs, const struct upload_opened *head,
+                     struct rings_opened *rings, struct error *err)
+{
+    CLEANUP(free_ptr) struct fs_record *record = filesystem_copy_record(fs);
+    const struct rings_options options = { .may_repair = true };
+    bool is_kms = false;
+
+    if (!record)
+        return error_set(err, -ENOMEM, "out of memory");
+    if (fs_record_is_going(record))
+        return error_set(err, -ENOENT, "filesystem %s is being removed", fs->record.name);
+    int r = rings_open(fs->control, record, &options, rings, &is_kms, err);
+    if (r == 0)
+        r = filesystem_learn(fs, record, rings_newest(&rings->ring), err);
+    return r < 0 ? r : take_into(fs, record, head, rings, err);
+}
+
+/* --- to the worker --- */
+
+static int tell(struct filesystem *fs, const struct key_set *keys, struct error *err)
+{
+    CLEANUP(worker_unrefp) struct worker *worker = filesystem_worker(fs);
+    CLEANUP(free_ptr) struct worker_message *messages = calloc(2, sizeof(*messages));
+
+    if (!messages)
+        return error_set(err, -ENOMEM, "out of memory");
+    if (!worker)
+        return error_set(err, -EAGAIN, "filesystem %s is not started", fs->record.name);
+    messages[0].type = WORKER_ADD_KEYS;
+    int r = key_set_join_foreign(&messages[0].add_keys.keys, keys);
+    if (r < 0)
+        (void)error_set(err, r, "out of secret memory");
+    else
+        r = worker_ask(worker, &messages[0], -1, TELL_TIMEOUT_MS, &messages[1], err);
+    if (r == 0)
+        worker_message_release(&messages[1]);
+    worker_message_release(&messages[0]);
+    return r;
+}
+
+int foreign_keys_tell(struct filesystem *fs, struct error *err)
+{
+    CLEANUP(key_set_release) struct key_set keys = { .count = 0 };
+
+    int r = filesystem_unlock_again(fs, &keys, err);
+    return r < 0 ? r : tell(fs, &keys, err);
+}
+
+/* A worker that could not be told asks for it: the ring has them. */
+int foreign_keys_take(struct filesystem *fs, struct upload_opened *head, struct error *err)
+{
+    CLEANUP(rings_opened_release) struct rings_opened rings = RINGS_OPENED_INIT;
+    struct error why = { .code = 0 };
+    uint32_t missing = 0;
+
+    int r = count_missing(fs, head, &missing, err);
+    if (r < 0 || missing == 0)
+        return r;
+    r = open_head(fs, head, err);
+    if (r < 0)
+        return r;
+    mutex_lock(&fs->control->kms_changing);
+    filesystem_hold_rings(fs);
+    r = take_held(fs, head, &rings, &why);
+    filesystem_let_rings(fs);
+    mutex_unlock(&fs->control->kms_changing);
+    if (r == CONTROL_CRASHED)
+        return r;
+    if (r < 0) {
+        filesystem_audit_failure(fs, AUDIT_REWRAP, r, &why);
+        return error_set(err, r, "%s", why.text);
+    }
+    if (tell(fs, &rings.keys, &why) < 0)
+        log_warning("filesystem %s is told of its new keys later: %s", fs->record.name, why.text);
+    return 0;
+}
