@@ -2,13 +2,12 @@
 S3 server; and key server and object store that are away meanwhile."""
 import os
 import shutil
-import signal
 
 import pytest
 
 import servers
 from instance import wait_until
-from sites import STORE, Origin, Site, hashes, set_kms, shared_places, sound
+from sites import STORE, Origin, Site, end_as_a_host, hashes, set_kms, shared_places, sound
 from tcp_proxy import TcpProxy
 from trees import describe, differences
 from vault_proxy import VaultProxy
@@ -45,15 +44,6 @@ def write(path, content):
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def end_as_a_host(site, *names):
-    """All of it at once."""
-    workers = [site.instance.worker_pid(name) for name in names]
-    site.instance.stop(signal.SIGKILL)
-    for pid in workers:
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda pid=pid: not os.path.exists(f"/proc/{pid}"), "the worker is gone")
 
 
 def test_beside_its_origin_both_go_on_and_none_disturbs_the_other(build_folder, folder, kms):

@@ -7,7 +7,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import ssl
 import subprocess
 import threading
@@ -17,7 +16,7 @@ import pytest
 import private_host
 import servers
 from certificates import Authority
-from instance import Instance
+from instance import Instance, wait_until
 from key_servers import started
 from shell import Shell
 
@@ -280,7 +279,7 @@ def test_a_lost_host_comes_back_as_the_page_says(build_folder, folder, openbao, 
         said = lost.shell(script(page, "folder", folder=str(bucket)) + upload)
         locator = next(word for word in said.split() if word.startswith("coffer1-"))
         lost.shell("coffer fs snapshot verify" + verify.replace("<locator>", locator))
-    shutil.rmtree(folder / "lost")
+    (folder / "lost").rename(folder / "away")
 
     other = Host(build_folder, folder / "other", openbao)
     with other.instance:
@@ -291,6 +290,16 @@ def test_a_lost_host_comes_back_as_the_page_says(build_folder, folder, openbao, 
         other.shell(script(page, "kms") +
                     script(page, "back", locator=locator, dir=str(tmp_path / "mount-2")))
         assert (tmp_path / "mount-2" / "file").read_text() == "content"
+        (tmp_path / "mount-2" / "file").write_text("written there")
+        wait_until(lambda: '"downloaded"' in other.shell("coffer events -J"), "all is there")
+        said = other.shell(script(page, "there"))
+        locator = next(word for word in said.split() if word.startswith("coffer1-"))
+
+    (folder / "away").rename(folder / "lost")
+    with lost.instance:
+        lost.instance.mount("projects", tmp_path / "mount")
+        lost.shell(script(page, "home", locator=locator, dir=str(tmp_path / "mount")))
+        assert (tmp_path / "mount" / "file").read_text() == "written there"
 
 
 # ------------------------------------------------------------------ all pages

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from sites import STORE, Origin, Site, set_kms, sound
+from sites import STORE, Origin, Site, lose_ring, ring_in_store, set_kms, sound
 from trees import describe, differences
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
@@ -20,29 +20,6 @@ def site(build_folder, folder, openbao):
     with Site(build_folder, folder / "one", openbao, folder / STORE) as made:
         yield made
     openbao.delete_key("shared")
-
-
-def ring_in_store(site, name):
-    return site.instance.state / "filesystems" / site.instance.view(name)["uuid"] / "store" / "keyring"
-
-
-def lose_ring(site, name, in_store=None):
-    """In the registry every copy of it is overwritten, in the store too, or that one is deleted."""
-    path = ring_in_store(site, name)
-    site.instance.run("fs", "umount", name)
-    site.instance.stop()
-    ring = path.read_bytes()
-    (database,) = [file for file in (site.instance.state / "registry").iterdir()
-                   if ring in file.read_bytes()]
-    with open(database, "r+b") as file:
-        content = file.read()
-        file.seek(0)
-        file.write(content.replace(ring, bytes(len(ring))))
-    if in_store is None:
-        path.unlink()
-    else:
-        path.write_bytes(in_store)
-    site.instance.start()
 
 
 def repair(site, name, *words, check=True):

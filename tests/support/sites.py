@@ -11,6 +11,7 @@ is asked of them again and again: fill a filesystem, upload it, download it else
 """
 import json
 import os
+import signal
 
 from instance import Instance, wait_until
 from trees import describe, differences
@@ -146,6 +147,38 @@ class Origin:
         fill(top)
         self.wanted = describe(top)
         self.locator = site.upload(name, "first")
+
+
+def end_as_a_host(site, *names):
+    """All of it at once."""
+    workers = [site.instance.worker_pid(name) for name in names]
+    site.instance.stop(signal.SIGKILL)
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda pid=pid: not os.path.exists(f"/proc/{pid}"), "the worker is gone")
+
+
+def ring_in_store(site, name):
+    return site.instance.state / "filesystems" / site.instance.view(name)["uuid"] / "store" / "keyring"
+
+
+def lose_ring(site, name, in_store=None):
+    """In the registry every copy of it is overwritten, in the store too, or that one is deleted."""
+    path = ring_in_store(site, name)
+    site.instance.run("fs", "umount", name)
+    site.instance.stop()
+    ring = path.read_bytes()
+    (database,) = [file for file in (site.instance.state / "registry").iterdir()
+                   if ring in file.read_bytes()]
+    with open(database, "r+b") as file:
+        content = file.read()
+        file.seek(0)
+        file.write(content.replace(ring, bytes(len(ring))))
+    if in_store is None:
+        path.unlink()
+    else:
+        path.write_bytes(in_store)
+    site.instance.start()
 
 
 def shared_places(tmp_path_factory):

@@ -1,0 +1,209 @@
+"""The way back after a disaster: a filesystem whose host was away gets the snapshots of the one that was
+made of it elsewhere, though that one has a key of its own."""
+import errno
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from instance import Instance, wait_until
+from sites import STORE, Site, end_as_a_host, fill, hashes, lose_ring, set_kms, sound
+from vault_proxy import VaultProxy
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
+                                reason="needs root and /dev/fuse")
+
+
+@pytest.fixture(scope="module")
+def shared(openbao):
+    openbao.create_key("shared")
+    return openbao
+
+
+@pytest.fixture
+def sites(build_folder, folder, shared):
+    disk = folder / "disk"
+    disk.mkdir()
+    with Site(build_folder, folder / "one", shared, disk) as one:
+        with Site(build_folder, folder / "two", shared, disk) as two:
+            yield one, two
+
+
+@pytest.fixture
+def alone(build_folder, folder):
+    """One that has both filesystems, and exports keys; without a key server."""
+    (folder / "disk").mkdir()
+    made = Site(build_folder, folder / "one", None, folder / "disk")
+    made.instance = Instance(build_folder, made.folder, options=["--allow-key-export"])
+    with made:
+        yield made
+
+
+def fail_over(one, two, *options, size=3 << 20, **parameters):
+    """A filesystem of the one, as it goes on at the other: the locator of what became of it there, and
+    what is in that."""
+    one.instance.add("projects", **parameters)
+    fill(one.mount("projects"))
+    two.download("copy", one.upload("projects", "before", *options), *options)
+    copy = two.mount("copy")
+    two.wait_until_all_is_here("copy")
+    (copy / "written-there").write_bytes(os.urandom(size))
+    (copy / "folder-1" / "small-1").write_text("changed there")
+    (copy / "folder-2" / "small-2").unlink()
+    return two.upload("copy", "after", *options), hashes(copy)
+
+
+def bring(site, filesystem, locator, *options, check=True):
+    return site.instance.run("fs", "snapshot", "download", filesystem, locator, "--object-store", STORE,
+                             *options, check=check)
+
+
+def shown(site, filesystem, name):
+    rows = json.loads(site.instance.run("fs", "snapshot", "--filesystem", filesystem, "-J").stdout)
+    found = next(row for row in rows if row["name"] == name)
+    return hashes(site.folder / f"mnt-{filesystem}" / ".snapshots" / found["access_point"])
+
+
+def restore(site, filesystem, name):
+    site.instance.run("fs", "umount", filesystem)
+    site.instance.run("fs", "restore", filesystem, name)
+    return site.mount(filesystem)
+
+
+def joined(site):
+    rows = json.loads(site.instance.run("events", "--type", "keys-joined", "--num-results", "0",
+                                        "-J").stdout)
+    return len(rows)
+
+
+def test_the_way_back_and_over_again(sites, build_folder, folder, shared):
+    one, two = sites
+    locator, wanted = fail_over(one, two)
+    top = one.folder / "mnt-projects"
+    worker, mine = one.instance.worker_pid("projects"), hashes(top)
+
+    bring(one, "projects", locator, "--wait")
+    assert joined(one) == 1
+    assert one.instance.worker_pid("projects") == worker
+    assert shown(one, "projects", "after") == wanted
+    assert hashes(top) == mine
+    sound(one.instance, "projects")
+
+    top = restore(one, "projects", "after")
+    assert hashes(top) == wanted
+    (top / "at-home-again").write_bytes(os.urandom(1 << 20))
+    second = one.upload("projects", "second")
+    wanted = hashes(top)
+
+    # The copy has all keys that this needs; and what it uploads next needs none that is new.
+    bring(two, "copy", second, "--wait")
+    copy = two.folder / "mnt-copy"
+    assert shown(two, "copy", "second") == wanted and joined(two) == 0
+    (copy / "once-more").write_text("there")
+    bring(one, "projects", two.upload("copy", "third"), "--wait")
+    assert shown(one, "projects", "third") == hashes(copy) and joined(one) == 1
+    two.instance.run("fs", "umount", "copy")
+
+    # A third host gets the keys of both with what either uploaded.
+    with Site(build_folder, folder / "three", shared, one.disk) as three:
+        three.download("other", second)
+        other = three.mount("other")
+        assert hashes(other) == wanted
+        three.wait_until_all_is_here("other")
+        sound(three.instance, "other")
+        bring(one, "projects", three.upload("other", "fourth"), "--wait")
+    assert shown(one, "projects", "fourth") == wanted and joined(one) == 2
+    sound(one.instance, "projects")
+
+
+def test_a_rotation_a_restart_and_a_key_server_that_is_away(build_folder, folder, openbao):
+    openbao.create_key("rotated")
+    (folder / "disk").mkdir()
+    with VaultProxy(openbao) as proxy, \
+            Site(build_folder, folder / "one", None, folder / "disk") as one:
+        set_kms(one.instance, openbao, "rotated", address=proxy.address)
+        locator, wanted = fail_over(one, one)
+        proxy.is_away = True
+        refused = bring(one, "projects", locator, check=False)
+        assert refused.returncode == 1 and proxy.address in refused.stderr
+        assert joined(one) == 0
+        proxy.is_away = False
+
+        # Both are killed in the middle; the keys are in the ring by then.
+        task = json.loads(bring(one, "projects", locator, "-J").stdout)
+        killed = one.instance.worker_pid("projects")
+        end_as_a_host(one, "projects")
+        one.instance.start()
+        wait_until(lambda: one.instance.worker_pid("projects") not in (None, killed) and
+                   one.instance.view("projects")["status"] == "mounted", "it is mounted again")
+        one.instance.run("task", "wait", str(task["id"]))
+        assert shown(one, "projects", "after") == wanted
+
+        openbao.rotate_key("rotated")
+        one.instance.run("security", "kms", "rewrap", "-f")
+        openbao.configure_key("rotated", min_decryption_version=2)
+        proxy.is_away = True
+        end_as_a_host(one, "projects", "copy")
+        one.instance.start()
+        one.instance.wait_status("projects", "waiting-for-kms")
+        proxy.is_away = False
+        one.instance.wait_status("projects", "mounted")
+        assert shown(one, "projects", "after") == wanted
+        assert hashes(restore(one, "projects", "after")) == wanted
+        sound(one.instance, "projects")
+        one.instance.run("fs", "umount", "projects")
+        one.instance.run("fs", "remove", "projects", "--shred", "--force")
+
+
+def test_a_ring_from_before_gets_the_keys_again(sites):
+    one, two = sites
+    locator, wanted = fail_over(one, two)
+    bring(one, "projects", locator, "--wait")
+    mine = hashes(one.folder / "mnt-projects")
+    lose_ring(one, "projects")
+    one.instance.run("fs", "key", "repair", "projects", "--object-store", STORE)
+    assert hashes(one.mount("projects")) == mine
+    with pytest.raises(OSError) as caught:
+        shown(one, "projects", "after")
+    assert caught.value.errno == errno.EIO
+    bring(one, "projects", locator, "--name", "again", "--wait")
+    assert joined(one) == 2
+    for name in ("again", "after"):
+        assert shown(one, "projects", name) == wanted
+    sound(one.instance, "projects")
+
+
+def test_local_keys_and_a_recovery_copy(alone):
+    run = alone.instance.run
+    locator, wanted = fail_over(alone, alone, "--allow-no-kms", allow_no_kms=True)
+    bring(alone, "projects", locator, "--wait")
+    run("fs", "umount", "copy")
+    run("fs", "remove", "copy", "--shred", "--force")
+    certificate, key, copy = (alone.folder / name for name in ("pem", "key", "copy"))
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=custodian",
+                    "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    run("fs", "key", "export", "projects", "--recipient-cert", certificate, "--output-file", copy)
+    run("fs", "umount", "projects")
+    shutil.rmtree(alone.instance.state / "local-keys")
+    run("fs", "key", "import", "projects", copy, "--recipient-key", key, "--allow-no-kms")
+    alone.mount("projects")
+    assert shown(alone, "projects", "after") == wanted
+    assert hashes(restore(alone, "projects", "after")) == wanted
+    sound(alone.instance, "projects")
+
+
+def test_with_kmip(build_folder, folder, pykmip):
+    (folder / "disk").mkdir()
+    with Site(build_folder, folder / "one", None, folder / "disk") as one:
+        uid = pykmip.admin().create()
+        one.instance.set_kmip(pykmip, uid)
+        locator, wanted = fail_over(one, one)
+        bring(one, "projects", locator, "--wait")
+        new = pykmip.admin().create()
+        one.instance.run("security", "kms", "rewrap", "--new-key-uid", new, "--drop-previous", "-f")
+        pykmip.admin().revoke(uid)
+        one.mount_anew("projects")
+        assert shown(one, "projects", "after") == wanted
+        sound(one.instance, "projects")
