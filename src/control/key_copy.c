@@ -124,6 +124,23 @@ static int know(struct unwrapped *known, const struct wrapped_key *wrapped,
     return 0;
 }
 
+static int lacks_key(const struct key_ring *ring, const struct key_generation *generation,
+                     struct error *err)
+{
+    char origin[UUID_TEXT_SIZE];
+
+    uuid_format(&generation->origin, origin);
+    if (key_generation_is_own(ring, generation))
+        return error_set(err, -ENOKEY,
+                         "the recovery copy has no key of generation %u: it was made before that "
+                         "key was; look for a newer copy",
+                         generation->number);
+    return error_set(err, -ENOKEY,
+                     "the recovery copy has no key of filesystem %s, generation %u: it was made "
+                     "before a snapshot brought that; look for a newer copy",
+                     origin, generation->number);
+}
+
 /* Whatever the ring says wraps a generation, the copy is what it unwraps to. Whether that is so is
  * judged when the ring is opened. */
 static int know_ring(struct unwrapped *known, struct bytes encoded, const struct key_export *copy,
@@ -138,10 +155,7 @@ static int know_ring(struct unwrapped *known, struct bytes encoded, const struct
         const struct key_generation *generation = &ring.generations[i];
         const struct secret *blob = key_export_find(copy, &generation->origin, generation->number);
         if (!blob)
-            return error_set(err, -ENOKEY,
-                             "the recovery copy has no key of generation %u: it was made before "
-                             "that key was; look for a newer copy",
-                             generation->number);
+            return lacks_key(&ring, generation, err);
         r = know(known, &generation->current.key, blob, err);
         if (r == 0 && generation->has_previous)
             r = know(known, &generation->previous.key, blob, err);

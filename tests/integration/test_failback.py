@@ -178,16 +178,24 @@ def test_a_ring_from_before_gets_the_keys_again(sites):
 def test_local_keys_and_a_recovery_copy(alone):
     run = alone.instance.run
     locator, wanted = fail_over(alone, alone, "--allow-no-kms", allow_no_kms=True)
+    certificate, key, old, copy = (alone.folder / name for name in ("pem", "key", "old", "copy"))
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj",
+                    "/CN=custodian", "-keyout", key, "-out", certificate],
+                   check=True, capture_output=True)
+    export = ["fs", "key", "export", "projects", "--recipient-cert", certificate, "--output-file"]
+    run(*export, old)
     bring(alone, "projects", locator, "--wait")
+    run(*export, copy)
     run("fs", "umount", "copy")
     run("fs", "remove", "copy", "--shred", "--force")
-    certificate, key, copy = (alone.folder / name for name in ("pem", "key", "copy"))
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=custodian",
-                    "-keyout", key, "-out", certificate], check=True, capture_output=True)
-    run("fs", "key", "export", "projects", "--recipient-cert", certificate, "--output-file", copy)
     run("fs", "umount", "projects")
     shutil.rmtree(alone.instance.state / "local-keys")
-    run("fs", "key", "import", "projects", copy, "--recipient-key", key, "--allow-no-kms")
+
+    def take_back(keys, check=True):
+        return run("fs", "key", "import", "projects", keys, "--recipient-key", key,
+                   "--allow-no-kms", check=check)
+    assert "before a snapshot brought that" in take_back(old, check=False).stderr
+    take_back(copy)
     alone.mount("projects")
     assert shown(alone, "projects", "after") == wanted
     assert hashes(restore(alone, "projects", "after")) == wanted
