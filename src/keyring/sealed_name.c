@@ -30,10 +30,11 @@ int sealed_name_seal(const struct key_set *keys, struct bytes context, const cha
     struct writer writer = writer_init(ret, 4);
     uint8_t plain[SEALED_NAME_PLAIN_LEN] = { 0 };
     uint32_t generation = key_set_newest(keys);
+    size_t len = strlen(name) + 1;
 
-    if (strlen(name) >= sizeof(plain))
+    if (len > sizeof(plain))
         return -ENAMETOOLONG;
-    memcpy(plain, name, strlen(name));
+    memcpy(plain, name, len);
     int r = aead_of(keys, generation, context, &aead);
     if (r < 0)
         return r;
