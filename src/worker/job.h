@@ -101,4 +101,4 @@ job_fn download_job;
 job_fn import_job;
 
 /* import_job.c: seals what its parameters say of names. */
-int import_seal(struct volume *volume, struct worker_task_start *order, struct error *err);
+int import_seal(struct volume *volume, struct worker_task_start *start, struct error *err);
