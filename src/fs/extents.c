@@ -187,7 +187,7 @@ int extents_reserve(struct extents *list, size_t count)
     return 0;
 }
 
-static bool is_possible(const struct extent *extent)
+bool extent_is_possible(const struct extent *extent)
 {
     if (extent->len == 0 || extent->offset >= CHUNK_SIZE ||
         extent->len > CHUNK_SIZE - extent->offset)
@@ -201,7 +201,7 @@ static bool is_possible(const struct extent *extent)
 
 int extents_append(struct extents *list, const struct extent *extent)
 {
-    if (!is_possible(extent) || list->count >= EXTENTS_MAX)
+    if (!extent_is_possible(extent) || list->count >= EXTENTS_MAX)
         return -EBADMSG;
     if (list->count > 0 && extent->offset < extent_end(&list->items[list->count - 1]))
         return -EBADMSG;

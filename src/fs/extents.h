@@ -65,6 +65,9 @@ struct extent {
     uint32_t skip; /* bytes of that block in front of the first byte shown; < block_len */
 };
 
+/* Whether it lies in a chunk and shows something of blocks that may be. */
+bool extent_is_possible(const struct extent *extent);
+
 /* The blocks that an extent shows something of. */
 struct block_run extent_run(const struct extent *extent);
 

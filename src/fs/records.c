@@ -184,12 +184,6 @@ int dirent_decode(struct bytes value, struct dirent_record *ret)
     return reader_done(&reader) == 0 && is_dirent(ret) ? 0 : -EBADMSG;
 }
 
-static bool is_extent(const struct extent *extent)
-{
-    return extent->block_len > 0 && extent->block_len <= CHUNK_SIZE &&
-           extent->skip < extent->block_len;
-}
-
 static void write_extent(struct writer *writer, const struct extent *extent)
 {
     writer_u32(writer, extent->offset);
@@ -210,7 +204,7 @@ int extents_encode(const struct extents *list, uint8_t *ret, size_t *ret_len)
     for (size_t i = 0; i < list->count; i++) {
         const struct extent *extent = &list->items[i];
 
-        if (!is_extent(extent))
+        if (!extent_is_possible(extent))
             return -EINVAL;
         write_extent(&writer, extent);
     }
@@ -304,9 +298,9 @@ static int decode_range(const struct spliced *value, unsigned first, unsigned co
     ret->count = 0;
     for (unsigned i = first; r == 0 && i < count; i++) {
         const struct extent extent = extent_at(value, i);
-        if (extent.offset >= end)
+        if (extent_is_possible(&extent) && extent.offset >= end)
             break;
-        r = is_extent(&extent) ? extents_append(ret, &extent) : -EBADMSG;
+        r = extents_append(ret, &extent);
     }
     if (r < 0)
         ret->count = 0;
@@ -343,11 +337,11 @@ static bool is_whole_block(const struct extent *extent)
 /* The same run goes on from left to right. */
 static bool continues(const struct extent *left, const struct extent *right)
 {
+    if (left->offset + left->len != right->offset || left->block_len != right->block_len ||
+        !uuid_equal(&left->segment, &right->segment))
+        return false; /* and one of them, so both, has blocks of some length */
     uint64_t blocks = ((uint64_t)left->skip + left->len) / right->block_len;
-
-    return left->offset + left->len == right->offset && left->block_len == right->block_len &&
-           uuid_equal(&left->segment, &right->segment) &&
-           left->address + blocks * (right->block_len + BLOCK_OVERHEAD) == right->address;
+    return left->address + blocks * (right->block_len + BLOCK_OVERHEAD) == right->address;
 }
 
 /* The extent in front of and behind the block at with, and that block. -ENOENT: the extent does not
@@ -414,7 +408,7 @@ int extents_exchange(const struct spliced *value, const struct extent *with,
     if (index == count || count + 2 > EXTENTS_MAX || !is_whole_block(with))
         return -ENOENT;
     const struct extent old = extent_at(value, index);
-    if (!is_extent(&old))
+    if (!extent_is_possible(&old))
         return -EBADMSG;
     r = split_extent(&old, with, &items[0], &ret->replaced, &items[2]);
     if (r < 0)
