@@ -52,6 +52,7 @@ static void on_event(const struct worker_event *event, void *arg)
         [WORKER_EVENT_ORIGIN_AWAY] = { LOG_LEVEL_WARNING, "bucket-away" },
         [WORKER_EVENT_CACHE_OFF] = { LOG_LEVEL_WARNING, "cache-off" },
         [WORKER_EVENT_ORIGIN_DONE] = { LOG_LEVEL_INFO, NULL },
+        [WORKER_EVENT_ARRIVING_DROPPED] = { LOG_LEVEL_WARNING, "snapshot-dropped" },
     };
     struct filesystem *fs = arg;
 
@@ -79,6 +80,7 @@ static void on_event(const struct worker_event *event, void *arg)
         break;
     case WORKER_EVENT_ORIGIN_AWAY:
     case WORKER_EVENT_CACHE_OFF:
+    case WORKER_EVENT_ARRIVING_DROPPED:
     case WORKER_EVENT_COUNT:
         break;
     }
@@ -243,6 +245,8 @@ static struct worker_message *start_message(struct filesystem *fs,
     start->flags |= spawn->read_only ? WORKER_FLAG_READ_ONLY : 0;
     start->flags |= spawn->format ? WORKER_FLAG_FORMAT : 0;
     start->flags |= spawn->take_over ? WORKER_FLAG_TAKE_OVER : 0;
+    if (tasks_find(fs->control, &import_kind, &fs->record.uuid) == 0) /* nor can one begin now */
+        start->flags |= WORKER_FLAG_DROP_ARRIVING;
     return message;
 }
 

@@ -47,6 +47,7 @@ enum volume_event {
     VOLUME_EVENT_ORIGIN_AWAY, /* what was not fetched yet of a downloaded snapshot cannot be read */
     VOLUME_EVENT_CACHE_OFF,   /* of who opened the store: its cache of copies turned itself off */
     VOLUME_EVENT_ORIGIN_DONE, /* all of it is here */
+    VOLUME_EVENT_ARRIVING_DROPPED, /* of who opened it: a snapshot that nobody brings in any more */
 };
 
 /* text names inode and segment, never a file name. Called from any thread; must not call back. */

@@ -10,7 +10,8 @@
 #include "base/wire.h"
 
 #define PROTOCOL_VERSION 1u
-#define FLAGS_ALL (WORKER_FLAG_READ_ONLY | WORKER_FLAG_TAKE_OVER | WORKER_FLAG_FORMAT)
+#define FLAGS_ALL                                                                                  \
+    (WORKER_FLAG_READ_ONLY | WORKER_FLAG_TAKE_OVER | WORKER_FLAG_FORMAT | WORKER_FLAG_DROP_ARRIVING)
 
 static bool get_bool(struct reader *reader)
 {

@@ -93,6 +93,7 @@ enum worker_start_flag {
     WORKER_FLAG_READ_ONLY = 1 << 0,
     WORKER_FLAG_TAKE_OVER = 1 << 1,
     WORKER_FLAG_FORMAT = 1 << 2, /* make an empty filesystem first; refused if one is there */
+    WORKER_FLAG_DROP_ARRIVING = 1 << 3, /* no task brings in a snapshot: what arrived of one goes */
 };
 
 /* A filesystem that was downloaded, and is not all here: with the socket of its bucket's process.
@@ -292,6 +293,7 @@ enum worker_event_kind {
     WORKER_EVENT_ORIGIN_AWAY,
     WORKER_EVENT_CACHE_OFF,
     WORKER_EVENT_ORIGIN_DONE,
+    WORKER_EVENT_ARRIVING_DROPPED,
     WORKER_EVENT_COUNT,
 };
 

@@ -124,6 +124,7 @@ static void on_volume_event(enum volume_event event, const char *text, void *arg
         [VOLUME_EVENT_CACHE_OFF] = WORKER_EVENT_CACHE_OFF,
         [VOLUME_EVENT_ORIGIN_AWAY] = WORKER_EVENT_ORIGIN_AWAY,
         [VOLUME_EVENT_ORIGIN_DONE] = WORKER_EVENT_ORIGIN_DONE,
+        [VOLUME_EVENT_ARRIVING_DROPPED] = WORKER_EVENT_ARRIVING_DROPPED,
     };
     struct service *service = arg;
 

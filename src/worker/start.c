@@ -13,6 +13,7 @@
 #include "base/file_io.h"
 #include "base/log.h"
 #include "fs/segment_format.h"
+#include "fs/snapshot_import.h"
 #include "host/sandbox.h"
 #include "transfer/download.h"
 
@@ -252,6 +253,24 @@ static int open_volume(const struct worker_start *order, struct volume_config *c
     return r < 0 ? r : volume_open(config, &started->volume, err);
 }
 
+/* Nobody would see it, or take it away, and it holds blocks. */
+static void drop_arriving(struct volume *volume, volume_event_fn *on_event, void *event_arg)
+{
+    struct volume_snapshot arriving;
+    struct error err = { .code = 0 };
+    char text[WORKER_TEXT_SIZE];
+
+    if (!volume_snapshot_arriving(volume, &arriving))
+        return;
+    int r = volume_snapshot_import_drop(volume, &err);
+    (void)snprintf(text, sizeof(text),
+                   "No task knows of the download of snapshot %.64s any more: what had arrived of "
+                   "it %s%.300s.",
+                   arriving.name, r < 0 ? "cannot be removed: " : "is removed",
+                   r < 0 ? err.text : "");
+    on_event(VOLUME_EVENT_ARRIVING_DROPPED, text, event_arg);
+}
+
 /* The socket is taken over, whatever becomes of it. */
 static int open_bucket(const struct worker_start *order, int fd, struct worker_bucket **ret,
                        struct error *err)
@@ -311,6 +330,8 @@ int worker_start(const struct worker_start *order, int fd, volume_event_fn *on_e
         free(started.teller);
         return r;
     }
+    if ((order->flags & WORKER_FLAG_DROP_ARRIVING) && !config.read_only)
+        drop_arriving(started.volume, on_event, event_arg);
     *ret = started;
     return 0;
 }

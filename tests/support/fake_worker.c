@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/file_io.h"
 #include "base/log.h"
 #include "crypto/random.h"
 #include "crypto/secret.h"
@@ -97,6 +98,16 @@ static int format(const struct worker_start *start, struct object_store *store, 
     return r;
 }
 
+/* For the test to read. */
+static void write_flags(const struct fake *fake, uint32_t flags)
+{
+    char path[WORKER_URL_SIZE + 8], text[16];
+    int len = snprintf(text, sizeof(text), "%u", flags);
+
+    (void)snprintf(path, sizeof(path), "%s/~flags", fake->store);
+    (void)file_replace(path, (struct bytes){ (const uint8_t *)text, (size_t)len }, 0644, NULL);
+}
+
 static int on_start(struct fake *fake, const struct worker_start *start, struct error *err)
 {
     CLEANUP(object_store_closep) struct object_store *store = NULL;
@@ -114,6 +125,8 @@ static int on_start(struct fake *fake, const struct worker_start *start, struct 
     fake->uuid = start->uuid;
     (void)snprintf(fake->store, sizeof(fake->store), "%s", start->store_url + strlen("dir:"));
     fake->is_started = r == 0;
+    if (r == 0)
+        write_flags(fake, start->flags);
     return r;
 }
 

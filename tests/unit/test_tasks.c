@@ -389,18 +389,18 @@ static void there_are_not_too_many(void **state)
 
 /* --- uploads, by a worker that only says that it does it --- */
 
-static void word_path(struct fixture *fixture, char ret[static FS_URL_SIZE + 16])
+static void path_of(struct fixture *fixture, const char *name, char ret[static FS_URL_SIZE + 16])
 {
     const struct fs_view view = view_of(fixture, "projects");
 
-    (void)snprintf(ret, FS_URL_SIZE + 16, "%.1000s/~task", view.store_url + strlen("dir:"));
+    (void)snprintf(ret, FS_URL_SIZE + 16, "%.1000s/%s", view.store_url + strlen("dir:"), name);
 }
 
 static void write_word(struct fixture *fixture, const char *word)
 {
     char path[FS_URL_SIZE + 16];
 
-    word_path(fixture, path);
+    path_of(fixture, "~task", path);
     if (*word == '\0')
         (void)unlink(path);
     else
@@ -415,7 +415,7 @@ static void wait_for_no_word(struct fixture *fixture)
     int64_t until = clock_monotonic_ms() + PATIENCE_MS;
     char path[FS_URL_SIZE + 16];
 
-    word_path(fixture, path);
+    path_of(fixture, "~task", path);
     while (access(path, F_OK) == 0) {
         assert_true(clock_monotonic_ms() < until);
         clock_sleep_ms(2);
@@ -534,6 +534,43 @@ static void a_worker_that_ends_when_it_is_told_to_stop_is_not_waited_for(void **
         must_start(fixture, "projects");
         wait_for(fixture, id, TASK_DONE, false);
     }
+}
+
+/* As it was told at its last start. */
+static bool drops_what_arrives(struct fixture *fixture)
+{
+    CLEANUP(buf_release) struct buf text = BUF_INIT;
+    char path[FS_URL_SIZE + 16];
+
+    path_of(fixture, "~flags", path);
+    assert_int_equal(file_read(path, 64, &text, NULL), 0);
+    assert_int_equal(buf_append(&text, (struct bytes){ (const uint8_t *)"", 1 }), 0);
+    return strtoul((const char *)text.data, NULL, 10) & WORKER_FLAG_DROP_ARRIVING;
+}
+
+/* Its record may be lost, as when the filesystem was adopted. */
+static void what_arrived_of_a_snapshot_goes_if_no_task_brings_it(void **state)
+{
+    CLEANUP(filesystem_unrefp) struct filesystem *fs = NULL;
+    struct fixture *fixture = *state;
+    struct task_view view;
+    struct error err = { .code = 0 };
+
+    prepare(fixture);
+    assert_true(drops_what_arrives(fixture));
+    fs = filesystem_find(fixture->control, "projects", &err);
+    assert_non_null(fs);
+    const struct task_new what = { .kind = &import_kind, .fs = fs, .store = "disk" };
+    must(task_add(fixture->control, &what, &view, &err), &err);
+    must(control_task_pause(fixture->control, view.id, &view, &err), &err);
+    must_stop(fixture, "projects");
+    must_start(fixture, "projects");
+    assert_false(drops_what_arrives(fixture));
+    must(control_task_abort(fixture->control, view.id, true, &view, &err), &err);
+    wait_for(fixture, view.id, TASK_ABORTED, false);
+    must_stop(fixture, "projects");
+    must_start(fixture, "projects");
+    assert_true(drops_what_arrives(fixture));
 }
 
 static void what_an_upload_needs_stays(void **state)
@@ -694,6 +731,7 @@ int main(void)
         STATE_TEST(what_an_upload_needs_stays),
         STATE_TEST(an_upload_is_refused_with_a_reason),
         STATE_TEST(a_failure_of_the_worker_is_told),
+        STATE_TEST(what_arrived_of_a_snapshot_goes_if_no_task_brings_it),
         STATE_TEST(a_worker_that_ends_when_it_is_told_to_stop_is_not_waited_for),
         STATE_TEST(a_download_is_one_task_that_stays_until_all_is_here),
         STATE_TEST(the_removal_of_its_filesystem_ends_a_download),
