@@ -260,10 +260,12 @@ static int subtract_saved(struct bytes key, struct bytes value, void *arg)
 
     if (history_key_decode(key, &live, &last) < 0 || version_decode(value, last, &version) < 0)
         return error_set(&subtracting->txn->err, -EBADMSG, "a saved record cannot be understood");
+    subtracting->txn->examined += value.len;
     if (version.written == subtracting->self ||
         (subtracting->only_behind && version.written < subtracting->self))
         return 0;
-    return history_subtract_version(subtracting->txn, &version, subtracting->from);
+    int r = history_subtract_version(subtracting->txn, &version, subtracting->from);
+    return r == 0 && subtracting->from->count == 0 ? 1 : r; /* nothing is left to look for */
 }
 
 int history_subtract_all(struct volume_txn *txn, const struct record_key *key, uint64_t self,
@@ -274,10 +276,14 @@ int history_subtract_all(struct volume_txn *txn, const struct record_key *key, u
     struct record_key first;
     struct record_key end;
 
+    if (from->count == 0)
+        return 0;
     history_key(key, 0, &first);
     history_key(key, UINT64_MAX, &end);
     int r = meta_scan(txn->meta, record_key_bytes(&first), record_key_bytes(&end), subtract_saved,
                       &subtracting, &txn->err);
+    if (r > 0)
+        return 0;
     if (r == 0)
         r = meta_get(txn->meta, record_key_bytes(key), &live.value, &txn->err);
     if (r == 0 && txn->meta->found != self)

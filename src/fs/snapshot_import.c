@@ -158,6 +158,27 @@ static int do_batch(struct volume *volume, const struct snapshot_import *import,
                         : r;
 }
 
+/* What is in front of it stays as the snapshot shows it, whatever becomes of the live records. */
+static void go_on_at(struct import_cursor *cursor, const struct snapshot_import *import,
+                     uint64_t epoch, struct record_key *at)
+{
+    mutex_lock(&cursor->lock);
+    if (cursor->epoch == epoch &&
+        memcmp(cursor->manifest, import->manifest, sizeof(cursor->manifest)) == 0)
+        *at = cursor->at;
+    mutex_unlock(&cursor->lock);
+}
+
+static void note_at(struct import_cursor *cursor, const struct snapshot_import *import,
+                    uint64_t epoch, const struct record_key *at)
+{
+    mutex_lock(&cursor->lock);
+    cursor->epoch = epoch;
+    memcpy(cursor->manifest, import->manifest, sizeof(cursor->manifest));
+    cursor->at = *at;
+    mutex_unlock(&cursor->lock);
+}
+
 static int do_all(struct volume *volume, const struct snapshot_import *import, uint64_t epoch,
                   struct snapshot_import_progress *progress, struct error *err)
 {
@@ -166,10 +187,14 @@ static int do_all(struct volume *volume, const struct snapshot_import *import, u
     int r = 0;
 
     kind_range(RECORD_INODE, &at, &end);
+    go_on_at(&volume->import_cursor, import, epoch, &at);
+    progress->chunks_done = at.len == 0 ? progress->chunks : 0;
     while (r == 0 && at.len > 0) {
         if (import->on_progress != NULL && !import->on_progress(progress, import->arg))
             return error_set(err, -ECANCELED, "it was told to stop");
         r = do_batch(volume, import, epoch, &at, progress, err);
+        if (r == 0)
+            note_at(&volume->import_cursor, import, epoch, &at);
     }
     return r;
 }

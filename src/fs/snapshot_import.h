@@ -10,7 +10,8 @@
  *     end       it is kept ──► durable
  *
  * After a crash it is there, as far as it came, and unseen: import it again, which finds what is
- * right already, or drop it. Nothing else is concerned.
+ * right already, or drop it. Nothing else is concerned. After a failure the same import goes on
+ * where it was, as long as the volume is open.
  *
  * Errors     as volume.h, with a sentence that says what to do; -EBADMSG: altered, or missing in
  *            the bucket; -EIO: the bucket does not answer; -ECANCELED: it was told to stop;
@@ -37,6 +38,7 @@ struct snapshot_import {
     const char *name;
     const char *access_point;
     int64_t created_ns;           /* when it was taken */
+    uint8_t manifest[32];         /* of the snapshot: by it who tries again goes on */
     struct volume_origin *origin; /* of which only records and packs are used */
     snapshot_import_fn *on_progress;
     void *arg;

@@ -10,6 +10,7 @@
 
 #define BATCH_BYTES ((uint64_t)16 * 1024 * 1024) /* of blocks */
 #define BATCH_VALUES ((size_t)2 * 1024 * 1024)
+#define BATCH_EXAMINED ((size_t)8 * 1024 * 1024) /* which the transaction keeps in memory */
 
 static void copy_key(struct bytes from, struct record_key *to)
 {
@@ -107,7 +108,7 @@ static int add_change(struct finding *finding, struct bytes key, const struct by
     struct import_batch *batch = finding->batch;
 
     if (batch->count == IMPORT_CHANGES || batch->missing_bytes >= BATCH_BYTES ||
-        finding->values >= BATCH_VALUES) {
+        finding->values >= BATCH_VALUES || finding->txn->examined >= BATCH_EXAMINED) {
         copy_key(key, &batch->next);
         return 1;
     }

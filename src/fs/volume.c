@@ -32,6 +32,7 @@ static struct volume *volume_new(const struct volume_config *config)
     volume->superblock_lock = MUTEX_INIT;
     volume->maintenance = MUTEX_INIT;
     volume->snapshot_change = MUTEX_INIT;
+    volume->import_cursor.lock = MUTEX_INIT;
     snapshot_set_init(&volume->snapshots);
     atomic_init(&volume->epoch, 1);
     atomic_init(&volume->capacity, config->capacity);

@@ -47,6 +47,14 @@ struct reaper {
     size_t room;
 };
 
+/* Up to where a snapshot that arrives is here, for who tries again. */
+struct import_cursor {
+    struct mutex lock;    /* guards all below */
+    uint64_t epoch;       /* 0: none arrives, that we know of */
+    uint8_t manifest[32]; /* whose records were compared */
+    struct record_key at;
+};
+
 struct volume {
     struct uuid uuid;
     struct uuid owner;
@@ -64,9 +72,10 @@ struct volume {
     struct hmac *name_hmac; /* lookup keys */
     struct key_set keys;
     struct snapshot_set snapshots;
-    struct mutex snapshot_change;   /* one at a time, to the group's end; outside of transactions */
-    atomic_uint_fast64_t epoch;     /* of the next group of transactions */
-    uint64_t group_epoch;           /* the committer's: of the group that is being written */
+    struct mutex snapshot_change; /* one at a time, to the group's end; outside of transactions */
+    atomic_uint_fast64_t epoch;   /* of the next group of transactions */
+    uint64_t group_epoch;         /* the committer's: of the group that is being written */
+    struct import_cursor import_cursor;
     uint64_t changed_snapshot;      /* its record is in the group that collects, and counts from the
                                      * group's end on; under the engine's write transaction */
     uint64_t changed_restore;       /* likewise of the beginning of a restore */
@@ -117,6 +126,7 @@ struct volume_txn {
     unsigned outside_count;
     uint64_t outside[RESTORES_MAX]; /* epochs of snapshots from outside */
     bool is_mixed;                  /* what came from there was restored */
+    size_t examined;                /* bytes of saved versions, to find who else names blocks */
     int64_t now_ns;                 /* of this operation */
     struct error err;
 };

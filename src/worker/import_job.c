@@ -48,7 +48,7 @@ static int import(struct job *job, const struct import_order *order, struct volu
     const struct snapshot_about *about = download_about(origin);
     bool is_renamed = order->name[0] != '\0';
     struct snapshot_import_progress progress = { .chunks = 0 };
-    const struct snapshot_import import = {
+    struct snapshot_import import = {
         .name = is_renamed ? order->name : about->snapshot,
         .access_point = is_renamed ? order->name : about->access_point,
         .created_ns = (int64_t)about->created_ns,
@@ -57,6 +57,7 @@ static int import(struct job *job, const struct import_order *order, struct volu
         .arg = job,
     };
 
+    memcpy(import.manifest, order->manifest, sizeof(import.manifest));
     int r = drop_other(job, &import, err);
     if (r == 0)
         r = volume_snapshot_import(job->volume, &import, &progress, err);

@@ -55,9 +55,10 @@ int import_case_try(struct volume_case *to, const struct bucket *bucket,
     int r = import_case_open(to, bucket, locator, 0, &origin, err);
     if (r < 0)
         return r;
-    const struct snapshot_import import = {
+    struct snapshot_import import = {
         .name = name, .access_point = name, .created_ns = IMPORT_CASE_CREATED, .origin = origin
     };
+    memcpy(import.manifest, locator->manifest, sizeof(import.manifest));
     r = volume_snapshot_import(to->volume, &import, progress, err);
     origin->ops->close(origin);
     return r;

@@ -4,9 +4,6 @@
 #include "tests/support/cmocka_all.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -333,9 +330,10 @@ static void one_that_is_not_its_own_is_left_alone(void **state)
     assert_int_equal(import_case_open(v, &c->bucket, &a, 0, &origin, &err), 0);
     for (unsigned i = 0; i < 4; i++) {
         left = 0;
-        struct snapshot_import other = { "n", "n", 1, origin, stop_at_once, &left };
+        struct snapshot_import other = { "n", "n", 1, { 0 }, origin, stop_at_once, &left };
         struct dropping dropping = { v->volume, i % 2 == 0 ? NULL : &other, false };
-        const struct snapshot_import import = { "n", "n", 1, origin, drop_meanwhile, &dropping };
+        const struct snapshot_import import = { "n",      "n", 1, { 0 }, origin, drop_meanwhile,
+                                                &dropping };
         if (i == 2)
             file_case_write(v, f, 0, "other", 5); /* so that there is something to store */
         assert_int_equal(volume_snapshot_import(v->volume, &import, &progress, &err), -EIDRM);
@@ -348,62 +346,6 @@ static void one_that_is_not_its_own_is_left_alone(void **state)
         volume_case_check(v);
     }
     origin->ops->close(origin);
-}
-
-struct stopping {
-    struct volume_origin *origin;
-    atomic_uint failed;
-};
-
-static int fail_chunks(const char *operation, const char *name, void *arg)
-{
-    struct stopping *stopping = arg;
-
-    (void)operation;
-    if (strstr(name, "/chunks/") == NULL)
-        return 0;
-    atomic_fetch_add(&stopping->failed, 1);
-    return -EAGAIN;
-}
-
-static void *stop_when_it_waits(void *arg)
-{
-    struct stopping *stopping = arg;
-
-    while (atomic_load(&stopping->failed) < 2)
-        (void)sched_yield();
-    stopping->origin->ops->stop(stopping->origin);
-    return NULL;
-}
-
-/* However patient it is. */
-static void one_that_waits_for_the_bucket_can_be_stopped(void **state)
-{
-    struct transfer_case *c = *state;
-    struct volume_case *v = &c->volume;
-    struct snapshot_import_progress progress = { .fetched = 0 };
-    struct error err = { .code = 0 };
-    struct stopping stopping = { .origin = NULL };
-    struct mortal_store mortal;
-    struct bucket bucket;
-    pthread_t thread;
-
-    (void)file_case_make(v, "f", MIB, 1);
-    (void)transfer_case_take(c, "a");
-    struct locator a = transfer_case_upload(c, "a");
-    mortal_store_init(&mortal, c->store, MORTAL_FOREVER);
-    mortal.before = fail_chunks;
-    mortal.arg = &stopping;
-    assert_int_equal(bucket_init(&bucket, &mortal.base, "", NULL), 0);
-    const int64_t hour_ms = 3600 * 1000;
-    assert_int_equal(import_case_open(v, &bucket, &a, hour_ms, &stopping.origin, &err), 0);
-    const struct snapshot_import import = { .name = "b",
-                                            .access_point = "b",
-                                            .origin = stopping.origin };
-    assert_int_equal(pthread_create(&thread, NULL, stop_when_it_waits, &stopping), 0);
-    assert_int_equal(volume_snapshot_import(v->volume, &import, &progress, &err), -EIO);
-    assert_int_equal(pthread_join(thread, NULL), 0);
-    stopping.origin->ops->close(stopping.origin);
 }
 
 static int put_outside(struct volume_txn *txn, void *arg)
@@ -463,6 +405,51 @@ static void pad(struct volume_case *c, unsigned count, unsigned seed)
                                          (struct bytes){ value, sizeof(value) }, 0),
                          0);
     }
+}
+
+static bool stop_in_time(const struct snapshot_import_progress *progress, void *arg)
+{
+    unsigned *left = arg;
+
+    (void)progress;
+    if (*left == 0)
+        return false;
+    --*left;
+    return true;
+}
+
+/* But for the place up to which it was compared, it begins anew. */
+static void what_tries_again_goes_on_where_it_was(void **state)
+{
+    struct transfer_case *c = *state;
+    struct volume_case *v = &c->volume;
+    struct snapshot_import_progress progress = { .fetched = 0 };
+    struct volume_origin *origin = NULL;
+    struct error err = { .code = 0 };
+    unsigned left = 1000, all;
+
+    pad(v, 40, 0);
+    (void)transfer_case_take(c, "a");
+    struct locator a = transfer_case_upload(c, "a");
+    pad(v, 40, 100);
+    assert_int_equal(import_case_open(v, &c->bucket, &a, 0, &origin, &err), 0);
+    struct snapshot_import import = { "whole", "whole", 1, { 1 }, origin, stop_in_time, &left };
+    assert_int_equal(volume_snapshot_import(v->volume, &import, &progress, &err), 0);
+    all = 1000 - left;
+    assert_true(all > 10);
+    import.name = import.access_point = "parts";
+    for (unsigned i = 0; i < 2; i++) {
+        left = 4;
+        assert_int_equal(volume_snapshot_import(v->volume, &import, &progress, &err), -ECANCELED);
+    }
+    left = all - 8; /* what was done by the others is not done again */
+    assert_int_equal(volume_snapshot_import(v->volume, &import, &progress, &err), 0);
+    assert_int_equal(left, 0);
+    origin->ops->close(origin);
+    volume_case_check(v);
+    struct volume_snapshot here = { .name = "parts" };
+    assert_int_equal(volume_snapshot_list(v->volume, import_case_find, &here), 1);
+    (void)transfer_case_compare(c, &a, &here);
 }
 
 struct dying {
@@ -748,9 +735,9 @@ int main(void)
         TEST(what_is_not_here_any_more_is_brought),
         TEST(what_cannot_be_is_refused_with_words),
         TEST(one_that_is_not_its_own_is_left_alone),
-        TEST(one_that_waits_for_the_bucket_can_be_stopped),
         TEST(one_that_begins_just_now_is_no_fault),
         TEST(what_is_kept_already_is_done),
+        TEST(what_tries_again_goes_on_where_it_was),
         TEST(a_crash_at_any_step_leaves_what_can_be_gone_on_with),
         TEST(random_imports_agree_with_copies_of_the_tree),
     };

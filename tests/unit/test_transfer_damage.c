@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "fs/segment_format.h"
+#include "fs/snapshot_import.h"
 #include "fs/volume_internal.h"
 #include "store/layers/fault.h"
 #include "tests/support/download_case.h"
@@ -363,6 +364,62 @@ static void who_waits_for_the_bucket_ends_when_it_is_stopped(void **state)
     download_case_end(&d);
 }
 
+struct stopping {
+    struct volume_origin *origin;
+    atomic_uint failed;
+};
+
+static int fail_chunks(const char *operation, const char *name, void *arg)
+{
+    struct stopping *stopping = arg;
+
+    (void)operation;
+    if (strstr(name, "/chunks/") == NULL)
+        return 0;
+    atomic_fetch_add(&stopping->failed, 1);
+    return -EAGAIN;
+}
+
+static void *stop_when_it_waits(void *arg)
+{
+    struct stopping *stopping = arg;
+
+    while (atomic_load(&stopping->failed) < 2)
+        (void)sched_yield();
+    stopping->origin->ops->stop(stopping->origin);
+    return NULL;
+}
+
+/* However patient it is. */
+static void an_import_that_waits_for_the_bucket_can_be_stopped(void **state)
+{
+    struct transfer_case *c = *state;
+    struct volume_case *v = &c->volume;
+    struct snapshot_import_progress progress = { .fetched = 0 };
+    struct error err = { .code = 0 };
+    struct stopping stopping = { .origin = NULL };
+    struct mortal_store mortal;
+    struct bucket bucket;
+    pthread_t thread;
+
+    (void)file_case_make(v, "f", MIB, 1);
+    (void)transfer_case_take(c, "a");
+    struct locator a = transfer_case_upload(c, "a");
+    mortal_store_init(&mortal, c->store, MORTAL_FOREVER);
+    mortal.before = fail_chunks;
+    mortal.arg = &stopping;
+    assert_int_equal(bucket_init(&bucket, &mortal.base, "", NULL), 0);
+    const int64_t hour_ms = 3600 * 1000;
+    assert_int_equal(import_case_open(v, &bucket, &a, hour_ms, &stopping.origin, &err), 0);
+    const struct snapshot_import import = { .name = "b",
+                                            .access_point = "b",
+                                            .origin = stopping.origin };
+    assert_int_equal(pthread_create(&thread, NULL, stop_when_it_waits, &stopping), 0);
+    assert_int_equal(volume_snapshot_import(v->volume, &import, &progress, &err), -EIO);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    stopping.origin->ops->close(stopping.origin);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, import_case_setup, import_case_teardown)
@@ -372,6 +429,7 @@ int main(void)
         TEST(what_is_behind_a_damaged_record_is_fetched),
         TEST(a_store_that_misses_something_is_told_of),
         TEST(who_waits_for_the_bucket_ends_when_it_is_stopped),
+        TEST(an_import_that_waits_for_the_bucket_can_be_stopped),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
