@@ -26,12 +26,3 @@ int file_result(struct volume *volume, int r, uint64_t ino, struct error *err)
         r = error_recode(err, -EBADMSG);
     return volume_result(volume, r, ino, err);
 }
-
-/* Data and metadata of all files become durable together. */
-int volume_fsync(struct volume *volume, uint64_t ino)
-{
-    struct error err = { 0 };
-
-    (void)ino;
-    return volume_sync(volume, &err);
-}

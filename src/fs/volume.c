@@ -382,6 +382,25 @@ int volume_sync(struct volume *volume, struct error *err)
     return r;
 }
 
+static void sync_done(struct meta_waiter *base, int result, const struct error *why)
+{
+    struct volume_waiter *waiter = (struct volume_waiter *)base;
+
+    waiter->done(waiter, volume_result(waiter->volume, result, 0, why));
+}
+
+void volume_sync_later(struct volume *volume, struct volume_waiter *waiter)
+{
+    waiter->volume = volume;
+    waiter->base.done = sync_done;
+    if (volume->is_read_only) {
+        waiter->done(waiter, 0);
+        return;
+    }
+    meta_sync_later(volume->engine, meta_last_group(volume->engine), &waiter->base);
+    segments_push(volume->segments);
+}
+
 int volume_statfs(struct volume *volume, struct volume_statfs *ret)
 {
     struct object_store_space disk = { 0 };

@@ -190,7 +190,18 @@ void volume_set_noatime(struct volume *volume, bool is_noatime);
 /* Everything that returned before the call is durable after 0. After a failed write to the store
  * it says so once, for each inode that lost data, and never claims that the lost data is safe. */
 int volume_sync(struct volume *volume, struct error *err);
-int volume_fsync(struct volume *volume, uint64_t ino);
+
+/* The same for who cannot wait: done is told, once, what volume_sync() would have returned, by
+ * whatever thread makes it durable, or by the caller's before this returns. It must not block, nor
+ * call the volume. Until then the waiter stays where it is, and the volume open. May take as long
+ * as storing an object that is full. */
+struct volume_waiter {
+    struct meta_waiter base;
+    struct volume *volume;
+    void (*done)(struct volume_waiter *waiter, int result); /* the caller sets only this one */
+};
+
+void volume_sync_later(struct volume *volume, struct volume_waiter *waiter);
 
 /* flags: XATTR_CREATE, XATTR_REPLACE or 0. */
 int volume_setxattr(struct volume *volume, uint64_t ino, const char *name, struct bytes value,

@@ -99,6 +99,11 @@ int meta_sync_group(struct meta_engine *engine, uint64_t group, struct error *er
     return engine->ops->sync(engine, group, err);
 }
 
+void meta_sync_later(struct meta_engine *engine, uint64_t group, struct meta_waiter *waiter)
+{
+    engine->ops->sync_later(engine, group, waiter);
+}
+
 int meta_scrub(struct meta_engine *engine, struct error *err)
 {
     return engine->ops->scrub(engine, err);

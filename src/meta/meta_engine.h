@@ -49,6 +49,18 @@ enum meta_access {
 struct meta_engine;
 struct meta_txn;
 
+/* Somebody who waits for a group to be durable, but not with a thread. */
+struct meta_waiter {
+    /* Called once: why is NULL if result is 0. By the engine's committer or by the caller of
+     * meta_sync_later(); it must not block, nor call the engine. The waiter is its owner's again.
+     */
+    void (*done)(struct meta_waiter *waiter, int result, const struct error *why);
+
+    /* The engine's until then. */
+    uint64_t group;
+    struct meta_waiter *next;
+};
+
 /* Returns 0 to go on; anything else ends the scan, which returns it. */
 typedef int meta_visit_fn(struct bytes key, struct bytes value, void *arg);
 
@@ -135,6 +147,8 @@ struct meta_engine_ops {
     uint64_t (*last_group)(struct meta_engine *engine);
     /* After 0, all that was committed in this group and before it survives a crash of this host. */
     int (*sync)(struct meta_engine *engine, uint64_t group, struct error *err);
+    /* Returns at once; the waiter is told what sync would have returned. */
+    void (*sync_later)(struct meta_engine *engine, uint64_t group, struct meta_waiter *waiter);
 
     /* Syncs, and then has what is stored written anew, so that nothing of what was removed or
      * replaced before the call is left where the engine keeps it: in free pages, or between
@@ -148,7 +162,8 @@ struct meta_engine_ops {
     int (*scan_stored)(struct meta_engine *engine, struct bytes first, struct bytes end,
                        meta_visit_fn *visit, void *arg, struct error *err);
 
-    /* Syncs, unless the engine is read-only or cannot, and frees. Returns what sync did. */
+    /* Syncs, unless the engine is read-only or cannot, and frees. Returns what sync did. Nobody
+     * waits any more. */
     int (*close)(struct meta_engine *engine, struct error *err);
 };
 
@@ -192,6 +207,7 @@ void meta_abort(struct meta_txn *txn); /* NULL is allowed */
 int meta_sync(struct meta_engine *engine, struct error *err);
 uint64_t meta_last_group(struct meta_engine *engine);
 int meta_sync_group(struct meta_engine *engine, uint64_t group, struct error *err);
+void meta_sync_later(struct meta_engine *engine, uint64_t group, struct meta_waiter *waiter);
 int meta_scrub(struct meta_engine *engine, struct error *err);
 int meta_scan_stored(struct meta_engine *engine, struct bytes first, struct bytes end,
                      meta_visit_fn *visit, void *arg, struct error *err);

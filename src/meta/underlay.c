@@ -387,6 +387,11 @@ static int under_sync(struct meta_engine *engine, uint64_t group, struct error *
     return meta_sync_group(((struct underlay *)engine)->inner, group, err);
 }
 
+static void under_sync_later(struct meta_engine *engine, uint64_t group, struct meta_waiter *waiter)
+{
+    meta_sync_later(((struct underlay *)engine)->inner, group, waiter);
+}
+
 static int under_scrub(struct meta_engine *engine, struct error *err)
 {
     return meta_scrub(((struct underlay *)engine)->inner, err);
@@ -419,6 +424,7 @@ static const struct meta_engine_ops underlay_ops = {
     .abort = under_abort,
     .last_group = under_last_group,
     .sync = under_sync,
+    .sync_later = under_sync_later,
     .scrub = under_scrub,
     .scan_stored = under_scan_stored,
     .close = under_close,

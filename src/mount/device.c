@@ -26,21 +26,19 @@ void mount_open_spares(int ret_fds[static MOUNT_THREADS])
         ret_fds[i] = open("/dev/fuse", O_RDWR | O_CLOEXEC);
 }
 
-/* A copy of the device for the calling thread, -1 if there is none. */
+/* A copy of the device for the calling thread, or the device if there is none. The session closes
+ * it: what a thread has read may be answered when that thread is gone. */
 static int take_spare(struct mount_session *session)
 {
-    uint32_t device_fd = (uint32_t)fuse_session_fd(session->fuse);
+    int device_fd = fuse_session_fd(session->fuse);
+    uint32_t origin = (uint32_t)device_fd;
     int fd = -1;
 
     mutex_lock(&session->spares_lock);
-    if (session->spare_count > 0)
-        fd = session->spares[--session->spare_count];
+    if (session->spares_taken < MOUNT_THREADS)
+        fd = session->spares[session->spares_taken++];
     mutex_unlock(&session->spares_lock);
-    if (fd >= 0 && ioctl(fd, FUSE_DEV_IOC_CLONE, &device_fd) < 0) {
-        (void)close(fd);
-        fd = -1;
-    }
-    return fd;
+    return fd >= 0 && ioctl(fd, FUSE_DEV_IOC_CLONE, &origin) == 0 ? fd : device_fd;
 }
 
 struct mount_thread *mount_thread(struct mount_session *session)
@@ -52,7 +50,6 @@ struct mount_thread *mount_thread(struct mount_session *session)
     thread = calloc(1, sizeof(*thread));
     if (!thread)
         return NULL;
-    thread->fd = -1;
     if (pthread_setspecific(session->thread_key, thread) != 0) {
         free(thread);
         return NULL;
@@ -65,12 +62,18 @@ void mount_thread_free(void *arg)
 {
     struct mount_thread *thread = arg;
 
-    if (thread->fd >= 0)
-        (void)close(thread->fd);
     if (thread->buffer)
         memory_wipe(thread->buffer, MOUNT_REQUEST_MAX); /* it holds file content */
     free(thread->buffer);
     free(thread);
+}
+
+void reply_when_durable(fuse_req_t req)
+{
+    struct mount_session *session = session_of(req);
+    const struct mount_thread *thread = mount_thread(session);
+
+    sync_replies_add(session->syncs, req, thread ? thread->fd : fuse_session_fd(session->fuse));
 }
 
 uint8_t *mount_thread_buffer(struct mount_session *session)
@@ -134,7 +137,8 @@ ssize_t mount_device_read(int fd, void *to, size_t size, void *arg)
         errno = ENOMEM;
         return -1;
     }
-    ssize_t n = read(thread->fd >= 0 ? thread->fd : fd, to, size);
+    (void)fd;
+    ssize_t n = read(thread->fd, to, size);
     if (n > 0) {
         name_root(session, to, (size_t)n);
         note_request(thread, to, (size_t)n);
@@ -157,9 +161,13 @@ static ssize_t answer_init(int fd, const struct iovec *iov, uint32_t kernel_can)
 
 ssize_t mount_device_writev(int fd, struct iovec *iov, int count, void *arg)
 {
-    const struct mount_thread *thread = mount_thread(arg);
+    const struct mount_session *session = arg;
+    int sync_fd = sync_replies_fd(session->syncs);
 
-    if (thread && thread->fd >= 0)
+    if (sync_fd >= 0)
+        return writev(sync_fd, iov, count);
+    const struct mount_thread *thread = mount_thread(arg);
+    if (thread)
         fd = thread->fd;
     if (thread && thread->opcode == FUSE_INIT && count == 2 &&
         iov[1].iov_len <= sizeof(struct fuse_init_out) && iov[1].iov_len >= 24)

@@ -230,7 +230,10 @@ void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_in
 
     (void)data_only;
     (void)fi;
-    reply_result(req, r < 0 ? r : volume_fsync(volume_of(req), ino));
+    if (r < 0)
+        reply_result(req, r);
+    else
+        reply_when_durable(req);
 }
 
 void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t len,

@@ -187,7 +187,8 @@ void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t position,
 
 void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
 {
+    (void)ino;
     (void)data_only;
     (void)fi;
-    reply_result(req, volume_fsync(volume_of(req), ino));
+    reply_when_durable(req);
 }

@@ -97,10 +97,12 @@ static void *run_loop(void *arg)
 
 static void session_free(struct mount_session *session)
 {
+    sync_replies_free(session->syncs); /* answers what is left */
     if (session->fuse)
         fuse_session_destroy(session->fuse); /* closes the device */
-    for (unsigned i = 0; i < session->spare_count; i++)
-        (void)close(session->spares[i]);
+    for (unsigned i = 0; i < MOUNT_THREADS; i++)
+        if (session->spares[i] >= 0)
+            (void)close(session->spares[i]);
     if (session->has_thread_key) {
         /* The caller's thread may have sent notifications. */
         struct mount_thread *own = pthread_getspecific(session->thread_key);
@@ -126,13 +128,13 @@ static struct mount_session *session_new(struct volume *volume, uint64_t root,
     session->spares_lock = MUTEX_INIT;
     atomic_flag_clear(&session->is_dropping_pages);
     for (unsigned i = 0; i < MOUNT_THREADS; i++) {
-        if (spare_fds[i] >= 0)
-            session->spares[session->spare_count++] = spare_fds[i];
+        session->spares[i] = spare_fds[i];
         spare_fds[i] = -1;
     }
     session->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     session->has_thread_key = pthread_key_create(&session->thread_key, mount_thread_free) == 0;
-    if (session->end_fd < 0 || !session->has_thread_key || open_files_new(&session->writers) < 0) {
+    if (session->end_fd < 0 || !session->has_thread_key || open_files_new(&session->writers) < 0 ||
+        sync_replies_new(volume, &session->syncs) < 0) {
         session_free(session);
         return NULL;
     }
@@ -175,7 +177,8 @@ int mount_session_start(struct volume *volume, uint64_t root, int device_fd,
 
     if (!session) {
         (void)close(device_fd);
-        return error_set(err, -ENOMEM, "cannot serve the mount: out of memory or descriptors");
+        return error_set(err, -ENOMEM,
+                         "cannot serve the mount: out of memory, descriptors or threads");
     }
     catch_wake_up();
     int r = attach_device(session, device_fd);

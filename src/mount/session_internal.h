@@ -13,6 +13,7 @@
 #include "fs/volume.h"
 #include "mount/open_files.h"
 #include "mount/session.h"
+#include "mount/sync_replies.h"
 
 #define MOUNT_REQUEST_MAX (1024u * 1024u) /* bytes of one read or write */
 #define MOUNT_CACHE_SECONDS 3600.0        /* nobody but the kernel changes names and attributes */
@@ -26,16 +27,17 @@ struct mount_session {
         is_dropping_pages;    /* one thread at a time, so that others serve what it waits for */
     pthread_key_t thread_key; /* struct mount_thread of each thread that serves */
     bool has_thread_key;
-    struct mutex spares_lock; /* spares, spare_count */
+    struct mutex spares_lock; /* of the next two; they are open until the session ends */
     int spares[MOUNT_THREADS];
-    unsigned spare_count;
+    unsigned spares_taken;
+    struct sync_replies *syncs;
     int end_fd;
     pthread_t loop_thread;
 };
 
-/* Each thread reads a request, works it off and answers it before the next. */
+/* Each thread reads a request, works it off and answers it before the next, but for fsyncs. */
 struct mount_thread {
-    int fd;            /* its own copy of the device, or -1: the session's */
+    int fd;            /* its own copy of the device, or the session's */
     uint32_t opcode;   /* of the request that it works on */
     bool kills_suid;   /* the kernel says that set-user-id and set-group-id must go with it */
     uint32_t init_can; /* FUSE_INIT only: what the kernel offered */
@@ -67,6 +69,9 @@ static inline void reply_result(fuse_req_t req, int r)
 {
     (void)fuse_reply_err(req, -r);
 }
+
+/* Answers when all that was changed before is durable, which this does not wait for. */
+void reply_when_durable(fuse_req_t req);
 
 bool request_kills_suid(fuse_req_t req);
 /* Without what a change of content takes away. */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/thread.h"
 #include "meta/meta_engine.h"
 #include "tests/support/meta_case.h"
@@ -165,6 +166,166 @@ static void transactions_go_on_through_scrubs(void **state)
         assert_int_equal(pthread_join(threads[i], NULL), 0);
 }
 
+/* --- who waits without a thread --- */
+
+struct waiting {
+    struct meta_waiter waiter;
+    struct mutex lock; /* of all below */
+    pthread_cond_t changed;
+    unsigned told;
+    int result;
+    struct error why;
+};
+
+static void on_told(struct meta_waiter *waiter, int result, const struct error *why)
+{
+    struct waiting *waiting = (struct waiting *)waiter;
+
+    mutex_lock(&waiting->lock);
+    waiting->told++;
+    waiting->result = result;
+    if (why != NULL)
+        waiting->why = *why;
+    (void)pthread_cond_signal(&waiting->changed);
+    mutex_unlock(&waiting->lock);
+}
+
+static void wait_later(struct engine_case *c, struct waiting *waiting)
+{
+    *waiting = (struct waiting){ .waiter.done = on_told,
+                                 .lock = MUTEX_INIT,
+                                 .changed = PTHREAD_COND_INITIALIZER };
+    meta_sync_later(c->engine, meta_last_group(c->engine), &waiting->waiter);
+}
+
+static unsigned times_told(struct waiting *waiting)
+{
+    mutex_lock(&waiting->lock);
+    unsigned told = waiting->told;
+    mutex_unlock(&waiting->lock);
+    return told;
+}
+
+static int result_of(struct waiting *waiting)
+{
+    mutex_lock(&waiting->lock);
+    while (waiting->told == 0)
+        cond_wait(&waiting->changed, &waiting->lock);
+    int result = waiting->result;
+    mutex_unlock(&waiting->lock);
+    return result;
+}
+
+/* Until the group with all that was put before is being written. */
+static void stall(struct engine_case *c)
+{
+    atomic_store(&c->owner.stalled, false);
+    atomic_store(&c->owner.stall, true);
+    while (!atomic_load(&c->owner.stalled))
+        clock_sleep_ms(1);
+}
+
+static void who_waits_without_a_thread_is_told_once_when_it_is_durable(void **state)
+{
+    struct engine_case *c = *state;
+    struct waiting of_first[2];
+    struct waiting of_second[2];
+    struct waiting of_none;
+
+    put_one(c, "a", "1");
+    stall(c);
+    for (unsigned i = 0; i < 2; i++)
+        wait_later(c, &of_first[i]);
+    put_one(c, "b", "1");
+    for (unsigned i = 0; i < 2; i++)
+        wait_later(c, &of_second[i]);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(times_told(&of_first[i]) + times_told(&of_second[i]), 0);
+    atomic_store(&c->owner.stall, false);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(result_of(&of_first[i]), 0);
+        assert_int_equal(result_of(&of_second[i]), 0);
+    }
+    mutex_lock(&c->owner.lock);
+    unsigned durable = c->owner.durable;
+    mutex_unlock(&c->owner.lock);
+    assert_int_equal(durable, 2);
+
+    wait_later(c, &of_none); /* nothing is left to wait for */
+    assert_int_equal(times_told(&of_none), 1);
+    assert_int_equal(result_of(&of_none), 0);
+    meta_case_reopen(c, &(struct meta_options){ 0 });
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(times_told(&of_first[i]) + times_told(&of_second[i]), 2);
+}
+
+static void a_failure_is_told_to_all_who_wait_without_a_thread(void **state)
+{
+    struct engine_case *c = *state;
+    struct waiting waiting[4];
+
+    atomic_store(&c->owner.fail_before, -EIO);
+    put_one(c, "a", "1");
+    stall(c);
+    wait_later(c, &waiting[0]);
+    put_one(c, "b", "1");
+    wait_later(c, &waiting[1]); /* of a later group, which cannot be durable before */
+    atomic_store(&c->owner.stall, false);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(result_of(&waiting[i]), -EIO);
+        assert_string_equal(waiting[i].why.text, "The test says so.");
+    }
+    wait_later(c, &waiting[2]); /* and again: it is tried once more */
+    assert_int_equal(result_of(&waiting[2]), -EIO);
+    atomic_store(&c->owner.fail_before, 0);
+    wait_later(c, &waiting[3]);
+    assert_int_equal(result_of(&waiting[3]), 0);
+    sync_now(c);
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(times_told(&waiting[i]), 1);
+    expect_one(c, "a", "1");
+    expect_one(c, "b", "1");
+}
+
+#define WAITINGS 200u
+
+static void *put_and_wait_later(void *arg)
+{
+    struct waiting *waiting = calloc(WAITINGS, sizeof(*waiting));
+    struct bank *bank = arg;
+    char key[16];
+
+    assert_non_null(waiting);
+    for (unsigned i = 0; i < WAITINGS; i++) {
+        (void)snprintf(key, sizeof(key), "w%u-%u", bank->seed, i);
+        put_one(bank->c, key, "1");
+        wait_later(bank->c, &waiting[i]);
+        if (i % 16 == 0)
+            assert_int_equal(result_of(&waiting[i]), 0);
+    }
+    for (unsigned i = 0; i < WAITINGS; i++)
+        assert_int_equal(result_of(&waiting[i]), 0);
+    sync_now(bank->c);
+    for (unsigned i = 0; i < WAITINGS; i++)
+        assert_int_equal(times_told(&waiting[i]), 1);
+    free(waiting);
+    return NULL;
+}
+
+static void many_wait_without_a_thread(void **state)
+{
+    struct engine_case *c = *state;
+    struct bank banks[4];
+    pthread_t threads[4];
+
+    for (unsigned i = 0; i < 4; i++) {
+        banks[i] = (struct bank){ .c = c, .seed = i + 1 };
+        assert_int_equal(pthread_create(&threads[i], NULL, put_and_wait_later, &banks[i]), 0);
+    }
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+}
+
 #define EVERY(test)                                                                                \
     {                                                                                              \
 #test, test, meta_case_setup, meta_case_teardown, NULL                                     \
@@ -175,6 +336,9 @@ int main(int argc, char **argv)
     struct CMUnitTest tests[] = {
         EVERY(concurrent_transactions_are_atomic),
         EVERY(transactions_go_on_through_scrubs),
+        EVERY(who_waits_without_a_thread_is_told_once_when_it_is_durable),
+        EVERY(a_failure_is_told_to_all_who_wait_without_a_thread),
+        EVERY(many_wait_without_a_thread),
     };
     size_t count = sizeof(tests) / sizeof(tests[0]);
 

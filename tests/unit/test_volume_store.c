@@ -114,11 +114,11 @@ static void lose_a_sync(struct faulty *f)
 
     for (unsigned i = 0; i < PIECES; i++) {
         if (i == PIECES / 2)
-            assert_int_equal(volume_fsync(f->c.volume, ino), 0);
+            assert_int_equal(volume_sync(f->c.volume, NULL), 0);
         assert_int_equal(write_piece(&f->c, ino, i), 0);
     }
     fault_arm(f->fault, FAULT_SYNC_LOSE, "segments/", 0, 1, -EIO);
-    assert_int_equal(volume_fsync(f->c.volume, ino), 0);
+    assert_int_equal(volume_sync(f->c.volume, NULL), 0);
     assert_int_equal(f->c.events[VOLUME_EVENT_WRITE_LOST], 1);
     for (unsigned i = 0; i < PIECES; i++)
         expect_piece(&f->c, ino, i);
@@ -146,7 +146,7 @@ static void lose_syncs_again_and_again(struct faulty *f)
         if (i % 8 == 7) {
             fault_disarm(f->fault);
             fault_arm(f->fault, FAULT_SYNC_LOSE, "segments/", i % 16 == 7, 2, -EIO);
-            assert_int_equal(volume_fsync(f->c.volume, ino), 0);
+            assert_int_equal(volume_sync(f->c.volume, NULL), 0);
         }
     }
     for (unsigned i = 0; i < PIECES; i++)
@@ -174,8 +174,43 @@ struct syncer {
     struct faulty *f;
     pthread_t thread;
     uint64_t ino;
+    bool is_later; /* by volume_sync_later() */
     unsigned failed;
 };
+
+struct later {
+    struct volume_waiter waiter;
+    struct mutex lock;
+    pthread_cond_t changed;
+    unsigned told;
+    int result;
+};
+
+static void on_synced(struct volume_waiter *waiter, int result)
+{
+    struct later *later = (struct later *)waiter;
+
+    mutex_lock(&later->lock);
+    later->told++;
+    later->result = result;
+    (void)pthread_cond_signal(&later->changed);
+    mutex_unlock(&later->lock);
+}
+
+static int sync_by_waiter(struct volume *volume)
+{
+    struct later later = { .waiter.done = on_synced,
+                           .lock = MUTEX_INIT,
+                           .changed = PTHREAD_COND_INITIALIZER };
+
+    volume_sync_later(volume, &later.waiter);
+    mutex_lock(&later.lock);
+    while (later.told == 0)
+        cond_wait(&later.changed, &later.lock);
+    int r = later.told == 1 ? later.result : -EALREADY;
+    mutex_unlock(&later.lock);
+    return r;
+}
 
 static void *write_and_sync(void *arg)
 {
@@ -187,7 +222,7 @@ static void *write_and_sync(void *arg)
         const struct bytes piece = { .data = data, .len = PIECE };
         fill(data, syncer->ino, i);
         if (volume_write(volume, syncer->ino, (uint64_t)i * PIECE, piece) != 0 ||
-            volume_fsync(volume, syncer->ino) != 0)
+            (syncer->is_later ? sync_by_waiter(volume) : volume_sync(volume, NULL)) != 0)
             syncer->failed++;
     }
     syncer->failed += data == NULL;
@@ -203,7 +238,8 @@ static void sync_in_threads(struct faulty *f, unsigned faults)
     fault_prefer_sealing(f->fault);
     for (unsigned i = 0; i < SYNCERS; i++) {
         (void)snprintf(name, sizeof(name), "file%u", i);
-        syncers[i] = (struct syncer){ .f = f, .ino = volume_case_file(&f->c, name) };
+        syncers[i] =
+            (struct syncer){ .f = f, .ino = volume_case_file(&f->c, name), .is_later = i % 2 == 0 };
     }
     for (unsigned i = 0; i < faults; i++)
         fault_arm(f->fault, FAULT_SYNC_LOSE, "segments/", 3 + 4 * i, 1, -EIO);
@@ -252,11 +288,13 @@ static void fail_every_sync(struct faulty *f)
 
     assert_int_equal(write_piece(&f->c, ino, 0), 0);
     fault_arm(f->fault, FAULT_SYNC_LOSE, "segments/", 0, FAULT_ALWAYS, -EIO);
-    for (unsigned i = 0; i < 3; i++)
-        assert_int_equal(volume_fsync(f->c.volume, ino), -EIO);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(volume_sync(f->c.volume, NULL), -EIO);
+        assert_int_equal(sync_by_waiter(f->c.volume), -EIO);
+    }
     expect_piece(&f->c, ino, 0);
     fault_disarm(f->fault);
-    assert_int_equal(volume_fsync(f->c.volume, ino), 0);
+    assert_int_equal(volume_sync(f->c.volume, NULL), 0);
     assert_int_equal(f->c.events[VOLUME_EVENT_ROOM_AGAIN], 1);
     expect_piece(&f->c, ino, 0);
 }
@@ -286,7 +324,7 @@ static void fail_one_write(struct faulty *f)
     fault_disarm(f->fault);
     assert_int_equal(write_piece(&f->c, ino, 2), 0);
     fault_arm(f->fault, FAULT_CREATE, "segments/", 0, 1, -ENOSPC);
-    assert_int_equal(volume_fsync(f->c.volume, ino), 0);
+    assert_int_equal(volume_sync(f->c.volume, NULL), 0);
 }
 
 static void a_write_that_fails_is_told_once_and_changes_nothing(void **state)

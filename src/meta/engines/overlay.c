@@ -746,6 +746,7 @@ static const struct meta_engine_ops overlay_ops = {
     .abort = overlay_abort,
     .last_group = overlay_last_group,
     .sync = overlay_sync,
+    .sync_later = overlay_sync_later,
     .scrub = overlay_scrub,
     .scan_stored = overlay_scan_stored,
     .close = overlay_close,

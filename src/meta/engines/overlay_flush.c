@@ -1,6 +1,7 @@
 /* The committer: closes groups, writes them to the store, and keeps what could not be written. */
 #include "meta/engines/overlay_internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
@@ -236,6 +237,35 @@ static int reopen_store(struct overlay_engine *engine, struct error *err)
     return r;
 }
 
+/* Those who wait for this group, or one before. */
+static struct meta_waiter *take_waiters(struct overlay_engine *engine, uint64_t group)
+    REQUIRES(engine->state)
+{
+    struct meta_waiter **at = &engine->waiters;
+    struct meta_waiter *taken = NULL;
+
+    while (*at != NULL) {
+        struct meta_waiter *waiter = *at;
+        if (waiter->group > group) {
+            at = &waiter->next;
+            continue;
+        }
+        *at = waiter->next;
+        waiter->next = taken;
+        taken = waiter;
+    }
+    return taken;
+}
+
+static void tell_waiters(struct meta_waiter *waiters, const struct error *why)
+{
+    while (waiters != NULL) {
+        struct meta_waiter *next = waiters->next; /* it may be gone once it is told */
+        waiters->done(waiters, why != NULL ? why->code : 0, why);
+        waiters = next;
+    }
+}
+
 static void flush_succeeded(struct overlay_engine *engine, uint64_t group)
 {
     const struct meta_hooks *hooks = &engine->hooks;
@@ -250,9 +280,11 @@ static void flush_succeeded(struct overlay_engine *engine, uint64_t group)
     engine->frozen_need = (struct overlay_need){ 0 };
     engine->durable = group;
     engine->refused.code = 0;
+    struct meta_waiter *waiters = take_waiters(engine, group);
     (void)pthread_cond_broadcast(&engine->flushed[group & 1]);
     (void)pthread_cond_broadcast(&engine->changed);
     mutex_unlock(&engine->state);
+    tell_waiters(waiters, NULL);
     overlay_layer_unref(done);
 }
 
@@ -269,10 +301,12 @@ static void flush_failed(struct overlay_engine *engine, uint64_t group, const st
     engine->failures++;
     engine->wanted = engine->durable;
     engine->retry_ms = clock_monotonic_ms() + OVERLAY_RETRY_MS;
+    struct meta_waiter *waiters = take_waiters(engine, UINT64_MAX);
     for (unsigned i = 0; i < 2; i++)
         (void)pthread_cond_broadcast(&engine->flushed[i]);
     (void)pthread_cond_broadcast(&engine->changed);
     mutex_unlock(&engine->state);
+    tell_waiters(waiters, why);
 }
 
 /* Only the committer changes frozen, so it may look at it without the lock. */
@@ -399,12 +433,21 @@ int overlay_committer_stop(struct overlay_engine *engine, struct error *err)
     (void)pthread_join(engine->committer, NULL);
 
     mutex_lock(&engine->state);
+    assert(engine->waiters == NULL);
     bool is_left = engine->frozen != NULL || engine->is_dirty;
     int r = is_left ? engine->refused.code : 0;
     if (r < 0 && err != NULL)
         *err = engine->refused;
     mutex_unlock(&engine->state);
     return r;
+}
+
+/* Has the committer make the group durable now. */
+static void want(struct overlay_engine *engine, uint64_t group) REQUIRES(engine->state)
+{
+    if (engine->wanted < group)
+        engine->wanted = group;
+    (void)pthread_cond_signal(&engine->work);
 }
 
 int overlay_wait_durable(struct overlay_engine *engine, uint64_t group, struct error *err)
@@ -419,9 +462,7 @@ int overlay_wait_durable(struct overlay_engine *engine, uint64_t group, struct e
         }
         /* One that failed and has succeeded since says nothing of ours. */
         failures = engine->failures;
-        if (engine->wanted < group)
-            engine->wanted = group;
-        (void)pthread_cond_signal(&engine->work);
+        want(engine, group);
         cond_wait(&engine->flushed[group & 1], &engine->state);
     }
     return 0;
@@ -449,4 +490,22 @@ int overlay_sync(struct meta_engine *base, uint64_t group, struct error *err)
         r = overlay_wait_durable(engine, group, err);
     mutex_unlock(&engine->state);
     return r;
+}
+
+/* As there: a failure is told to all who wait, also for a later group. */
+void overlay_sync_later(struct meta_engine *base, uint64_t group, struct meta_waiter *waiter)
+{
+    struct overlay_engine *engine = (struct overlay_engine *)base;
+
+    mutex_lock(&engine->state);
+    bool waits = !engine->read_only && engine->durable < group;
+    if (waits) {
+        waiter->group = group;
+        waiter->next = engine->waiters;
+        engine->waiters = waiter;
+        want(engine, group);
+    }
+    mutex_unlock(&engine->state);
+    if (!waits)
+        waiter->done(waiter, 0, NULL);
 }

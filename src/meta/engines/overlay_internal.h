@@ -77,7 +77,8 @@ struct overlay_engine {
     /* Who waits for a group, by the last bit of its number: nobody waits for more than the one that
      * is being written and the one that collects. */
     pthread_cond_t flushed[2];
-    pthread_cond_t changed; /* everybody else */
+    pthread_cond_t changed;      /* everybody else */
+    struct meta_waiter *waiters; /* for a group that is not durable yet, without a thread */
 
     struct overlay_layer *active;
     struct overlay_layer *frozen;
@@ -124,6 +125,7 @@ int overlay_wait_durable(struct overlay_engine *engine, uint64_t group, struct e
     REQUIRES(engine->state);
 uint64_t overlay_last_group(struct meta_engine *base);
 int overlay_sync(struct meta_engine *base, uint64_t group, struct error *err);
+void overlay_sync_later(struct meta_engine *base, uint64_t group, struct meta_waiter *waiter);
 
 /* Brings the next group to the store, after opening that again if it is wanted. The committer. */
 void overlay_flush(struct overlay_engine *engine, bool reopen);
