@@ -123,25 +123,29 @@ static int id_failure(const struct segments *segments, struct error *err) REQUIR
     return segments->id_error.code < 0 ? segments->id_error.code : -EIO;
 }
 
-/* An id that may be used; waits for one to be announced. */
-static int take_id(struct segments *segments, bool may_wait, struct segment **ret,
-                   struct error *err) REQUIRES(segments->lock)
+/* For whom a segment is opened. */
+struct claim {
+    bool may_wait; /* for an id to be announced */
+    unsigned kept; /* ids that are left to others */
+};
+
+/* Until an id was announced, or something else has changed. Nobody else is kept from opening a
+ * segment meanwhile: a rescue may, which this waits for. */
+static int wait_for_id(struct segments *segments, const struct claim *claim, struct error *err)
+    REQUIRES(segments->lock)
 {
     uint64_t failures = segments->id_failures;
 
-    while (segments->usable.count == 0) {
-        if (!may_wait)
-            return no_id(err);
-        if (segments->id_failures != failures)
-            return id_failure(segments, err);
-        cond_wait(&segments->changed, &segments->lock);
-    }
-    *ret = segment_list_pop(&segments->usable);
-    return 0;
+    if (!claim->may_wait)
+        return no_id(err);
+    segments->id_waiters++;
+    cond_wait(&segments->changed, &segments->lock);
+    segments->id_waiters--;
+    return segments->id_failures == failures ? 0 : id_failure(segments, err);
 }
 
-static int write_header(struct segments *segments, const struct segment *segment,
-                        struct object_writer *writer, struct error *err)
+int segment_write_header(struct segments *segments, const struct segment *segment,
+                         struct object_writer *writer, struct error *err)
 {
     const struct block_identity identity = { .fs = segments->fs,
                                              .generation = segments->generation,
@@ -167,7 +171,7 @@ static int make_object(struct segments *segments, struct segment *segment,
     segment_object_name(&segment->id, name);
     r = object_store_create(segments->store, name, &writer, err);
     if (r == 0)
-        r = write_header(segments, segment, writer, err);
+        r = segment_write_header(segments, segment, writer, err);
     if (r == 0) {
         *ret = writer;
         return 0;
@@ -188,26 +192,21 @@ void segments_end_segment(struct segments *segments, struct segment *segment)
             segments->lanes[i].current = NULL;
 }
 
-/* Makes the next current segment. The lock is given up meanwhile. */
-static int open_next(struct segments *segments, struct lane *lane, bool may_wait, struct error *err)
+/* Makes the next current segment; there is an id. The lock is given up meanwhile. */
+static int open_next(struct segments *segments, struct lane *lane, struct error *err)
     REQUIRES(segments->lock)
 {
-    struct segment *segment = NULL;
+    struct segment *segment = segment_list_pop(&segments->usable);
     struct object_writer *writer = NULL;
     struct aead *aead = NULL;
     bool is_clean = true;
 
     lane->is_opening = true;
-    int r = take_id(segments, may_wait, &segment, err);
-    if (segment != NULL) {
-        mutex_unlock(&segments->lock);
-        r = make_object(segments, segment, &writer, &aead, &is_clean, err);
-        mutex_lock(&segments->lock);
-    }
+    mutex_unlock(&segments->lock);
+    int r = make_object(segments, segment, &writer, &aead, &is_clean, err);
+    mutex_lock(&segments->lock);
     lane->is_opening = false;
     (void)pthread_cond_broadcast(&segments->changed);
-    if (segment == NULL)
-        return r;
     if (r < 0 && is_clean) {
         segment_list_push(&segments->usable, segment);
         return r;
@@ -255,18 +254,6 @@ void segments_end_current_locked(struct segments *segments)
         end_lane(segments, &segments->lanes[i]);
 }
 
-/* Another thread makes the next segment. */
-static int wait_for_opening(struct segments *segments, bool may_wait, struct error *err)
-    REQUIRES(segments->lock)
-{
-    uint64_t failures = segments->id_failures;
-
-    if (!may_wait && segments->usable.count == 0)
-        return no_id(err);
-    cond_wait(&segments->changed, &segments->lock);
-    return segments->id_failures == failures ? 0 : id_failure(segments, err);
-}
-
 static void take_room(struct segments *segments, struct segment *segment, uint32_t len,
                       struct room *ret) REQUIRES(segments->lock)
 {
@@ -279,24 +266,44 @@ static void take_room(struct segments *segments, struct segment *segment, uint32
     segment_note_dirty(segments, segment);
 }
 
-int segment_reserve_in(struct segments *segments, struct lane *lane, uint32_t len, bool may_wait,
-                       struct room *ret, struct error *err)
+static int reserve(struct segments *segments, struct lane *lane, uint32_t len,
+                   const struct claim *claim, struct room *ret, struct error *err)
 {
     int r = 0;
 
     mutex_lock(&segments->lock);
     while (r == 0 && !has_room(segments, lane, len)) {
         if (lane->is_opening) {
-            r = wait_for_opening(segments, may_wait, err);
+            cond_wait(&segments->changed, &segments->lock);
+            continue;
+        }
+        if (segments->usable.count <= claim->kept) {
+            r = wait_for_id(segments, claim, err);
             continue;
         }
         end_lane(segments, lane);
-        r = open_next(segments, lane, may_wait, err);
+        r = open_next(segments, lane, err);
     }
     if (r == 0)
         take_room(segments, lane->current, len, ret);
     mutex_unlock(&segments->lock);
     return r;
+}
+
+int segment_reserve_in(struct segments *segments, struct lane *lane, uint32_t len, bool may_wait,
+                       struct room *ret, struct error *err)
+{
+    const struct claim claim = { .may_wait = may_wait, .kept = IDS_KEPT };
+
+    return reserve(segments, lane, len, &claim, ret, err);
+}
+
+int segment_reserve_for_rescue(struct segments *segments, uint32_t len, struct room *ret,
+                               struct error *err)
+{
+    const struct claim claim = { .may_wait = false, .kept = 0 };
+
+    return reserve(segments, &segments->lanes[0], len, &claim, ret, err);
 }
 
 int segment_reserve(struct segments *segments, uint32_t len, bool may_wait, struct room *ret,

@@ -221,7 +221,7 @@ static int rescue_piece(struct segments *segments, struct piece *piece, struct e
     uint32_t before = piece->offset;
     struct room room;
 
-    int r = segment_reserve(segments, piece->len, false, &room, err);
+    int r = segment_reserve_for_rescue(segments, piece->len, &room, err);
     if (r < 0)
         return r;
     piece_place(piece, room.offset);
@@ -332,15 +332,78 @@ static void run_job(void *arg, size_t index)
     job->result = sync_object(job->segments, job->segment, &job->is_closed, &job->why);
 }
 
-static int finish_job(const struct sync_job *job, struct round_result *result, struct error *err)
+/* What could not be stored is again among the dirty: a later sync finds another place for it. True:
+ * the segment had not failed before. */
+static bool put_off(const struct sync_job *job)
+{
+    struct segments *segments = job->segments;
+
+    bool is_news = mark_failed(segments, job->segment, &job->why);
+    mutex_lock(&segments->lock);
+    give_pieces_back(job->segment, job->pieces);
+    segment_note_dirty(segments, job->segment);
+    mutex_unlock(&segments->lock);
+    return is_news;
+}
+
+/* works: what is known of the store, 0 or why nothing is to be brought elsewhere yet. */
+static int finish_job(const struct sync_job *job, const struct error *works,
+                      struct round_result *result, struct error *err)
 {
     if (job->result == 0) {
         synced(job->segments, job->segment, job->pieces, job->len, job->is_closed);
         return 0;
     }
+    if (works->code < 0 && job->pieces != NULL) {
+        if (put_off(job))
+            result->has_failed = true;
+        return error_set(err, works->code, "%s", works->text);
+    }
     if (mark_failed(job->segments, job->segment, &job->why))
         result->has_failed = true;
     return rescue(job->segments, job->segment, job->pieces, result, err);
+}
+
+/* A small object of this name, made and removed again. */
+static int try_store(struct segments *segments, const struct segment *segment, struct error *err)
+{
+    char name[SEGMENT_NAME_SIZE];
+    struct object_writer *writer = NULL;
+
+    segment_object_name(&segment->id, name);
+    int r = object_store_remove(segments->store, name, err); /* of an attempt before */
+    if (r == 0)
+        r = object_store_create(segments->store, name, &writer, err);
+    if (r == 0)
+        r = segment_write_header(segments, segment, writer, err);
+    if (r == 0)
+        r = object_writer_sync(writer, err);
+    object_writer_close(writer);
+    int removed = object_store_remove(segments->store, name, r == 0 ? err : NULL);
+    return r < 0 ? r : removed;
+}
+
+/* Each rescue takes an id, and while nothing becomes durable no others are announced. A store may
+ * fail for long, so once they are few it has to show first that it works, by an object with nothing
+ * in it: its id is as good as new when nothing is left of it, and serves the next attempt until
+ * then. */
+static void ask_store(struct segments *segments, struct error *ret)
+{
+    mutex_lock(&segments->lock);
+    bool is_asked = segments->usable.count < IDS_WANTED;
+    struct segment *segment = is_asked ? TAKE(segments->probe) : NULL;
+    if (is_asked && segment == NULL && segments->usable.count > 0)
+        segment = segment_list_pop(&segments->usable);
+    mutex_unlock(&segments->lock);
+    if (segment == NULL)
+        return;
+    int r = try_store(segments, segment, ret);
+    mutex_lock(&segments->lock);
+    if (r == 0)
+        segment_list_push(&segments->usable, segment);
+    else
+        segments->probe = segment;
+    mutex_unlock(&segments->lock);
 }
 
 /* All that is dirty now, out of the list: others put segments there meanwhile. */
@@ -370,6 +433,8 @@ static int sync_round(struct segments *segments, struct round_result *result, st
 {
     CLEANUP(free_ptr) struct sync_job *jobs = NULL;
     bool seals = object_store_prefers_sealing(segments->store);
+    struct error works = { 0 };
+    bool is_asked = false;
     size_t count = 0;
     int first = 0;
 
@@ -378,8 +443,12 @@ static int sync_round(struct segments *segments, struct round_result *result, st
     if (take_dirty(segments, &jobs, &count) < 0)
         return error_set(err, -ENOMEM, "no memory to make segments durable");
     parallel_each(count, seals ? SEALS_AT_ONCE : 1, run_job, jobs);
+    for (size_t i = 0; i < count; i++)
+        is_asked = is_asked || (jobs[i].result < 0 && jobs[i].pieces != NULL);
+    if (is_asked)
+        ask_store(segments, &works);
     for (size_t i = 0; i < count; i++) {
-        int r = finish_job(&jobs[i], result, first == 0 ? err : NULL);
+        int r = finish_job(&jobs[i], &works, result, first == 0 ? err : NULL);
         if (first == 0)
             first = r;
     }
@@ -435,18 +504,6 @@ static void end_push(struct segments *segments, unsigned slot)
     mutex_unlock(&segments->lock);
 }
 
-/* What could not be stored is again among the dirty: the next sync finds another place for it. */
-static void push_failed(const struct sync_job *job)
-{
-    struct segments *segments = job->segments;
-
-    (void)mark_failed(segments, job->segment, &job->why);
-    mutex_lock(&segments->lock);
-    give_pieces_back(job->segment, job->pieces);
-    segment_note_dirty(segments, job->segment);
-    mutex_unlock(&segments->lock);
-}
-
 void segments_push(struct segments *segments)
 {
     struct sync_job job = { .segments = segments };
@@ -461,7 +518,7 @@ void segments_push(struct segments *segments)
     if (job.result == 0)
         synced(segments, job.segment, job.pieces, job.len, job.is_closed);
     else
-        push_failed(&job);
+        (void)put_off(&job);
     end_push(segments, slot);
 }
 

@@ -449,8 +449,8 @@ void segments_space(struct segments *segments, struct segments_space *ret)
         .not_durable = segments->not_durable,
         .appended = segments->appended,
         .usable_ids = segments->usable.count,
-        .wants_ids = ids < IDS_LOW / 2 && segments->announcing.count == 0,
-        .waits_for_ids = segments->usable.count == 0 && segments->lanes[0].is_opening,
+        .wants_ids = ids < IDS_WANTED && segments->announcing.count == 0,
+        .waits_for_ids = segments->usable.count <= IDS_KEPT && segments->id_waiters > 0,
     };
     mutex_unlock(&segments->lock);
 }

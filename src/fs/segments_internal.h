@@ -27,8 +27,10 @@
 #define NOT_DURABLE_MAX ((uint64_t)48 * 1024 * 1024)
 
 /* Ids known to be announced: new ones are drawn when there are fewer than the first. */
-#define IDS_LOW 32u
-#define IDS_FULL 64u
+#define IDS_KEPT 16u /* for rescues, without which a group may never be durable again */
+#define IDS_WANTED (IDS_KEPT + 16u) /* with fewer a group should be closed soon */
+#define IDS_LOW (IDS_KEPT + 32u)    /* with fewer it announces more */
+#define IDS_FULL (IDS_KEPT + 64u)
 
 #define PUSHES_MAX 4u /* of segments_push(), at once */
 
@@ -179,6 +181,8 @@ struct segments {
     struct segment_list announcing; /* ids in the group that collects, or is being written */
     struct segment_list announced;  /* durable, but the superblock does not know */
     struct segment_list usable;
+    struct segment *probe; /* usable, but for what may be left of an attempt to store it; or NULL */
+    unsigned id_waiters;   /* threads that wait for one */
     uint64_t id_failures;
     struct error id_error; /* of the last failure */
 
@@ -277,6 +281,11 @@ struct lane *segments_take_lane(struct segments *segments);
 int segment_reserve_in(struct segments *segments, struct lane *lane, uint32_t len, bool may_wait,
                        struct room *ret, struct error *err);
 void segments_give_lane(struct segments *segments, struct lane *lane);
+/* Never waits, and may take the last id. */
+int segment_reserve_for_rescue(struct segments *segments, uint32_t len, struct room *ret,
+                               struct error *err);
+int segment_write_header(struct segments *segments, const struct segment *segment,
+                         struct object_writer *writer, struct error *err);
 /* Writes the piece, and keeps it if that went well; else it stays the caller's. Ends what
  * segment_reserve() began, but for pending after a success. */
 int segment_write(struct segments *segments, struct segment *segment, struct piece *piece,

@@ -310,6 +310,53 @@ static void a_sync_that_cannot_succeed_says_so_until_it_can(void **state)
     faulty_end(&f);
 }
 
+/* More often than there are ids for other places. */
+static void fail_for_long(struct faulty *f)
+{
+    uint64_t ino = volume_case_file(&f->c, "file");
+
+    for (unsigned i = 0; i < PIECES - 1; i++)
+        assert_int_equal(write_piece(&f->c, ino, i), 0);
+    assert_int_equal(volume_sync(f->c.volume, NULL), 0);
+    fault_arm(f->fault, FAULT_SYNC, "segments/", 0, FAULT_ALWAYS, -EAGAIN);
+    fault_arm(f->fault, FAULT_SEAL, "segments/", 0, FAULT_ALWAYS, -EAGAIN);
+    fault_arm(f->fault, FAULT_REMOVE, "segments/", 10, FAULT_ALWAYS, -EAGAIN);
+    assert_int_equal(write_piece(&f->c, ino, PIECES - 1), 0);
+    for (unsigned i = 0; i < 60; i++) {
+        assert_int_equal(volume_sync(f->c.volume, NULL), -EIO);
+        assert_int_equal(write_piece(&f->c, ino, 0), -EIO);
+    }
+    fault_disarm(f->fault);
+    /* An attempt that was under way may still fail, and is the last one that does. */
+    if (volume_sync(f->c.volume, NULL) != 0)
+        assert_int_equal(volume_sync(f->c.volume, NULL), 0);
+    for (unsigned i = 0; i < PIECES; i++)
+        expect_piece(&f->c, ino, i);
+    assert_int_equal(write_piece(&f->c, ino, 0), 0);
+    assert_int_equal(volume_sync(f->c.volume, NULL), 0);
+}
+
+static void fail_for_long_far_away(struct faulty *f)
+{
+    fault_prefer_sealing(f->fault);
+    fail_for_long(f);
+}
+
+static void a_store_may_fail_for_as_long_as_it_likes(void **state)
+{
+    static crash_fn *const ways[] = { fail_for_long, fail_for_long_far_away };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+        struct faulty f;
+        faulty_new(&f);
+        crash_in(&f, ways[i]);
+        expect_pieces(&f.c, "file", PIECES);
+        assert_int_equal(volume_case_faults(&f.c, true), 0);
+        faulty_end(&f);
+    }
+}
+
 static void fail_one_write(struct faulty *f)
 {
     uint64_t ino = volume_case_file(&f->c, "file");
@@ -541,6 +588,7 @@ int main(void)
         cmocka_unit_test(what_was_rescued_may_be_lost_and_rescued_again),
         cmocka_unit_test(what_threads_store_ahead_is_durable),
         cmocka_unit_test(a_sync_that_cannot_succeed_says_so_until_it_can),
+        cmocka_unit_test(a_store_may_fail_for_as_long_as_it_likes),
         cmocka_unit_test(a_write_that_fails_is_told_once_and_changes_nothing),
         cmocka_unit_test(an_altered_block_is_an_error_and_never_wrong_bytes),
         cmocka_unit_test(a_damaged_copy_is_noticed_and_the_original_is_read),

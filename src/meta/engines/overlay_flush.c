@@ -333,6 +333,8 @@ void overlay_flush(struct overlay_engine *engine, bool reopen)
     }
     if (err.code == 0)
         (void)error_set(&err, r, "The metadata could not be written: %s.", strerrordesc_np(-r));
+    if (err.code == -EAGAIN) /* a transaction would be run again at once, for ever */
+        (void)error_recode(&err, -EIO);
     flush_failed(engine, group, &err);
 }
 
