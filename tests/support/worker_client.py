@@ -119,7 +119,7 @@ class Worker:
     def mount(self, mountpoint, name="test"):
         fd = mount_device(name, mountpoint)
         try:
-            return self.order(MOUNT, text(str(mountpoint)), fd)
+            return self.order(MOUNT, text(str(mountpoint)) + b"\0", fd)
         finally:
             os.close(fd)
 
