@@ -184,7 +184,8 @@ def test_a_worker_that_stops_answers_those_that_wait(hung):
 def test_a_mount_that_the_kernel_ends_harms_no_worker_that_has_yet_to_answer(hung):
     with open(f"{hung.connection}/abort", "w", encoding="ascii") as abort:
         abort.write("1")
-    assert hung.syncers.join() == [errno.ECONNABORTED] * PROGRAMS
+    # ENOTCONN: one that had not asked yet.
+    assert set(hung.syncers.join()) <= {errno.ECONNABORTED, errno.ENOTCONN}
     hung.go_on()
     hung.mount_again()
     hung.assert_all_there(or_lost=True)  # no fsync answered for it
