@@ -291,6 +291,27 @@ static int take_into(struct filesystem *fs, const struct fs_record *record,
     return r < 0 || first == rings->ring.count ? r : write_new(fs, record, head, first, rings, err);
 }
 
+/* The key of its own that is being changed: both rings are the same by now, and say which one it
+ * is. What joins must not be wrapped with the one that is given up. */
+static int settle(struct filesystem *fs, struct fs_record **record, struct error *err)
+{
+    if (!(*record)->has_next)
+        return 0;
+    int r = own_key_settle(fs, err);
+    if (r < 0)
+        return r;
+    struct fs_record *settled = filesystem_copy_record(fs);
+    if (!settled)
+        return error_set(err, -ENOMEM, "out of memory");
+    free(*record);
+    *record = settled;
+    return !settled->has_next ? 0
+                              : error_set(err, -EBUSY,
+                                          "the key of filesystem %s is being changed; try again "
+                                          "when that has ended",
+                                          fs->record.name);
+}
+
 /* Nobody else touches its rings. */
 static int take_held(struct filesystem *fs, const struct upload_opened *head,
                      struct rings_opened *rings, struct error *err)
@@ -306,6 +327,8 @@ static int take_held(struct filesystem *fs, const struct upload_opened *head,
     int r = rings_open(fs->control, record, &options, rings, &is_kms, err);
     if (r == 0)
         r = filesystem_learn(fs, record, rings_newest(&rings->ring), err);
+    if (r == 0)
+        r = settle(fs, &record, err);
     return r < 0 ? r : take_into(fs, record, head, rings, err);
 }
 

@@ -78,6 +78,14 @@ static int expect_ready(struct filesystem *fs, const char *name, struct error *e
     if (!worker)
         return error_set(err, -EBUSY, "filesystem %s is not started; mount it first",
                          fs->record.name);
+    mutex_lock(&fs->lock);
+    bool is_read_only = fs->seen.is_read_only;
+    mutex_unlock(&fs->lock);
+    if (is_read_only)
+        return error_set(err, -EROFS,
+                         "filesystem %s is read-only, so no snapshot can come into it; 'coffer fs' "
+                         "says why it is",
+                         fs->record.name);
     int r = expect_alone(fs, err);
     return r == 0 && name[0] != '\0' ? expect_free(fs, name, err) : r;
 }

@@ -104,7 +104,7 @@ int filesystem_unlock_again(struct filesystem *filesystem, struct key_set *ret, 
     bool is_kms = false;
 
     filesystem_hold_rings(filesystem);
-    int r = unlock_held(filesystem, false, "for its worker, which lacks a key of the ring", ret,
+    int r = unlock_held(filesystem, true, "for its worker, which lacks a key of the ring", ret,
                         &is_kms, err);
     filesystem_let_rings(filesystem);
     return r;

@@ -106,9 +106,12 @@ static int open_and_import(struct job *job, const struct import_order *order,
 
 static int drop(struct job *job, struct error *err)
 {
-    int r = volume_snapshot_import_drop(job->volume, err);
+    struct volume_snapshot arriving;
 
-    return r == -ENOENT ? 0 : r; /* it never began, or came to its end */
+    if (!volume_snapshot_arriving(job->volume, &arriving))
+        return 0; /* it never began, or came to its end; the filesystem may be read-only */
+    int r = volume_snapshot_import_drop(job->volume, err);
+    return r == -ENOENT ? 0 : r;
 }
 
 static int import_from_bucket(struct job *job, const struct import_order *order, struct error *err)

@@ -264,9 +264,9 @@ static void drop_arriving(struct volume *volume, volume_event_fn *on_event, void
         return;
     int r = volume_snapshot_import_drop(volume, &err);
     (void)snprintf(text, sizeof(text),
-                   "No task knows of the download of snapshot %.64s any more: what had arrived of "
+                   "No task knows of the download of snapshot %llu any more: what had arrived of "
                    "it %s%.200s.",
-                   arriving.name, r < 0 ? "cannot be removed: " : "is removed",
+                   (unsigned long long)arriving.epoch, r < 0 ? "cannot be removed: " : "is removed",
                    r < 0 ? err.text : "");
     on_event(VOLUME_EVENT_ARRIVING_DROPPED, text, event_arg);
 }

@@ -302,7 +302,7 @@ static void a_crash_at_any_step_leaves_rings_that_open(void **state)
 
     prepare(servers, &elsewhere);
     publish(servers, &elsewhere, NULL, locator);
-    set_word(servers, "done");
+    set_word(servers, "keyless"); /* until it is told */
     for (;; crashes++) {
         atomic_store(&fixture->steps_left, crashes);
         int r = bring(servers, locator, &view, &err);
@@ -312,9 +312,7 @@ static void a_crash_at_any_step_leaves_rings_that_open(void **state)
             break;
         }
         reopen_control(fixture);
-        wait_state(fixture, NAME, FS_STARTED);
-        must_stop(fixture, NAME);
-        must_start(fixture, NAME); /* which repairs */
+        wait_state(fixture, NAME, FS_STARTED); /* the worker went on, and was told of nothing */
     }
     assert_true(crashes > 0);
     (void)wait_task(servers, view.id);
