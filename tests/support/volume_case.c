@@ -5,16 +5,22 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/thread.h"
 #include "crypto/random.h"
 #include "tests/support/cmocka_all.h"
 #include "tests/support/s3_case.h"
+
+/* Of the text: any thread of a volume may have something to tell. */
+static struct mutex telling = { .native = PTHREAD_MUTEX_INITIALIZER };
 
 static void on_event(enum volume_event event, const char *text, void *arg)
 {
     struct volume_case *volume_case = arg;
 
     __atomic_fetch_add(&volume_case->events[event], 1, __ATOMIC_RELAXED);
+    mutex_lock(&telling);
     (void)snprintf(volume_case->last_event, sizeof(volume_case->last_event), "%s", text);
+    mutex_unlock(&telling);
 }
 
 static void make_folder(struct volume_case *volume_case)
