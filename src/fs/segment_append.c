@@ -504,7 +504,9 @@ int segments_push_back(struct segments *segments, struct error *err)
         return 0;
     if (waiting < NOT_DURABLE_MAX)
         return segments_try_sync(segments); /* a failure is told to who asks for durability */
-    return segments_sync(segments, err);
+    int r = segments_sync(segments, err);
+    /* A program asked to write, which says nothing of servers and connections. */
+    return r == 0 || r == -ENOSPC || r == -EDQUOT || r == -ENOMEM ? r : error_recode(err, -EIO);
 }
 
 static int append_piece(struct segments *segments, const struct segment_origin *origin,

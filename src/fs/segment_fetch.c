@@ -354,7 +354,8 @@ static int fetched_one(struct segments *segments, const struct segment_copy *cop
     for (size_t i = segment_find_location(segment, first);
          i < segment->moved_count && segment->moved[i].first < end; i++) {
         struct location *location = &segment->moved[i];
-        if (location->object->kind != SEGMENT_PACK || location->live == 0)
+        bool is_freed = location->live == 0 && !segments->needs_recount;
+        if (location->object->kind != SEGMENT_PACK || is_freed)
             continue;
         segment_account(segments, location->object, -(int64_t)location->live);
         segment_account(segments, object, location->live);

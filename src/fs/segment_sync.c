@@ -364,8 +364,21 @@ static int finish_job(const struct sync_job *job, const struct error *works,
     return rescue(job->segments, job->segment, job->pieces, result, err);
 }
 
-/* A small object of this name, made and removed again. */
-static int try_store(struct segments *segments, const struct segment *segment, struct error *err)
+static int fill(struct object_writer *writer, uint64_t len, struct error *err)
+{
+    static const uint8_t zeros[65536];
+    int r = 0;
+
+    for (uint64_t at = SEGMENT_HEADER_LEN; at < len && r == 0; at += sizeof(zeros)) {
+        size_t part = len - at < sizeof(zeros) ? (size_t)(len - at) : sizeof(zeros);
+        r = object_writer_write(writer, at, (struct bytes){ .data = zeros, .len = part }, err);
+    }
+    return r;
+}
+
+/* An object of this name, made and removed again. */
+static int try_store(struct segments *segments, const struct segment *segment, uint64_t len,
+                     struct error *err)
 {
     char name[SEGMENT_NAME_SIZE];
     struct object_writer *writer = NULL;
@@ -377,6 +390,8 @@ static int try_store(struct segments *segments, const struct segment *segment, s
     if (r == 0)
         r = segment_write_header(segments, segment, writer, err);
     if (r == 0)
+        r = fill(writer, len, err);
+    if (r == 0)
         r = object_writer_sync(writer, err);
     object_writer_close(writer);
     int removed = object_store_remove(segments->store, name, r == 0 ? err : NULL);
@@ -385,9 +400,9 @@ static int try_store(struct segments *segments, const struct segment *segment, s
 
 /* Each rescue takes an id, and while nothing becomes durable no others are announced. A store may
  * fail for long, so once they are few it has to show first that it works, by an object with nothing
- * in it: its id is as good as new when nothing is left of it, and serves the next attempt until
- * then. */
-static void ask_store(struct segments *segments, struct error *ret)
+ * in it, but as long as what it failed to take: a full disk or a quota takes short ones for long.
+ * Its id is as good as new when nothing is left of it, and serves the next attempt until then. */
+static void ask_store(struct segments *segments, uint64_t len, struct error *ret)
 {
     mutex_lock(&segments->lock);
     bool is_asked = segments->usable.count < IDS_WANTED;
@@ -397,7 +412,7 @@ static void ask_store(struct segments *segments, struct error *ret)
     mutex_unlock(&segments->lock);
     if (segment == NULL)
         return;
-    int r = try_store(segments, segment, ret);
+    int r = try_store(segments, segment, len, ret);
     mutex_lock(&segments->lock);
     if (r == 0)
         segment_list_push(&segments->usable, segment);
@@ -434,7 +449,7 @@ static int sync_round(struct segments *segments, struct round_result *result, st
     CLEANUP(free_ptr) struct sync_job *jobs = NULL;
     bool seals = object_store_prefers_sealing(segments->store);
     struct error works = { 0 };
-    bool is_asked = false;
+    uint64_t longest = 0; /* of what is to be brought elsewhere */
     size_t count = 0;
     int first = 0;
 
@@ -444,9 +459,10 @@ static int sync_round(struct segments *segments, struct round_result *result, st
         return error_set(err, -ENOMEM, "no memory to make segments durable");
     parallel_each(count, seals ? SEALS_AT_ONCE : 1, run_job, jobs);
     for (size_t i = 0; i < count; i++)
-        is_asked = is_asked || (jobs[i].result < 0 && jobs[i].pieces != NULL);
-    if (is_asked)
-        ask_store(segments, &works);
+        if (jobs[i].result < 0 && jobs[i].len > longest)
+            longest = jobs[i].len;
+    if (longest > 0)
+        ask_store(segments, longest, &works);
     for (size_t i = 0; i < count; i++) {
         int r = finish_job(&jobs[i], &works, result, first == 0 ? err : NULL);
         if (first == 0)

@@ -310,21 +310,32 @@ static void a_sync_that_cannot_succeed_says_so_until_it_can(void **state)
     faulty_end(&f);
 }
 
+static void fail_all(struct faulty *f)
+{
+    fault_arm(f->fault, FAULT_SYNC, "segments/", 0, FAULT_ALWAYS, -EAGAIN);
+    fault_arm(f->fault, FAULT_SEAL, "segments/", 0, FAULT_ALWAYS, -EAGAIN);
+    fault_arm(f->fault, FAULT_REMOVE, "segments/", 10, FAULT_ALWAYS, -EAGAIN);
+}
+
+/* As a quota that is nearly used up does. */
+static void fail_large_ones(struct faulty *f)
+{
+    fault_arm(f->fault, FAULT_SYNC_LARGE, "segments/", 0, FAULT_ALWAYS, -ENOSPC);
+}
+
 /* More often than there are ids for other places. */
-static void fail_for_long(struct faulty *f)
+static void fail_often(struct faulty *f, crash_fn *arm, int code)
 {
     uint64_t ino = volume_case_file(&f->c, "file");
 
     for (unsigned i = 0; i < PIECES - 1; i++)
         assert_int_equal(write_piece(&f->c, ino, i), 0);
     assert_int_equal(volume_sync(f->c.volume, NULL), 0);
-    fault_arm(f->fault, FAULT_SYNC, "segments/", 0, FAULT_ALWAYS, -EAGAIN);
-    fault_arm(f->fault, FAULT_SEAL, "segments/", 0, FAULT_ALWAYS, -EAGAIN);
-    fault_arm(f->fault, FAULT_REMOVE, "segments/", 10, FAULT_ALWAYS, -EAGAIN);
+    arm(f);
     assert_int_equal(write_piece(&f->c, ino, PIECES - 1), 0);
     for (unsigned i = 0; i < 60; i++) {
-        assert_int_equal(volume_sync(f->c.volume, NULL), -EIO);
-        assert_int_equal(write_piece(&f->c, ino, 0), -EIO);
+        assert_int_equal(volume_sync(f->c.volume, NULL), code);
+        assert_int_equal(write_piece(&f->c, ino, 0), code);
     }
     fault_disarm(f->fault);
     /* An attempt that was under way may still fail, and is the last one that does. */
@@ -336,15 +347,32 @@ static void fail_for_long(struct faulty *f)
     assert_int_equal(volume_sync(f->c.volume, NULL), 0);
 }
 
+static void fail_for_long(struct faulty *f)
+{
+    fail_often(f, fail_all, -EIO);
+}
+
 static void fail_for_long_far_away(struct faulty *f)
 {
     fault_prefer_sealing(f->fault);
     fail_for_long(f);
 }
 
+static void fail_large_for_long(struct faulty *f)
+{
+    fail_often(f, fail_large_ones, -ENOSPC);
+}
+
+static void fail_large_for_long_far_away(struct faulty *f)
+{
+    fault_prefer_sealing(f->fault);
+    fail_large_for_long(f);
+}
+
 static void a_store_may_fail_for_as_long_as_it_likes(void **state)
 {
-    static crash_fn *const ways[] = { fail_for_long, fail_for_long_far_away };
+    static crash_fn *const ways[] = { fail_for_long, fail_for_long_far_away, fail_large_for_long,
+                                      fail_large_for_long_far_away };
 
     (void)state;
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {

@@ -36,6 +36,7 @@ struct range {
 /* What is kept for each writer. */
 struct fault_writer {
     struct range *unsynced;
+    uint64_t end;  /* of all that was written */
     int sync_code; /* of the first sync that failed */
 };
 
@@ -92,6 +93,8 @@ static int note_written(struct fault_store *fault, const struct store_call *call
     mutex_lock(&fault->lock);
     *range = (struct range){ writer->unsynced, call->offset, call->data.len };
     writer->unsynced = range;
+    if (writer->end < call->offset + call->data.len)
+        writer->end = call->offset + call->data.len;
     mutex_unlock(&fault->lock);
     return 0;
 }
@@ -225,6 +228,10 @@ static int sync_or_fail(struct fault_store *fault, struct store_call *call, stru
     int code = writer->sync_code;
 
     int r = code < 0 ? 1 : ask(fault, op, call->name, &code, err);
+    if (r == 0 && writer->end > FAULT_LARGE) {
+        op = FAULT_SYNC_LARGE;
+        r = ask(fault, op, call->name, &code, err);
+    }
     if (r > 0)
         r = fail(op, call->name, code, err);
     else if (r == 0)

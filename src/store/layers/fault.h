@@ -50,12 +50,14 @@ enum fault_op {
     FAULT_READ_SHORT = STORE_OPS, /* a read succeeds with half of what there is */
     FAULT_READ_FLIP,              /* a read succeeds with a bit in the middle changed */
     FAULT_WRITE_TORN,             /* a write fails after half of it was stored */
-    FAULT_SYNC_LOSE, /* a sync or seal fails, and what was written since the last one is zeros, as
-                        after a failed writeback of the kernel */
-    FAULT_OPS,       /* how many there are */
+    FAULT_SYNC_LOSE,  /* a sync or seal fails, and what was written since the last one is zeros, as
+                         after a failed writeback of the kernel */
+    FAULT_SYNC_LARGE, /* a sync or seal fails, of what is longer than FAULT_LARGE */
+    FAULT_OPS,        /* how many there are */
 };
 
 #define FAULT_ALWAYS (~0u) /* as times */
+#define FAULT_LARGE 65536u /* bytes */
 
 struct fault_store;
 
