@@ -323,7 +323,7 @@ static void fail_large_ones(struct faulty *f)
     fault_arm(f->fault, FAULT_SYNC_LARGE, "segments/", 0, FAULT_ALWAYS, -ENOSPC);
 }
 
-/* More often than there are ids for other places. */
+/* More often than there are ids for other places. code: what is told besides -EIO. */
 static void fail_often(struct faulty *f, crash_fn *arm, int code)
 {
     uint64_t ino = volume_case_file(&f->c, "file");
@@ -334,8 +334,10 @@ static void fail_often(struct faulty *f, crash_fn *arm, int code)
     arm(f);
     assert_int_equal(write_piece(&f->c, ino, PIECES - 1), 0);
     for (unsigned i = 0; i < 60; i++) {
-        assert_int_equal(volume_sync(f->c.volume, NULL), code);
-        assert_int_equal(write_piece(&f->c, ino, 0), code);
+        int synced = volume_sync(f->c.volume, NULL);
+        int wrote = write_piece(&f->c, ino, 0);
+        assert_true(synced == -EIO || synced == code);
+        assert_true(wrote == -EIO || wrote == code);
     }
     fault_disarm(f->fault);
     /* An attempt that was under way may still fail, and is the last one that does. */
