@@ -125,7 +125,7 @@ def test_what_is_not_in_the_table_ends_the_connection_and_nothing_else(filesyste
 def test_only_a_fuse_device_can_be_mounted_and_only_once(filesystem):
     worker = filesystem.worker
     with open("/dev/null", "rb") as null:
-        body = worker_client.text("/x")
+        body = worker_client.text("/x") + b"\0"  # times of access are kept
         assert worker.order(worker_client.MOUNT, body, null.fileno())[0] == -errno.EBUSY
         worker_client.unmount(filesystem.mnt, lazy=True)
     assert worker.wait() == 0

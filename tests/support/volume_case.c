@@ -181,11 +181,11 @@ void volume_case_end(struct volume_case *volume_case)
     assert_int_equal(system(command), 0);
 }
 
-uint64_t volume_case_used(struct volume_case *c)
+uint64_t volume_case_used(struct volume_case *volume_case)
 {
     struct volume_statfs st;
 
-    assert_int_equal(volume_statfs(c->volume, &st), 0);
+    assert_int_equal(volume_statfs(volume_case->volume, &st), 0);
     return st.used;
 }
 
