@@ -176,7 +176,7 @@ int commit_group(struct volume *volume, struct error *err)
 {
     struct meta_txn *txn;
 
-    int r = meta_begin(volume->engine, META_FREE, &txn, err);
+    int r = meta_begin(volume->engine, META_RECLAIM, &txn, err);
     if (r < 0)
         return r;
     r = put_counters(volume, txn, err);

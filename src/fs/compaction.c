@@ -295,7 +295,7 @@ int volume_recount(struct volume *volume, struct error *err)
     struct recount recount = { .volume = volume };
 
     mutex_lock(&volume->maintenance);
-    int r = volume_change(volume, META_FREE, recount_all, &recount);
+    int r = volume_change(volume, META_RECLAIM, recount_all, &recount);
     mutex_unlock(&volume->maintenance);
     return r < 0 ? error_set(err, r, "what is in use could not be counted: %s", strerrordesc_np(-r))
                  : 0;

@@ -326,7 +326,7 @@ int volume_snapshot_remove(struct volume *volume, const char *name, struct error
 {
     struct renaming renaming = { .name = name, .state = SNAPSHOT_REMOVING };
 
-    int r = run_renaming(volume, META_FREE, &renaming, "the snapshot could not be removed", err);
+    int r = run_renaming(volume, META_RECLAIM, &renaming, "the snapshot could not be removed", err);
     keeper_wake(volume);
     return r;
 }

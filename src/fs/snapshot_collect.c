@@ -91,14 +91,14 @@ static int collect_some(struct volume *volume, struct collector *collector, stru
         history_index_start(epoch, &collector->from);
     }
     batch->collector = collector;
-    int r = volume_change(volume, META_FREE, collect_batch, batch);
+    int r = volume_change(volume, META_RECLAIM, collect_batch, batch);
     if (r < 0)
         return r;
     if (batch->index.has_more) {
         collector->from = batch->index.next;
         return 1;
     }
-    r = snapshot_change(volume, META_FREE, forget, &epoch, NULL);
+    r = snapshot_change(volume, META_RECLAIM, forget, &epoch, NULL);
     return r < 0 ? r : 1;
 }
 

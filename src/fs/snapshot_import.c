@@ -288,7 +288,7 @@ int volume_snapshot_import_drop(struct volume *volume, struct error *err)
     struct error why = { .code = 0 };
     struct state_change drop = { .state = SNAPSHOT_REMOVING, .err = &why };
 
-    int r = snapshot_change(volume, META_FREE, change_state, &drop, &why);
+    int r = snapshot_change(volume, META_RECLAIM, change_state, &drop, &why);
     keeper_wake(volume);
     return in_words(r, &why, "the snapshot could not be removed", err);
 }

@@ -224,7 +224,7 @@ static int claim(struct volume *volume, uint64_t owner_count, struct error *err)
     volume->superblock.owner_count = owner_count + 1;
     volume->superblock.is_clean = false;
     atomic_store(&volume->counters_changed, true);
-    int r = volume_change(volume, META_FREE, put_copy, NULL);
+    int r = volume_change(volume, META_RECLAIM, put_copy, NULL);
     if (r < 0)
         return error_set(err, r, "the superblock's copy could not be written to the metadata: %s",
                          strerrordesc_np(-r));

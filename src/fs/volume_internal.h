@@ -133,8 +133,8 @@ struct volume_txn {
 
 typedef int volume_txn_fn(struct volume_txn *txn, void *arg);
 
-/* access: META_WRITE, or META_FREE for what makes room. -EROFS on a read-only volume. Returns
- * what volume.h promises: 0, what fn returned, -EIO for what was altered. */
+/* access: META_WRITE, or META_FREE or META_RECLAIM for what makes room. -EROFS on a read-only
+ * volume. Returns what volume.h promises: 0, what fn returned, -EIO for what was altered. */
 int volume_change(struct volume *volume, enum meta_access access, volume_txn_fn *fn, void *arg);
 int volume_view(struct volume *volume, volume_txn_fn *fn, void *arg);
 

@@ -42,8 +42,11 @@ enum meta_access {
     META_OPTIMISTIC, /* a META_WRITE that lets other writers go on until its first change, which
                       * is -EAGAIN if what it got has changed meanwhile, and for other reasons:
                       * abort, and run it again as META_WRITE. For few gets, and no scan. */
-    META_FREE,       /* a META_WRITE that makes room (unlink, collection): it may use what an engine
-                      * keeps back for these when a disk is full */
+    META_FREE,       /* a META_WRITE that should make room (unlink, truncation): it may use what an
+                      * engine keeps back for these when a disk is full */
+    META_RECLAIM,    /* one that always makes room in the end, or without which a filesystem cannot
+                      * open (removal of snapshots, accounts): also what META_FREE has to leave. What
+                      * a snapshot keeps makes an unlink take room, so META_FREE may use up its part */
 };
 
 struct meta_engine;

@@ -223,6 +223,13 @@ static int wait_admission(struct overlay_engine *engine, struct error *err)
     return r;
 }
 
+static uint64_t keep_back(enum meta_access access)
+{
+    if (access == META_RECLAIM)
+        return OVERLAY_KEEP_CLOSE;
+    return OVERLAY_KEEP_CLOSE + (access == META_FREE ? OVERLAY_KEEP_RECLAIM : OVERLAY_KEEP_FREE);
+}
+
 /* What must be free in the store for a group with txn's changes, and extra bytes, in it. */
 static int reserve_for(struct overlay_engine *engine, enum meta_access access, uint64_t extra,
                        struct error *err) REQUIRES(engine->writer)
@@ -235,8 +242,7 @@ static int reserve_for(struct overlay_engine *engine, enum meta_access access, u
     mutex_unlock(&engine->state);
     need.records += engine->active->need.records;
     need.bytes += engine->active->need.bytes + extra;
-    uint64_t keep = OVERLAY_KEEP_CLOSE + (access == META_FREE ? 0 : OVERLAY_KEEP_FREE);
-    return engine->store->ops->reserve(engine->store, &need, keep, err);
+    return engine->store->ops->reserve(engine->store, &need, keep_back(access), err);
 }
 
 /* As begin_write, with the writer lock held when it returns 0. */

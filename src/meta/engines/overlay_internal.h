@@ -27,8 +27,10 @@
 #define OVERLAY_AGE_MS 1000
 #define OVERLAY_RETRY_MS 1000
 
-/* Kept free in the store for closing a group, and for transactions that make room. */
+/* Kept free in the store for closing a group, and on top of that for transactions that make room:
+ * what META_FREE leaves for META_RECLAIM, and what others leave for both. */
 #define OVERLAY_KEEP_CLOSE ((uint64_t)1024 * 1024)
+#define OVERLAY_KEEP_RECLAIM ((uint64_t)1536 * 1024)
 #define OVERLAY_KEEP_FREE ((uint64_t)4 * 1024 * 1024)
 
 struct overlay_layer {
