@@ -306,11 +306,13 @@ static int find_conditions(struct control *control, struct list *ret, struct err
 static int update(struct control *control, struct error *err)
 {
     struct list conditions = { .count = 0 };
+
+    mutex_lock(&control->alerts_updating);
     int64_t now_ms = clock_monotonic_ms();
     int r = find_conditions(control, &conditions, err);
-
     if (r == 0)
         r = alert_book_update(control->alerts, conditions.alerts, conditions.count, now_ms, err);
+    mutex_unlock(&control->alerts_updating);
     free(conditions.alerts);
     return r;
 }

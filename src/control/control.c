@@ -279,6 +279,7 @@ int control_open(const struct control_config *config, struct control **ret, stru
         return error_set(err, -ENOMEM, "out of memory");
     control->lock = MUTEX_INIT;
     control->kms_changing = MUTEX_INIT;
+    control->alerts_updating = MUTEX_INIT;
     control->stores_changing = MUTEX_INIT;
     control->bucket_processes.lock = MUTEX_INIT;
     control->uploads_changing = MUTEX_INIT;

@@ -124,6 +124,7 @@ struct control {
     struct mutex uploads_changing; /* one change of uploaded snapshots at a time; taken first */
     bool has_resumer;              /* a thread finishes removals; guarded by lock */
     int64_t resume_due_ms;         /* the monitor's */
+    struct mutex alerts_updating;  /* what was found first is also noted first; taken first */
     struct mutex stores_changing;  /* one change of the object stores at a time; no other inside */
     bool allows_key_export;        /* never changes */
     control_step_fn *on_step;      /* tests; else NULL */
