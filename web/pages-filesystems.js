@@ -20,6 +20,7 @@ function key(row) {
 function state(row) {
   return [badge(row.status, KINDS[row.status] || "dim"),
     row.read_only ? badge("read-only", "warn") : null,
+    row.older_worker ? badge("older version", "warn") : null,
     row.status_text ? element("p", { class: "hint" }, row.status_text) : null,
     row.mounted_at ? element("p", { class: "hint" }, row.mounted_at) : null];
 }

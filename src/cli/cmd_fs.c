@@ -32,6 +32,7 @@ static const struct column columns[] = {
     { "store", "STORE", COLUMN_TEXT, .hidden = true },
     { "meta", "META", COLUMN_TEXT, .hidden = true },
     { "read_only", "READ ONLY", COLUMN_FLAG, .hidden = true },
+    { "older_worker", "OLDER WORKER", COLUMN_FLAG, .hidden = true },
     { "cache", "CACHE", COLUMN_CAPACITY, .hidden = true, .zero_is = "-" },
     { "cache_used", "CACHE USED", COLUMN_CAPACITY, .hidden = true, .zero_is = "-" },
     { "cache_hits", "CACHE HITS", COLUMN_NUMBER, .hidden = true, .zero_is = "-" },
@@ -55,6 +56,18 @@ static void print_troubles(const json_t *rows)
         if (strcmp(status, "failed") == 0 || strcmp(status, "waiting-for-kms") == 0 ||
             (is_read_only && *text != '\0')) /* without a reason it was asked for */
             cli_print(stderr, "%s: %s\n", client_text(row, "name"), *text ? text : status);
+    }
+}
+
+static void print_older_workers(const json_t *rows)
+{
+    for (size_t i = 0; i < json_array_size(rows); i++) {
+        const json_t *row = json_array_get(rows, i);
+        if (json_is_true(json_object_get(row, "older_worker")))
+            cli_print(stderr,
+                      "%s: its worker was started by an older version of coffer; unmount it and "
+                      "mount it again when that suits.\n",
+                      client_text(row, "name"));
     }
 }
 
@@ -88,6 +101,7 @@ int cmd_fs_list(struct cli *cli, struct error *err)
         r = table_print(stdout, columns, rows, &cli->list, err);
     if (r == 0 && cli->list.format == TABLE_VIEW) {
         print_troubles(rows);
+        print_older_workers(rows);
         print_rests(rows);
         if (json_array_size(rows) == 0)
             cli_print(stderr, "There is no filesystem yet; coffer fs add makes one.\n");

@@ -143,6 +143,13 @@ static const struct alert_kind kinds[] = {
         .action = "Find out which copy is right; 'coffer fs mount NAME DIR --take-over' writes on",
     },
     {
+        .type = "worker-outdated",
+        .title = "A filesystem runs on an older version",
+        .cause = "coffer was updated while it was mounted: its worker goes on with the program "
+                 "that it was started with. What that does not know is refused.",
+        .action = "When it suits, 'coffer fs umount NAME', and mount it again",
+    },
+    {
         .type = "snapshot-policy-failed",
         .title = "A snapshot policy does not work",
         .cause = "A snapshot that was due could not be taken, uploaded, or removed when its time "

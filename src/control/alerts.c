@@ -212,6 +212,11 @@ static int of_worker_locked(struct list *list, const struct filesystem *fs, stru
                 "%s is read-only: its store knows a later state or another owner; if that is to "
                 "be given up, start it with --take-over",
                 name);
+    if (r == 0 && filesystem_has_older_worker(fs))
+        r = add(list, "worker-outdated", name, err,
+                "the worker of %s was started by an older version of coffer and does not know all "
+                "that this one may ask for; unmount %s and mount it again when that suits",
+                name, name);
     return r;
 }
 

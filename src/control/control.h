@@ -102,9 +102,10 @@ struct fs_view {
     char store_url[FS_URL_SIZE];
     char meta_url[FS_URL_SIZE];
     bool is_read_only;
-    uint64_t cache_bytes; /* of what is read from a bucket; 0: none */
-    uint64_t cache_used;  /* 0 while no worker is up, as the next two */
-    uint64_t cache_hits;  /* blocks, since it was started */
+    bool has_older_worker; /* started by an older version of coffer */
+    uint64_t cache_bytes;  /* of what is read from a bucket; 0: none */
+    uint64_t cache_used;   /* 0 while no worker is up, as the next two */
+    uint64_t cache_hits;   /* blocks, since it was started */
     uint64_t cache_misses;
     char cache_folder[FS_URL_SIZE];        /* "": in the state folder */
     char origin_store[STORE_NAME_MAX + 1]; /* where the rest of one lies that was downloaded; "" */

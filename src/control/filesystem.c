@@ -268,6 +268,12 @@ static bool is_mounted_read_only(const struct filesystem *filesystem) REQUIRES(f
     return filesystem->state == FS_MOUNTED && (filesystem->record.mount_flags & MS_RDONLY);
 }
 
+bool filesystem_has_older_worker(const struct filesystem *filesystem)
+{
+    return filesystem->worker && fs_state_has_worker(filesystem->state) &&
+           worker_is_older(filesystem->worker);
+}
+
 static void view_locked(const struct filesystem *filesystem, struct fs_view *ret)
     REQUIRES(filesystem->lock)
 {
@@ -281,6 +287,7 @@ static void view_locked(const struct filesystem *filesystem, struct fs_view *ret
         .used = filesystem->seen.used,
         .free = filesystem->seen.free,
         .is_read_only = filesystem->seen.is_read_only || is_mounted_read_only(filesystem),
+        .has_older_worker = filesystem_has_older_worker(filesystem),
         .kms_key_version = filesystem->wrapped.key_version,
         .kms_cipher_mode = filesystem->wrapped.mode,
         .cache_bytes = record->cache_bytes,

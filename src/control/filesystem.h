@@ -212,6 +212,9 @@ bool filesystem_wait_locked(struct filesystem *filesystem, int64_t until_ms)
 
 void filesystem_view(struct filesystem *filesystem, struct fs_view *ret);
 
+/* Its worker is one that a cofferd of an older version started. */
+bool filesystem_has_older_worker(const struct filesystem *filesystem) REQUIRES(filesystem->lock);
+
 /* The worker's socket. */
 int filesystem_socket_path(const struct filesystem *filesystem, char ret[static PATH_MAX],
                            struct error *err);

@@ -459,7 +459,8 @@ static int bring_up(struct keeper *keeper, bool *ret_is_kms, struct error *err)
         filesystem_move_locked(fs, status.is_mounted ? FS_MOUNTED : FS_STARTED, "");
         mutex_unlock(&fs->lock);
         events_add(&keeper->control->events, LOG_LEVEL_INFO, "worker-found", fs->record.name,
-                   "the worker that runs was connected to");
+                   "the worker that runs was connected to%s",
+                   worker_is_older(fs->worker) ? "; it is of an older version of coffer" : "");
         /* The cofferd before ended after it had started the worker anew, and before it mounted. */
         bool has_ended = false;
         if (snapshot_mounts_compare(fs, fs->worker, &has_ended, &ignored) < 0)

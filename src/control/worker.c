@@ -41,6 +41,7 @@ struct worker {
     int process_fd; /* of pidfd_open; -1: not known */
     pid_t pid;      /* 0: not known */
     bool is_child;
+    uint32_t speaks; /* WORKER_SPEAKS of it; never changes after it was spawned or connected to */
     struct worker_watcher watcher;
     pthread_t reader;
     bool has_reader;
@@ -202,6 +203,7 @@ int worker_spawn(const char *program, const char *socket_path, const struct work
         worker->pid = pid;
         worker->process_fd = process_fd;
         worker->is_child = true;
+        worker->speaks = WORKER_SPEAKS; /* a program of this installation */
         r = start_reader(worker, err);
     }
     if (r < 0) {
@@ -223,6 +225,8 @@ int worker_connect(const char *socket_path, const struct worker_watcher *watcher
     int r = connect_to(socket_path, watcher, &worker, err);
 
     if (r == 0)
+        worker->speaks = 1; /* STATUS is as old as workers */
+    if (r == 0)
         r = start_reader(worker, err);
     if (r == 0)
         r = worker_status(worker, SEND_TIMEOUT_MS, &status, err);
@@ -235,6 +239,7 @@ int worker_connect(const char *socket_path, const struct worker_watcher *watcher
     /* It answered just now, so the number that it told is its own and not used again yet. */
     worker->pid = status.pid;
     worker->process_fd = process_fd_of(status.pid);
+    worker->speaks = status.speaks;
     *ret = worker;
     return 0;
 }
@@ -289,11 +294,29 @@ static int wait_answer(struct worker *worker, struct question *question, int tim
                : error_set(err, -ETIMEDOUT, "the filesystem's worker does not answer");
 }
 
+bool worker_is_older(const struct worker *worker)
+{
+    return worker->speaks < WORKER_SPEAKS;
+}
+
+/* One that gets what it does not know may give up the connection, or worse. */
+static int expect_known(const struct worker *worker, enum worker_message_type type,
+                        struct error *err)
+{
+    const struct worker_message_info *info = worker_message_info(type);
+
+    assert(info);
+    return worker->speaks < info->since ? error_set(err, -ENOSYS, "%s", WORKER_OLDER_TEXT) : 0;
+}
+
 static int ask(struct worker *worker, struct question *question, struct worker_message *message,
                int passed_fd, int timeout_ms, struct error *err)
 {
     struct worker_message *ret = question->answer;
+    int r = expect_known(worker, message->type, err);
 
+    if (r < 0)
+        return r;
     mutex_lock(&worker->lock);
     if (++worker->last_request == 0)
         worker->last_request = 1; /* 0 means unasked */
@@ -304,7 +327,7 @@ static int ask(struct worker *worker, struct question *question, struct worker_m
 
     message->request = question->request;
     mutex_lock(&worker->sending);
-    int r = worker_message_send(worker->fd, message, passed_fd, SEND_TIMEOUT_MS, err);
+    r = worker_message_send(worker->fd, message, passed_fd, SEND_TIMEOUT_MS, err);
     mutex_unlock(&worker->sending);
     if (r < 0)
         question->should_stop = NULL; /* there is nothing to wait for */

@@ -6,7 +6,8 @@
  *
  * Units      timeouts are milliseconds; negative: for ever.
  * Errors     negative errno and a sentence, the worker's own where it answered. -EPIPE: it ended.
- *            -ETIMEDOUT: it did not answer in time.
+ *            -ETIMEDOUT: it did not answer in time. -ENOSYS: it is of an older version, which does
+ *            not know what it is asked; nothing was sent.
  * Ownership  counted references; keys and descriptors given stay the caller's.
  * Threads    any. Questions of several threads run at once.
  */
@@ -42,9 +43,16 @@ struct worker_watcher {
 int worker_spawn(const char *program, const char *socket_path, const struct worker_watcher *watcher,
                  struct worker **ret, struct error *err);
 
-/* One that runs already. -ENOENT, -ECONNREFUSED: there is none. */
+/* One that runs already, of this version or an older one. -ENOENT, -ECONNREFUSED: there is none. */
 int worker_connect(const char *socket_path, const struct worker_watcher *watcher,
                    struct worker **ret, struct error *err);
+
+/* It goes on serving, but does not know everything that it may be asked. */
+bool worker_is_older(const struct worker *worker);
+
+#define WORKER_OLDER_TEXT                                                                          \
+    "the filesystem's worker was started by an older version of coffer and does not know this; "   \
+    "unmount the filesystem and mount it again (coffer fs umount, coffer fs mount)"
 
 struct worker *worker_ref(struct worker *worker);
 void worker_unref(struct worker *worker); /* NULL is allowed */

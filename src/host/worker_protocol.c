@@ -1,5 +1,6 @@
-/* A packet: u8 version, u8 number, u16 zero, u32 request number, body. Texts and URLs are a u16
- * length and so many bytes. A body with anything left behind it is refused. */
+/* A packet: u8 1, the form of packets, u8 number, u16 zero, u32 request number, body. Texts and
+ * URLs are a u16 length and so many bytes. A body with anything left behind it is refused, so one
+ * that grows belongs to a later version (WORKER_SPEAKS): its row says which. */
 #include "host/worker_protocol.h"
 
 #include <assert.h>
@@ -9,7 +10,7 @@
 #include "base/cleanup.h"
 #include "base/wire.h"
 
-#define PROTOCOL_VERSION 1u
+#define PACKET_FORM 1u
 #define FLAGS_ALL                                                                                  \
     (WORKER_FLAG_READ_ONLY | WORKER_FLAG_TAKE_OVER | WORKER_FLAG_FORMAT | WORKER_FLAG_DROP_ARRIVING)
 
@@ -330,12 +331,15 @@ static void put_status(struct writer *writer, const struct worker_message *messa
     writer_u8(writer, status->has_origin);
     writer_u64(writer, status->origin_data);
     writer_u64(writer, status->origin_data_left);
+    if (status->speaks > 1)
+        writer_u32(writer, status->speaks);
 }
 
 static int get_status(struct reader *reader, struct worker_message *message)
 {
     struct worker_status_reply *status = &message->status;
 
+    status->speaks = 1; /* unless it says otherwise */
     status->is_started = get_bool(reader);
     status->is_mounted = get_bool(reader);
     status->is_read_only = get_bool(reader);
@@ -365,6 +369,11 @@ static int get_status(struct reader *reader, struct worker_message *message)
     status->has_origin = get_bool(reader);
     status->origin_data = reader_u64(reader);
     status->origin_data_left = reader_u64(reader);
+    if (reader->len == 0)
+        return 0;
+    status->speaks = reader_u32(reader);
+    if (status->speaks < 2)
+        reader_fail(reader);
     return 0;
 }
 
@@ -606,133 +615,99 @@ static int get_event(struct reader *reader, struct worker_message *message)
 }
 
 /* The whole trust boundary between cofferd and its workers. The handlers stand in the tables of
- * programs/coffer-fsd.c and of control/. */
-static const struct {
+ * worker/service.c and of control/. A number that two rows have does not compile. */
+struct row {
     struct worker_message_info info;
     void (*put)(struct writer *writer, const struct worker_message *message);
     int (*get)(struct reader *reader, struct worker_message *message);
-} messages[] = {
-    /* number               name            sender               descriptor, perhaps */
-    { { WORKER_START, "START", WORKER_SIDE_COFFERD, true, true }, put_start, get_start },
-    { { WORKER_MOUNT, "MOUNT", WORKER_SIDE_COFFERD, true, false }, put_mount, get_mount },
-    { { WORKER_STATUS, "STATUS", WORKER_SIDE_COFFERD, false, false }, put_nothing, get_nothing },
-    { { WORKER_CHECK, "CHECK", WORKER_SIDE_COFFERD, false, false }, put_check, get_check },
-    { { WORKER_STOP, "STOP", WORKER_SIDE_COFFERD, false, false }, put_nothing, get_nothing },
-    { { WORKER_SET_CAPACITY, "SET_CAPACITY", WORKER_SIDE_COFFERD, false, false },
-      put_set_capacity,
-      get_set_capacity },
-    { { WORKER_SET_CACHE, "SET_CACHE", WORKER_SIDE_COFFERD, false, false },
-      put_set_cache,
-      get_set_cache },
-    { { WORKER_SET_BUCKET, "SET_BUCKET", WORKER_SIDE_COFFERD, true, false },
-      put_nothing,
-      get_nothing },
-    { { WORKER_ADD_KEYS, "ADD_KEYS", WORKER_SIDE_COFFERD, false, false },
-      put_add_keys,
-      get_add_keys },
-    { { WORKER_SNAPSHOT_TAKE, "SNAPSHOT_TAKE", WORKER_SIDE_COFFERD, false, false },
-      put_snapshot_order,
-      get_snapshot_order },
-    { { WORKER_SNAPSHOT_UPDATE, "SNAPSHOT_UPDATE", WORKER_SIDE_COFFERD, false, false },
-      put_snapshot_order,
-      get_snapshot_order },
-    { { WORKER_SNAPSHOT_REMOVE, "SNAPSHOT_REMOVE", WORKER_SIDE_COFFERD, false, false },
-      put_snapshot_order,
-      get_snapshot_order },
-    { { WORKER_SNAPSHOT_LIST, "SNAPSHOT_LIST", WORKER_SIDE_COFFERD, false, false },
-      put_snapshot_list,
-      get_snapshot_list },
-    { { WORKER_TASK_START, "TASK_START", WORKER_SIDE_COFFERD, true, true },
-      put_task_start,
-      get_task_start },
-    { { WORKER_TASK_STOP, "TASK_STOP", WORKER_SIDE_COFFERD, false, false },
-      put_task_stop,
-      get_task_stop },
-    { { WORKER_TASK_SEAL, "TASK_SEAL", WORKER_SIDE_COFFERD, false, false },
-      put_task_start,
-      get_task_start },
-    { { WORKER_TASK_SEALED, "TASK_SEALED", WORKER_SIDE_WORKER, false, false },
-      put_task_start,
-      get_task_start },
-    { { WORKER_RESTORE, "RESTORE", WORKER_SIDE_COFFERD, false, false },
-      put_snapshot_order,
-      get_snapshot_order },
-    { { WORKER_SNAPSHOT_MOUNT, "SNAPSHOT_MOUNT", WORKER_SIDE_COFFERD, true, false },
-      put_snapshot_mount,
-      get_snapshot_mount },
-    { { WORKER_MOUNTS, "MOUNTS", WORKER_SIDE_COFFERD, false, false }, put_nothing, get_nothing },
-    { { WORKER_MOUNTS_REPLY, "MOUNTS_REPLY", WORKER_SIDE_WORKER, false, false },
-      put_mounts_reply,
-      get_mounts_reply },
-    { { WORKER_MOUNT_ENDED, "MOUNT_ENDED", WORKER_SIDE_WORKER, false, false },
-      put_mount_ended,
-      get_mount_ended },
-    { { WORKER_BUCKET_ENDED, "BUCKET_ENDED", WORKER_SIDE_WORKER, false, false },
-      put_nothing,
-      get_nothing },
-    { { WORKER_VERIFY, "VERIFY", WORKER_SIDE_COFFERD, true, false }, put_verify, get_verify },
-    { { WORKER_SNAPSHOT_DIFF, "SNAPSHOT_DIFF", WORKER_SIDE_COFFERD, false, false },
-      put_snapshot_diff,
-      get_snapshot_diff },
-    { { WORKER_DONE, "DONE", WORKER_SIDE_WORKER, false, false }, put_done, get_done },
-    { { WORKER_STATUS_REPLY, "STATUS_REPLY", WORKER_SIDE_WORKER, false, false },
-      put_status,
-      get_status },
-    { { WORKER_CHECK_REPLY, "CHECK_REPLY", WORKER_SIDE_WORKER, false, false },
-      put_check_reply,
-      get_check_reply },
-    { { WORKER_SNAPSHOTS_REPLY, "SNAPSHOTS_REPLY", WORKER_SIDE_WORKER, false, false },
-      put_snapshots_reply,
-      get_snapshots_reply },
-    { { WORKER_RESTORE_REPLY, "RESTORE_REPLY", WORKER_SIDE_WORKER, false, false },
-      put_restore_reply,
-      get_restore_reply },
-    { { WORKER_SNAPSHOT_DIFF_REPLY, "SNAPSHOT_DIFF_REPLY", WORKER_SIDE_WORKER, false, false },
-      put_snapshot_diff_reply,
-      get_snapshot_diff_reply },
-    { { WORKER_EVENT, "EVENT", WORKER_SIDE_WORKER, false, false }, put_event, get_event },
-    { { WORKER_UNMOUNTED, "UNMOUNTED", WORKER_SIDE_WORKER, false, false }, put_done, get_done },
-    { { WORKER_TASK_PROGRESS, "TASK_PROGRESS", WORKER_SIDE_WORKER, false, false },
-      put_task_progress,
-      get_task_progress },
-    { { WORKER_TASK_DONE, "TASK_DONE", WORKER_SIDE_WORKER, false, false },
-      put_task_done,
-      get_task_done },
+};
+
+enum descriptor {
+    NO_FD,
+    WITH_FD,
+    PERHAPS_FD,
+};
+
+#define ROW(number, side, version, fd, put_body, get_body)                                         \
+    [WORKER_##number] = {                                                                          \
+        { .type = WORKER_##number,                                                                 \
+          .name = #number,                                                                         \
+          .sender = WORKER_SIDE_##side,                                                            \
+          .has_fd = (fd) != NO_FD,                                                                 \
+          .fd_is_optional = (fd) == PERHAPS_FD,                                                    \
+          .since = (version) },                                                                    \
+        put_body,                                                                                  \
+        get_body,                                                                                  \
+    }
+
+static const struct row messages[] = {
+    /* number, sender, the version that first had it as it is now, descriptor */
+    ROW(START, COFFERD, 1, PERHAPS_FD, put_start, get_start),
+    ROW(MOUNT, COFFERD, 2, WITH_FD, put_mount, get_mount),
+    ROW(STATUS, COFFERD, 1, NO_FD, put_nothing, get_nothing),
+    ROW(CHECK, COFFERD, 1, NO_FD, put_check, get_check),
+    ROW(STOP, COFFERD, 1, NO_FD, put_nothing, get_nothing),
+    ROW(SET_CAPACITY, COFFERD, 1, NO_FD, put_set_capacity, get_set_capacity),
+    ROW(SET_CACHE, COFFERD, 1, NO_FD, put_set_cache, get_set_cache),
+    ROW(SET_BUCKET, COFFERD, 1, WITH_FD, put_nothing, get_nothing),
+    ROW(ADD_KEYS, COFFERD, 2, NO_FD, put_add_keys, get_add_keys),
+    ROW(SNAPSHOT_TAKE, COFFERD, 1, NO_FD, put_snapshot_order, get_snapshot_order),
+    ROW(SNAPSHOT_UPDATE, COFFERD, 1, NO_FD, put_snapshot_order, get_snapshot_order),
+    ROW(SNAPSHOT_REMOVE, COFFERD, 1, NO_FD, put_snapshot_order, get_snapshot_order),
+    ROW(SNAPSHOT_LIST, COFFERD, 1, NO_FD, put_snapshot_list, get_snapshot_list),
+    ROW(TASK_START, COFFERD, 1, PERHAPS_FD, put_task_start, get_task_start),
+    ROW(TASK_STOP, COFFERD, 1, NO_FD, put_task_stop, get_task_stop),
+    ROW(TASK_SEAL, COFFERD, 2, NO_FD, put_task_start, get_task_start),
+    ROW(TASK_SEALED, WORKER, 2, NO_FD, put_task_start, get_task_start),
+    ROW(RESTORE, COFFERD, 1, NO_FD, put_snapshot_order, get_snapshot_order),
+    ROW(SNAPSHOT_MOUNT, COFFERD, 1, WITH_FD, put_snapshot_mount, get_snapshot_mount),
+    ROW(MOUNTS, COFFERD, 1, NO_FD, put_nothing, get_nothing),
+    ROW(MOUNTS_REPLY, WORKER, 1, NO_FD, put_mounts_reply, get_mounts_reply),
+    ROW(MOUNT_ENDED, WORKER, 1, NO_FD, put_mount_ended, get_mount_ended),
+    ROW(BUCKET_ENDED, WORKER, 1, NO_FD, put_nothing, get_nothing),
+    ROW(VERIFY, COFFERD, 1, WITH_FD, put_verify, get_verify),
+    ROW(SNAPSHOT_DIFF, COFFERD, 1, NO_FD, put_snapshot_diff, get_snapshot_diff),
+    ROW(DONE, WORKER, 1, NO_FD, put_done, get_done),
+    ROW(STATUS_REPLY, WORKER, 1, NO_FD, put_status, get_status),
+    ROW(CHECK_REPLY, WORKER, 1, NO_FD, put_check_reply, get_check_reply),
+    ROW(SNAPSHOTS_REPLY, WORKER, 1, NO_FD, put_snapshots_reply, get_snapshots_reply),
+    ROW(RESTORE_REPLY, WORKER, 1, NO_FD, put_restore_reply, get_restore_reply),
+    ROW(SNAPSHOT_DIFF_REPLY, WORKER, 1, NO_FD, put_snapshot_diff_reply, get_snapshot_diff_reply),
+    ROW(EVENT, WORKER, 1, NO_FD, put_event, get_event),
+    ROW(UNMOUNTED, WORKER, 1, NO_FD, put_done, get_done),
+    ROW(TASK_PROGRESS, WORKER, 1, NO_FD, put_task_progress, get_task_progress),
+    ROW(TASK_DONE, WORKER, 1, NO_FD, put_task_done, get_task_done),
 };
 
 #define MESSAGE_COUNT (sizeof(messages) / sizeof(messages[0]))
 
-static size_t find_row(unsigned type)
+static const struct row *find_row(unsigned type)
 {
-    size_t i = 0;
-
-    while (i < MESSAGE_COUNT && (unsigned)messages[i].info.type != type)
-        i++;
-    return i;
+    return type < MESSAGE_COUNT && messages[type].put ? &messages[type] : NULL;
 }
 
 const struct worker_message_info *worker_message_info(unsigned type)
 {
-    size_t row = find_row(type);
+    const struct row *row = find_row(type);
 
-    return row < MESSAGE_COUNT ? &messages[row].info : NULL;
+    return row ? &row->info : NULL;
 }
 
 int worker_message_encode(const struct worker_message *message, uint8_t *ret, size_t *ret_len,
                           struct error *err)
 {
     struct writer writer = writer_init(ret, WORKER_PACKET_MAX);
-    size_t row = find_row(message->type);
+    const struct row *row = find_row(message->type);
 
-    assert(row < MESSAGE_COUNT);
-    writer_u8(&writer, PROTOCOL_VERSION);
+    assert(row);
+    writer_u8(&writer, PACKET_FORM);
     writer_u8(&writer, (uint8_t)message->type);
     writer_u16(&writer, 0);
     writer_u32(&writer, message->request);
-    messages[row].put(&writer, message);
+    row->put(&writer, message);
     int r = writer_done(&writer);
     if (r < 0)
-        return error_set(err, r, "a %s message became too long", messages[row].info.name);
+        return error_set(err, r, "a %s message became too long", row->info.name);
     *ret_len = writer.len;
     return 0;
 }
@@ -741,29 +716,29 @@ int worker_message_decode(struct bytes packet, enum worker_side sender, struct w
                           struct error *err)
 {
     struct reader reader = reader_init(packet);
-    uint8_t version = reader_u8(&reader);
+    uint8_t form = reader_u8(&reader);
     uint8_t type = reader_u8(&reader);
     uint16_t zero = reader_u16(&reader);
     uint32_t request = reader_u32(&reader);
-    size_t row = find_row(type);
+    const struct row *row = find_row(type);
 
     memset(ret, 0, sizeof(*ret));
-    if (!reader.failed && version != PROTOCOL_VERSION)
+    if (!reader.failed && form != PACKET_FORM)
         return error_set(err, -EPROTONOSUPPORT,
-                         "the other side speaks version %u of the worker protocol, this one %u; "
-                         "restart what is older",
-                         version, PROTOCOL_VERSION);
+                         "the other side sends packets of form %u, this one of form %u; restart "
+                         "what is older",
+                         form, PACKET_FORM);
     if (reader.failed || zero != 0)
         return error_set(err, -EBADMSG, "a worker message has a malformed beginning");
-    if (row == MESSAGE_COUNT || messages[row].info.sender != sender)
-        return error_set(err, -EPROTO, "worker message %u is not for this side to send", type);
-    ret->type = messages[row].info.type;
     ret->request = request;
-    int r = messages[row].get(&reader, ret);
+    if (!row || row->info.sender != sender)
+        return error_set(err, -EPROTO, "worker message %u is not for this side to send", type);
+    ret->type = row->info.type;
+    int r = row->get(&reader, ret);
     if (r == 0)
         r = reader_done(&reader);
     if (r < 0)
-        return error_set(err, r, "a %s message is malformed: %s", messages[row].info.name,
+        return error_set(err, r, "a %s message is malformed: %s", row->info.name,
                          strerrordesc_np(-r));
     return 0;
 }

@@ -9,8 +9,14 @@
  * unasked, with request number 0. A connection that closes changes nothing in the worker: it waits
  * for the next one, and tells that one which tasks have ended. START is accepted once in its life.
  *
+ * A worker outlives the cofferd that started it, so a cofferd may meet workers of before. Each
+ * tells in STATUS_REPLY which version it speaks (WORKER_SPEAKS), and the table says since which one
+ * a message is as it is: cofferd does not send what a worker does not know. A worker answers DONE
+ * with -ENOSYS to an order that it does not know, with -EBADMSG to one that it cannot read, and
+ * goes on.
+ *
  * Errors     negative errno and a sentence. -EBADMSG: malformed; -EPROTO: not in the table, or
- *            not for this side to send; -EPROTONOSUPPORT: another version of coffer.
+ *            not for this side to send; -EPROTONOSUPPORT: packets of another form.
  * Ownership  a decoded message owns its keys: worker_message_release(), also after a failure.
  * Threads    any; a socket is read by one thread at a time and written by one at a time.
  */
@@ -39,6 +45,12 @@
 #define WORKER_TASK_PARAMETERS_MAX (62u * 1024u)
 #define WORKER_TASK_RESULT_SIZE 512u
 #define WORKER_SNAPSHOT_MOUNTS_MAX 16u
+
+/* Which messages there are, and what is in them:
+ *   1  what says nothing about it
+ *   2  STATUS_REPLY tells the version; MOUNT says whether reading changes times; ADD_KEYS,
+ * TASK_SEAL Whatever is added, or grows, belongs to a new one. */
+#define WORKER_SPEAKS 2u
 
 enum worker_message_type {
     /* cofferd asks */
@@ -275,6 +287,7 @@ struct worker_status_reply {
     uint64_t cache_misses;
     uint64_t origin_data;      /* sealed bytes of it ... */
     uint64_t origin_data_left; /* ... and those in use that are still only there */
+    uint32_t speaks;           /* WORKER_SPEAKS as it was when it was built; not 0 if decoded */
 };
 
 struct worker_check_reply {
@@ -341,6 +354,7 @@ struct worker_message_info {
     enum worker_side sender;
     bool has_fd;
     bool fd_is_optional;
+    uint32_t since; /* the first version that has it as it is now */
 };
 
 /* NULL if there is no such message. */
@@ -350,7 +364,8 @@ const struct worker_message_info *worker_message_info(unsigned type);
 int worker_message_encode(const struct worker_message *message, uint8_t *ret, size_t *ret_len,
                           struct error *err);
 
-/* sender: whose packet it is. *ret needs no preparation; release it whatever this returns. */
+/* sender: whose packet it is. *ret needs no preparation; release it whatever this returns. After a
+ * failure its request number is what the packet says, or 0 if that cannot be read. */
 int worker_message_decode(struct bytes packet, enum worker_side sender, struct worker_message *ret,
                           struct error *err);
 

@@ -247,57 +247,22 @@ static int do_mounts(struct service *service, const struct worker_message *order
     return 0;
 }
 
-static void put_origin(const struct service *service, struct worker_status_reply *status)
-{
-    struct origin_progress progress;
-
-    status->has_origin =
-        service->is_started && volume_origin_progress(service->started.volume, &progress);
-    if (!status->has_origin)
-        return;
-    status->origin_data = progress.data;
-    status->origin_data_left = progress.data_left;
-}
-
-static void put_cache_counts(const struct service *service, struct worker_status_reply *status)
-{
-    struct cache_counts counts;
-
-    if (!service->is_started || !service->started.cache)
-        return;
-    cache_store_counts(service->started.cache, &counts);
-    status->cache_used = counts.used_bytes;
-    status->cache_hits = counts.hits;
-    status->cache_misses = counts.misses;
-}
-
 static int do_status(struct service *service, const struct worker_message *order, int fd,
                      struct error *err)
 {
     struct worker_message reply = { .type = WORKER_STATUS_REPLY, .request = order->request };
-    struct volume_statfs have = { .total = 0 };
 
     (void)fd;
-    if (service->is_started) {
-        int r = volume_statfs(service->started.volume, &have);
-        if (r < 0)
-            return error_set(err, r, "cannot read the filesystem's state: %s", strerrordesc_np(-r));
-    }
     reply.status = service->status;
     reply.status.pid = getpid();
     reply.status.is_started = service->is_started;
     reply.status.is_mounted = service->session != NULL;
-    reply.status.is_read_only = service->is_started && volume_is_read_only(service->started.volume);
-    reply.status.total = have.total;
-    reply.status.free = have.free;
-    reply.status.used = have.used;
-    reply.status.files = have.files;
-    reply.status.files_free = have.files_free;
-    put_cache_counts(service, &reply.status);
-    put_origin(service, &reply.status);
     reply.status.corruptions = event_queue_corruptions(&service->events);
-    send_message(service, &reply);
-    return 0;
+    reply.status.speaks = WORKER_SPEAKS;
+    int r = service->is_started ? started_status(&service->started, &reply.status, err) : 0;
+    if (r == 0)
+        send_message(service, &reply);
+    return r;
 }
 
 static int start_task(struct service *service, struct task *task, task_fn *fn,
@@ -567,10 +532,20 @@ static void obey(struct service *service, const struct worker_message *order, in
         send_result(service, WORKER_DONE, order->request, r, &err);
 }
 
+/* One packet that is not understood does no harm to those behind it. cofferd may be of a later
+ * version: what serves programs here does not end because of that. */
+static void refuse(struct service *service, uint32_t request, int r, struct error *err)
+{
+    log_warning("an order of cofferd is refused: %s", err->text);
+    if (r == -EPROTO)
+        r = error_set(err, -ENOSYS, "unknown: the filesystem's worker is of another version");
+    send_result(service, WORKER_DONE, request, r, err);
+}
+
 static void receive_order(struct service *service)
 {
     CLEANUP(free_ptr) struct worker_message *order = malloc(sizeof(*order));
-    struct error err;
+    struct error err = { .code = 0 };
     int fd = -1;
 
     if (!order) {
@@ -581,6 +556,8 @@ static void receive_order(struct service *service)
                                    RECEIVE_TIMEOUT_MS, &err);
     if (r == 0) {
         obey(service, order, fd);
+    } else if (order->request != 0 && r != -EPROTONOSUPPORT) {
+        refuse(service, order->request, r, &err);
     } else {
         if (r != -EPIPE)
             log_warning("the connection to cofferd is given up: %s", err.text);

@@ -33,3 +33,7 @@ int worker_open_packed(struct bytes settings, struct object_store **ret, struct 
 /* fd: the socket of the bucket's process, or -1; taken over. */
 int worker_start(const struct worker_start *order, int fd, volume_event_fn *on_event,
                  void *event_arg, struct started *ret, struct error *err);
+
+/* How full it is, and what there is of cache and origin. */
+int started_status(const struct started *started, struct worker_status_reply *ret,
+                   struct error *err);

@@ -112,14 +112,38 @@ def test_another_user_may_not_connect(unmounted):
     assert worker.status()["started"]
 
 
-@pytest.mark.parametrize("packet", [b"\x01", b"\x02\x03\0\0\1\0\0\0", b"\x01\xff\0\0\1\0\0\0",
-                                    b"\x01\x20\0\0\1\0\0\0\0\0\0\0\0\0", b"\x01\x04\0\0\1\0\0\0\7"])
-def test_what_is_not_in_the_table_ends_the_connection_and_nothing_else(filesystem, packet):
+@pytest.mark.parametrize("packet", [b"\x01", b"\x02\x03\0\0\1\0\0\0", b"\x01\x03\1\0\1\0\0\0",
+                                    b"\x01\xff\0\0\0\0\0\0"])
+def test_what_cannot_be_answered_ends_the_connection_and_nothing_else(filesystem, packet):
     worker = filesystem.worker
     worker.connection.send(packet)
     assert worker.receive() is None
     worker.connect()
     assert worker.status()["mounted"]
+
+
+@pytest.mark.parametrize("message, body, code, said", [
+    (0xff, b"", errno.ENOSYS, "unknown: the filesystem's worker is of another version"),
+    (worker_client.DONE, b"\0" * 6, errno.ENOSYS, "unknown"),
+    (worker_client.CHECK, b"\7", errno.EBADMSG, "a CHECK message is malformed"),
+    (worker_client.STOP, b"more than there was", errno.EBADMSG, "a STOP message is malformed"),
+])
+def test_an_order_that_is_not_understood_is_answered_and_nothing_ends(filesystem, message, body,
+                                                                      code, said):
+    worker = filesystem.worker
+    got = worker.order(message, body)
+    assert got[0] == -code and said in got[1]
+    assert worker.status()["mounted"]  # on the same connection
+    with open("/dev/null", "rb") as null:  # a descriptor that nobody expects goes
+        assert worker.order(0xff, b"", null.fileno())[0] == -errno.ENOSYS
+        assert worker.order(worker_client.STATUS, b"", null.fileno())[0] == -errno.EBADMSG
+    assert "/dev/null" not in opened_by(worker.process.pid)[3:]
+    (filesystem.mnt / "still").write_text("here")
+
+
+def opened_by(pid):
+    folder = pathlib.Path(f"/proc/{pid}/fd")
+    return [os.readlink(folder / name) for name in sorted(os.listdir(folder), key=int)]
 
 
 def test_only_a_fuse_device_can_be_mounted_and_only_once(filesystem):

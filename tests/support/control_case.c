@@ -198,3 +198,41 @@ void assert_audited(struct fixture *fixture, const char *operation, const char *
     assert_string_equal(items[0].entry.operation, operation);
     assert_string_equal(items[0].entry.result, result);
 }
+
+pid_t worker_pid(struct fixture *fixture, const char *name)
+{
+    CLEANUP(filesystem_unrefp)
+    struct filesystem *fs = filesystem_find(fixture->control, name, NULL);
+    CLEANUP(worker_unrefp) struct worker *worker = NULL;
+    struct worker_status_reply status;
+    struct error err = { .code = 0 };
+
+    assert_non_null(fs);
+    mutex_lock(&fs->lock);
+    if (fs->worker)
+        worker = worker_ref(fs->worker);
+    mutex_unlock(&fs->lock);
+    if (!worker || worker_status(worker, PATIENCE_MS, &status, &err) < 0)
+        return 0;
+    return status.pid;
+}
+
+void in_store_of(struct fixture *fixture, const char *name, char ret_path[static PATH_MAX])
+{
+    const struct fs_view view = view_of(fixture, "data");
+
+    (void)snprintf(ret_path, PATH_MAX, "%.1000s/%s", view.store_url + strlen("dir:"), name);
+}
+
+bool has_alert(struct fixture *fixture, const char *type, const char *said)
+{
+    struct alert *alerts = NULL;
+    size_t count = 0;
+    bool is_there = false;
+
+    assert_int_equal(control_alerts(fixture->control, &alerts, &count, NULL), 0);
+    for (size_t i = 0; i < count; i++)
+        is_there |= strcmp(alerts[i].kind->type, type) == 0 && strstr(alerts[i].text, said);
+    free(alerts);
+    return is_there;
+}

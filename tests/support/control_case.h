@@ -48,3 +48,12 @@ void assert_event(struct fixture *fixture, const char *type);
 
 /* The newest entry of the audit log. */
 void assert_audited(struct fixture *fixture, const char *operation, const char *result);
+
+/* 0: there is no worker that answers. */
+pid_t worker_pid(struct fixture *fixture, const char *name);
+
+/* Where a file of that name lies in the store of "data", for a fake worker to find. */
+void in_store_of(struct fixture *fixture, const char *name, char ret_path[static PATH_MAX]);
+
+/* One of that type, whose text has that in it. */
+bool has_alert(struct fixture *fixture, const char *type, const char *said);

@@ -98,6 +98,25 @@ static int format(const struct worker_start *start, struct object_store *store, 
     return r;
 }
 
+static FILE *open_word(const struct fake *fake, const char *name)
+{
+    char path[WORKER_URL_SIZE + 8];
+
+    (void)snprintf(path, sizeof(path), "%s/%s", fake->store, name);
+    return fopen(path, "re");
+}
+
+/* With a file "~old" in the store it is one of before: it says nothing of versions, and orders that
+ * it does not know end the connection. */
+static bool is_old(const struct fake *fake)
+{
+    FILE *file = fake->is_started ? open_word(fake, "~old") : NULL;
+
+    if (file)
+        (void)fclose(file);
+    return file;
+}
+
 /* For the test to read; a place that was only made is left as it was found. */
 static void write_flags(const struct fake *fake, uint32_t flags)
 {
@@ -128,14 +147,6 @@ static int on_start(struct fake *fake, const struct worker_start *start, struct 
     if (r == 0 && (start->flags & WORKER_FLAG_FORMAT) == 0)
         write_flags(fake, start->flags);
     return r;
-}
-
-static FILE *open_word(const struct fake *fake, const char *name)
-{
-    char path[WORKER_URL_SIZE + 8];
-
-    (void)snprintf(path, sizeof(path), "%s/%s", fake->store, name);
-    return fopen(path, "re");
 }
 
 static void remove_word(const struct fake *fake, const char *name)
@@ -221,7 +232,8 @@ static void answer(struct fake *fake, struct worker_message *message, int fuse_f
                                                       .is_mounted = fake->is_mounted,
                                                       .pid = getpid(),
                                                       .uuid = fake->uuid,
-                                                      .used = 4096 };
+                                                      .used = 4096,
+                                                      .speaks = is_old(fake) ? 0 : WORKER_SPEAKS };
         return;
     case WORKER_CHECK:
         reply->type = WORKER_CHECK_REPLY;
@@ -309,6 +321,8 @@ static void serve(struct fake *fake, int fd, struct worker_message *message,
         CLEANUP(close_fd) int fuse_fd = -1;
         int r = worker_message_receive(fd, WORKER_SIDE_COFFERD, message, &fuse_fd, -1, NULL);
         enum worker_message_type type = message->type;
+        if (r == 0 && worker_message_info(type)->since > 1 && is_old(fake))
+            r = -EPROTO;
         if (r == 0)
             answer(fake, message, fuse_fd, reply);
         worker_message_release(message);

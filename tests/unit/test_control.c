@@ -21,24 +21,6 @@
 #include "store/object_store.h"
 #include "tests/support/control_case.h"
 
-static pid_t worker_pid(struct fixture *fixture, const char *name)
-{
-    CLEANUP(filesystem_unrefp)
-    struct filesystem *fs = filesystem_find(fixture->control, name, NULL);
-    CLEANUP(worker_unrefp) struct worker *worker = NULL;
-    struct worker_status_reply status;
-    struct error err = { .code = 0 };
-
-    assert_non_null(fs);
-    mutex_lock(&fs->lock);
-    if (fs->worker)
-        worker = worker_ref(fs->worker);
-    mutex_unlock(&fs->lock);
-    if (!worker || worker_status(worker, PATIENCE_MS, &status, &err) < 0)
-        return 0;
-    return status.pid;
-}
-
 static bool is_folder_empty(const char *path)
 {
     DIR *folder = opendir(path);
@@ -532,13 +514,6 @@ static void a_worker_that_nobody_remembers_is_stopped_before_another_starts(void
     assert_true(WIFEXITED(how));
 }
 
-static void in_store_of(struct fixture *fixture, const char *name, char ret_path[static PATH_MAX])
-{
-    const struct fs_view view = view_of(fixture, "data");
-
-    (void)snprintf(ret_path, PATH_MAX, "%.1000s/%s", view.store_url + strlen("dir:"), name);
-}
-
 struct stop {
     struct fixture *fixture;
     int r;
@@ -677,19 +652,6 @@ static void a_check_works_on_a_started_and_on_a_stopped_filesystem(void **state)
     must_start(fixture, "data");
     must(control_check(fixture->control, "data", false, count_line, &lines, &faults, &err), &err);
     assert_int_equal(lines, 2);
-}
-
-static bool has_alert(struct fixture *fixture, const char *type, const char *said)
-{
-    struct alert *alerts = NULL;
-    size_t count = 0;
-    bool is_there = false;
-
-    assert_int_equal(control_alerts(fixture->control, &alerts, &count, NULL), 0);
-    for (size_t i = 0; i < count; i++)
-        is_there |= strcmp(alerts[i].kind->type, type) == 0 && strstr(alerts[i].text, said);
-    free(alerts);
-    return is_there;
 }
 
 /* The worker of this test knows no snapshots. */

@@ -314,18 +314,6 @@ static void one_that_is_aborted_is_undone(void **state)
     assert_event(fixture, "task-leftovers");
 }
 
-static bool has_alert(struct fixture *fixture, const char *type)
-{
-    CLEANUP(free_ptr) struct alert *alerts = NULL;
-    size_t count = 0;
-    bool found = false;
-
-    assert_int_equal(control_alerts(fixture->control, &alerts, &count, NULL), 0);
-    for (size_t i = 0; i < count; i++)
-        found = found || strcmp(alerts[i].kind->type, type) == 0;
-    return found;
-}
-
 static void what_may_pass_is_waited_for_and_what_cannot_fails(void **state)
 {
     struct fixture *fixture = *state;
@@ -338,18 +326,18 @@ static void what_may_pass_is_waited_for_and_what_cannot_fails(void **state)
     view = wait_for(fixture, id, TASK_RUNNING, true);
     assert_string_equal(view.text, "the play is off");
     assert_event(fixture, "task-waits");
-    assert_false(has_alert(fixture, "task-waits"));
+    assert_false(has_alert(fixture, "task-waits", ""));
     mutex_lock(&fixture->control->tasks->lock);
     fixture->control->tasks->alert_after_ms = 0;
     mutex_unlock(&fixture->control->tasks->lock);
     int64_t until = clock_monotonic_ms() + PATIENCE_MS;
-    while (!has_alert(fixture, "task-waits")) /* not while it just tries */
+    while (!has_alert(fixture, "task-waits", "")) /* not while it just tries */
         assert_true(clock_monotonic_ms() < until);
     atomic_store(&play.fails, 0);
     atomic_store(&play.ends, true);
     must(control_task_resume(fixture->control, id, &view, &err), &err);
     wait_for(fixture, id, TASK_DONE, false);
-    assert_false(has_alert(fixture, "task-waits"));
+    assert_false(has_alert(fixture, "task-waits", ""));
 
     atomic_store(&play.fails, -ESTALE);
     atomic_store(&play.gives_up, true);

@@ -135,15 +135,21 @@ static void status_reply_carries_every_member(void **state)
                                                 .cache_misses = 12,
                                                 .has_origin = true,
                                                 .origin_data = 13,
-                                                .origin_data_left = 14 };
+                                                .origin_data_left = 14,
+                                                .speaks = 0xfffffffe };
     assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_WORKER, &got, NULL), 0);
     assert_true(got.request == 1u << 31);
     assert_memory_equal(&got.status, &sent.status, sizeof(got.status));
     worker_message_release(&got);
 
-    struct bytes older = encode(&sent); /* of workers that were without this, ... */
-    older.len -= 17;
+    struct bytes older = encode(&sent); /* of workers that did not tell their version, ... */
+    older.len -= 4;
     assert_int_equal(worker_message_decode(older, WORKER_SIDE_WORKER, &got, NULL), 0);
+    assert_int_equal(got.status.speaks, 1);
+    assert_true(got.status.has_origin);
+    older.len -= 17; /* ... that were without this, ... */
+    assert_int_equal(worker_message_decode(older, WORKER_SIDE_WORKER, &got, NULL), 0);
+    assert_int_equal(got.status.speaks, 1);
     assert_false(got.status.has_origin);
     assert_int_equal(got.status.cache_misses, 12);
     older.len -= 24; /* ... and without a cache */
@@ -471,9 +477,9 @@ static void a_message_of_the_other_side_is_refused(void **state)
                      -EPROTO);
 }
 
-static void an_unknown_number_or_version_is_refused(void **state)
+static void an_unknown_number_or_form_is_refused(void **state)
 {
-    struct worker_message message = { .type = WORKER_STOP };
+    struct worker_message message = { .type = WORKER_STOP, .request = 77 };
     struct worker_message got;
     (void)state;
 
@@ -481,15 +487,30 @@ static void an_unknown_number_or_version_is_refused(void **state)
     for (unsigned number = 0; number < 256; number++) {
         const struct worker_message_info *info = worker_message_info(number);
         packet[1] = (uint8_t)number;
-        if (!info || info->sender != WORKER_SIDE_COFFERD)
-            assert_int_equal(worker_message_decode(bytes, WORKER_SIDE_COFFERD, &got, NULL),
-                             -EPROTO);
+        if (info && info->sender == WORKER_SIDE_COFFERD)
+            continue;
+        assert_int_equal(worker_message_decode(bytes, WORKER_SIDE_COFFERD, &got, NULL), -EPROTO);
+        assert_int_equal(got.request, 77); /* so it can be answered */
     }
     packet[1] = WORKER_STOP;
     assert_int_equal(worker_message_decode(bytes, WORKER_SIDE_COFFERD, &got, NULL), 0);
     packet[0]++;
     assert_int_equal(worker_message_decode(bytes, WORKER_SIDE_COFFERD, &got, NULL),
                      -EPROTONOSUPPORT);
+    assert_int_equal(got.request, 0);
+}
+
+static void each_message_has_a_number_of_its_own_and_a_version_that_there_is(void **state)
+{
+    (void)state;
+
+    for (unsigned number = 0; number < 256; number++) {
+        const struct worker_message_info *info = worker_message_info(number);
+        if (!info)
+            continue;
+        assert_int_equal(info->type, number);
+        assert_true(info->since >= 1 && info->since <= WORKER_SPEAKS);
+    }
 }
 
 static void a_shortened_or_lengthened_message_is_refused(void **state)
@@ -588,7 +609,8 @@ int main(void)
         cmocka_unit_test(an_order_to_import_of_an_earlier_version_is_read),
         cmocka_unit_test(mounts_of_snapshots_carry_every_member),
         cmocka_unit_test(a_message_of_the_other_side_is_refused),
-        cmocka_unit_test(an_unknown_number_or_version_is_refused),
+        cmocka_unit_test(an_unknown_number_or_form_is_refused),
+        cmocka_unit_test(each_message_has_a_number_of_its_own_and_a_version_that_there_is),
         cmocka_unit_test(a_shortened_or_lengthened_message_is_refused),
         cmocka_unit_test(keys_out_of_order_are_refused),
         cmocka_unit_test(mount_brings_its_descriptor_and_others_bring_none),
