@@ -19,6 +19,7 @@
 struct raised {
     struct alert alert;
     int64_t seen_ms; /* when its condition was seen last */
+    bool is_seen;    /* by the update that goes on; two may be in one millisecond */
     bool is_settled; /* clears at once when its condition is away */
 };
 
@@ -79,7 +80,7 @@ static int raise_locked(struct alert_book *book, const struct alert *condition, 
         return error_set(err, -ENOMEM, "out of memory for the alerts");
     book->items = grown;
     struct raised *raised = &grown[book->count++];
-    *raised = (struct raised){ .alert = *condition, .seen_ms = now_ms };
+    *raised = (struct raised){ .alert = *condition, .seen_ms = now_ms, .is_seen = true };
     raised->alert.raised_ns = clock_wall_ns();
     raised->alert.is_clearing = false;
     tell_raised(book, condition);
@@ -95,6 +96,7 @@ static int see_locked(struct alert_book *book, const struct alert *condition, in
         return raise_locked(book, condition, now_ms, err);
     if (raised->seen_ms < now_ms)
         raised->seen_ms = now_ms;
+    raised->is_seen = true;
     raised->is_settled = false;
     raised->alert.is_clearing = false;
     if (condition->is_critical && !raised->alert.is_critical)
@@ -111,10 +113,11 @@ static void clear_gone_locked(struct alert_book *book, int64_t now_ms) REQUIRES(
     for (size_t i = 0; i < book->count; i++) {
         struct raised *raised = &book->items[i];
         const struct alert_kind *kind = raised->alert.kind;
-        bool is_away = raised->seen_ms < now_ms;
+        bool is_away = !raised->is_seen;
         bool is_gone =
             is_away && (raised->is_settled || now_ms - raised->seen_ms >= kind->linger_ms);
         raised->alert.is_clearing = is_away;
+        raised->is_seen = false;
         if (is_gone)
             events_add(book->events, LOG_LEVEL_INFO, "alert-cleared", raised->alert.filesystem,
                        "%s: %s", kind->type, kind->title);

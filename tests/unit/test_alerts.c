@@ -99,6 +99,18 @@ static void one_that_does_not_linger_rises_and_clears_at_once(void **state)
     assert_int_equal(count_events(fixture, "alert-cleared"), 1);
 }
 
+static void two_looks_in_one_millisecond_are_two(void **state)
+{
+    struct fixture *fixture = *state;
+    struct alert alert;
+
+    update(fixture, DOES_NOT, 1000);
+    update(fixture, DOES_NOT, 1000);
+    assert_int_equal(count_raised(fixture, &alert), 1);
+    update(fixture, NULL, 1000);
+    assert_int_equal(count_raised(fixture, &alert), 0);
+}
+
 static void what_comes_and_goes_is_one_alert(void **state)
 {
     struct fixture *fixture = *state;
@@ -236,6 +248,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(one_that_does_not_linger_rises_and_clears_at_once, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(two_looks_in_one_millisecond_are_two, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_comes_and_goes_is_one_alert, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_was_put_right_clears_at_once_unless_it_comes_back,
                                         set_up, tear_down),
