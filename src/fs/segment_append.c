@@ -371,8 +371,7 @@ static int entry_add(struct segment *segment, const struct segment_entry *entry)
     return 0;
 }
 
-static int keep_piece(struct segments *segments, struct segment *segment, struct piece *piece)
-    REQUIRES(segments->lock)
+int segment_keep(struct segments *segments, struct segment *segment, struct piece *piece)
 {
     for (unsigned i = 0; i < piece->entry_count; i++)
         if (entry_add(segment, &piece->entries[i]) < 0)
@@ -400,6 +399,14 @@ void segment_unpend(struct segments *segments, struct segment *segment)
         segment_changed(segments, segment); /* it may be dead */
 }
 
+/* A full disk may have room again; from any other failure nothing good follows. */
+void segment_end_write(struct segments *segments, struct segment *segment, int r)
+{
+    if (r < 0 && r != -ENOSPC && r != -EDQUOT)
+        segments_end_segment(segments, segment);
+    leave_flight(segments, segment);
+}
+
 int segment_write(struct segments *segments, struct segment *segment, struct piece *piece,
                   struct error *err)
 {
@@ -407,12 +414,9 @@ int segment_write(struct segments *segments, struct segment *segment, struct pie
                                 (struct bytes){ .data = piece->data, .len = piece->len }, err);
 
     mutex_lock(&segments->lock);
-    if (r == 0 && keep_piece(segments, segment, piece) < 0)
+    if (r == 0 && segment_keep(segments, segment, piece) < 0)
         r = error_set(err, -ENOMEM, "no memory to write to a segment");
-    /* A full disk may have room again; from any other failure nothing good follows. */
-    if (r < 0 && r != -ENOSPC && r != -EDQUOT)
-        segments_end_segment(segments, segment);
-    leave_flight(segments, segment);
+    segment_end_write(segments, segment, r);
     if (r < 0)
         segment_unpend(segments, segment);
     mutex_unlock(&segments->lock);

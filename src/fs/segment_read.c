@@ -291,22 +291,107 @@ struct reading {
     const struct block_run *run;
     struct piece *scratch; /* for sealed blocks */
     bool from_origin;
+    bool is_careful;      /* block by block, and what is in memory from there */
+    struct segment *from; /* the last object that was tried; NULL: nothing is known */
+    uint32_t from_offset;
     struct error *err;
 };
 
+static uint32_t address_of(const struct block_run *run, uint64_t skip)
+{
+    return run->address + (uint32_t)(skip / run->block_len) * (run->block_len + BLOCK_OVERHEAD);
+}
+
+/* --- what waits in memory for a sync, because the store may have lost it --- */
+
+static const struct piece *find_piece(const struct piece *piece, uint32_t offset, uint32_t len)
+{
+    while (piece != NULL && (offset < piece->offset || len > piece->len ||
+                             offset - piece->offset > piece->len - len))
+        piece = piece->next;
+    return piece;
+}
+
+/* The block at address, as it is: -ENOENT if it is not in memory. Copied with the lock held: a
+ * piece goes as soon as it is durable. */
+static int copy_waiting(const struct reading *reading, uint32_t address, struct source *ret)
+{
+    struct segments *segments = reading->segments;
+    const uint32_t step = reading->run->block_len + BLOCK_OVERHEAD;
+    const struct piece *piece = NULL;
+
+    mutex_lock(&segments->lock);
+    int r = segment_resolve(segments, &reading->run->segment, address, &ret->place);
+    ret->sealed_by = r == 0 ? segment_find(segments, &ret->place.identity.segment) : NULL;
+    if (ret->sealed_by != NULL) {
+        piece = find_piece(ret->place.object->pieces, ret->place.offset, step);
+        if (piece == NULL)
+            piece = find_piece(ret->place.object->syncing, ret->place.offset, step);
+    }
+    if (piece != NULL) {
+        memcpy(reading->scratch->data, piece->data + (ret->place.offset - piece->offset), step);
+        segment_reader_take(segments, ret->place.object);
+        segment_reader_take(segments, ret->sealed_by);
+    }
+    mutex_unlock(&segments->lock);
+    return piece != NULL ? 0 : -ENOENT;
+}
+
+static int read_waiting(const struct reading *reading, uint64_t skip, size_t len, uint8_t *to,
+                        size_t *ret_len)
+{
+    const uint32_t block_len = reading->run->block_len;
+    const uint32_t inside = (uint32_t)(skip % block_len);
+    const size_t part = block_len - inside < len ? block_len - inside : len;
+    const struct wanted wanted = { block_len, 1, inside, part, reading->scratch->data, to };
+    struct source source;
+
+    int r = copy_waiting(reading, address_of(reading->run, skip), &source);
+    if (r < 0)
+        return r;
+    r = hold(reading->segments, source.sealed_by, false, reading->err);
+    if (r == 0) {
+        r = open_blocks(&source, &wanted, (size_t)block_len + BLOCK_OVERHEAD, reading->err);
+        segment_reader_put(reading->segments, source.sealed_by);
+    }
+    segment_reader_put(reading->segments, source.place.object);
+    *ret_len = part;
+    return r;
+}
+
+/* After a read that failed: it lies elsewhere by now, or what the object should hold waits. */
+static bool is_worth_another_try(struct reading *reading, uint32_t address)
+{
+    struct segments *segments = reading->segments;
+    bool was_careful = reading->is_careful;
+    struct place now;
+
+    if (reading->from == NULL)
+        return false;
+    mutex_lock(&segments->lock);
+    bool is_known = segment_resolve(segments, &reading->run->segment, address, &now) == 0;
+    bool is_elsewhere =
+        is_known && (now.object != reading->from || now.offset != reading->from_offset);
+    if (is_known && (now.object->pieces != NULL || now.object->syncing != NULL))
+        reading->is_careful = true;
+    mutex_unlock(&segments->lock);
+    return is_elsewhere || reading->is_careful != was_careful;
+}
+
 /* As many blocks as lie together and fit. */
-static int read_part(const struct reading *reading, uint64_t skip, size_t len, uint8_t *to,
+static int read_part(struct reading *reading, uint64_t skip, size_t len, uint8_t *to,
                      size_t *ret_len)
 {
     const struct block_run *run = reading->run;
     size_t step = (size_t)run->block_len + BLOCK_OVERHEAD;
-    uint32_t index = (uint32_t)(skip / run->block_len);
     uint32_t inside = (uint32_t)(skip % run->block_len);
-    size_t count = (inside + len + run->block_len - 1) / run->block_len;
-    struct source source;
+    size_t count = reading->is_careful ? 1 : (inside + len + run->block_len - 1) / run->block_len;
+    struct source source = { .place.object = NULL };
 
-    int r = source_get(reading->segments, &run->segment, run->address + (uint32_t)(index * step),
-                       &source, reading->err);
+    int r =
+        source_get(reading->segments, &run->segment, address_of(run, skip), &source, reading->err);
+    reading->from = source.place.object; /* to be compared only */
+    reading->from_offset = source.place.offset;
     if (r < 0)
         return r;
     size_t fit = reading->scratch->room / step;
@@ -341,17 +426,28 @@ static int read_run(struct segments *segments, bool from_origin, const struct bl
     struct piece *scratch = piece_new(segments, sealed < PIECE_ROOM ? sealed : PIECE_ROOM);
     if (scratch == NULL)
         return error_set(err, -ENOMEM, "no memory to read blocks");
-    const struct reading reading = {
-        .segments = segments, .run = run, .scratch = scratch, .from_origin = from_origin, .err = err
-    };
+    struct error why = { .code = 0 };
+    struct reading reading = { .segments = segments,
+                               .run = run,
+                               .scratch = scratch,
+                               .from_origin = from_origin,
+                               .err = &why };
     while (len > 0 && r == 0) {
         size_t part = 0;
-        r = read_part(&reading, skip, len, to, &part);
+        r = reading.is_careful ? read_waiting(&reading, skip, len, to, &part) : -ENOENT;
+        if (r == -ENOENT)
+            r = read_part(&reading, skip, len, to, &part);
+        if (r < 0) {
+            part = 0;
+            r = r != -ENOMEM && is_worth_another_try(&reading, address_of(run, skip)) ? 0 : r;
+        }
         skip += part;
         to += part;
         len -= part;
     }
     piece_free(segments, scratch);
+    if (r < 0 && err != NULL)
+        *err = why;
     return r;
 }
 

@@ -1,10 +1,5 @@
-/* Makes what was appended durable: syncs, completes full segments with their footer, and brings
- * what a failed sync may have lost into another object.
- *
- * After a failed sync the kernel may have dropped the data and will report nothing again, so the
- * object is believed only up to what an earlier sync answered for. The pieces are still in
- * memory. They are written to the current segment as they are, and LOCATION records say so; those
- * go into the very group that waits for this sync (segments_group_record()).
+/* Makes what was appended durable: syncs, and completes full segments with their footer. What a
+ * failed sync may have lost is brought elsewhere (segment_rescue.c).
  *
  * A store that prefers sealing stores an object whole at each sync: there the current segment is
  * ended by each sync, so that nothing is stored twice, and several segments are stored at once. Who
@@ -90,32 +85,33 @@ static void close_writer(struct segments *segments, struct segment *segment,
     segment_changed(segments, segment);
 }
 
-static struct piece *take_pieces(struct segments *segments, struct segment *segment,
-                                 uint64_t *ret_len)
+/* Returns their memory. */
+static uint64_t take_pieces(struct segments *segments, struct segment *segment)
 {
+    uint64_t len = 0;
+
     mutex_lock(&segments->lock);
-    struct piece *pieces = TAKE(segment->pieces);
+    segment->syncing = TAKE(segment->pieces);
     segment->pieces_end = &segment->pieces;
+    for (const struct piece *piece = segment->syncing; piece != NULL; piece = piece->next)
+        len += piece->room;
     mutex_unlock(&segments->lock);
-    *ret_len = 0;
-    for (const struct piece *piece = pieces; piece != NULL; piece = piece->next)
-        *ret_len += piece->room;
-    return pieces;
+    return len;
 }
 
 /* In front of those that came since. */
-static void give_pieces_back(struct segment *segment, struct piece *pieces)
+static void give_pieces_back(struct segment *segment)
 {
-    struct piece **end = &pieces;
+    struct piece **end = &segment->syncing;
 
+    if (segment->syncing == NULL)
+        return;
     while (*end != NULL)
         end = &(*end)->next;
     *end = segment->pieces;
     if (segment->pieces == NULL)
         segment->pieces_end = end;
-    segment->pieces = pieces;
-    if (pieces == NULL)
-        segment->pieces_end = &segment->pieces;
+    segment->pieces = TAKE(segment->syncing);
 }
 
 /* One object. What is taken from pieces is durable after 0; later appends have pieces of their
@@ -141,103 +137,6 @@ static int sync_object(struct segments *segments, struct segment *segment, bool 
     return r;
 }
 
-static int extra_add(struct segments *segments, const struct extra_record *extra)
-{
-    if (segments->extra_count == segments->extra_room) {
-        size_t room = segments->extra_room == 0 ? 16 : 2 * segments->extra_room;
-        struct extra_record *extras = reallocarray(segments->extras, room, sizeof(*extras));
-        if (extras == NULL)
-            return -ENOMEM;
-        segments->extras = extras;
-        segments->extra_room = room;
-    }
-    segments->extras[segments->extra_count++] = *extra;
-    return 0;
-}
-
-static int note_location(struct segments *segments, const struct block_identity *identity,
-                         uint32_t len, struct segment *object, uint32_t offset)
-    REQUIRES(segments->lock)
-{
-    const struct location_record location = {
-        .len = len, .live = len, .object = object->id, .offset = offset, .identity = *identity
-    };
-    struct extra_record extra = { .len = 0 };
-
-    location_key(&identity->segment, identity->address, &extra.key);
-    (void)location_encode(&location, extra.value, &extra.len);
-    int r = extra_add(segments, &extra);
-    return r < 0 ? r
-                 : segment_relocate(segments, &identity->segment, identity->address, identity, len,
-                                    len, object, offset);
-}
-
-/* Part by part, as it lay before: of what was fetched some may have been freed since, or even be
- * forgotten. */
-static int note_locations(struct segments *segments, const struct piece *piece,
-                          struct segment *object) REQUIRES(segments->lock)
-{
-    struct block_identity at = piece->identity;
-    uint32_t done = 0;
-    int r = 0;
-
-    while (done < piece->len && r == 0) {
-        bool is_known;
-        uint32_t len =
-            segment_together(segments, &at.segment, at.address, piece->len - done, &is_known);
-        if (is_known)
-            r = note_location(segments, &at, len, object, piece->offset + done);
-        at.address += len;
-        done += len;
-    }
-    return r;
-}
-
-/* The records of one rescued piece: where it lies now, that this object is in use, and that
- * counts of before this moment are not to be relied on. */
-static int note_rescue(struct segments *segments, const struct piece *piece, struct segment *object)
-    REQUIRES(segments->lock)
-{
-    const struct usage_record usage = { .state = SEGMENT_OPEN,
-                                        .generation = object->generation,
-                                        .size = object->size,
-                                        .live = object->live };
-    struct extra_record extras[2] = { 0 };
-
-    usage_key(&object->id, &extras[0].key);
-    (void)usage_encode(&usage, extras[0].value, &extras[0].len);
-    state_key(STATE_RECOUNT, &extras[1].key);
-    for (size_t i = 0; i < 2; i++)
-        if (extra_add(segments, &extras[i]) < 0)
-            return -ENOMEM;
-    segments->needs_recount = true;
-    segments->recount_noted = true;
-    return note_locations(segments, piece, object);
-}
-
-/* Into the current segment: the piece is that one's then. */
-static int rescue_piece(struct segments *segments, struct piece *piece, struct error *err)
-{
-    uint32_t before = piece->offset;
-    struct room room;
-
-    int r = segment_reserve_for_rescue(segments, piece->len, &room, err);
-    if (r < 0)
-        return r;
-    piece_place(piece, room.offset);
-    piece->next = NULL;
-    r = segment_write(segments, room.segment, piece, err);
-    if (r < 0) {
-        piece_place(piece, before);
-        return r;
-    }
-    mutex_lock(&segments->lock);
-    r = note_rescue(segments, piece, room.segment);
-    segment_unpend(segments, room.segment);
-    mutex_unlock(&segments->lock);
-    return r < 0 ? error_set(err, r, "no memory to write data again") : 0;
-}
-
 static void tell_trouble(struct segments *segments, const struct segment *segment,
                          const struct error *why)
 {
@@ -254,39 +153,6 @@ static void tell_trouble(struct segments *segments, const struct segment *segmen
     segments->on_trouble(text.text, segments->trouble_arg);
 }
 
-/* Its pieces, one after the other; what could not be written stays with it. */
-static int rescue(struct segments *segments, struct segment *segment, struct piece *pieces,
-                  struct round_result *result, struct error *err)
-{
-    int r = 0;
-
-    while (pieces != NULL && r == 0) {
-        struct piece *piece = pieces;
-        pieces = piece->next;
-        mutex_lock(&segments->lock);
-        segments->not_durable -= piece->room;
-        mutex_unlock(&segments->lock);
-        r = rescue_piece(segments, piece, err);
-        if (r == 0) {
-            result->has_moved = true;
-            continue;
-        }
-        mutex_lock(&segments->lock);
-        segments->not_durable += piece->room;
-        mutex_unlock(&segments->lock);
-        piece->next = pieces;
-        pieces = piece;
-    }
-    mutex_lock(&segments->lock);
-    give_pieces_back(segment, pieces);
-    if (segment->pieces == NULL && segment->in_flight == 0)
-        close_writer(segments, segment, SEGMENT_ENDED);
-    else
-        segment_note_dirty(segments, segment);
-    mutex_unlock(&segments->lock);
-    return r;
-}
-
 /* True: it had not failed before. */
 static bool mark_failed(struct segments *segments, struct segment *segment, const struct error *why)
 {
@@ -301,10 +167,23 @@ static bool mark_failed(struct segments *segments, struct segment *segment, cons
     return is_news;
 }
 
-static void synced(struct segments *segments, struct segment *segment, struct piece *pieces,
-                   uint64_t len, bool is_closed)
+/* What could not be brought elsewhere is again among the dirty: a later sync finds a place for it.
+ */
+static void end_failed(struct segments *segments, struct segment *segment)
 {
     mutex_lock(&segments->lock);
+    give_pieces_back(segment);
+    if (segment->pieces == NULL && segment->in_flight == 0)
+        close_writer(segments, segment, SEGMENT_ENDED);
+    else
+        segment_note_dirty(segments, segment);
+    mutex_unlock(&segments->lock);
+}
+
+static void synced(struct segments *segments, struct segment *segment, uint64_t len, bool is_closed)
+{
+    mutex_lock(&segments->lock);
+    struct piece *pieces = TAKE(segment->syncing);
     segments->not_durable -= len;
     segment->is_syncing = false;
     if (!is_closed && segment->is_full)
@@ -317,8 +196,7 @@ static void synced(struct segments *segments, struct segment *segment, struct pi
 struct sync_job {
     struct segments *segments;
     struct segment *segment;
-    struct piece *pieces;
-    uint64_t len; /* memory of the pieces */
+    uint64_t len; /* memory of its pieces */
     bool is_closed;
     int result;
     struct error why;
@@ -328,97 +206,60 @@ static void run_job(void *arg, size_t index)
 {
     struct sync_job *job = (struct sync_job *)arg + index;
 
-    job->pieces = take_pieces(job->segments, job->segment, &job->len);
+    job->len = take_pieces(job->segments, job->segment);
     job->result = sync_object(job->segments, job->segment, &job->is_closed, &job->why);
 }
 
-/* What could not be stored is again among the dirty: a later sync finds another place for it. True:
- * the segment had not failed before. */
-static bool put_off(const struct sync_job *job)
+static int end_job(const struct sync_job *job, bool is_apart, struct round_result *result,
+                   struct error *err)
 {
     struct segments *segments = job->segments;
-
-    bool is_news = mark_failed(segments, job->segment, &job->why);
-    mutex_lock(&segments->lock);
-    give_pieces_back(job->segment, job->pieces);
-    segment_note_dirty(segments, job->segment);
-    mutex_unlock(&segments->lock);
-    return is_news;
-}
-
-/* works: what is known of the store, 0 or why nothing is to be brought elsewhere yet. */
-static int finish_job(const struct sync_job *job, const struct error *works,
-                      struct round_result *result, struct error *err)
-{
-    if (job->result == 0) {
-        synced(job->segments, job->segment, job->pieces, job->len, job->is_closed);
-        return 0;
-    }
-    if (works->code < 0 && job->pieces != NULL) {
-        if (put_off(job))
-            result->has_failed = true;
-        return error_set(err, works->code, "%s", works->text);
-    }
-    if (mark_failed(job->segments, job->segment, &job->why))
-        result->has_failed = true;
-    return rescue(job->segments, job->segment, job->pieces, result, err);
-}
-
-static int fill(struct object_writer *writer, uint64_t len, struct error *err)
-{
-    static const uint8_t zeros[65536];
     int r = 0;
 
-    for (uint64_t at = SEGMENT_HEADER_LEN; at < len && r == 0; at += sizeof(zeros)) {
-        size_t part = len - at < sizeof(zeros) ? (size_t)(len - at) : sizeof(zeros);
-        r = object_writer_write(writer, at, (struct bytes){ .data = zeros, .len = part }, err);
+    if (job->result == 0) {
+        synced(segments, job->segment, job->len, job->is_closed);
+        return 0;
     }
+    if (mark_failed(segments, job->segment, &job->why))
+        result->has_failed = true;
+    if (!is_apart)
+        r = segment_rescue(segments, job->segment, &result->has_moved, err);
+    end_failed(segments, job->segment);
     return r;
 }
 
-/* An object of this name, made and removed again. */
-static int try_store(struct segments *segments, const struct segment *segment, uint64_t len,
-                     struct error *err)
+/* While nothing becomes durable no ids are announced, and each rescue into the current segment
+ * takes one. */
+static bool are_ids_few(struct segments *segments)
 {
-    char name[SEGMENT_NAME_SIZE];
-    struct object_writer *writer = NULL;
-
-    segment_object_name(&segment->id, name);
-    int r = object_store_remove(segments->store, name, err); /* of an attempt before */
-    if (r == 0)
-        r = object_store_create(segments->store, name, &writer, err);
-    if (r == 0)
-        r = segment_write_header(segments, segment, writer, err);
-    if (r == 0)
-        r = fill(writer, len, err);
-    if (r == 0)
-        r = object_writer_sync(writer, err);
-    object_writer_close(writer);
-    int removed = object_store_remove(segments->store, name, r == 0 ? err : NULL);
-    return r < 0 ? r : removed;
+    mutex_lock(&segments->lock);
+    bool are_few = segments->usable.count < IDS_WANTED;
+    mutex_unlock(&segments->lock);
+    return are_few;
 }
 
-/* Each rescue takes an id, and while nothing becomes durable no others are announced. A store may
- * fail for long, so once they are few it has to show first that it works, by an object with nothing
- * in it, but as long as what it failed to take: a full disk or a quota takes short ones for long.
- * Its id is as good as new when nothing is left of it, and serves the next attempt until then. */
-static void ask_store(struct segments *segments, uint64_t len, struct error *ret)
+/* A failure does not end it: what is durable is noted, and what is not goes on waiting. */
+static int end_round(struct segments *segments, const struct sync_job *jobs, size_t count,
+                     struct round_result *result, struct error *err)
 {
-    mutex_lock(&segments->lock);
-    bool is_asked = segments->usable.count < IDS_WANTED;
-    struct segment *segment = is_asked ? TAKE(segments->probe) : NULL;
-    if (is_asked && segment == NULL && segments->usable.count > 0)
-        segment = segment_list_pop(&segments->usable);
-    mutex_unlock(&segments->lock);
-    if (segment == NULL)
-        return;
-    int r = try_store(segments, segment, len, ret);
-    mutex_lock(&segments->lock);
-    if (r == 0)
-        segment_list_push(&segments->usable, segment);
-    else
-        segments->probe = segment;
-    mutex_unlock(&segments->lock);
+    CLEANUP(free_ptr) struct segment **failed = calloc(count + 1, sizeof(struct segment *));
+    size_t failures = 0;
+    int first = 0;
+
+    for (size_t i = 0; i < count && failed != NULL; i++)
+        if (jobs[i].result < 0)
+            failed[failures++] = jobs[i].segment;
+    bool is_apart = failed == NULL || (failures > 0 && are_ids_few(segments));
+    if (failed == NULL)
+        first = error_set(err, -ENOMEM, "no memory to make segments durable");
+    else if (is_apart)
+        first = segments_rescue_apart(segments, failed, failures, err);
+    for (size_t i = 0; i < count; i++) {
+        int r = end_job(&jobs[i], is_apart, result, first == 0 ? err : NULL);
+        if (first == 0)
+            first = r;
+    }
+    return first;
 }
 
 /* All that is dirty now, out of the list: others put segments there meanwhile. */
@@ -448,27 +289,14 @@ static int sync_round(struct segments *segments, struct round_result *result, st
 {
     CLEANUP(free_ptr) struct sync_job *jobs = NULL;
     bool seals = object_store_prefers_sealing(segments->store);
-    struct error works = { 0 };
-    uint64_t longest = 0; /* of what is to be brought elsewhere */
     size_t count = 0;
-    int first = 0;
 
     if (seals)
         segments_end_current(segments);
     if (take_dirty(segments, &jobs, &count) < 0)
         return error_set(err, -ENOMEM, "no memory to make segments durable");
     parallel_each(count, seals ? SEALS_AT_ONCE : 1, run_job, jobs);
-    for (size_t i = 0; i < count; i++)
-        if (jobs[i].result < 0 && jobs[i].len > longest)
-            longest = jobs[i].len;
-    if (longest > 0)
-        ask_store(segments, longest, &works);
-    for (size_t i = 0; i < count; i++) {
-        int r = finish_job(&jobs[i], &works, result, first == 0 ? err : NULL);
-        if (first == 0)
-            first = r;
-    }
-    return first;
+    return end_round(segments, jobs, count, result, err);
 }
 
 /* --- ahead of a sync --- */
@@ -531,10 +359,12 @@ void segments_push(struct segments *segments)
     if (job.segment == NULL)
         return;
     run_job(&job, 0);
-    if (job.result == 0)
-        synced(segments, job.segment, job.pieces, job.len, job.is_closed);
-    else
-        (void)put_off(&job);
+    if (job.result == 0) {
+        synced(segments, job.segment, job.len, job.is_closed);
+    } else {
+        (void)mark_failed(segments, job.segment, &job.why);
+        end_failed(segments, job.segment);
+    }
     end_push(segments, slot);
 }
 

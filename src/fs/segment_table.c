@@ -89,17 +89,23 @@ struct segment *segment_add(struct segments *segments, const struct uuid *id)
     return segment;
 }
 
-void segment_free(struct segments *segments, struct segment *segment)
+static void free_pieces(struct piece *pieces)
 {
-    object_writer_close(TAKE(segment->writer));
-    segment_close_reader(segments, segment);
-    while (segment->pieces != NULL) {
-        struct piece *piece = segment->pieces;
-        segment->pieces = piece->next;
+    while (pieces != NULL) {
+        struct piece *piece = pieces;
+        pieces = piece->next;
         if (piece->entries != piece->own_entries)
             free(piece->entries);
         free(piece);
     }
+}
+
+void segment_free(struct segments *segments, struct segment *segment)
+{
+    object_writer_close(TAKE(segment->writer));
+    segment_close_reader(segments, segment);
+    free_pieces(segment->pieces);
+    free_pieces(segment->syncing);
     free(segment->moved);
     free(segment->entries);
     free(segment);

@@ -3,7 +3,8 @@
  *   segment_table.c   which segments there are, where ranges lie, what is in use; no store
  *   segment_groups.c  the account on its way into metadata records; announced ids; dead objects
  *   segment_append.c  the current segment, sealing, pieces in memory
- *   segment_sync.c    durability, footers, rescue after a failed sync
+ *   segment_sync.c    durability, footers
+ *   segment_rescue.c  what a failed sync may have lost, brought elsewhere
  *   segment_read.c    reading and verifying
  *   segment_move.c    ciphertext copied as it is, for compaction and from outside
  *   segment_fetch.c   and from packs
@@ -114,6 +115,7 @@ struct segment {
     struct segment *next_dirty;
     struct piece *pieces;
     struct piece **pieces_end;
+    struct piece *syncing; /* those that a sync or a push is to make durable; of one thread */
     struct segment_entry *entries;
     uint32_t entry_count;
     uint32_t entry_room;
@@ -181,7 +183,7 @@ struct segments {
     struct segment_list announcing; /* ids in the group that collects, or is being written */
     struct segment_list announced;  /* durable, but the superblock does not know */
     struct segment_list usable;
-    struct segment *probe; /* usable, but for what may be left of an attempt to store it; or NULL */
+    struct segment *probe; /* usable, but for what may be left of a rescue that failed; or NULL */
     unsigned id_waiters;   /* threads that wait for one */
     uint64_t id_failures;
     struct error id_error; /* of the last failure */
@@ -290,6 +292,11 @@ int segment_write_header(struct segments *segments, const struct segment *segmen
  * segment_reserve() began, but for pending after a success. */
 int segment_write(struct segments *segments, struct segment *segment, struct piece *piece,
                   struct error *err);
+/* What it does besides the write, which returned r. */
+int segment_keep(struct segments *segments, struct segment *segment, struct piece *piece)
+    REQUIRES(segments->lock); /* -ENOMEM */
+void segment_end_write(struct segments *segments, struct segment *segment, int r)
+    REQUIRES(segments->lock);
 /* The piece, as it is, at a new place: where its entries lie changes, not its identity. */
 void piece_place(struct piece *piece, uint32_t offset);
 void segment_note_dirty(struct segments *segments, struct segment *segment)
@@ -306,6 +313,16 @@ void segments_end_current_locked(struct segments *segments) REQUIRES(segments->l
 void segment_unpend(struct segments *segments, struct segment *segment) REQUIRES(segments->lock);
 /* Who appends pays for what is not durable yet: one thread syncs, and too far on all wait. */
 int segments_push_back(struct segments *segments, struct error *err);
+
+/* segment_rescue.c */
+/* Brings the pieces of a segment which a sync had, and which failed, into the current one. What
+ * could not be written stays with it. */
+int segment_rescue(struct segments *segments, struct segment *segment, bool *ret_has_moved,
+                   struct error *err);
+/* Likewise those of several, when ids are few: into objects of their own, in which they are durable
+ * then; what fails takes no id. */
+int segments_rescue_apart(struct segments *segments, struct segment *const *failed, size_t count,
+                          struct error *err);
 
 /* segment_sync.c */
 void pieces_free(struct segments *segments, struct piece *pieces);

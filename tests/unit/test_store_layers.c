@@ -101,6 +101,7 @@ static int do_one(struct faulty *f, enum fault_op op, struct object *object,
     case FAULT_WRITE_TORN:
     case FAULT_SYNC_LOSE:
     case FAULT_SYNC_LARGE:
+    case FAULT_SYNC_DENSE:
     case FAULT_OPS:
         break;
     }

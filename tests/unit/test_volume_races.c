@@ -156,6 +156,7 @@ static void fill_list(struct race *race)
         uint8_t value = (uint8_t)(i | 1);
         file_case_write(&race->c, race->ino, 4096 + i * 2, &value, 1);
     }
+    assert_int_equal(volume_sync(race->c.volume, NULL), 0); /* so that it is read from the store */
 }
 
 static void expect_list_but(struct race *race, unsigned changed, uint8_t value)
@@ -228,6 +229,7 @@ static void a_read_looks_again_for_what_is_gone(void **state)
 
     memset(data, 0x5a, 100000);
     file_case_write(&race->c, race->ino, 0, data, 100000);
+    assert_int_equal(volume_sync(race->c.volume, NULL), 0); /* else memory has it */
     fault_arm(race->fault, FAULT_READ, "", 0, 3, -ENOENT);
     file_case_expect(&race->c, race->ino, 0, data, 100000);
     assert_int_equal(race->c.events[VOLUME_EVENT_CORRUPTION], 0);

@@ -317,6 +317,18 @@ static void fail_all(struct faulty *f)
     fault_arm(f->fault, FAULT_REMOVE, "segments/", 10, FAULT_ALWAYS, -EAGAIN);
 }
 
+/* As the kernel does of a folder: what a failed sync had is not in the file any more. */
+static void lose_all(struct faulty *f)
+{
+    fault_arm(f->fault, FAULT_SYNC_LOSE, "segments/", 0, FAULT_ALWAYS, -EIO);
+}
+
+/* As a quota does where zeros take no room. */
+static void fail_dense_ones(struct faulty *f)
+{
+    fault_arm(f->fault, FAULT_SYNC_DENSE, "segments/", 0, FAULT_ALWAYS, -ENOSPC);
+}
+
 /* As a quota that is nearly used up does. */
 static void fail_large_ones(struct faulty *f)
 {
@@ -341,6 +353,9 @@ static void fail_often(struct faulty *f, crash_fn *arm, int code)
         int wrote = write_piece(&f->c, ino, 0);
         assert_true(wrote == -EIO || wrote == code);
     }
+    for (unsigned i = 0; i < PIECES; i++)
+        expect_piece(&f->c, ino, i);
+    assert_int_equal(f->c.events[VOLUME_EVENT_CORRUPTION], 0);
     fault_disarm(f->fault);
     /* An attempt that was under way may still fail, and is the last one that does. */
     if (volume_sync(f->c.volume, NULL) != 0)
@@ -373,10 +388,28 @@ static void fail_large_for_long_far_away(struct faulty *f)
     fail_large_for_long(f);
 }
 
+static void fail_dense_for_long(struct faulty *f)
+{
+    fail_often(f, fail_dense_ones, -ENOSPC);
+}
+
+static void fail_dense_for_long_far_away(struct faulty *f)
+{
+    fault_prefer_sealing(f->fault);
+    fail_dense_for_long(f);
+}
+
+static void lose_for_long(struct faulty *f)
+{
+    fail_often(f, lose_all, -EIO);
+}
+
 static void a_store_may_fail_for_as_long_as_it_likes(void **state)
 {
-    static crash_fn *const ways[] = { fail_for_long, fail_for_long_far_away, fail_large_for_long,
-                                      fail_large_for_long_far_away };
+    static crash_fn *const ways[] = { fail_for_long,       fail_for_long_far_away,
+                                      fail_large_for_long, fail_large_for_long_far_away,
+                                      fail_dense_for_long, fail_dense_for_long_far_away,
+                                      lose_for_long };
 
     (void)state;
     for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
@@ -429,6 +462,9 @@ static void an_altered_block_is_an_error_and_never_wrong_bytes(void **state)
     uint64_t ino = volume_case_file(&f.c, "file");
     assert_int_equal(write_piece(&f.c, ino, 0), 0);
     fault_arm(f.fault, FAULT_READ_FLIP, "segments/", 0, FAULT_ALWAYS, 0);
+    expect_piece(&f.c, ino, 0); /* it is still in memory */
+    assert_int_equal(f.c.events[VOLUME_EVENT_CORRUPTION], 0);
+    assert_int_equal(volume_sync(f.c.volume, NULL), 0);
     assert_int_equal(volume_read(f.c.volume, ino, 0, PIECE, found, &len), -EIO);
     assert_true(f.c.events[VOLUME_EVENT_CORRUPTION] > 0);
     fault_disarm(f.fault);

@@ -36,8 +36,9 @@ struct range {
 /* What is kept for each writer. */
 struct fault_writer {
     struct range *unsynced;
-    uint64_t end;  /* of all that was written */
-    int sync_code; /* of the first sync that failed */
+    uint64_t end;   /* of all that was written */
+    uint64_t dense; /* bytes of it that are not zero */
+    int sync_code;  /* of the first sync that failed */
 };
 
 /* --- the control file --- */
@@ -90,7 +91,11 @@ static int note_written(struct fault_store *fault, const struct store_call *call
 
     if (range == NULL)
         return -ENOMEM;
+    uint64_t dense = 0;
+    for (size_t i = 0; i < call->data.len; i++)
+        dense += call->data.data[i] != 0;
     mutex_lock(&fault->lock);
+    writer->dense += dense;
     *range = (struct range){ writer->unsynced, call->offset, call->data.len };
     writer->unsynced = range;
     if (writer->end < call->offset + call->data.len)
@@ -230,6 +235,10 @@ static int sync_or_fail(struct fault_store *fault, struct store_call *call, stru
     int r = code < 0 ? 1 : ask(fault, op, call->name, &code, err);
     if (r == 0 && writer->end > FAULT_LARGE) {
         op = FAULT_SYNC_LARGE;
+        r = ask(fault, op, call->name, &code, err);
+    }
+    if (r == 0 && writer->dense > FAULT_LARGE) {
+        op = FAULT_SYNC_DENSE;
         r = ask(fault, op, call->name, &code, err);
     }
     if (r > 0)

@@ -53,6 +53,7 @@ enum fault_op {
     FAULT_SYNC_LOSE,  /* a sync or seal fails, and what was written since the last one is zeros, as
                          after a failed writeback of the kernel */
     FAULT_SYNC_LARGE, /* a sync or seal fails, of what is longer than FAULT_LARGE */
+    FAULT_SYNC_DENSE, /* likewise, zeros not counted, as where they take no room */
     FAULT_OPS,        /* how many there are */
 };
 

@@ -11,8 +11,8 @@
 
 const char *fault_op_name(enum fault_op op)
 {
-    static const char *const names[] = { "read-short", "read-flip", "write-torn", "sync-lose",
-                                         "sync-large" };
+    static const char *const names[] = { "read-short", "read-flip",  "write-torn",
+                                         "sync-lose",  "sync-large", "sync-dense" };
 
     if (op < FAULT_READ_SHORT)
         return store_op_name((enum store_op)op);

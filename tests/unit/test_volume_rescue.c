@@ -1,0 +1,114 @@
+/* A volume whose store fails while memory is short: what waits in memory stays there, once. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/segments_internal.h"
+#include "fs/volume_internal.h"
+#include "store/layers/fault.h"
+#include "tests/support/cmocka_all.h"
+#include "tests/support/volume_case.h"
+
+#define LEN ((size_t)64 * 1024)
+#define PIECES 40u /* more than there is room for at first to note rescues */
+
+/* Of what is asked for to note a rescue: how many requests pass, and how many fail then. */
+static unsigned passing, failing;
+
+void *__real_reallocarray(void *old, size_t count, size_t size);
+void *__wrap_reallocarray(void *old, size_t count, size_t size);
+
+void *__wrap_reallocarray(void *old, size_t count, size_t size)
+{
+    if (size == sizeof(struct extra_record) && failing > 0) {
+        if (passing == 0) {
+            failing--;
+            return NULL;
+        }
+        passing--;
+    }
+    return __real_reallocarray(old, count, size);
+}
+
+static void fill(uint8_t *data, unsigned number)
+{
+    for (size_t i = 0; i < LEN; i++)
+        data[i] = (uint8_t)(i * 31 + number * 7 + (i >> 8));
+}
+
+static void expect_pieces(struct volume_case *c, uint64_t ino)
+{
+    static uint8_t data[LEN], found[LEN];
+    size_t len = 0;
+
+    for (unsigned i = 0; i < PIECES; i++) {
+        fill(data, i);
+        assert_int_equal(volume_read(c->volume, ino, i * LEN, LEN, found, &len), 0);
+        assert_int_equal(len, LEN);
+        assert_memory_equal(found, data, LEN);
+    }
+}
+
+static struct object_store *with_faults(struct volume_case *c, struct fault_store **ret)
+{
+    struct object_store *inner;
+    struct object_store *store;
+
+    assert_int_equal(object_store_open(c->store_url, &inner, NULL), 0);
+    assert_int_equal(fault_store_new(inner, &store, ret), 0);
+    return store;
+}
+
+/* times: requests for memory that pass before one fails. */
+static void run_out(unsigned times)
+{
+    static uint8_t data[LEN];
+    struct segments_space space;
+    struct fault_store *fault;
+    struct volume_case c;
+
+    volume_case_new(&c, 0);
+    volume_case_close(&c);
+    object_store_close(c.store);
+    c.store = with_faults(&c, &fault);
+    volume_case_open(&c);
+    uint64_t ino = volume_case_file(&c, "file");
+    assert_int_equal(volume_sync(c.volume, NULL), 0);
+    for (unsigned i = 0; i < PIECES; i++) {
+        fill(data, i);
+        assert_int_equal(
+            volume_write(c.volume, ino, i * LEN, (struct bytes){ .data = data, .len = LEN }), 0);
+    }
+
+    passing = times;
+    failing = 1;
+    fault_arm(fault, FAULT_SYNC_LOSE, "segments/", 0, 1, -EIO);
+    (void)volume_sync(c.volume, NULL); /* fails, if the committer was not there before */
+    assert_int_equal(failing, 0);      /* it did run out */
+    expect_pieces(&c, ino);
+    assert_int_equal(volume_sync(c.volume, NULL), 0);
+    segments_space(c.volume->segments, &space);
+    assert_int_equal(space.not_durable, 0);
+    expect_pieces(&c, ino);
+    assert_int_equal(c.events[VOLUME_EVENT_CORRUPTION], 0);
+    volume_case_reopen(&c);
+    expect_pieces(&c, ino);
+    volume_case_check(&c);
+    volume_case_end(&c);
+}
+
+static void memory_that_runs_out_in_a_rescue_loses_nothing(void **state)
+{
+    (void)state;
+    run_out(0);
+    run_out(2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(memory_that_runs_out_in_a_rescue_loses_nothing),
+    };
+
+    return cmocka_run_group_tests_name("volume_rescue", tests, NULL, NULL);
+}
