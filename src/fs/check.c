@@ -144,13 +144,13 @@ int volume_check(struct volume *volume, bool read_data, volume_report_fn *report
                          "the filesystem is being put back to a snapshot, which has not ended; "
                          "start it, which ends that, and check it then");
     reap_waiting(volume);
-    mutex_lock(&volume->maintenance);
+    maintenance_begin_check(&volume->maintenance);
     int r = sealer_check(volume->sealer, volume->engine, report, arg, &check.faults, &why);
     if (r == 0) {
         check_superblocks(&check);
         r = check_records(&check);
     }
-    mutex_unlock(&volume->maintenance);
+    maintenance_end(&volume->maintenance);
     free(check.inodes);
     if (r == -EBADMSG || r == -EPROTONOSUPPORT) { /* as far as it was possible */
         check_fault(&check, "The check had to end at a record that was altered: %s.", why.text);

@@ -209,13 +209,14 @@ static int compact(struct volume *volume, unsigned live_max_8, struct error *err
 
     if (origin_is_importing(volume)) /* a round looks at all extents */
         return 0;
-    mutex_lock(&volume->maintenance);
+    if (!maintenance_try(&volume->maintenance))
+        return 0;
     int r = run_round(&round);
     atomic_store(&volume->claimed_room, 0);
     if (r < 0 && round.copied > 0)
         segments_end_current(volume->segments); /* so that what was copied in vain goes */
     segments_end_victims(volume->segments);
-    mutex_unlock(&volume->maintenance);
+    maintenance_end(&volume->maintenance);
     free(round.survivors);
     free(round.copies);
     return r;
@@ -294,9 +295,10 @@ int volume_recount(struct volume *volume, struct error *err)
 {
     struct recount recount = { .volume = volume };
 
-    mutex_lock(&volume->maintenance);
+    if (!maintenance_try(&volume->maintenance))
+        return error_set(err, -EBUSY, "what is in use is not counted during a check");
     int r = volume_change(volume, META_RECLAIM, recount_all, &recount);
-    mutex_unlock(&volume->maintenance);
+    maintenance_end(&volume->maintenance);
     return r < 0 ? error_set(err, r, "what is in use could not be counted: %s", strerrordesc_np(-r))
                  : 0;
 }

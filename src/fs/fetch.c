@@ -293,9 +293,9 @@ static int move_all(struct batch *batch)
 {
     struct volume *volume = batch->volume;
 
-    mutex_lock(&volume->maintenance);
+    maintenance_begin(&volume->maintenance);
     int r = volume_change(volume, META_FREE, apply, batch);
-    mutex_unlock(&volume->maintenance);
+    maintenance_end(&volume->maintenance);
     for (size_t i = 0; i < batch->copied; i++)
         segments_uncopy(volume->segments, &batch->copies[i]);
     return r < 0 && batch->err->code == 0

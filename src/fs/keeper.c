@@ -110,7 +110,8 @@ static void recount(struct volume *volume, struct keeper *keeper)
     if (!segments_need_recount(volume->segments) || now_ms < keeper->recount_rests_until_ms ||
         origin_is_importing(volume))
         return;
-    if (volume_recount(volume, NULL) < 0)
+    int r = volume_recount(volume, NULL);
+    if (r < 0 && r != -EBUSY)
         keeper->recount_rests_until_ms = now_ms + RECOUNT_REST_MS;
 }
 

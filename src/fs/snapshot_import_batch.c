@@ -298,9 +298,9 @@ int import_batch_put(struct import_batch *batch)
 
     if (batch->count == 0)
         return 0;
-    mutex_lock(&volume->maintenance);
+    maintenance_begin(&volume->maintenance);
     int r = volume_change(volume, META_WRITE, put_all, batch);
-    mutex_unlock(&volume->maintenance);
+    maintenance_end(&volume->maintenance);
     return r < 0 && r != -ESTALE && batch->err->code == 0
                ? error_set(batch->err, r, "records of the snapshot cannot be stored: %s",
                            strerrordesc_np(-r))

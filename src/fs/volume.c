@@ -30,7 +30,7 @@ static struct volume *volume_new(const struct volume_config *config)
     volume->on_event = config->on_event;
     volume->event_arg = config->event_arg;
     volume->superblock_lock = MUTEX_INIT;
-    volume->maintenance = MUTEX_INIT;
+    maintenance_init(&volume->maintenance);
     volume->snapshot_change = MUTEX_INIT;
     volume->import_cursor.lock = MUTEX_INIT;
     snapshot_set_init(&volume->snapshots);

@@ -18,6 +18,7 @@
 #include "base/thread.h"
 #include "crypto/hash.h"
 #include "fs/extents.h"
+#include "fs/maintenance.h"
 #include "fs/records.h"
 #include "fs/references.h"
 #include "fs/segments.h"
@@ -84,7 +85,7 @@ struct volume {
     struct collector *collector;    /* the keeper's: how far the removal of a snapshot is */
     struct mutex superblock_lock;
     struct superblock superblock;      /* as last written */
-    struct mutex maintenance;          /* compaction, recount and check: one at a time */
+    struct maintenance maintenance;    /* compaction, recount and check: one at a time */
     int64_t compaction_rests_until_ms; /* the keeper's */
     atomic_uint_fast64_t claimed_room; /* of the store's disk, by compaction */
     atomic_int_fast64_t known_room;    /* may be appended before the store is asked again */
@@ -308,7 +309,8 @@ int file_set_size(struct volume_txn *txn, uint64_t ino, struct inode *inode, uin
                   bool *ret_more);
 
 /* room.c. -ENOSPC, with words, if the store's disk has no room for so many bytes more, and the
- * keeper could win none. Waits for it, so without any lock. */
+ * keeper could win none, which it does not try during a check. Waits for it, so without any lock.
+ */
 int room_find(struct volume *volume, uint64_t bytes, struct error *err);
 /* How large segments are in this store. */
 uint32_t room_segment_size(struct object_store *store);
@@ -321,7 +323,8 @@ int room_append(struct volume *volume, const struct segment_origin *origin, stru
 /* compaction.c: one round, if it is due. Returns 1 if there was something to do, 0 if not. */
 int volume_compact(struct volume *volume, struct error *err);
 /* For somebody who found the disk full: deletes what is dead, also what is about to be, or moves
- * what is left in segments together. True if an object was deleted. By the keeper. */
+ * what is left in segments together, if no check is at work. True if an object was deleted. By the
+ * keeper. */
 bool volume_make_room(struct volume *volume);
-/* Counts anew what is in use of each object. */
+/* Counts anew what is in use of each object. -EBUSY: a check is at work. */
 int volume_recount(struct volume *volume, struct error *err);

@@ -743,14 +743,14 @@ static void the_bucket_is_kept_while_what_is_needed_is_not_known(void **state)
     wait_for_reason(d.volume.volume, -EIO);
 
     struct volume *volume = d.volume.volume;
-    mutex_lock(&volume->maintenance); /* nobody counts meanwhile */
+    maintenance_begin(&volume->maintenance); /* nobody counts meanwhile */
     segments_distrust(volume->segments);
     segments_recount_begin(volume->segments);
     assert_int_equal(segments_in_packs(volume->segments), 0);
     download_case_go(&d);
     wait_for_reason(volume, -EBUSY);
     assert_true(transfer_case_count(c, BUCKET_REFERENCE) > 1);
-    mutex_unlock(&volume->maintenance);
+    maintenance_end(&volume->maintenance);
 
     assert_int_equal(volume_recount(volume, NULL), 0);
     assert_true(segments_in_packs(volume->segments) > 0);
