@@ -121,6 +121,41 @@ void run_list_sort(struct run_list *list)
     list->count = kept;
 }
 
+/* What of a run lies behind end, up to which there is no gap. */
+static struct block_run run_behind(struct block_run run, uint64_t end)
+{
+    uint32_t stride = block_stride(run.block_len);
+
+    while (run.count > 0 && run.address < end) {
+        run.address += stride;
+        run.count--;
+    }
+    return run;
+}
+
+void run_list_unite(struct run_list *list)
+{
+    const struct uuid *segment = NULL;
+    uint64_t end = 0; /* of all in this segment so far */
+    size_t kept = 0;
+
+    if (list->count == 0)
+        return;
+    qsort(list->items, list->count, sizeof(*list->items), compare_runs);
+    for (size_t i = 0; i < list->count; i++) {
+        struct block_run run = list->items[i];
+        if (segment == NULL || !uuid_equal(segment, &run.segment))
+            end = 0;
+        run = run_behind(run, end);
+        if (run.count == 0)
+            continue;
+        end = run.address + block_run_sealed(&run);
+        list->items[kept] = run;
+        segment = &list->items[kept++].segment;
+    }
+    list->count = kept;
+}
+
 int run_list_subtract(struct run_list *list, struct run_list *other)
 {
     CLEANUP(run_list_release) struct run_list left = RUN_LIST_INIT;

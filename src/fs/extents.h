@@ -52,6 +52,8 @@ int run_list_join(struct run_list *to, const struct run_list *more);
 uint64_t run_list_sealed(const struct run_list *list);
 /* By segment and address. No two have a block in common, or are the same. */
 void run_list_sort(struct run_list *list);
+/* Sorts them so that each block is in one of them only. None becomes longer. */
+void run_list_unite(struct run_list *list);
 /* Leaves the blocks that are not in other, which is sorted by it. */
 int run_list_subtract(struct run_list *list, struct run_list *other);
 void run_list_release(struct run_list *list);

@@ -364,7 +364,79 @@ struct saved_scan {
     blocks_visit_fn *visit;
     void *arg;
     struct run_list blocks;
+
+    /* Where versions are compared with all others of their key: those of a key together. */
+    bool is_mixed;
+    struct record_key key;
+    struct run_list all;
+    size_t united; /* so many of these were there when no two had a block in common */
 };
+
+#define UNITED_MIN 4096u
+
+/* Parts of a chunk's length, as lists of versions have them. */
+static int visit_parts(struct saved_scan *scan, uint64_t ino, uint32_t chunk)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < scan->all.count && r == 0; i++) {
+        struct block_run run = scan->all.items[i];
+        const uint32_t most = CHUNK_SIZE / run.block_len;
+        while (run.count > 0 && r == 0) {
+            struct block_run part = run;
+            part.count = run.count < most ? run.count : most;
+            const struct run_list one = { .items = &part, .count = 1 };
+            r = scan->visit(ino, chunk, &one, scan->arg);
+            run.address += (uint32_t)block_run_sealed(&part);
+            run.count -= part.count;
+        }
+    }
+    return r;
+}
+
+/* What any saved version of the key names, and the current one does not. */
+static int end_key(struct saved_scan *scan)
+{
+    struct volume_txn *txn = scan->txn;
+    struct bytes live;
+    uint64_t ino;
+    uint32_t chunk;
+
+    if (scan->key.len == 0)
+        return 0;
+    (void)record_key_inode(record_key_bytes(&scan->key), RECORD_EXTENTS, &ino, &chunk);
+    run_list_unite(&scan->all);
+    run_list_clear(&scan->blocks);
+    int r = meta_get(txn->meta, record_key_bytes(&scan->key), &live, &txn->err);
+    if (r == 0)
+        r = blocks_of(txn, live, &scan->blocks);
+    if (r == 0)
+        r = run_list_subtract(&scan->all, &scan->blocks);
+    if (r == 0 || r == -ENOENT)
+        r = visit_parts(scan, ino, chunk);
+    run_list_clear(&scan->all);
+    scan->united = 0;
+    return r;
+}
+
+/* Each is looked at once, and the memory is that of what they name together. */
+static int join_version(struct saved_scan *scan, const struct record_key *key, struct bytes value)
+{
+    CLEANUP(run_list_release) struct run_list blocks = RUN_LIST_INIT;
+
+    int r = blocks_of(scan->txn, value, &blocks);
+    if (r == 0 && (key->len != scan->key.len || memcmp(key->data, scan->key.data, key->len) != 0)) {
+        r = end_key(scan);
+        scan->key = *key;
+    }
+    if (r == 0)
+        r = run_list_join(&scan->all, &blocks);
+    if (r == 0 && scan->all.count > 2 * scan->united + UNITED_MIN) {
+        run_list_unite(&scan->all);
+        scan->united = scan->all.count;
+    }
+    return r;
+}
 
 static int visit_saved(struct bytes key, struct bytes value, void *arg)
 {
@@ -378,6 +450,8 @@ static int visit_saved(struct bytes key, struct bytes value, void *arg)
     if (history_key_decode(key, &live, &last) < 0 || version_decode(value, last, &version) < 0 ||
         record_key_inode(record_key_bytes(&live), RECORD_EXTENTS, &ino, &chunk) < 0)
         return error_set(&scan->txn->err, -EBADMSG, "a saved list of extents cannot be understood");
+    if (scan->is_mixed)
+        return join_version(scan, &live, version.value);
     run_list_clear(&scan->blocks);
     int r = history_own_blocks(scan->txn, &live, &version, true, &scan->blocks);
     return r < 0 ? r : scan->visit(ino, chunk, &scan->blocks, scan->arg);
@@ -393,12 +467,18 @@ int history_scan_blocks(struct volume_txn *txn, blocks_visit_fn *visit, void *ar
 
     if (snapshot_set_is_empty(&txn->volume->snapshots))
         return 0;
+    int r = history_is_mixed(txn, &scan.is_mixed);
+    if (r < 0)
+        return r;
     kind_range(RECORD_EXTENTS, &kind, &end_kind);
     history_key(&kind, 0, &first);
     history_key(&end_kind, 0, &end);
-    int r = meta_scan(txn->meta, record_key_bytes(&first), record_key_bytes(&end), visit_saved,
-                      &scan, &txn->err);
+    r = meta_scan(txn->meta, record_key_bytes(&first), record_key_bytes(&end), visit_saved, &scan,
+                  &txn->err);
+    if (r == 0)
+        r = end_key(&scan);
     run_list_release(&scan.blocks);
+    run_list_release(&scan.all);
     return r;
 }
 

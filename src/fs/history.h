@@ -54,6 +54,8 @@ int history_subtract_branches(struct volume_txn *txn, const struct record_key *k
 /* Those that any other version of key names. */
 int history_subtract_all(struct volume_txn *txn, const struct record_key *key, uint64_t self,
                          bool only_behind, struct run_list *from);
+/* Whether any version may share blocks with any other of its key. */
+int history_is_mixed(struct volume_txn *txn, bool *ret);
 int history_subtract_version(struct volume_txn *txn, const struct version *version,
                              struct run_list *from);
 

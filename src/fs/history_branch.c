@@ -108,6 +108,14 @@ static bool may_share_with_any(const struct volume_txn *txn, uint64_t self)
     return txn->is_mixed;
 }
 
+int history_is_mixed(struct volume_txn *txn, bool *ret)
+{
+    int r = atomic_load(&txn->volume->has_branches) ? load_branches(txn) : 0;
+
+    *ret = txn->is_mixed;
+    return r;
+}
+
 int history_subtract_branches(struct volume_txn *txn, const struct record_key *key, uint64_t self,
                               bool only_behind, struct run_list *from)
 {

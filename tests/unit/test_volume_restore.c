@@ -442,6 +442,67 @@ static void a_crash_at_any_step_is_made_good_by_the_next_start(void **state)
 #test, test, file_case_setup, file_case_teardown, dir                                      \
     }
 
+/* --- what came from outside was restored: any two versions may share blocks --- */
+
+#define MIXED_VERSIONS 40u
+
+static int mix_one(uint64_t epoch, const struct restore_record *restore, void *arg)
+{
+    *(uint64_t *)arg = restore->state == RESTORE_DONE ? epoch : 0;
+    return 0;
+}
+
+static int mix(struct volume_txn *txn, void *arg)
+{
+    struct restore_record restore = { .state = RESTORE_DONE, .is_mixed = true };
+    uint64_t epoch = 0;
+
+    restore.target = *(const uint64_t *)arg;
+    int r = restores_scan(txn->meta, mix_one, &epoch, &txn->err);
+    return r < 0 || epoch == 0 ? -ENOENT : restores_put(txn, epoch, &restore);
+}
+
+/* Some of two chunks, so that no two versions are alike. */
+static void take_versions(struct volume_case *c, uint64_t ino, unsigned first, unsigned count)
+{
+    uint8_t block[4096];
+    char name[16];
+
+    for (unsigned i = first; i < first + count; i++) {
+        (void)snprintf(name, sizeof(name), "s%u", i);
+        (void)snapshot_case_take(c, name);
+        file_case_fill(block, sizeof(block), 1000 + i);
+        file_case_write(c, ino, (uint64_t)(i * 37 % 512) * 4096, block, sizeof(block));
+        file_case_write(c, ino, (uint64_t)(i * 101 % 512) * 4096 + 100, block, 1000);
+    }
+}
+
+static void each_block_of_mixed_versions_is_counted_once(void **state)
+{
+    struct volume_case *c = *state;
+    struct volume_snapshot target = { .epoch = 0 };
+    struct segments_space before;
+    struct segments_space after;
+
+    uint64_t ino = file_case_make(c, "file", 2 * MIB, 1);
+    take_versions(c, ino, 0, MIXED_VERSIONS / 2);
+    target = snapshot_case_take(c, "target");
+    take_versions(c, ino, MIXED_VERSIONS / 2, MIXED_VERSIONS / 4);
+    restore(c, "target", NULL);
+    ino = find(c, VOLUME_ROOT, "file");
+    take_versions(c, ino, MIXED_VERSIONS / 4 * 3, MIXED_VERSIONS / 4);
+    assert_int_equal(volume_recount(c->volume, NULL), 0);
+    uint64_t held = atomic_load(&c->volume->held);
+    segments_space(c->volume->segments, &before);
+
+    assert_int_equal(volume_change(c->volume, META_WRITE, mix, &target.epoch), 0);
+    assert_int_equal(volume_recount(c->volume, NULL), 0);
+    segments_space(c->volume->segments, &after);
+    assert_int_equal(after.live, before.live);
+    assert_int_equal(atomic_load(&c->volume->held), held);
+    volume_case_check(c);
+}
+
 int main(void)
 {
     char dir[] = "dir";
@@ -455,6 +516,7 @@ int main(void)
         ON_DIR(so_many_restores_are_remembered_as_their_snapshots_are_kept),
         ON_DIR(random_restores_agree_with_copies_of_the_tree),
         ON_DIR(a_crash_at_any_step_is_made_good_by_the_next_start),
+        ON_DIR(each_block_of_mixed_versions_is_counted_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
