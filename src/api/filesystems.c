@@ -283,12 +283,14 @@ int api_update_filesystem(const struct api_request *request, struct api_reply *r
 int api_start_filesystem(const struct api_request *request, struct api_reply *ret,
                          struct error *err)
 {
-    bool take_over = false;
+    struct start_options options = { .take_over = false };
     struct fs_view view = { .state = FS_STOPPED };
-    int r = json_get_bool(request->body, "take_over", JSON_OPTIONAL, &take_over, err);
+    int r = json_get_bool(request->body, "take_over", JSON_OPTIONAL, &options.take_over, err);
 
     if (r == 0)
-        r = control_start(request->context->control, request->name, take_over, &view, err);
+        r = json_get_bool(request->body, "salvage", JSON_OPTIONAL, &options.salvage, err);
+    if (r == 0)
+        r = control_start(request->context->control, request->name, &options, &view, err);
     return r < 0 ? r : api_reply_view(&view, 200, ret, err);
 }
 

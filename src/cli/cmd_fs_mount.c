@@ -15,6 +15,7 @@ int cmd_fs_mount(struct cli *cli, struct error *err)
         .folder = cli_word(cli, 1),
         .snapshot = arguments_value(&cli->arguments, "snapshot"),
         .take_over = arguments_has(&cli->arguments, "take-over"),
+        .salvage = arguments_has(&cli->arguments, "salvage"),
         .flags = arguments_has(&cli->arguments, "read-only") ? MS_RDONLY : 0,
     };
     int r = mounting_mount(&cli->instance, &mounting, folder, err);
@@ -24,7 +25,9 @@ int cmd_fs_mount(struct cli *cli, struct error *err)
                   mounting.snapshot, mounting.name, folder);
     else if (r == 0)
         cli_print(stdout, "Filesystem %s is mounted at %s%s.\n", mounting.name, folder,
-                  mounting.flags & MS_RDONLY ? ", read-only" : "");
+                  mounting.salvage             ? ", read-only: copy its files into another one"
+                  : mounting.flags & MS_RDONLY ? ", read-only"
+                                               : "");
     return r;
 }
 

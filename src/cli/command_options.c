@@ -221,6 +221,7 @@ const struct option_spec fs_mount_options[] = {
     { 0, "read-only", NULL, "the kernel refuses every change" },
     { 0, "snapshot", "name", "only this snapshot, read-only, beside the filesystem and others" },
     { 0, "take-over", NULL, "write although the store was last written from elsewhere" },
+    { 0, "salvage", NULL, "read-only, although records are altered: to copy files out of it" },
     END_OF_OPTIONS,
 };
 

@@ -47,6 +47,8 @@ static void read_option(struct helper *helper, char *option)
         helper->is_user = true;
     else if (strcmp(option, "take_over") == 0)
         helper->mounting.take_over = true;
+    else if (strcmp(option, "salvage") == 0)
+        helper->mounting.salvage = true;
 }
 
 static void read_options(struct helper *helper, char *text)
@@ -65,6 +67,7 @@ static int usage(FILE *out, int code)
                 "  state_dir=<dir>, socket=<path>, user_instance   which instance\n"
                 "  snapshot=<name>   only this snapshot, read-only\n"
                 "  take_over   write although the store was last written from elsewhere\n"
+                "  salvage     read-only, although records are altered: to copy files out of it\n"
                 "  ro, nosuid, nodev, noexec, noatime, nodiratime  as for every mount\n",
                 out);
     return code;

@@ -146,8 +146,10 @@ int mounting_mount(const struct instance *instance, const struct mounting *mount
     if (r == 0)
         r = look_at(instance, mounting, &was_running, err);
     if (r == 0 && !(was_running && mounting->snapshot))
-        r = post(instance, mounting->name, "/start",
-                 json_pack("{s:b}", "take_over", mounting->take_over), err);
+        r = post(
+            instance, mounting->name, "/start",
+            json_pack("{s:b,s:b}", "take_over", mounting->take_over, "salvage", mounting->salvage),
+            err);
     if (r < 0)
         return r;
     r = mount_and_pass(instance, mounting, folder, err);

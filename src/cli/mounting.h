@@ -17,6 +17,7 @@ struct mounting {
     const char *folder;
     const char *snapshot; /* only this one, read-only; NULL: the filesystem */
     bool take_over;
+    bool salvage;
     unsigned long flags; /* MS_NOSUID and the like, for mount(2) */
 };
 

@@ -139,8 +139,10 @@ static const struct alert_kind kinds[] = {
     {
         .type = "read-only",
         .title = "A filesystem is read-only",
-        .cause = "Its store knows a later state or another owner.",
-        .action = "Find out which copy is right; 'coffer fs mount NAME DIR --take-over' writes on",
+        .cause =
+            "Its store knows a later state or another owner, or it was mounted with --salvage.",
+        .action = "Find out which copy is right; 'coffer fs mount NAME DIR --take-over' writes on. "
+                  "Of one that is mounted with --salvage, copy the files into another filesystem",
     },
     {
         .type = "worker-outdated",

@@ -209,8 +209,10 @@ static int of_worker_locked(struct list *list, const struct filesystem *fs, stru
                 "there is no room for %s; changes are refused until there is some", name);
     if (r == 0 && fs->seen.is_read_only && fs_state_has_worker(fs->state))
         r = add(list, "read-only", name, err,
-                "%s is read-only: its store knows a later state or another owner; if that is to "
-                "be given up, start it with --take-over",
+                fs->salvage ? "%s is read-only, to salvage files: records of its metadata are "
+                              "altered or missing; copy the files into another filesystem"
+                            : "%s is read-only: its store knows a later state or another owner; if "
+                              "that is to be given up, start it with --take-over",
                 name);
     if (r == 0 && filesystem_has_older_worker(fs))
         r = add(list, "worker-outdated", name, err,

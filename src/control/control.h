@@ -212,8 +212,14 @@ int control_shred(struct control *control, const char *name, struct shred_report
 
 /* Returns when the worker is up with its keys, or with what is in the way; one that was not
  * started before is then stopped again. */
-int control_start(struct control *control, const char *name, bool take_over, struct fs_view *ret,
-                  struct error *err);
+struct start_options {
+    bool take_over; /* write although the store knows a later state or another owner */
+    bool salvage;   /* read-only, although records are altered: until it is stopped */
+};
+
+/* options may be NULL. -EINVAL: both; -EBUSY: it is up, and not to salvage from. */
+int control_start(struct control *control, const char *name, const struct start_options *options,
+                  struct fs_view *ret, struct error *err);
 
 /* Ends it: returns when the worker has made its last commit and is gone. A mounted filesystem
  * is refused; whoever mounted it unmounts it first. */

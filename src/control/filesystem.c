@@ -298,9 +298,13 @@ static void view_locked(const struct filesystem *filesystem, struct fs_view *ret
     memcpy(ret->name, record->name, sizeof(ret->name));
     memcpy(ret->status_text, filesystem->status_text, sizeof(ret->status_text));
     if (filesystem->seen.is_read_only && ret->status_text[0] == '\0')
-        (void)snprintf(ret->status_text, sizeof(ret->status_text),
-                       "read-only: the store knows a later state, or another owner; find out which "
-                       "copy is right, and mount with --take-over to go on with this one");
+        (void)snprintf(
+            ret->status_text, sizeof(ret->status_text), "%s",
+            filesystem->salvage
+                ? "read-only, to salvage files (--salvage): copy them into another "
+                  "filesystem, and do not write to this one again"
+                : "read-only: the store knows a later state, or another owner; find out which "
+                  "copy is right, and mount with --take-over to go on with this one");
     memcpy(ret->store_url, record->store_url, sizeof(ret->store_url));
     memcpy(ret->meta_url, record->meta_url, sizeof(ret->meta_url));
     memcpy(ret->cache_folder, record->cache_folder, sizeof(ret->cache_folder));

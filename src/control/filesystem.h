@@ -69,7 +69,8 @@ struct filesystem {
     bool stop_is_answered;    /* by the worker to the keeper: */
     struct error stop_answer; /* how */
     bool retry_now;
-    bool take_over;
+    bool take_over;        /* at the next start of a worker */
+    bool salvage;          /* likewise, and at those after it until it is stopped */
     bool is_downloaded;    /* its worker says that all of it is here */
     bool wants_bucket;     /* its worker is to get another process of its bucket ... */
     int64_t bucket_due_ms; /* ... but not before */
@@ -306,6 +307,7 @@ struct filesystem_spawn {
     const struct key_set *keys;
     bool read_only;
     bool take_over;
+    bool salvage;
     bool format;
 };
 

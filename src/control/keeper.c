@@ -245,6 +245,7 @@ static struct worker_message *start_message(struct filesystem *fs,
     start->flags |= spawn->read_only ? WORKER_FLAG_READ_ONLY : 0;
     start->flags |= spawn->format ? WORKER_FLAG_FORMAT : 0;
     start->flags |= spawn->take_over ? WORKER_FLAG_TAKE_OVER : 0;
+    start->flags |= spawn->salvage ? WORKER_FLAG_SALVAGE : 0;
     if (tasks_find(fs->control, &import_kind, &fs->record.uuid) == 0) /* nor can one begin now */
         start->flags |= WORKER_FLAG_DROP_ARRIVING;
     return message;
@@ -373,7 +374,9 @@ static int start_new(struct keeper *keeper, bool *ret_is_kms, struct error *err)
     if (r == 0)
         r = filesystem_unlock(fs, true, &keys, ret_is_kms, err);
     mutex_lock(&fs->lock);
-    struct filesystem_spawn spawn = { .keys = &keys, .take_over = fs->take_over };
+    struct filesystem_spawn spawn = { .keys = &keys,
+                                      .take_over = fs->take_over,
+                                      .salvage = fs->salvage };
     mutex_unlock(&fs->lock);
     if (r == 0)
         r = filesystem_spawn(fs, &spawn, &worker, err);

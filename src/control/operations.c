@@ -17,8 +17,8 @@ static bool is_up(const struct filesystem *fs)
 }
 
 /* Has a keeper try, and tells whether one must be made first. */
-static int begin_start_locked(struct filesystem *fs, bool take_over, bool *ret_is_new,
-                              struct error *err) REQUIRES(fs->lock)
+static int begin_start_locked(struct filesystem *fs, const struct start_options *options,
+                              bool *ret_is_new, struct error *err) REQUIRES(fs->lock)
 {
     *ret_is_new = false;
     if (fs->is_busy)
@@ -27,9 +27,16 @@ static int begin_start_locked(struct filesystem *fs, bool take_over, bool *ret_i
     if (fs_record_is_going(&fs->record))
         return error_set(err, -EBUSY, "filesystem %s is partly removed; remove it again",
                          fs->record.name);
-    fs->take_over |= take_over && !is_up(fs);
-    if (!is_up(fs))
+    if (is_up(fs) && options->salvage && !fs->salvage)
+        return error_set(err, -EBUSY,
+                         "filesystem %s is started, so there is nothing to salvage: copy its files "
+                         "as they are, or stop it first",
+                         fs->record.name);
+    fs->take_over |= options->take_over && !is_up(fs);
+    if (!is_up(fs)) {
+        fs->salvage = options->salvage;
         fs->starter = audit_acting_for();
+    }
     if (fs->has_keeper) {
         fs->retry_now = true;
         (void)pthread_cond_broadcast(&fs->changed);
@@ -66,17 +73,24 @@ static int wait_started(struct filesystem *fs, uint64_t attempts, struct error *
     return r;
 }
 
-int control_start(struct control *control, const char *name, bool take_over, struct fs_view *ret,
-                  struct error *err)
+int control_start(struct control *control, const char *name, const struct start_options *options,
+                  struct fs_view *ret, struct error *err)
 {
+    const struct start_options usual = { .take_over = false };
     CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, name, err);
     bool is_new = false;
 
     if (!fs)
         return -ENOENT;
+    if (!options)
+        options = &usual;
+    if (options->take_over && options->salvage)
+        return error_set(
+            err, -EINVAL,
+            "--take-over goes on writing, and --salvage never writes: use one of them");
     mutex_lock(&fs->lock);
     uint64_t attempts = fs->attempts;
-    int r = begin_start_locked(fs, take_over, &is_new, err);
+    int r = begin_start_locked(fs, options, &is_new, err);
     mutex_unlock(&fs->lock);
     if (r == 0 && is_new)
         r = filesystem_keep(fs, err);

@@ -112,12 +112,32 @@ static int hook_seal(void *arg, struct bytes key, struct bytes plain, struct byt
     return seal->seal(seal->seal_arg, key, plain, old, ret, ret_len, err);
 }
 
+/* Without these files can be read, if they verify. */
+static bool can_be_spared(struct bytes key)
+{
+    uint8_t kind = record_kind_of(key);
+
+    return kind == RECORD_USAGE || kind == RECORD_LOCATION || kind == RECORD_STATE ||
+           kind == RECORD_SNAPSHOT || kind == RECORD_RESTORE;
+}
+
+/* Who salvages finds an empty value, which no reader understands, instead of the end of a scan. */
 static int hook_open(void *arg, struct bytes key, struct bytes stored, uint8_t *ret,
                      size_t *ret_len, uint64_t *ret_epoch, struct error *err)
 {
-    const struct meta_hooks *seal = &((struct volume *)arg)->seal_hooks;
+    struct volume *volume = arg;
+    const struct meta_hooks *seal = &volume->seal_hooks;
+    struct error why = { .code = 0 };
 
-    return seal->open(seal->seal_arg, key, stored, ret, ret_len, ret_epoch, err);
+    int r = seal->open(seal->seal_arg, key, stored, ret, ret_len, ret_epoch, &why);
+    if (r < 0 && can_be_spared(key) && salvage_passes(volume, r)) {
+        *ret_len = 0;
+        *ret_epoch = 0;
+        return 0;
+    }
+    if (r < 0 && err != NULL)
+        *err = why;
+    return r;
 }
 
 static int hook_removed(void *arg, struct bytes key, struct bytes old, struct error *err)

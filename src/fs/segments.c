@@ -20,6 +20,7 @@ int segments_new(const struct segments_config *config, struct segments **ret, st
     segments->segment_size = config->segment_size == 0 ? SEGMENT_SIZE : config->segment_size;
     segments->on_trouble = config->on_trouble;
     segments->trouble_arg = config->trouble_arg;
+    segments->salvages = config->salvages;
     segments->sync_lock = MUTEX_INIT;
     segments->lock = MUTEX_INIT;
     segments->changed = segments->fetch_turn = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
@@ -62,6 +63,8 @@ struct load {
 
 static int unreadable(struct load *load, const char *what, int r)
 {
+    if (load->segments->salvages && (r == -EBADMSG || r == -EPROTONOSUPPORT))
+        return 0; /* reads that it concerns say so */
     return error_set(load->err, r, "a %s record of the metadata cannot be understood: %s", what,
                      strerrordesc_np(-r));
 }
@@ -233,6 +236,8 @@ int segments_load(struct segments *segments, struct meta_txn *txn, struct error 
 
     mutex_lock(&segments->lock);
     int r = scan_kind(txn, RECORD_USAGE, visit_usage, &load);
+    if (r == 0 && segments->salvages)
+        r = segments_find_unknown(segments, err);
     if (r == 0)
         r = scan_kind(txn, RECORD_LOCATION, visit_location, &load);
     state_key(STATE_RECOUNT, &key);

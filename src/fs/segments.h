@@ -54,6 +54,7 @@ struct segments_config {
     struct uuid fs;
     const struct key_set *keys;      /* copied */
     uint32_t segment_size;           /* at most SEGMENT_SIZE; 0: that */
+    bool salvages;                   /* passes over records that cannot be understood */
     segments_trouble_fn *on_trouble; /* may be NULL */
     void *trouble_arg;
 };
@@ -63,7 +64,8 @@ int segments_new(const struct segments_config *config, struct segments **ret, st
 int segments_add_keys(struct segments *segments, const struct key_set *keys);
 void segments_free(struct segments *segments); /* NULL is allowed; loses what is not durable */
 
-/* Reads USAGE and LOCATION. Once, before anything else. */
+/* Reads USAGE and LOCATION. Once, before anything else. Who salvages then looks for segments that
+ * no USAGE record tells of in the store, too. */
 int segments_load(struct segments *segments, struct meta_txn *txn, struct error *err);
 
 /* -ENOENT: there are segments in use, and the store holds no object of any of them. */

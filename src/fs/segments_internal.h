@@ -9,6 +9,7 @@
  *   segment_move.c    ciphertext copied as it is, for compaction and from outside
  *   segment_fetch.c   and from packs
  *   segment_bring.c   where what was copied from outside lies
+ *   segment_salvage.c what the store tells of when records are lost
  *
  * Locks, in this order: sync_lock (one thread makes things durable), lock (short; never across a
  * store's call). The engine's write transaction may be held around
@@ -161,6 +162,7 @@ struct segments {
     uint32_t segment_size;           /* likewise */
     segments_trouble_fn *on_trouble; /* may be NULL */
     void *trouble_arg;
+    bool salvages;
 
     struct mutex sync_lock;
 
@@ -349,6 +351,9 @@ int segment_hold(struct segments *segments, const struct uuid *id, struct segmen
 /* segment_fetch.c: around each read of blocks that lie in a pack. */
 void segments_demand(struct segments *segments);
 void segments_demand_end(struct segments *segments);
+
+/* segment_salvage.c: adds segments of which there is only the object. At open. */
+int segments_find_unknown(struct segments *segments, struct error *err) REQUIRES(segments->lock);
 
 /* Where an address lies now, with what reading it takes. */
 struct source {

@@ -36,6 +36,8 @@ static int load_one(struct bytes key, struct bytes value, void *arg)
         r = snapshot_decode(value, &record);
     if (r == 0)
         r = snapshot_set_put(&loading->volume->snapshots, epoch, &record);
+    if (r == -EBADMSG && loading->volume->salvages)
+        return 0; /* counted when it was opened */
     return r < 0 ? error_set(loading->err, r, "the record of a snapshot cannot be understood") : 0;
 }
 
@@ -51,6 +53,8 @@ static int load_held(struct volume *volume, struct meta_txn *txn, struct error *
         return 0;
     if (r == 0)
         r = held_decode(value, &held);
+    if (r == -EBADMSG && volume->salvages)
+        return 0;
     if (r < 0)
         return error_set(err, r, "the record of what snapshots hold cannot be understood");
     atomic_store(&volume->held, held);
@@ -70,7 +74,7 @@ int snapshots_load(struct volume *volume, struct meta_txn *txn, struct error *er
         return r;
     uint64_t restored = 0;
     r = restores_load(volume, txn, &restored, err);
-    if (r < 0)
+    if (r < 0 && !(r == -EBADMSG && volume->salvages))
         return r;
     /* The commit that closed an epoch was still in it. */
     uint64_t epoch = snapshot_set_newest(&volume->snapshots) + 1;

@@ -26,7 +26,8 @@ static struct volume *volume_new(const struct volume_config *config)
     volume->uuid = config->uuid;
     volume->owner = config->owner;
     volume->store = config->store;
-    volume->is_read_only = config->read_only;
+    volume->is_read_only = config->read_only || config->salvage;
+    volume->salvages = config->salvage;
     volume->on_event = config->on_event;
     volume->event_arg = config->event_arg;
     volume->superblock_lock = MUTEX_INIT;
@@ -121,7 +122,8 @@ static int load_sealer(struct volume *volume, struct error *err)
 {
     const struct sealer_config config = { .keys = &volume->keys,
                                           .name_key = &volume->superblock.name_key,
-                                          .owner = volume->owner };
+                                          .owner = volume->owner,
+                                          .salvages = volume->salvages };
 
     int r = hmac_new(&volume->superblock.name_key, &volume->name_hmac);
     if (r < 0)
@@ -143,6 +145,8 @@ static int load_counters(struct volume *volume, struct meta_txn *txn, struct err
     int r = meta_get(txn, record_key_bytes(&key), &value, err);
     if (r == 0)
         r = counters_decode(value, &counters);
+    if (volume->salvages && (r == -EBADMSG || salvage_passes(volume, r)))
+        return 0; /* an altered one was counted when it was opened */
     if (r < 0)
         return error_set(err, r, "the metadata has no counters: it is not complete, or altered");
     atomic_store(&volume->next_ino, counters.next_ino);
@@ -172,7 +176,8 @@ static int load_segments(struct volume *volume, struct error *err)
                                             .keys = &volume->keys,
                                             .segment_size = room_segment_size(volume->store),
                                             .on_trouble = on_trouble,
-                                            .trouble_arg = volume };
+                                            .trouble_arg = volume,
+                                            .salvages = volume->salvages };
     CLEANUP(meta_abortp) struct meta_txn *txn = NULL;
 
     int r = segments_new(&config, &volume->segments, err);
@@ -214,6 +219,24 @@ static int put_copy(struct volume_txn *txn, void *arg)
 {
     (void)arg;
     return superblock_put(txn->meta, &txn->volume->superblock, &txn->volume->keys, &txn->err);
+}
+
+/* Whatever was lost: it is not known then whether this is the newest state. */
+static void tell_salvage(struct volume *volume, const struct superblock_places *places)
+{
+    unsigned lost = atomic_load(&volume->lost_records) + sealer_lost_commits(volume->sealer);
+    bool is_old = places->store_r == 0 && sealer_lost_commits(volume->sealer) == 0 &&
+                  volume->superblock.commit > sealer_commit_number(volume->sealer);
+
+    volume_report(volume, VOLUME_EVENT_READ_ONLY,
+                  "Opened read-only to salvage files: %u records that say where data lies, or "
+                  "which state this is, are altered or missing%s%s. What can be read is what was "
+                  "written, but some of it may be older than the rest. Copy the files into another "
+                  "filesystem; this one should not be written to again.",
+                  lost, is_old ? "; the store knows a later state than the metadata" : "",
+                  volume_is_restoring(volume)
+                      ? "; it was being put back to a snapshot and shows parts of both states"
+                      : "");
 }
 
 /* The metadata first: it may know of an owner that the store has not heard of, but not the other
@@ -264,7 +287,7 @@ static int start_writing(struct volume *volume, const struct superblock_places *
 /* With something underneath, if not all of a downloaded filesystem is here. */
 static int open_engine(struct volume *volume, const struct volume_config *config, struct error *err)
 {
-    struct underlay_config underlay = { .options = { .read_only = config->read_only },
+    struct underlay_config underlay = { .options = { .read_only = volume->is_read_only },
                                         .url = config->meta_url };
 
     commit_hooks(volume, &underlay.hooks);
@@ -288,13 +311,26 @@ static int load(struct volume *volume, const struct volume_config *config, struc
         r = load_sealer(volume, err);
     if (r == 0)
         r = origin_load(volume, config, err);
+    if (r == 0 && volume->salvages && origin_packs(volume) != NULL)
+        r = error_set(err, -EOPNOTSUPP,
+                      "not all of the filesystem is here: download its snapshot again instead");
     if (r == 0)
         r = load_segments(volume, err);
+    if (r == -EBADMSG && !volume->salvages && err->code != 0) {
+        const struct error why = *err;
+        r = error_set(err, r,
+                      "%s; if no sound copy of the metadata can be put back, mount it with "
+                      "--salvage, read-only, and copy its files",
+                      why.text);
+    }
     if (r == 0)
         r = check_store(volume, &places, err);
-    if (r == 0)
+    if (r == 0 && volume->salvages)
+        tell_salvage(volume, &places);
+    else if (r == 0)
         check_history(volume, &places, config);
-    if (r == 0 && volume->is_read_only && !config->read_only && volume_is_restoring(volume))
+    if (r == 0 && volume->is_read_only && !config->read_only && !volume->salvages &&
+        volume_is_restoring(volume))
         r = error_set(err, -EBUSY,
                       "the filesystem is being put back to a snapshot, which cannot go on while it "
                       "is read-only: the store knows a later state, or another owner; find out "

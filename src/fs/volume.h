@@ -43,7 +43,8 @@ enum volume_event {
     VOLUME_EVENT_WRITE_LOST,  /* the store failed; data written since the last sync may be lost */
     VOLUME_EVENT_FULL,        /* a commit found no room; changes are refused until there is some */
     VOLUME_EVENT_ROOM_AGAIN,  /* and now there is */
-    VOLUME_EVENT_READ_ONLY,   /* opened read-only: the store knows a later commit or owner */
+    VOLUME_EVENT_READ_ONLY,   /* opened read-only: the store knows a later commit or owner, or to
+                                 salvage files */
     VOLUME_EVENT_ORIGIN_AWAY, /* what was not fetched yet of a downloaded snapshot cannot be read */
     VOLUME_EVENT_CACHE_OFF,   /* of who opened the store: its cache of copies turned itself off */
     VOLUME_EVENT_ORIGIN_DONE, /* all of it is here */
@@ -72,6 +73,11 @@ struct volume_config {
      * holds is lost: objects of ids that this metadata had announced are deleted, others reported
      * by each check. */
     bool take_over;
+    /* Read-only, and records that are altered do not keep it from being opened, so that files can
+     * be copied out of it: those by which it is told whether it is the newest state, and where data
+     * lies. What is read still verifies, record by record and block by block. -EOPNOTSUPP: it is
+     * not all here, but in a bucket. */
+    bool salvage;
     volume_event_fn *on_event; /* may be NULL */
     void *event_arg;
     /* Of a filesystem that was downloaded (fs/origin.h), as long as not all of it is here; for any

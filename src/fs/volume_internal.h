@@ -95,6 +95,8 @@ struct volume {
     atomic_bool must_publish;          /* it could not be written when the volume was opened */
     uint32_t block_size;
     bool is_read_only;
+    bool salvages;            /* then it is read-only, too */
+    atomic_uint lost_records; /* that were passed over for it */
     atomic_bool is_noatime;
     atomic_bool leaves_times; /* of regular files */
     volume_event_fn *on_event;
@@ -158,6 +160,10 @@ int volume_view_of(struct volume *volume, uint64_t ino, volume_txn_fn *fn, void 
 int volume_result(struct volume *volume, int r, uint64_t ino, const struct error *err);
 void volume_report(struct volume *volume, enum volume_event event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Whether the volume is there to salvage from, and r says that a record was altered or is missing,
+ * without which files can be read. Counts it. */
+bool salvage_passes(struct volume *volume, int r);
 
 /* Bytes that count towards the capacity. */
 uint64_t volume_used(struct volume *volume);

@@ -9,6 +9,14 @@
 
 #include "base/clock.h"
 
+bool salvage_passes(struct volume *volume, int r)
+{
+    if (!volume->salvages || (r != -EBADMSG && r != -EPROTONOSUPPORT && r != -ENOENT))
+        return false;
+    atomic_fetch_add(&volume->lost_records, 1);
+    return true;
+}
+
 void volume_report(struct volume *volume, enum volume_event event, const char *format, ...)
 {
     char text[600];

@@ -12,7 +12,8 @@
 
 #define PACKET_FORM 1u
 #define FLAGS_ALL                                                                                  \
-    (WORKER_FLAG_READ_ONLY | WORKER_FLAG_TAKE_OVER | WORKER_FLAG_FORMAT | WORKER_FLAG_DROP_ARRIVING)
+    (WORKER_FLAG_READ_ONLY | WORKER_FLAG_TAKE_OVER | WORKER_FLAG_FORMAT |                          \
+     WORKER_FLAG_DROP_ARRIVING | WORKER_FLAG_SALVAGE)
 
 static bool get_bool(struct reader *reader)
 {

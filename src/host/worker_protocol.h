@@ -106,6 +106,7 @@ enum worker_start_flag {
     WORKER_FLAG_TAKE_OVER = 1 << 1,
     WORKER_FLAG_FORMAT = 1 << 2, /* make an empty filesystem first; refused if one is there */
     WORKER_FLAG_DROP_ARRIVING = 1 << 3, /* no task brings in a snapshot: what arrived of one goes */
+    WORKER_FLAG_SALVAGE = 1 << 4,       /* read-only, although records are altered */
 };
 
 /* A filesystem that was downloaded, and is not all here: with the socket of its bucket's process.

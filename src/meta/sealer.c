@@ -56,6 +56,7 @@ static int sealer_init(struct sealer *sealer, const struct sealer_config *config
     const struct key_set *keys = config->keys;
 
     sealer->owner = config->owner;
+    sealer->salvages = config->salvages;
     sealer->batches_max = config->batches_max != 0 ? config->batches_max : SEALER_BATCHES_MAX;
     sealer->grow = MUTEX_INIT;
     atomic_init(&sealer->epoch, 1);
@@ -107,6 +108,11 @@ void sealer_free(struct sealer *sealer)
 uint64_t sealer_commit_number(const struct sealer *sealer)
 {
     return atomic_load(&sealer->commit);
+}
+
+unsigned sealer_lost_commits(const struct sealer *sealer)
+{
+    return sealer->lost_commits;
 }
 
 uint64_t sealer_epoch(const struct sealer *sealer)

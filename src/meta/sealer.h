@@ -30,6 +30,7 @@ struct sealer_config {
     const struct secret *name_key; /* the set hash is keyed by it. Not kept */
     struct uuid owner;             /* whose commit record this run writes */
     uint32_t batches_max;          /* of nonces, then a new incarnation; 0: SEALER_BATCHES_MAX */
+    bool salvages;                 /* altered commit records are passed over; it never seals then */
 };
 
 #define SEALER_BATCHES_MAX (1u << 24)
@@ -51,6 +52,9 @@ int sealer_load(struct sealer *sealer, struct meta_engine *engine, struct error 
 
 /* The last durable commit, of any writer. Each group adds one. */
 uint64_t sealer_commit_number(const struct sealer *sealer);
+
+/* Commit records that were passed over: then the number may be too low. */
+unsigned sealer_lost_commits(const struct sealer *sealer);
 
 /* The epoch that values are sealed with: that of the group that is about to be written. */
 uint64_t sealer_epoch(const struct sealer *sealer);

@@ -31,6 +31,8 @@ struct incarnation {
 struct sealer {
     struct uuid owner;
     uint32_t batches_max;
+    bool salvages;
+    unsigned lost_commits; /* passed over */
     uint32_t generation_count;
     struct generation generations[KEY_GENERATIONS_MAX]; /* ascending */
     struct hmac *set_hmac;

@@ -63,6 +63,10 @@ static int load_commit(struct bytes key, struct bytes stored, void *arg)
     struct commit_body body;
 
     int r = read_commit(sealer, key, stored, &body, load->err);
+    if (sealer->salvages && (r == -EBADMSG || r == -EPROTONOSUPPORT)) {
+        sealer->lost_commits++;
+        return 0;
+    }
     if (r < 0)
         return r;
     if (body.commit > atomic_load(&sealer->commit))

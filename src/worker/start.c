@@ -321,6 +321,7 @@ int worker_start(const struct worker_start *order, int fd, volume_event_fn *on_e
         .root = launcher, /* not whom the sandbox makes of us */
         .read_only = order->flags & WORKER_FLAG_READ_ONLY,
         .take_over = order->flags & WORKER_FLAG_TAKE_OVER,
+        .salvage = order->flags & WORKER_FLAG_SALVAGE,
         .on_event = on_event,
         .event_arg = event_arg,
     };
@@ -330,7 +331,7 @@ int worker_start(const struct worker_start *order, int fd, volume_event_fn *on_e
         free(started.teller);
         return r;
     }
-    if ((order->flags & WORKER_FLAG_DROP_ARRIVING) && !config.read_only)
+    if ((order->flags & WORKER_FLAG_DROP_ARRIVING) && !config.read_only && !config.salvage)
         drop_arriving(started.volume, on_event, event_arg);
     *ret = started;
     return 0;

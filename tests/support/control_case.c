@@ -132,7 +132,7 @@ void must_start(struct fixture *fixture, const char *name)
     struct error err = { .code = 0 };
     struct fs_view view;
 
-    must(control_start(fixture->control, name, false, &view, &err), &err);
+    must(control_start(fixture->control, name, NULL, &view, &err), &err);
     assert_int_equal(view.state, FS_STARTED);
 }
 

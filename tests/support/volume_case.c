@@ -62,6 +62,7 @@ void volume_case_config(struct volume_case *volume_case, struct volume_config *r
         .capacity = volume_case->capacity,
         .read_only = volume_case->read_only,
         .take_over = volume_case->take_over,
+        .salvage = volume_case->salvage,
         .on_event = on_event,
         .event_arg = volume_case,
         .open_origin = volume_case->open_origin,

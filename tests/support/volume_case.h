@@ -22,6 +22,7 @@ struct volume_case {
     uint64_t capacity;
     bool read_only;
     bool take_over;
+    bool salvage;
     uint32_t block_size;
     unsigned events[8]; /* how often each came */
     char last_event[600];

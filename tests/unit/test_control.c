@@ -360,7 +360,7 @@ static void nothing_is_done_to_keys_while_the_audit_log_cannot_be_written(void *
     limit_files(1000);
     int added = add(fixture, "data", &err);
     struct error start_err = { .code = 0 };
-    int started = control_start(fixture->control, "kept", false, &view, &start_err);
+    int started = control_start(fixture->control, "kept", NULL, &view, &start_err);
     struct error remove_err = { .code = 0 };
     int removed = control_remove(fixture->control, "kept", &remove_err);
     limit_files(RLIM_INFINITY);
@@ -389,7 +389,7 @@ static void a_shredding_that_a_crash_interrupted_is_finished(void **state)
         fixture->crash_at = steps[i];
         assert_int_equal(control_shred(fixture->control, "data", &report, NULL), CONTROL_CRASHED);
         fixture->crash_at = STEP_COUNT;
-        assert_int_equal(control_start(fixture->control, "data", false, &view, NULL), -EBUSY);
+        assert_int_equal(control_start(fixture->control, "data", NULL, &view, NULL), -EBUSY);
         reopen_control(fixture);
         assert_int_equal(control_get(fixture->control, "data", &view, NULL), -ENOENT);
         assert_event(fixture, "keys-shredded");
@@ -524,7 +524,7 @@ static void *start_it(void *arg)
 {
     struct stop *start = arg;
 
-    start->r = control_start(start->fixture->control, "data", false, &(struct fs_view){ .used = 0 },
+    start->r = control_start(start->fixture->control, "data", NULL, &(struct fs_view){ .used = 0 },
                              &start->err);
     return NULL;
 }
@@ -623,7 +623,7 @@ static void a_missing_local_key_is_told_at_the_start_and_the_filesystem_stays_st
     uuid_format(&view.uuid, uuid);
     (void)snprintf(path, sizeof(path), "%s/local-keys/%s", fixture->state_dir, uuid);
     assert_int_equal(unlink(path), 0);
-    assert_int_equal(control_start(fixture->control, "data", false, &view, &err), -ENOENT);
+    assert_int_equal(control_start(fixture->control, "data", NULL, &view, &err), -ENOENT);
     assert_non_null(strstr(err.text, "local-keys"));
     assert_int_equal(view_of(fixture, "data").state, FS_STOPPED);
     assert_string_not_equal(view_of(fixture, "data").status_text, "");

@@ -186,7 +186,7 @@ static void a_filesystem_that_is_lost_does_not_stand_in_the_way(void **state)
     fake_transit_make_anew(servers->a);
     must_set(servers, servers->a); /* a new token, for example */
     assert_event(servers->fixture, "key-lost");
-    assert_true(control_start(servers->fixture->control, "one", false, &view, &err) < 0);
+    assert_true(control_start(servers->fixture->control, "one", NULL, &view, &err) < 0);
 }
 
 static void the_wrapping_before_opens_while_the_last_one_does_not(void **state)

@@ -97,7 +97,7 @@ static void a_crash_during_a_repair_leaves_a_ring_that_opens(void **state)
     must_add(fixture, "data");
     flip(fixture, "data", KEY_RING_OBJECT);
     fixture->crash_at = STEP_RING_REGISTRY;
-    assert_int_equal(control_start(fixture->control, "data", false, &view, NULL), CONTROL_CRASHED);
+    assert_int_equal(control_start(fixture->control, "data", NULL, &view, NULL), CONTROL_CRASHED);
     fixture->crash_at = STEP_COUNT;
     reopen_control(fixture);
     must_start(fixture, "data");
@@ -152,7 +152,7 @@ static void a_ring_and_superblock_of_another_filesystem_in_the_store_are_not_bel
         assert_int_equal(object_store_replace(store, objects[i], buf_bytes(&bytes), NULL), 0);
     }
     /* The metadata's superblock and the registry's ring agree: both of the store are repaired. */
-    assert_int_equal(control_start(fixture->control, "data", false, &view, NULL), 0);
+    assert_int_equal(control_start(fixture->control, "data", NULL, &view, NULL), 0);
     assert_event(fixture, "ring-repaired");
     assert_event(fixture, "superblock-repaired");
 }
@@ -217,7 +217,7 @@ static void a_forged_ring_in_both_places_is_refused(void **state)
         assert_int_equal(object_store_replace(store, KEY_RING_OBJECT, buf_bytes(&forged), NULL), 0);
     }
     set_registry_ring(fixture, "data", buf_bytes(&forged));
-    assert_true(control_start(fixture->control, "data", false, &view, NULL) < 0);
+    assert_true(control_start(fixture->control, "data", NULL, &view, NULL) < 0);
     assert_int_equal(view_of(fixture, "data").state, FS_STOPPED);
 }
 

@@ -192,7 +192,7 @@ static void a_lost_key_comes_back_from_its_copy_also_after_a_crash(void **state)
     must_add(fixture, "data");
     export_keys(fixture, &keys);
     lose_local_key(fixture);
-    assert_true(control_start(fixture->control, "data", false, &view, NULL) < 0);
+    assert_true(control_start(fixture->control, "data", NULL, &view, NULL) < 0);
     fixture->crash_at = STEP_RING_WRITTEN;
     assert_true(
         control_key_import(fixture->control, "data", secret_bytes(&keys), true, &view, NULL) < 0);

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <lmdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,109 +15,14 @@
 #include "fs/records.h"
 #include "fs/segment_format.h"
 #include "meta/record_kinds.h"
-#include "tests/support/tamper_case.h"
+#include "tests/support/tamper_records.h"
 
-#define RECORDS_MAX 1024u
 #define LONGEST ((size_t)1 << 20) /* far beyond what is ever written */
-
-struct record {
-    struct buf key;
-    struct buf value;
-};
-
-struct records {
-    struct record *items;
-    unsigned count;
-};
-
-/* The closed volume's database, as LMDB sees it. */
-struct database {
-    MDB_env *env;
-    MDB_txn *txn;
-    MDB_dbi dbi;
-};
-
-static void database_open(const struct tamper_case *tamper, struct database *ret)
-{
-    char path[TAMPER_PATH_MAX];
-
-    assert_null(tamper->volume.volume);
-    (void)snprintf(path, sizeof(path), "%s/meta/metadata.mdb", tamper->volume.folder);
-    assert_int_equal(mdb_env_create(&ret->env), 0);
-    assert_int_equal(mdb_env_set_mapsize(ret->env, (size_t)1 << 28), 0);
-    assert_int_equal(mdb_env_open(ret->env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC, 0600), 0);
-    assert_int_equal(mdb_txn_begin(ret->env, NULL, 0, &ret->txn), 0);
-    assert_int_equal(mdb_dbi_open(ret->txn, NULL, 0, &ret->dbi), 0);
-}
-
-static void database_close(struct database *database)
-{
-    assert_int_equal(mdb_txn_commit(database->txn), 0);
-    mdb_env_close(database->env);
-}
-
-static struct bytes native_bytes(MDB_val val)
-{
-    return (struct bytes){ .data = val.mv_data, .len = val.mv_size };
-}
-
-static void records_read(const struct tamper_case *tamper, struct records *ret)
-{
-    struct database database;
-    MDB_cursor *cursor;
-    MDB_val key;
-    MDB_val value;
-
-    *ret = (struct records){ .items = calloc(RECORDS_MAX, sizeof(*ret->items)) };
-    assert_non_null(ret->items);
-    database_open(tamper, &database);
-    assert_int_equal(mdb_cursor_open(database.txn, database.dbi, &cursor), 0);
-    while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
-        struct record *record = &ret->items[ret->count++];
-        assert_true(ret->count < RECORDS_MAX);
-        assert_int_equal(buf_assign(&record->key, native_bytes(key)), 0);
-        assert_int_equal(buf_assign(&record->value, native_bytes(value)), 0);
-    }
-    mdb_cursor_close(cursor);
-    database_close(&database);
-}
-
-static void records_release(struct records *records)
-{
-    for (unsigned i = 0; i < records->count; i++) {
-        buf_release(&records->items[i].key);
-        buf_release(&records->items[i].value);
-    }
-    free(records->items);
-}
-
-/* value NULL: deletes it. */
-static void record_set(struct tamper_case *tamper, const struct record *record,
-                       const struct buf *value)
-{
-    MDB_val key = { .mv_size = record->key.len, .mv_data = record->key.data };
-    struct database database;
-
-    tamper_close(tamper);
-    database_open(tamper, &database);
-    if (value == NULL) {
-        assert_int_equal(mdb_del(database.txn, database.dbi, &key, NULL), 0);
-    } else {
-        MDB_val native = { .mv_size = value->len, .mv_data = value->data };
-        assert_int_equal(mdb_put(database.txn, database.dbi, &key, &native, 0), 0);
-    }
-    database_close(&database);
-}
-
-static uint8_t kind_of(const struct record *record)
-{
-    return record_kind_of(buf_bytes(&record->key));
-}
 
 /* There are some dozens of announced ids: a few of them stand for all. */
 static bool is_chosen(struct tamper_case *tamper, const struct record *record)
 {
-    return tamper->is_deep || kind_of(record) != RECORD_USAGE || tamper_draw(tamper, 12) == 0;
+    return tamper->is_deep || record_kind(record) != RECORD_USAGE || tamper_draw(tamper, 12) == 0;
 }
 
 struct fixture {
@@ -265,7 +169,7 @@ static void there_is_a_record_of_every_kind(void **state)
     for (unsigned k = 0; k < sizeof(kinds); k++) {
         unsigned found = 0;
         for (unsigned i = 0; i < fixture->records.count; i++)
-            found += kind_of(&fixture->records.items[i]) == kinds[k];
+            found += record_kind(&fixture->records.items[i]) == kinds[k];
         assert_true(found > 0);
     }
     assert_sound(&fixture->tamper);
@@ -348,7 +252,8 @@ static void exchanged_values_are_noticed(void **state)
 
     for (unsigned i = 0; i < fixture->records.count; i++)
         for (unsigned k = i + 1; k < fixture->records.count; k++) {
-            bool is_pair = kind_of(&items[i]) == kind_of(&items[k]) || tamper_draw(tamper, 40) == 0;
+            bool is_pair =
+                record_kind(&items[i]) == record_kind(&items[k]) || tamper_draw(tamper, 40) == 0;
             if (!is_pair || !is_chosen(tamper, &items[i]) || !is_chosen(tamper, &items[k]))
                 continue;
             if (!tamper->is_deep && tamper_draw(tamper, 4) != 0)
@@ -423,9 +328,9 @@ static void a_record_put_back_from_an_older_copy_is_noticed(void **state)
         if (present != NULL && is_same_value(present, old))
             continue;
         if (present != NULL)
-            was_changed[kind_of(old)] = true;
+            was_changed[record_kind(old)] = true;
         else
-            was_removed[kind_of(old)] = true;
+            was_removed[record_kind(old)] = true;
         if (!is_chosen(tamper, old))
             continue;
         record_set(tamper, old, &old->value);
@@ -470,7 +375,7 @@ static void a_volume_with_altered_records_can_be_written_to_or_is_refused(void *
     tamper->volume.read_only = false;
     for (unsigned i = 0; i < fixture->records.count; i++) {
         struct record *record = &fixture->records.items[i];
-        uint8_t kind = kind_of(record);
+        uint8_t kind = record_kind(record);
         if (was_tried[kind] && !tamper->is_deep && tamper_draw(tamper, 10) != 0)
             continue;
         was_tried[kind] = true;
@@ -496,7 +401,7 @@ static bool is_saved(const struct record *record, uint8_t kind, uint64_t ino)
     uint64_t found;
     uint64_t last;
 
-    return kind_of(record) == RECORD_HISTORY &&
+    return record_kind(record) == RECORD_HISTORY &&
            history_key_decode(buf_bytes(&record->key), &live, &last) == 0 &&
            record_key_inode(record_key_bytes(&live), kind, &found, NULL) == 0 && found == ino;
 }
@@ -550,7 +455,7 @@ static void the_altered_copy_of_the_superblock_is_repaired(void **state)
     struct tamper_case *tamper = &fixture->tamper;
     struct record *record = fixture->records.items;
 
-    while (kind_of(record) != RECORD_SUPERBLOCK)
+    while (record_kind(record) != RECORD_SUPERBLOCK)
         record++;
     tamper->volume.read_only = false;
     record->value.data[100] ^= 1;

@@ -35,7 +35,8 @@ static void fill_start(struct worker_message *message, uint32_t key_count)
     start->cache_bytes = 1u << 20;
     (void)snprintf(start->cache_folder, sizeof(start->cache_folder), "/a/cache");
     start->block_size = 16384;
-    start->flags = WORKER_FLAG_FORMAT | WORKER_FLAG_TAKE_OVER | WORKER_FLAG_DROP_ARRIVING;
+    start->flags = WORKER_FLAG_FORMAT | WORKER_FLAG_TAKE_OVER | WORKER_FLAG_DROP_ARRIVING |
+                   WORKER_FLAG_SALVAGE;
     assert_int_equal(
         secret_assign(&start->store_settings, (struct bytes){ (const uint8_t *)"settings", 8 }), 0);
     start->uid = 65534;
