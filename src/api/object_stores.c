@@ -189,6 +189,14 @@ static int take_s3(const json_t *body, struct s3_settings *s3, struct error *err
     return r;
 }
 
+/* Who gives a folder, if only the same one again, says that the store is there. */
+static int take_folder(const json_t *body, struct store_record *record, struct error *err)
+{
+    if (json_object_get(body, "path"))
+        record->mark = (struct uuid){ .bytes = { 0 } };
+    return json_get_line(body, "path", JSON_OPTIONAL, record->path, sizeof(record->path), err);
+}
+
 static int refuse_other_kind(const json_t *body, const char *const *names, const char *kind,
                              struct error *err)
 {
@@ -216,7 +224,7 @@ static int take_settings(struct store_record *record, void *arg, struct error *e
     if (r == 0)
         r = take_rates(body, &record->rates, err);
     if (r == 0 && !is_s3)
-        r = json_get_line(body, "path", JSON_OPTIONAL, record->path, sizeof(record->path), err);
+        r = take_folder(body, record, err);
     if (r == 0 && is_s3)
         r = take_s3(body, &record->s3, err);
     return r;

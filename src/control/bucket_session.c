@@ -111,12 +111,13 @@ void bucket_processes_release(struct bucket_processes *processes)
 
 static int order_folder(const struct store_record *record, struct order *ret, struct error *err)
 {
-    struct packed_folder folder = { .rates = record->rates };
+    struct packed_folder folder = { .rates = record->rates, .mark = record->mark };
     struct stat st;
 
     if (stat(record->path, &st) < 0)
-        return error_set(err, -errno, "cannot use folder %s of object store %s: %s", record->path,
-                         record->name, strerrordesc_np(errno));
+        return error_set(err, errno == ENOENT ? -ENXIO : -errno, /* no object is missing */
+                         "cannot use folder %s of object store %s: %s; is its disk mounted?",
+                         record->path, record->name, strerrordesc_np(errno));
     ret->uid = st.st_uid;
     ret->gid = st.st_uid == 0 ? 0 : st.st_gid;
     memcpy(folder.path, record->path, sizeof(folder.path));

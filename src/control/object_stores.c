@@ -10,6 +10,7 @@
 #include "control/filesystem.h"
 #include "control/locators.h"
 #include "control/tasks.h"
+#include "store/place_mark.h"
 #include "store/probe.h"
 
 #define KIND "store/"
@@ -335,15 +336,34 @@ static int save(struct control *control, const struct store_record *record, stru
 /* Somebody waits for it: what does not pass within a second is told. */
 static int probe(struct store_record *record, struct error *err)
 {
-    struct object_store *store = NULL;
+    CLEANUP(object_store_closep) struct object_store *store = NULL;
 
     record->s3.retry = &retry_policy_default;
     int r = store_record_open(record, &store, err);
-    if (r < 0)
-        return r;
-    r = object_store_probe(store, err);
-    object_store_close(store);
-    return r;
+    return r < 0 ? r : object_store_probe(store, err);
+}
+
+/* Of a folder that is new to us. One that was not tried, since it may perhaps only be read, has a
+ * mark that somebody else made, or none. */
+static int mark_folder(struct store_record *record, bool verify, struct error *err)
+{
+    CLEANUP(object_store_closep) struct object_store *store = NULL;
+
+    if (record->kind != STORE_KIND_DIR || !uuid_is_zero(&record->mark))
+        return 0;
+    int r = store_record_open(record, &store, verify ? err : NULL);
+    if (verify)
+        return r < 0 ? r : place_mark_take(store, &record->mark, err);
+    if (r == 0)
+        (void)place_mark_read(store, &record->mark, NULL);
+    return 0;
+}
+
+static int try_store(struct store_record *record, bool verify, struct error *err)
+{
+    int r = verify ? probe(record, err) : 0;
+
+    return r < 0 ? r : mark_folder(record, verify, err);
 }
 
 /* Of a new record, or of one whose secret key is a new one. A secret that then is not needed goes
@@ -370,7 +390,7 @@ static int add_locked(struct control *control, struct store_record *record, bool
                          "there already is an object store %s; change it with update, or choose "
                          "another name",
                          record->name);
-    int r = verify ? probe(record, err) : 0;
+    int r = try_store(record, verify, err);
     if (r == 0)
         r = keep(control, record, record->kind == STORE_KIND_S3, err);
     return r;
@@ -490,8 +510,8 @@ static int update_locked(struct control *control, struct store_record *record, s
         r = store_secret_load(control->state_dir, record, err);
     if (r == 0)
         r = store_record_check(record, err);
-    if (r == 0 && verify)
-        r = probe(record, err);
+    if (r == 0)
+        r = try_store(record, verify, err);
     if (r == 0)
         r = keep(control, record, has_new_secret, err);
     if (r == 0 && has_new_secret)

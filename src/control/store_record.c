@@ -11,9 +11,10 @@
 #include "base/wire.h"
 #include "control/fs_record.h"
 #include "crypto/random.h"
+#include "store/place_mark.h"
 
 #define RECORD_MAGIC 0x524f5343u /* "CSOR" */
-#define RECORD_VERSION 2u        /* 1 has no site: local */
+#define RECORD_VERSION 3u        /* 1 has no site: local; 1 and 2 have no mark */
 #define RECORD_MAX (S3_CA_CERT_MAX + 8192u)
 #define SECRET_MAGIC 0x4b4f5343u /* "CSOK" */
 #define SECRET_VERSION 1u
@@ -86,6 +87,7 @@ static void write_record(struct writer *writer, const struct store_record *recor
     writer_u64(writer, record->rates.removals);
     writer_text(writer, record->name);
     writer_text(writer, record->path);
+    writer_bytes(writer, record->mark.bytes, UUID_LEN);
     s3_settings_write(writer, s3);
 }
 
@@ -119,6 +121,8 @@ static int read_record(struct reader *reader, uint16_t version, struct store_rec
     ret->rates.removals = reader_u64(reader);
     reader_text(reader, ret->name, sizeof(ret->name));
     reader_text(reader, ret->path, sizeof(ret->path));
+    if (version > 2)
+        reader_copy(reader, ret->mark.bytes, UUID_LEN);
     int r = s3_settings_read(reader, &ret->s3);
     if ((kind != STORE_KIND_DIR && kind != STORE_KIND_S3) || site > STORE_SITE_REMOTE)
         reader_fail(reader);
@@ -265,7 +269,14 @@ static int open_plain(const struct store_record *record, struct object_store **r
 int store_record_open(const struct store_record *record, struct object_store **ret,
                       struct error *err)
 {
-    int r = open_plain(record, ret, err);
+    CLEANUP(object_store_closep) struct object_store *store = NULL;
 
-    return r < 0 ? r : limit_store_wrap(&record->rates, ret, err);
+    int r = open_plain(record, &store, err);
+    if (r == 0 && !uuid_is_zero(&record->mark))
+        r = place_mark_expect(store, &record->mark, record->path, err);
+    if (r == 0)
+        r = limit_store_wrap(&record->rates, &store, err);
+    if (r == 0)
+        *ret = TAKE(store);
+    return r;
 }

@@ -40,6 +40,7 @@ struct store_record {
     enum store_site site;
     int64_t created_ns;
     char path[PATH_MAX];      /* of a folder; "" otherwise */
+    struct uuid mark;         /* by which the folder is known (store/place_mark.h); zero: none */
     struct s3_settings s3;    /* of S3; its secret key is there while that is needed */
     struct uuid secret_id;    /* of the file with the secret key; zero: none */
     struct limit_rates rates; /* bytes a second */
@@ -71,6 +72,6 @@ int store_secret_remove(const char *state_dir, const struct uuid *id, struct err
 int store_secrets_tidy(const char *state_dir, const struct uuid *ids, size_t count,
                        struct error *err);
 
-/* With its limits as a layer. */
+/* With its limits as a layer. -ENXIO: the folder is there, without its mark. */
 int store_record_open(const struct store_record *record, struct object_store **ret,
                       struct error *err);

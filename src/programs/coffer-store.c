@@ -18,6 +18,7 @@
 #include "host/sandbox.h"
 #include "host/unix_socket.h"
 #include "store/packed_store.h"
+#include "store/place_mark.h"
 #include "store/remote_protocol.h"
 #include "store/remote_server.h"
 #include "store/s3_store.h"
@@ -102,6 +103,8 @@ static int open_folder(const struct remote_message *start, struct bytes settings
         r = lock_in(start, folder.path, url + strlen("dir:"), err);
     if (r == 0)
         r = object_store_open(url, ret, err);
+    if (r == 0 && !uuid_is_zero(&folder.mark))
+        r = place_mark_expect(*ret, &folder.mark, folder.path, err);
     return r < 0 ? r : limit_store_wrap(&folder.rates, ret, err);
 }
 

@@ -20,6 +20,7 @@ int packed_folder_pack(const struct packed_folder *folder, struct secret *ret, s
     writer_u64(&writer, folder->rates.received);
     writer_u64(&writer, folder->rates.removals);
     writer_text(&writer, folder->path);
+    writer_bytes(&writer, folder->mark.bytes, UUID_LEN);
     if (writer_done(&writer) < 0)
         return error_set(err, -ENAMETOOLONG, "the path of an object store is too long");
     secret_truncate(&packed, writer.len);
@@ -42,6 +43,7 @@ int packed_folder_unpack(struct bytes packed, struct packed_folder *ret, struct 
     ret->rates.received = reader_u64(&reader);
     ret->rates.removals = reader_u64(&reader);
     reader_text(&reader, ret->path, sizeof(ret->path));
+    reader_copy(&reader, ret->mark.bytes, UUID_LEN);
     if (reader_done(&reader) < 0 || ret->path[0] != '/')
         return error_set(err, -EBADMSG, "the settings of the object store cannot be used");
     return 0;

@@ -10,6 +10,7 @@
 #include <limits.h>
 
 #include "base/error.h"
+#include "base/uuid.h"
 #include "base/wire.h"
 #include "crypto/secret.h"
 #include "store/layers/limit.h"
@@ -17,6 +18,7 @@
 struct packed_folder {
     char path[PATH_MAX]; /* absolute */
     struct limit_rates rates;
+    struct uuid mark; /* by which it is known (place_mark.h); zero: by none */
 };
 
 int packed_folder_pack(const struct packed_folder *folder, struct secret *ret, struct error *err);

@@ -99,7 +99,9 @@ def test_a_folder_is_added_tried_and_removed(instance, folder):
     instance.run("fs", "tier", "dir", "add", "disk", "--path", place)
     rows = json.loads(instance.run("fs", "tier", "-J").stdout)
     assert [(row["name"], row["type"], row["path"]) for row in rows] == [("disk", "dir", str(place))]
-    assert [path for path in place.rglob("*") if path.is_file()] == []
+    mark = place / "coffer-place"
+    assert [path for path in place.rglob("*") if path.is_file()] == [mark]
+    assert re.fullmatch(r"object store of coffer: [0-9a-f-]{36}\n", mark.read_text())
     instance.run("fs", "tier", "check", "disk")
     instance.run("fs", "tier", "dir", "update", "disk", "--download-bandwidth", "1GB")
     assert instance.api("GET", "/api/v1/object-stores/disk")["download_bandwidth"] == 10**9
@@ -228,7 +230,7 @@ def test_the_registry_holds_what_the_format_says(instance, s3):
     add(instance, s3)
     instance.stop()
     registry = (instance.state / "registry" / "metadata.mdb").read_bytes()
-    assert re.search(rb"CSOR\x02\x00\x02\x00\x00", registry)
+    assert re.search(rb"CSOR\x03\x00\x02\x00\x00", registry)
     (secret,) = secrets(instance)
     content = secret.read_bytes()
     length = len(s3.secret_key)

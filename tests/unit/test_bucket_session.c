@@ -14,6 +14,7 @@
 #include "control/bucket_session.h"
 #include "control/object_stores.h"
 #include "crypto/secret.h"
+#include "store/place_mark.h"
 #include "store/remote_store.h"
 #include "tests/support/control_case.h"
 
@@ -41,6 +42,14 @@ static void add_folder(struct fixture *fixture, const char *name)
     (void)snprintf(record.path, sizeof(record.path), "%s/%s", fixture->state_dir, name);
     assert_int_equal(mkdir(record.path, 0700), 0);
     add_store(fixture, &record);
+}
+
+static int leave_as_it_is(struct store_record *record, void *arg, struct error *err)
+{
+    (void)record;
+    (void)arg;
+    (void)err;
+    return 0;
 }
 
 static void add_bucket(struct fixture *fixture, const char *name)
@@ -114,6 +123,59 @@ static void a_folder_is_served_by_a_process_that_ends_with_its_user(void **state
     wait_for_end(pid);
     bucket_processes_reap(fixture->control);
     assert_int_equal(running(fixture), 0);
+}
+
+static void mark_folder(struct fixture *fixture, const char *name, struct error *err)
+{
+    struct store_view view;
+
+    must(control_store_update(fixture->control, name, leave_as_it_is, NULL, true, &view, err), err);
+}
+
+static void a_folder_without_its_mark_is_not_used(void **state)
+{
+    struct fixture *fixture = *state;
+    struct object_store *store = NULL;
+    struct error err = { .code = 0 };
+    char path[128], disk[128];
+
+    add_folder(fixture, "disk");
+    mark_folder(fixture, "disk", &err);
+    must(bucket_session_open(fixture->control, "disk", &store, &err), &err);
+    object_store_close(store);
+
+    /* As when the disk is not mounted. */
+    (void)snprintf(path, sizeof(path), "%s/disk", fixture->state_dir);
+    (void)snprintf(disk, sizeof(disk), "%s/away", fixture->state_dir);
+    assert_int_equal(rename(path, disk), 0);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(bucket_session_open(fixture->control, "disk", &store, &err), -ENXIO);
+    assert_non_null(strstr(err.text, "mount its disk"));
+    assert_int_equal(control_store_check(fixture->control, "disk", &err), -ENXIO);
+    assert_int_equal(rmdir(path), 0); /* nothing was put there */
+
+    assert_int_equal(rename(disk, path), 0);
+    must(bucket_session_open(fixture->control, "disk", &store, &err), &err);
+    must_serve(store, "one");
+    object_store_close(store);
+}
+
+static void another_folder_in_its_place_is_not_used(void **state)
+{
+    struct fixture *fixture = *state;
+    struct object_store *store = NULL;
+    struct error err = { .code = 0 };
+    char of_one[128], of_two[128];
+
+    add_folder(fixture, "one");
+    mark_folder(fixture, "one", &err);
+    add_folder(fixture, "two");
+    mark_folder(fixture, "two", &err);
+    (void)snprintf(of_one, sizeof(of_one), "%s/one/" PLACE_MARK_NAME, fixture->state_dir);
+    (void)snprintf(of_two, sizeof(of_two), "%s/two/" PLACE_MARK_NAME, fixture->state_dir);
+    assert_int_equal(rename(of_two, of_one), 0);
+    assert_int_equal(bucket_session_open(fixture->control, "one", &store, &err), -ENXIO);
+    assert_non_null(strstr(err.text, "another object store"));
 }
 
 static void a_folder_of_another_user_is_written_as_that_user(void **state)
@@ -229,7 +291,7 @@ static void what_cannot_be_started_is_said(void **state)
     fixture->control->store_program = program;
     (void)snprintf(path, sizeof(path), "%s/disk", fixture->state_dir);
     assert_int_equal(rmdir(path), 0);
-    assert_int_equal(bucket_session_open(fixture->control, "disk", &store, &err), -ENOENT);
+    assert_int_equal(bucket_session_open(fixture->control, "disk", &store, &err), -ENXIO);
     assert_non_null(strstr(err.text, "cannot use folder"));
 }
 
@@ -243,6 +305,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         STATE_TEST(a_folder_is_served_by_a_process_that_ends_with_its_user),
+        STATE_TEST(a_folder_without_its_mark_is_not_used),
+        STATE_TEST(another_folder_in_its_place_is_not_used),
         STATE_TEST(a_folder_of_another_user_is_written_as_that_user),
         STATE_TEST(a_process_that_is_killed_fails_one_use_and_not_the_next),
         STATE_TEST(a_worker_goes_on_with_its_socket_when_the_control_plane_is_gone),

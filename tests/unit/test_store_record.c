@@ -25,7 +25,7 @@ static void set(char *to, size_t size, const char *from)
     (void)snprintf(to, size, "%s", from);
 }
 
-/* What tests/formats/store-record-v2.bin holds; v1 has no site. */
+/* What tests/formats/store-record-v3.bin holds; v1 has no site, and neither v1 nor v2 a mark. */
 static void fill(struct store_record *record)
 {
     struct s3_settings *s3 = &record->s3;
@@ -43,8 +43,10 @@ static void fill(struct store_record *record)
     set(s3->access_key_id, sizeof(s3->access_key_id), "AKIAEXAMPLE");
     s3->concurrency = 8;
     assert_int_equal(buf_assign(&s3->ca_cert_pem, text("a certificate")), 0);
-    for (unsigned i = 0; i < UUID_LEN; i++)
+    for (unsigned i = 0; i < UUID_LEN; i++) {
         record->secret_id.bytes[i] = (uint8_t)(i + 1);
+        record->mark.bytes[i] = (uint8_t)(i + 0x21);
+    }
     record->rates = (struct limit_rates){ .sent = 1000, .received = 2000, .removals = 3 };
 }
 
@@ -73,6 +75,15 @@ static void must_be_filled(const struct store_record *record)
     assert_memory_equal(&record->rates, &wanted.rates, sizeof(record->rates));
 }
 
+static void must_be_marked(const struct store_record *record, bool has_mark)
+{
+    CLEANUP(store_record_release) struct store_record wanted = STORE_RECORD_INIT;
+
+    if (has_mark)
+        fill(&wanted);
+    assert_true(uuid_equal(&record->mark, &wanted.mark));
+}
+
 static void what_is_written_is_read_again_without_the_secret(void **state)
 {
     CLEANUP(store_record_release) struct store_record written = STORE_RECORD_INIT;
@@ -86,10 +97,11 @@ static void what_is_written_is_read_again_without_the_secret(void **state)
     assert_null(memmem(encoded.data, encoded.len, "not-to-be-written", 17));
     assert_int_equal(store_record_decode(buf_bytes(&encoded), &read, NULL), 0);
     must_be_filled(&read);
+    must_be_marked(&read, true);
     assert_int_equal(read.site, STORE_SITE_REMOTE);
 }
 
-static void must_read(const char *fixture, enum store_site site)
+static void must_read(const char *fixture, enum store_site site, bool has_mark)
 {
     CLEANUP(store_record_release) struct store_record read = STORE_RECORD_INIT;
     CLEANUP(buf_release) struct buf encoded = BUF_INIT;
@@ -98,13 +110,15 @@ static void must_read(const char *fixture, enum store_site site)
     assert_int_equal(store_record_decode(buf_bytes(&encoded), &read, NULL), 0);
     must_be_filled(&read);
     assert_int_equal(read.site, site);
+    must_be_marked(&read, has_mark);
 }
 
 static void each_version_is_read_and_the_first_is_of_the_local_site(void **state)
 {
     (void)state;
-    must_read(FORMATS_FOLDER "/store-record-v1.bin", STORE_SITE_LOCAL);
-    must_read(FORMATS_FOLDER "/store-record-v2.bin", STORE_SITE_REMOTE);
+    must_read(FORMATS_FOLDER "/store-record-v1.bin", STORE_SITE_LOCAL, false);
+    must_read(FORMATS_FOLDER "/store-record-v2.bin", STORE_SITE_REMOTE, false);
+    must_read(FORMATS_FOLDER "/store-record-v3.bin", STORE_SITE_REMOTE, true);
 }
 
 static void a_site_is_read_in_any_case_and_nothing_else_is_one(void **state)
@@ -143,7 +157,7 @@ static void what_is_cut_or_longer_or_newer_is_refused(void **state)
     encoded.data[6] = STORE_KIND_S3;
     encoded.data[8] = 2; /* the site */
     assert_int_equal(store_record_decode(buf_bytes(&encoded), &record, NULL), -EBADMSG);
-    encoded.data[4] = 3; /* the version */
+    encoded.data[4] = 4; /* the version */
     assert_int_equal(store_record_decode(buf_bytes(&encoded), &record, NULL), -EPROTONOSUPPORT);
     must_be_filled(&record);
 }
