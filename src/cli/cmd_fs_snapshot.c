@@ -10,6 +10,7 @@
 #include "host/fuse_device.h"
 
 #define FILESYSTEMS "/api/v1/filesystems"
+#define TASKS "/api/v1/tasks"
 #define CHANGE_TIMEOUT_MS (3600LL * 1000) /* what programs have written has to reach the disk */
 
 static const struct column columns[] = {
@@ -66,8 +67,32 @@ static int add_all(struct cli *cli, json_t *rows, struct error *err)
     return r;
 }
 
+/* "backup 43%", of an upload that goes on. */
+static void add_upload(const json_t *task, char *stores, size_t size)
+{
+    const json_t *percent = json_object_get(task, "percent");
+    const char *state = client_text(task, "state");
+    size_t used = strlen(stores);
+    char how_far[32];
+
+    (void)snprintf(how_far, sizeof(how_far), "%s", state);
+    if (strcmp(state, "running") == 0)
+        (void)snprintf(how_far, sizeof(how_far), "%lld%%", (long long)json_integer_value(percent));
+    (void)snprintf(stores + used, size - used, "%s%s %s", used > 0 ? ", " : "",
+                   client_text(task, "object_store"), how_far);
+}
+
+static bool is_upload_of(const json_t *task, const json_t *row)
+{
+    return strcmp(client_text(task, "kind"), "upload") == 0 &&
+           json_is_null(json_object_get(task, "ended")) &&
+           strcmp(client_text(task, "filesystem"), client_text(row, "filesystem")) == 0 &&
+           json_integer_value(json_object_get(task, "snapshot")) ==
+               json_integer_value(json_object_get(row, "id"));
+}
+
 /* One column for the stores, one for the locators there. */
-static int put_uploads(json_t *row)
+static int put_uploads(json_t *row, const json_t *tasks)
 {
     const json_t *uploads = json_object_get(row, "uploads");
     char stores[256] = "", locators[640] = "";
@@ -81,10 +106,24 @@ static int put_uploads(json_t *row)
         (void)snprintf(locators + locators_used, sizeof(locators) - locators_used, "%s%s", comma,
                        client_text(upload, "locator"));
     }
+    for (size_t i = 0; i < json_array_size(tasks); i++)
+        if (is_upload_of(json_array_get(tasks, i), row))
+            add_upload(json_array_get(tasks, i), stores, sizeof(stores));
     return json_object_set_new(row, "uploaded_to", json_string(stores)) < 0 ||
                    json_object_set_new(row, "locator", json_string(locators)) < 0
                ? -ENOMEM
                : 0;
+}
+
+static int put_all_uploads(struct cli *cli, json_t *rows, struct error *err)
+{
+    CLEANUP(json_freep) json_t *tasks = NULL;
+    int r = get(cli, TASKS, &tasks, err);
+
+    for (size_t i = 0; r == 0 && i < json_array_size(rows); i++)
+        if (put_uploads(json_array_get(rows, i), tasks) < 0)
+            r = error_set(err, -ENOMEM, "out of memory");
+    return r;
 }
 
 int cmd_fs_snapshot_list(struct cli *cli, struct error *err)
@@ -93,8 +132,8 @@ int cmd_fs_snapshot_list(struct cli *cli, struct error *err)
     const char *filesystem = arguments_value(&cli->arguments, "filesystem");
     int r = filesystem ? add_rows(cli, filesystem, rows, err) : add_all(cli, rows, err);
 
-    for (size_t i = 0; r == 0 && cli->list.format != TABLE_JSON && i < json_array_size(rows); i++)
-        r = put_uploads(json_array_get(rows, i)) < 0 ? error_set(err, -ENOMEM, "out of memory") : 0;
+    if (r == 0 && cli->list.format != TABLE_JSON)
+        r = put_all_uploads(cli, rows, err);
     if (r == 0)
         r = table_print(stdout, columns, rows, &cli->list, err);
     if (r == 0 && cli->list.format == TABLE_VIEW && json_array_size(rows) == 0)

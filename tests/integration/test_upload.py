@@ -322,6 +322,8 @@ def test_one_that_is_paused_rests_and_one_that_is_aborted_leaves_nothing(home):
     home.wait_moved(number)
     said = home.instance.run("task", "pause", number).stdout
     assert "is paused" in said
+    shown = home.instance.run("fs", "snapshot", "--name", "one", "-o", "uploaded_to", "-f", "csv")
+    assert "quick, slow paused" in shown.stdout
     wait_until(lambda: own_store_processes(home) == [], "nothing goes on")
     before = content(slow)
     home.instance.stop()
