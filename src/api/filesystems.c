@@ -110,6 +110,28 @@ int api_set_cache(const struct api_request *request, struct api_reply *ret, stru
     return r < 0 ? r : api_reply_view(&view, 200, ret, err);
 }
 
+static int get_capacity(const json_t *body, enum json_need need, uint64_t *ret, struct error *err)
+{
+    int64_t bytes = 0;
+    int r = json_get_integer(body, "capacity", need, &bytes, err);
+
+    if (r == 0 && bytes < 0)
+        r = error_set(err, -EINVAL, "a capacity is not negative");
+    *ret = (uint64_t)bytes;
+    return r;
+}
+
+int api_set_capacity(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    struct fs_view view = { .state = FS_STOPPED };
+    uint64_t bytes = 0;
+    int r = get_capacity(request->body, JSON_REQUIRED, &bytes, err);
+
+    if (r == 0)
+        r = control_set_capacity(request->context->control, request->name, bytes, &view, err);
+    return r < 0 ? r : api_reply_view(&view, 200, ret, err);
+}
+
 int api_set_origin(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
     struct fs_view view = { .state = FS_STOPPED };
@@ -147,14 +169,11 @@ int api_add_filesystem(const struct api_request *request, struct api_reply *ret,
     char chosen[STORE_NAME_MAX + 1];
     struct fs_add add = { .name = NULL };
     struct fs_view view = { .state = FS_STOPPED };
-    int64_t capacity = 0;
     uint64_t cache = 0;
     int r = json_get_text(request->body, "name", JSON_REQUIRED, &add.name, err);
 
     if (r == 0)
-        r = json_get_integer(request->body, "capacity", JSON_OPTIONAL, &capacity, err);
-    if (r == 0 && capacity < 0)
-        r = error_set(err, -EINVAL, "a capacity is not negative");
+        r = get_capacity(request->body, JSON_OPTIONAL, &add.capacity, err);
     if (r == 0)
         r = json_get_text(request->body, "store", JSON_OPTIONAL, &add.store_url, err);
     if (r == 0)
@@ -171,7 +190,6 @@ int api_add_filesystem(const struct api_request *request, struct api_reply *ret,
         r = get_kms_key(request->body, &add.kms, &secret, err);
     if (r < 0)
         return r;
-    add.capacity = (uint64_t)capacity;
     add.cache_bytes = json_object_get(request->body, "cache") ? &cache : NULL;
     r = control_add(request->context->control, &add, &view, err);
     return r < 0 ? r : api_reply_view(&view, 201, ret, err);

@@ -29,6 +29,7 @@ const struct api_route api_routes[] = {
     { "PATCH", "/api/v1/filesystems/{name}", NEED_KEYS, api_update_filesystem },
     { "DELETE", "/api/v1/filesystems/{name}", NEED_ADMIN, api_remove_filesystem },
     { "PUT", "/api/v1/filesystems/{name}/cache", NEED_ADMIN, api_set_cache },
+    { "PUT", "/api/v1/filesystems/{name}/capacity", NEED_ADMIN, api_set_capacity },
     { "PUT", "/api/v1/filesystems/{name}/origin", NEED_ADMIN, api_set_origin },
     { "POST", "/api/v1/filesystems/{name}/start", NEED_FILESYSTEM, api_start_filesystem },
     { "POST", "/api/v1/filesystems/{name}/stop", NEED_FILESYSTEM, api_stop_filesystem },

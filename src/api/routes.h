@@ -119,6 +119,7 @@ api_handler_fn api_get_filesystem;
 api_handler_fn api_remove_filesystem;
 api_handler_fn api_update_filesystem;
 api_handler_fn api_set_cache;
+api_handler_fn api_set_capacity;
 api_handler_fn api_set_origin;
 api_handler_fn api_start_filesystem;
 api_handler_fn api_stop_filesystem;

@@ -315,6 +315,15 @@ static int set_cache(struct cli *cli, json_t **ret_row, struct error *err)
     return r < 0 || !size ? r : put_setting(cli, "/cache", body, ret_row, err);
 }
 
+static int set_capacity(struct cli *cli, json_t **ret_row, struct error *err)
+{
+    CLEANUP(json_freep) json_t *body = json_object();
+    const char *size = arguments_value(&cli->arguments, "capacity");
+    int r = size ? put_bytes(body, "capacity", size, err) : 0;
+
+    return r < 0 || !size ? r : put_setting(cli, "/capacity", body, ret_row, err);
+}
+
 static int set_origin(struct cli *cli, json_t **ret_row, struct error *err)
 {
     CLEANUP(json_freep) json_t *body = json_object();
@@ -346,7 +355,9 @@ int cmd_fs_update(struct cli *cli, struct error *err)
         return r;
     if (arguments_has(&cli->arguments, "use-cluster-kms-key-identifier"))
         (void)json_object_set_new(body, "use_cluster_kms_key", json_true());
-    r = set_cache(cli, &row, err);
+    r = set_capacity(cli, &row, err);
+    if (r == 0)
+        r = set_cache(cli, &row, err);
     if (r == 0)
         r = set_origin(cli, &row, err);
     if (r < 0 || (row && json_object_size(body) == 0))

@@ -183,6 +183,7 @@ const struct option_spec fs_add_options[] = {
 };
 
 const struct option_spec fs_update_options[] = {
+    { 0, "capacity", "size", "another limit, for example 10GB or 1TiB; unlimited: none" },
     OWN_KEY_OPTIONS,
     { 0, "use-cluster-kms-key-identifier", NULL, "the key of 'coffer security kms set' wraps it" },
     { 0, "cache", "size", "of a store in a bucket: keep so much of it on a local disk; 0: none" },

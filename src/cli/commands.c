@@ -213,9 +213,12 @@ static const struct command commands[] = {
     },
     {
         .path = "fs update",
-        .summary = "Has its keys wrapped by a key of its own in the KMS, or by the configured one",
+        .summary = "Changes its capacity, its cache, or the key of the KMS that wraps its keys",
         .details =
-            "What is not given stays as it is; '' is that of the KMS. It works mounted and "
+            "A capacity counts at once, mounted or not; a filesystem that holds more takes nothing "
+            "new until it\nholds less.\n\n"
+            "Of its key, what is not given stays as it is; '' is that of the KMS. It works mounted "
+            "and "
             "stopped. "
             "What wraps\nthe keys now must be there: they are unwrapped, wrapped anew, and "
             "compared, "

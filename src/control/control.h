@@ -151,6 +151,11 @@ struct fs_add {
 int control_add(struct control *control, const struct fs_add *what, struct fs_view *ret,
                 struct error *err);
 
+/* How much it may hold, from now on; 0: no limit. One that holds more takes nothing new until it
+ * holds less. */
+int control_set_capacity(struct control *control, const char *name, uint64_t bytes,
+                         struct fs_view *ret, struct error *err);
+
 /* How much of what is read from its bucket may lie on a local disk, from now on; 0: nothing. */
 int control_set_cache(struct control *control, const char *name, uint64_t bytes,
                       struct fs_view *ret, struct error *err);

@@ -61,6 +61,13 @@ int filesystem_default_url(const struct control *control, const struct uuid *uui
     return 0;
 }
 
+int filesystem_check_capacity(uint64_t bytes, struct error *err)
+{
+    return bytes != 0 && bytes < FS_CAPACITY_MIN
+               ? error_set(err, -EINVAL, "a capacity is at least 1 GiB")
+               : 0;
+}
+
 int filesystem_check_cache(uint64_t bytes, struct error *err)
 {
     return bytes == 0 || (bytes >= FS_CACHE_MIN && bytes <= INT64_MAX)
@@ -101,8 +108,9 @@ static int new_record(const struct control *control, const struct fs_add *add,
 
     if (r < 0)
         return r;
-    if (add->capacity != 0 && add->capacity < FS_CAPACITY_MIN)
-        return error_set(err, -EINVAL, "a capacity is at least 1 GiB");
+    r = filesystem_check_capacity(add->capacity, err);
+    if (r < 0)
+        return r;
     *ret = (struct fs_record){ .phase = FS_PHASE_CREATING,
                                .capacity = add->capacity,
                                .created_ns = (uint64_t)clock_wall_ns(),

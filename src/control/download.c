@@ -14,6 +14,8 @@
 #include "crypto/random.h"
 #include "transfer/sharing.h"
 
+#define GIB (1ull << 30)
+
 void downloading_release(struct downloading *downloading)
 {
     upload_opened_release(&downloading->opened);
@@ -53,6 +55,20 @@ static int open_head(struct control *control, const struct fs_add *add,
     return r < 0 ? r : upload_open(control, login, "download of its snapshot", ret, err);
 }
 
+/* It would be full from the start. */
+static int expect_room(const struct fs_add *add, const struct snapshot_about *about,
+                       struct error *err)
+{
+    const unsigned long long size = about->size;
+
+    if (add->capacity == 0 || size <= add->capacity)
+        return 0;
+    return error_set(err, -EINVAL,
+                     "the files of the snapshot have %llu bytes, more than the capacity that is "
+                     "given; give %lluGiB or more, or none",
+                     size, (size - 1) / GIB + 1);
+}
+
 int downloading_open(struct control *control, const struct fs_add *add, struct downloading *ret,
                      struct error *err)
 {
@@ -68,6 +84,8 @@ int downloading_open(struct control *control, const struct fs_add *add, struct d
         random_uuid(&ret->origin.reference);
     if (r == 0)
         r = open_head(control, add, &locator, &ret->opened, err);
+    if (r == 0)
+        r = expect_room(add, &ret->opened.head.about, err);
     if (r < 0) {
         downloading_release(ret);
         return r;

@@ -289,7 +289,8 @@ int filesystem_complete(struct filesystem *filesystem, bool *ret_is_kms, struct 
 /* remove.c: its data and keys, and its entry. Of one whose keys are to be shredded, these first. */
 int filesystem_delete(struct filesystem *filesystem, struct error *err);
 
-/* -EINVAL: no cache can be of that size. */
+/* -EINVAL: no capacity, no cache can be of that size. */
+int filesystem_check_capacity(uint64_t bytes, struct error *err);
 int filesystem_check_cache(uint64_t bytes, struct error *err);
 
 /* Where it lies if no place was given; part: "", "/store" or "/meta". */

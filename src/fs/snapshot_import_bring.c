@@ -203,8 +203,9 @@ static int check_room(struct import_batch *batch)
     int r = volume_reserve(batch->volume, batch->missing_bytes, 0);
     if (r < 0)
         return error_set(batch->err, r,
-                         "the filesystem has no capacity for what the snapshot holds; make it "
-                         "larger, or remove files or snapshots");
+                         "the filesystem has no capacity for what the snapshot holds; give it more "
+                         "(coffer fs update FILESYSTEM --capacity SIZE), or remove files or "
+                         "snapshots");
     return room_find(batch->volume, outside, batch->err);
 }
 

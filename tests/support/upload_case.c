@@ -66,7 +66,7 @@ static void fill_about(struct snapshot_about *about, const struct uploading *up,
 
     about->created_ns = (uint64_t)clock_wall_ns();
     about->uploaded_ns = about->created_ns;
-    about->size = 123456;
+    about->size = UPLOAD_CASE_SIZE;
     about->inodes = 12;
     (void)snprintf(about->filesystem, sizeof(about->filesystem), "%s", filesystem);
     (void)snprintf(about->snapshot, sizeof(about->snapshot), "%s", snapshot);

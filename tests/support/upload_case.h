@@ -11,6 +11,9 @@
 #include "transfer/locator.h"
 #include "transfer/manifest.h"
 
+/* What the files of each snapshot have, as its head says. */
+#define UPLOAD_CASE_SIZE ((3ull << 30) + 1)
+
 /* In the state folder. */
 void must_add_folder_store(struct fixture *fixture, const char *name);
 

@@ -91,13 +91,30 @@ static void what_a_bucket_holds_is_listed_without_the_key_server(void **state)
     assert_true(uuid_equal(&listed->views[i].fs, &view.uuid));
     assert_string_equal(listed->views[i].filesystem, "one");
     assert_string_equal(listed->views[i].snapshot, "monday");
-    assert_int_equal(listed->views[i].size, 123456);
+    assert_int_equal(listed->views[i].size, UPLOAD_CASE_SIZE);
     assert_int_equal(listed->views[i].key_count, 1);
     assert_string_equal(listed->keys[i].key.type, "vault");
     assert_string_equal(listed->keys[i].key.key, FAKE_KEY);
     assert_string_equal(listed->keys[i].addresses, fake_transit_url(servers->a));
     assert_int_equal(listed->keys[i].key.version, 1);
     assert_int_equal(listed->keys[index_of(listed, second)].key.version, 2);
+}
+
+static void a_capacity_that_the_snapshot_would_not_fit_into_is_refused(void **state)
+{
+    struct servers *servers = *state;
+    char locator[LOCATOR_SIZE];
+    struct fs_add add = {
+        .name = "new", .object_store = STORE, .locator = locator, .capacity = 1ull << 30
+    };
+    struct error err = { .code = 0 };
+    struct fs_view view;
+
+    prepare(servers);
+    must_upload(servers->fixture, "one", STORE, "monday", locator);
+    assert_int_equal(control_add(servers->fixture->control, &add, &view, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "give 4GiB or more"));
+    assert_int_equal(control_get(servers->fixture->control, "new", &view, NULL), -ENOENT);
 }
 
 static void a_damaged_head_is_listed_as_such_and_hides_no_other(void **state)
@@ -730,6 +747,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_note_of_a_removal_is_read_and_no_altered_one),
         SERVERS_TEST(what_a_bucket_holds_is_listed_without_the_key_server),
+        SERVERS_TEST(a_capacity_that_the_snapshot_would_not_fit_into_is_refused),
         SERVERS_TEST(a_damaged_head_is_listed_as_such_and_hides_no_other),
         SERVERS_TEST(a_long_list_is_given_page_by_page),
         SERVERS_TEST(a_removal_takes_what_nobody_else_needs),
