@@ -256,6 +256,15 @@ static void measure(struct bench *bench, unsigned round)
     empty_bucket(bench, &locator);
 }
 
+/* What the program takes is coffer's, too. */
+static void count_program(const struct object_store *store)
+{
+    char pid[16];
+
+    (void)snprintf(pid, sizeof(pid), "%d", (int)store_process_pid(store));
+    assert_int_equal(setenv("STORE_PID", pid, 1), 0);
+}
+
 static void bench_all(void **state)
 {
     struct bench *bench = *state;
@@ -274,6 +283,8 @@ static void bench_all(void **state)
         bench->program ? store_process_open(bench->program, &settings) : s3_case_open(NULL);
     s3_settings_release(&settings);
     assert_int_equal(unsetenv(SERVER), 0);
+    if (bench->program)
+        count_program(bench->c.store);
     assert_int_equal(bucket_init(&bench->c.bucket, bench->c.store, "", NULL), 0);
     bench->c.pack_len = 0;
     bench->data = malloc(OBJECT_MAX);

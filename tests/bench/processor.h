@@ -1,6 +1,7 @@
-/* processor.h - processor time that was used so far, in seconds: of this process, and of the server
- * whose pid is in SERVER_PID (without one: 0). On a machine that others use, too, it says more than
- * the clock. To be included by one file of a program.
+/* processor.h - processor time that was used so far, in seconds: of this process, with the one whose
+ * pid is in STORE_PID if there is one, and of the server whose pid is in SERVER_PID (without one:
+ * 0). On a machine that others use, too, it says more than the clock. To be included by one file of
+ * a program.
  */
 #pragma once
 
@@ -15,9 +16,8 @@ struct processor {
     double server;
 };
 
-static double server_processor_s(void)
+static double processor_of_s(const char *pid)
 {
-    const char *pid = getenv("SERVER_PID");
     char path[64];
     char line[1024] = "";
 
@@ -43,7 +43,8 @@ static struct processor processor_now(void)
     (void)getrusage(RUSAGE_SELF, &usage);
     return (struct processor){
         .own = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-               (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6,
-        .server = server_processor_s(),
+               (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6 +
+               processor_of_s(getenv("STORE_PID")),
+        .server = processor_of_s(getenv("SERVER_PID")),
     };
 }

@@ -85,3 +85,8 @@ struct object_store *store_process_open(const char *program, const struct s3_set
     layer_init(&process->layer, &kind, client);
     return &process->layer.base;
 }
+
+pid_t store_process_pid(const struct object_store *store)
+{
+    return ((const struct store_process *)store)->pid;
+}
