@@ -88,6 +88,7 @@ static const char *const allowed[] = {
     "getdents64",
     "copy_file_range",
     "pipe2",
+    "memfd_create",
     /* paths; Landlock says which */
     "open",
     "openat",

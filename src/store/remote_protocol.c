@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "base/cleanup.h"
 #include "base/wire.h"
 #include "store/stores/stores.h"
 
@@ -48,6 +49,8 @@ static const struct remote_info messages[] = {
     { REMOTE_CLOSE, "CLOSE", REMOTE_CLIENT, REMOTE_DONE, HANDLE },
     { REMOTE_SPACE, "SPACE", REMOTE_CLIENT, REMOTE_SPACE_REPLY, 0 },
     { REMOTE_START, "START", REMOTE_CLIENT, REMOTE_DONE, USER | DATA },
+    { REMOTE_ROOM, "ROOM", REMOTE_CLIENT, REMOTE_DONE, 0 },
+    { REMOTE_READ_ROOM, "READ_ROOM", REMOTE_CLIENT, REMOTE_SIZE, HANDLE | OFFSET | SIZE | FLAG },
     { REMOTE_DONE, "DONE", REMOTE_SERVER, (enum remote_type)0, CODE | TEXT },
     { REMOTE_HELLO_REPLY, "HELLO_REPLY", REMOTE_SERVER, (enum remote_type)0, FLAG },
     { REMOTE_DATA, "DATA", REMOTE_SERVER, (enum remote_type)0, FLAG | DATA },
@@ -276,6 +279,39 @@ int remote_send(int fd, const struct remote_message *message, struct error *err)
     return r < 0 ? r : send_all(fd, message->data, err);
 }
 
+union descriptor_room {
+    struct cmsghdr head;
+    uint8_t data[CMSG_SPACE(sizeof(int))];
+};
+
+int remote_send_descriptor(int fd, const struct remote_message *message, int descriptor,
+                           struct error *err)
+{
+    uint8_t head[REMOTE_HEAD_LEN + REMOTE_FIELDS_MAX];
+    union descriptor_room room = { .data = { 0 } };
+    struct iovec iov = { .iov_base = head };
+    struct msghdr packet = { .msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = room.data,
+                             .msg_controllen = sizeof(room.data) };
+    ssize_t n;
+
+    assert(message->data.len == 0);
+    int r = remote_encode(message, head, &iov.iov_len, err);
+    if (r < 0)
+        return r;
+    struct cmsghdr *attached = &room.head;
+    attached->cmsg_level = SOL_SOCKET;
+    attached->cmsg_type = SCM_RIGHTS;
+    attached->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(attached), &descriptor, sizeof(int));
+    while ((n = sendmsg(fd, &packet, MSG_NOSIGNAL)) < 0 && errno == EINTR)
+        ;
+    if (n < 0)
+        return broken(-errno, "send", err);
+    return send_all(fd, (struct bytes){ head + n, iov.iov_len - (size_t)n }, err);
+}
+
 static int receive_all(int fd, uint8_t *to, size_t len, struct error *err)
 {
     while (len > 0) {
@@ -290,13 +326,14 @@ static int receive_all(int fd, uint8_t *to, size_t len, struct error *err)
     return 0;
 }
 
-int remote_receive(int fd, enum remote_side sender, uint8_t *room, struct remote_message *ret,
-                   struct error *err)
+/* What is behind the first done bytes of the head. */
+static int receive_behind(int fd, enum remote_side sender, uint8_t *room, size_t done,
+                          struct remote_message *ret, struct error *err)
 {
     struct reader reader = reader_init((struct bytes){ room, REMOTE_HEAD_LEN });
     size_t body_len = 0;
 
-    int r = receive_all(fd, room, REMOTE_HEAD_LEN, err);
+    int r = receive_all(fd, room + done, REMOTE_HEAD_LEN - done, err);
     if (r == 0)
         r = get_head(&reader, sender, ret, &body_len, err);
     if (r == 0)
@@ -304,4 +341,43 @@ int remote_receive(int fd, enum remote_side sender, uint8_t *room, struct remote
     if (r < 0)
         return r;
     return remote_decode((struct bytes){ room, REMOTE_HEAD_LEN + body_len }, sender, ret, err);
+}
+
+int remote_receive(int fd, enum remote_side sender, uint8_t *room, struct remote_message *ret,
+                   struct error *err)
+{
+    return receive_behind(fd, sender, room, 0, ret, err);
+}
+
+/* A descriptor comes with the first byte of a message. There is room for one: the kernel closes
+ * all others. */
+int remote_receive_descriptor(int fd, enum remote_side sender, uint8_t *room,
+                              struct remote_message *ret, int *ret_descriptor, struct error *err)
+{
+    union descriptor_room attached;
+    struct iovec iov = { .iov_base = room, .iov_len = REMOTE_HEAD_LEN };
+    struct msghdr packet = { .msg_iov = &iov,
+                             .msg_iovlen = 1,
+                             .msg_control = attached.data,
+                             .msg_controllen = sizeof(attached.data) };
+    CLEANUP(close_fd) int descriptor = -1;
+    ssize_t n;
+
+    while ((n = recvmsg(fd, &packet, MSG_WAITALL | MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR)
+        ;
+    if (n <= 0)
+        return broken(n < 0 ? -errno : -EPIPE, "receive", err);
+    const struct cmsghdr *first = CMSG_FIRSTHDR(&packet);
+    if (first != NULL && first->cmsg_level == SOL_SOCKET && first->cmsg_type == SCM_RIGHTS &&
+        first->cmsg_len == CMSG_LEN(sizeof(int)))
+        memcpy(&descriptor, CMSG_DATA(first), sizeof(int));
+    int r = receive_behind(fd, sender, room, (size_t)n, ret, err);
+    if (r < 0)
+        return r;
+    *ret_descriptor = -1;
+    if (ret->type == REMOTE_ROOM) {
+        *ret_descriptor = descriptor;
+        descriptor = -1;
+    }
+    return 0;
 }

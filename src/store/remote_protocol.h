@@ -40,23 +40,25 @@
 
 enum remote_type {
     /* the client asks */
-    REMOTE_HELLO = 1,   /* HELLO_REPLY */
-    REMOTE_PUT = 2,     /* DONE */
-    REMOTE_REPLACE = 3, /* DONE */
-    REMOTE_PIECE = 4,   /* more of a PUT or REPLACE; without an answer of its own */
-    REMOTE_GET = 5,     /* DATA */
-    REMOTE_OPEN = 6,    /* HANDLE */
-    REMOTE_READ = 7,    /* DATA */
-    REMOTE_REMOVE = 8,  /* DONE */
-    REMOTE_LIST = 9,    /* NAMES */
-    REMOTE_STAT = 10,   /* SIZE */
-    REMOTE_CREATE = 11, /* HANDLE */
-    REMOTE_WRITE = 12,  /* DONE */
-    REMOTE_SYNC = 13,   /* DONE */
-    REMOTE_SEAL = 14,   /* DONE */
-    REMOTE_CLOSE = 15,  /* DONE */
-    REMOTE_SPACE = 16,  /* SPACE_REPLY */
-    REMOTE_START = 17,  /* DONE; before all others, from whoever started the process */
+    REMOTE_HELLO = 1,      /* HELLO_REPLY */
+    REMOTE_PUT = 2,        /* DONE */
+    REMOTE_REPLACE = 3,    /* DONE */
+    REMOTE_PIECE = 4,      /* more of a PUT or REPLACE; without an answer of its own */
+    REMOTE_GET = 5,        /* DATA */
+    REMOTE_OPEN = 6,       /* HANDLE */
+    REMOTE_READ = 7,       /* DATA */
+    REMOTE_REMOVE = 8,     /* DONE */
+    REMOTE_LIST = 9,       /* NAMES */
+    REMOTE_STAT = 10,      /* SIZE */
+    REMOTE_CREATE = 11,    /* HANDLE */
+    REMOTE_WRITE = 12,     /* DONE */
+    REMOTE_SYNC = 13,      /* DONE */
+    REMOTE_SEAL = 14,      /* DONE */
+    REMOTE_CLOSE = 15,     /* DONE */
+    REMOTE_SPACE = 16,     /* SPACE_REPLY */
+    REMOTE_START = 17,     /* DONE; before all others, from whoever started the process */
+    REMOTE_ROOM = 18,      /* DONE; with a descriptor: memory for READ_ROOM, see remote_room.h */
+    REMOTE_READ_ROOM = 19, /* SIZE: so much of it is in the slot's part of that */
     /* the server answers */
     REMOTE_DONE = 64,
     REMOTE_HELLO_REPLY = 65,
@@ -79,11 +81,13 @@ struct remote_message {
     char name[OBJECT_NAME_MAX + 1]; /* LIST: the prefix */
     uint32_t handle;
     uint64_t offset;
-    uint64_t size; /* PUT, REPLACE: of the whole object; GET, READ: at most; SPACE_REPLY: total */
+    uint64_t size; /* PUT, REPLACE: of the whole object; GET, READ, READ_ROOM: at most; SPACE_REPLY:
+                    * total */
     uint64_t free;
     uint32_t uid; /* START: whom a process that runs as root becomes */
     uint32_t gid;
-    bool flag;    /* DATA, NAMES: more follow; HELLO_REPLY: the store prefers sealing */
+    bool flag;    /* DATA, NAMES: more follow; HELLO_REPLY: the store prefers sealing; READ_ROOM:
+                   * the slot's part may have no memory behind it yet */
     int32_t code; /* DONE: 0 or a negative errno */
     char text[REMOTE_TEXT_SIZE];
     struct bytes data; /* NAMES: for remote_name_take; START: of s3_settings_pack, secret */
@@ -113,9 +117,18 @@ int remote_decode(struct bytes whole, enum remote_side sender, struct remote_mes
 /* Waits as long as it takes; who must end it shuts the socket down. */
 int remote_send(int fd, const struct remote_message *message, struct error *err);
 
+/* A message without data, and a descriptor with it. */
+int remote_send_descriptor(int fd, const struct remote_message *message, int descriptor,
+                           struct error *err);
+
 /* Into room of REMOTE_MESSAGE_MAX bytes. */
 int remote_receive(int fd, enum remote_side sender, uint8_t *room, struct remote_message *ret,
                    struct error *err);
+
+/* Likewise, with the descriptor that came with it: the caller's to close; -1: none. Only ROOM has
+ * one; others are closed. */
+int remote_receive_descriptor(int fd, enum remote_side sender, uint8_t *room,
+                              struct remote_message *ret, int *ret_descriptor, struct error *err);
 
 /* The entries in the data of NAMES: u64 size, u16 length of the name, the name. */
 #define REMOTE_NAME_ENTRY_MAX (8u + 2u + OBJECT_NAME_MAX)

@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "base/thread.h"
 #include "store/remote_protocol.h"
+#include "store/remote_room.h"
 
 #define PAGE_LEN (256u * 1024u) /* of NAMES */
 
@@ -43,14 +44,16 @@ struct server_slot {
     struct remote_message request; /* its data is that of the slot */
     struct buf data;               /* of its whole length; no memory: NULL, and a length */
     size_t filled;
+    int descriptor; /* that came with ROOM; -1: none */
 };
 
 struct server {
     int fd;
     struct object_store *store;
     struct mutex send_lock; /* for one message; held while the socket takes it */
-    struct mutex lock;      /* guards states, is_ending, the table of handles and their refs */
+    struct mutex lock;      /* guards states, is_ending, room, the table of handles, their refs */
     bool is_ending;
+    uint8_t *room; /* that is shared with the client, for good; NULL: none */
     struct server_slot slots[REMOTE_SLOTS];
     struct handle *handles[REMOTE_HANDLES_MAX];
 };
@@ -60,6 +63,7 @@ struct call {
     struct server *server;
     struct remote_message request;
     struct buf data;
+    int descriptor; /* -1: none */
     struct remote_message reply;
     struct buf room; /* what the reply's data points into, if it has any */
 };
@@ -207,6 +211,47 @@ static int read_into_reply(struct call *call, struct object *object, struct erro
     return r < 0 ? r : send_room(call, err);
 }
 
+static int on_room(struct call *call, struct error *err)
+{
+    struct server *server = call->server;
+    uint8_t *room = NULL;
+
+    if (call->descriptor < 0)
+        return error_set(err, -EBADMSG, "no descriptor came as room for objects");
+    int r = remote_room_map(call->descriptor, &room, err);
+    if (r < 0)
+        return r;
+    mutex_lock(&server->lock);
+    bool is_first = server->room == NULL;
+    if (is_first)
+        server->room = room;
+    mutex_unlock(&server->lock);
+    if (is_first)
+        return 0;
+    remote_room_unmap(room);
+    return error_set(err, -EEXIST, "there is room for objects already");
+}
+
+static int read_into_room(struct call *call, struct object *object, struct error *err)
+{
+    const struct remote_message *request = &call->request;
+    size_t len = (size_t)request->size;
+
+    mutex_lock(&call->server->lock);
+    uint8_t *room = call->server->room;
+    mutex_unlock(&call->server->lock);
+    if (room == NULL)
+        return error_set(err, -EINVAL, "there is no room for objects");
+    uint8_t *to = remote_room_part(room, request->slot);
+    int r = request->flag ? remote_room_ready(to, len) : 0;
+    if (r < 0)
+        return error_set(err, r, "no memory to read an object");
+    r = object_read(object, request->offset, len, to, &len, err);
+    if (r == 0)
+        call->reply.size = len;
+    return r;
+}
+
 static int on_read(struct call *call, struct error *err)
 {
     int r = check_range(call, call->request.size, err);
@@ -215,7 +260,12 @@ static int on_read(struct call *call, struct error *err)
     struct handle *handle = handle_find(call->server, call->request.handle, false);
     if (handle == NULL)
         return no_handle(call, err);
-    r = handle->object != NULL ? read_into_reply(call, handle->object, err) : no_handle(call, err);
+    if (handle->object == NULL)
+        r = no_handle(call, err);
+    else if (call->request.type == REMOTE_READ_ROOM)
+        r = read_into_room(call, handle->object, err);
+    else
+        r = read_into_reply(call, handle->object, err);
     handle_unref(call->server, handle);
     return r;
 }
@@ -307,12 +357,12 @@ static int on_space(struct call *call, struct error *err)
 }
 
 static int (*const handlers[])(struct call *call, struct error *err) = {
-    [REMOTE_HELLO] = on_hello, [REMOTE_PUT] = on_put,       [REMOTE_REPLACE] = on_put,
-    [REMOTE_GET] = on_get,     [REMOTE_OPEN] = on_open,     [REMOTE_READ] = on_read,
-    [REMOTE_LIST] = on_list,   [REMOTE_REMOVE] = on_remove, [REMOTE_STAT] = on_stat,
-    [REMOTE_CREATE] = on_open, [REMOTE_WRITE] = on_writer,  [REMOTE_SYNC] = on_writer,
-    [REMOTE_SEAL] = on_writer, [REMOTE_CLOSE] = on_close,   [REMOTE_SPACE] = on_space,
-    [REMOTE_START] = NULL,
+    [REMOTE_HELLO] = on_hello, [REMOTE_PUT] = on_put,        [REMOTE_REPLACE] = on_put,
+    [REMOTE_GET] = on_get,     [REMOTE_OPEN] = on_open,      [REMOTE_READ] = on_read,
+    [REMOTE_LIST] = on_list,   [REMOTE_REMOVE] = on_remove,  [REMOTE_STAT] = on_stat,
+    [REMOTE_CREATE] = on_open, [REMOTE_WRITE] = on_writer,   [REMOTE_SYNC] = on_writer,
+    [REMOTE_SEAL] = on_writer, [REMOTE_CLOSE] = on_close,    [REMOTE_SPACE] = on_space,
+    [REMOTE_ROOM] = on_room,   [REMOTE_READ_ROOM] = on_read, [REMOTE_START] = NULL,
 };
 
 /* --- the threads of the slots --- */
@@ -352,7 +402,10 @@ static bool slot_take(struct server_slot *slot, struct call *ret)
     bool is_taken = !server->is_ending;
     if (is_taken) {
         slot->state = SLOT_BUSY;
-        *ret = (struct call){ .server = server, .request = slot->request };
+        *ret = (struct call){ .server = server,
+                              .request = slot->request,
+                              .descriptor = slot->descriptor };
+        slot->descriptor = -1;
         buf_move(&ret->data, &slot->data);
     }
     mutex_unlock(&server->lock);
@@ -370,6 +423,7 @@ static void *slot_run(void *arg)
         slot->state = SLOT_IDLE;
         mutex_unlock(&slot->server->lock);
         (void)server_send(slot->server, &call.reply); /* a client that is gone needs none */
+        close_fd(&call.descriptor);
         buf_release(&call.data);
         buf_release(&call.room);
     }
@@ -378,8 +432,9 @@ static void *slot_run(void *arg)
 
 /* --- the reader --- */
 
+/* descriptor: the slot's from now on, if that went well. */
 static int slot_begin(struct server_slot *slot, const struct remote_message *message,
-                      struct error *err)
+                      int descriptor, struct error *err)
 {
     bool is_in_pieces = message->type == REMOTE_PUT || message->type == REMOTE_REPLACE;
     uint64_t len = is_in_pieces ? message->size : message->data.len;
@@ -394,6 +449,7 @@ static int slot_begin(struct server_slot *slot, const struct remote_message *mes
     slot->request.data = (struct bytes){ .data = NULL };
     slot->data = (struct buf){ .data = len > 0 ? malloc((size_t)len) : NULL, .len = (size_t)len };
     slot->filled = 0;
+    slot->descriptor = descriptor;
     return 0;
 }
 
@@ -407,8 +463,9 @@ static int slot_fill(struct server_slot *slot, struct bytes piece, struct error 
     return 0;
 }
 
+/* *descriptor becomes -1 when the slot has it. */
 static int server_take_in(struct server *server, const struct remote_message *message,
-                          struct error *err)
+                          int *descriptor, struct error *err)
 {
     struct server_slot *slot = &server->slots[message->slot];
     int r = 0;
@@ -420,8 +477,11 @@ static int server_take_in(struct server *server, const struct remote_message *me
         (state == SLOT_FILLING && message->type != REMOTE_PIECE))
         return error_set(err, -EPROTO, "a %s message of the store protocol came out of its turn",
                          remote_info(message->type)->name);
-    if (state == SLOT_IDLE)
-        r = slot_begin(slot, message, err);
+    if (state == SLOT_IDLE) {
+        r = slot_begin(slot, message, *descriptor, err);
+        if (r == 0)
+            *descriptor = -1;
+    }
     if (r == 0)
         r = slot_fill(slot, message->data, err);
     if (r < 0)
@@ -443,11 +503,13 @@ static int server_read(struct server *server, struct error *err)
     if (room == NULL)
         return error_set(err, -ENOMEM, "no memory to serve an object store");
     while (r == 0) {
-        r = remote_receive(server->fd, REMOTE_CLIENT, room, &message, &fault);
+        CLEANUP(close_fd) int descriptor = -1;
+        r = remote_receive_descriptor(server->fd, REMOTE_CLIENT, room, &message, &descriptor,
+                                      &fault);
         if (r == -EPIPE)
             return 0;
         if (r == 0)
-            r = server_take_in(server, &message, &fault);
+            r = server_take_in(server, &message, &descriptor, &fault);
     }
     return error_set(err, r, "%s", fault.text);
 }
@@ -460,6 +522,7 @@ static unsigned start_threads(struct server *server)
 
     for (unsigned i = 0; i < REMOTE_SLOTS; i++) {
         server->slots[i].server = server;
+        server->slots[i].descriptor = -1;
         (void)pthread_cond_init(&server->slots[i].changed, NULL);
     }
     while (started < REMOTE_SLOTS && pthread_create(&server->slots[started].thread, NULL, slot_run,
@@ -480,7 +543,9 @@ static void end_threads(struct server *server, unsigned started)
     for (unsigned i = 0; i < REMOTE_SLOTS; i++) {
         (void)pthread_cond_destroy(&server->slots[i].changed);
         buf_release(&server->slots[i].data);
+        close_fd(&server->slots[i].descriptor);
     }
+    remote_room_unmap(server->room);
 }
 
 int remote_server_run(int fd, struct object_store *store, struct error *err)

@@ -1,7 +1,7 @@
-/* processor.h - processor time that was used so far, in seconds: of this process, with the one whose
- * pid is in STORE_PID if there is one, and of the server whose pid is in SERVER_PID (without one:
- * 0). On a machine that others use, too, it says more than the clock. To be included by one file of
- * a program.
+/* processor.h - processor time that was used so far, in seconds: of this process, with the one
+ * whose pid is in STORE_PID if there is one, and of the server whose pid is in SERVER_PID (without
+ * one: 0). On a machine that others use, too, it says more than the clock. To be included by one
+ * file of a program.
  */
 #pragma once
 

@@ -3,17 +3,22 @@
 #include "tests/support/cmocka_all.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/thread.h"
 #include "store/layers/layer.h"
 #include "store/remote_protocol.h"
+#include "store/remote_room.h"
 #include "store/remote_server.h"
 #include "store/remote_store.h"
 #include "tests/support/remote_case.h"
@@ -447,6 +452,252 @@ static void a_client_opens_no_more_than_it_may(void **state)
     served_end(&served, 0);
 }
 
+/* --- memory that both have --- */
+
+#define ROOM_READ (3 * REMOTE_DATA_MAX)
+
+/* A server that is played by the test: what it was asked, and what it has. */
+struct sharer {
+    int fd;
+    int refusal;      /* of ROOM; 0: it is taken */
+    uint64_t claimed; /* by SIZE */
+    int room_fd;
+    const uint8_t *data;
+    unsigned asked[UINT8_MAX + 1]; /* how often, by type */
+    unsigned flagged;              /* of them with the flag */
+    pthread_t thread;
+};
+
+static void fill_room(const struct sharer *sharer, const struct remote_message *asked)
+{
+    uint8_t *room = NULL;
+
+    if (remote_room_map(sharer->room_fd, &room, NULL) < 0)
+        return;
+    memcpy(remote_room_part(room, asked->slot), sharer->data, ROOM_READ);
+    remote_room_unmap(room);
+}
+
+static void share_one(struct sharer *sharer, const struct remote_message *asked)
+{
+    struct remote_message reply = { .type = remote_info(asked->type)->reply,
+                                    .slot = asked->slot,
+                                    .size = sharer->claimed };
+
+    sharer->asked[asked->type]++;
+    sharer->flagged += asked->flag;
+    if (asked->type == REMOTE_ROOM)
+        reply.code = sharer->refusal;
+    if (asked->type == REMOTE_READ_ROOM)
+        fill_room(sharer, asked);
+    for (size_t at = 0; asked->type == REMOTE_READ && at < ROOM_READ; at += REMOTE_DATA_MAX) {
+        reply.data = (struct bytes){ sharer->data + at, REMOTE_DATA_MAX };
+        reply.flag = at + REMOTE_DATA_MAX < ROOM_READ;
+        if (reply.flag)
+            (void)remote_send(sharer->fd, &reply, NULL);
+    }
+    (void)remote_send(sharer->fd, &reply, NULL);
+}
+
+static void *share(void *arg)
+{
+    struct sharer *sharer = arg;
+    CLEANUP(free_ptr) uint8_t *room = malloc(REMOTE_MESSAGE_MAX);
+    struct remote_message asked;
+    int descriptor = -1;
+
+    while (room != NULL && remote_receive_descriptor(sharer->fd, REMOTE_CLIENT, room, &asked,
+                                                     &descriptor, NULL) == 0) {
+        if (descriptor >= 0)
+            sharer->room_fd = descriptor;
+        share_one(sharer, &asked);
+    }
+    (void)shutdown(sharer->fd, SHUT_RDWR);
+    return NULL;
+}
+
+static struct object_store *sharer_begin(struct sharer *sharer, int refusal, uint8_t *data)
+{
+    struct object_store *store = NULL;
+    int fds[2];
+
+    for (size_t i = 0; i < ROOM_READ; i++)
+        data[i] = (uint8_t)(i * 5 + i / 253);
+    socket_pair(fds);
+    *sharer = (struct sharer){
+        .fd = fds[1], .refusal = refusal, .claimed = ROOM_READ, .room_fd = -1, .data = data
+    };
+    assert_int_equal(pthread_create(&sharer->thread, NULL, share, sharer), 0);
+    assert_int_equal(remote_store_open(fds[0], &store, NULL), 0);
+    return store;
+}
+
+static void sharer_end(struct sharer *sharer, struct object_store *store)
+{
+    object_store_close(store);
+    assert_int_equal(pthread_join(sharer->thread, NULL), 0);
+    (void)close(sharer->fd);
+    close_fd(&sharer->room_fd);
+}
+
+/* Returns what reading returned. */
+static int read_twice(struct object_store *store, const uint8_t *data, struct error *err)
+{
+    CLEANUP(object_closep) struct object *object = NULL;
+    CLEANUP(free_ptr) uint8_t *to = calloc(1, ROOM_READ);
+    size_t len = 0;
+    int r = 0;
+
+    assert_non_null(to);
+    assert_int_equal(object_store_open_object(store, "a", &object, NULL), 0);
+    for (unsigned i = 0; i < 2 && r == 0; i++) {
+        memset(to, 0, ROOM_READ);
+        r = object_read(object, 0, ROOM_READ, to, &len, err);
+        if (r == 0)
+            assert_int_equal(len, ROOM_READ);
+        if (r == 0)
+            assert_memory_equal(to, data, ROOM_READ);
+    }
+    return r;
+}
+
+static void large_reads_come_through_shared_memory(void **state)
+{
+    CLEANUP(free_ptr) uint8_t *data = malloc(ROOM_READ);
+    struct sharer sharer;
+
+    (void)state;
+    assert_non_null(data);
+    struct object_store *store = sharer_begin(&sharer, 0, data);
+    assert_int_equal(read_twice(store, data, NULL), 0);
+    sharer_end(&sharer, store);
+    assert_int_equal(sharer.asked[REMOTE_ROOM], 1);
+    assert_int_equal(sharer.asked[REMOTE_READ_ROOM], 2);
+    assert_int_equal(sharer.asked[REMOTE_READ], 0);
+    assert_int_equal(sharer.flagged, 1); /* then there is memory */
+}
+
+static void a_server_that_takes_no_memory_is_read_by_the_socket(void **state)
+{
+    CLEANUP(free_ptr) uint8_t *data = malloc(ROOM_READ);
+    struct sharer sharer;
+
+    (void)state;
+    assert_non_null(data);
+    struct object_store *store = sharer_begin(&sharer, -ENOMEM, data);
+    assert_int_equal(read_twice(store, data, NULL), 0);
+    sharer_end(&sharer, store);
+    assert_int_equal(sharer.asked[REMOTE_ROOM], 1);
+    assert_int_equal(sharer.asked[REMOTE_READ], 2);
+}
+
+static void more_in_shared_memory_than_was_asked_for_ends_the_connection(void **state)
+{
+    CLEANUP(free_ptr) uint8_t *data = malloc(ROOM_READ);
+    struct error err = { 0 };
+    struct sharer sharer;
+
+    (void)state;
+    assert_non_null(data);
+    struct object_store *store = sharer_begin(&sharer, 0, data);
+    sharer.claimed = ROOM_READ + 1;
+    assert_int_equal(read_twice(store, data, &err), -EBADMSG);
+    sharer_end(&sharer, store);
+}
+
+static blkcnt_t memory_of(const struct sharer *sharer)
+{
+    struct stat stat;
+
+    assert_int_equal(fstat(sharer->room_fd, &stat), 0);
+    return stat.st_blocks;
+}
+
+static void shared_memory_is_given_back_when_nobody_reads(void **state)
+{
+    const struct timespec moment = { .tv_nsec = 10000000 };
+    CLEANUP(free_ptr) uint8_t *data = malloc(ROOM_READ);
+    struct sharer sharer;
+
+    (void)state;
+    assert_non_null(data);
+    struct object_store *store = sharer_begin(&sharer, 0, data);
+    assert_int_equal(read_twice(store, data, NULL), 0);
+    while (memory_of(&sharer) > 0)
+        (void)nanosleep(&moment, NULL);
+    assert_int_equal(read_twice(store, data, NULL), 0); /* and taken again */
+    sharer_end(&sharer, store);
+    assert_int_equal(sharer.flagged, 2);
+}
+
+static int served_send_room(struct served *served, int descriptor)
+{
+    const struct remote_message room = { .type = REMOTE_ROOM };
+    struct remote_message reply;
+
+    assert_int_equal(remote_send_descriptor(served->fds[0], &room, descriptor, NULL), 0);
+    assert_int_equal(remote_receive(served->fds[0], REMOTE_SERVER, served->room, &reply, NULL), 0);
+    return reply.code;
+}
+
+static void a_server_takes_only_memory_that_cannot_go_away(void **state)
+{
+    const off_t len = (off_t)REMOTE_SLOTS * REMOTE_READ_MAX;
+    CLEANUP(close_fd) int loose = memfd_create("loose", MFD_CLOEXEC);
+    CLEANUP(close_fd) int zero = open("/dev/zero", O_RDWR | O_CLOEXEC);
+    CLEANUP(close_fd) int room = -1;
+    struct served served;
+
+    (void)state;
+    assert_int_equal(ftruncate(loose, len), 0);
+    assert_int_equal(remote_room_new(&room), 0);
+    served_begin(&served);
+    struct remote_message without = { .type = REMOTE_ROOM };
+    assert_int_equal(served_ask(&served, without).code, -EBADMSG);
+    assert_int_equal(served_send_room(&served, loose), -EBADMSG);
+    assert_int_equal(served_send_room(&served, zero), -EBADMSG);
+    assert_int_equal(served_send_room(&served, room), 0);
+    assert_int_equal(served_send_room(&served, room), -EEXIST);
+    served_end(&served, 0);
+}
+
+static void nothing_is_read_into_memory_that_is_not_there(void **state)
+{
+    struct remote_message reply;
+    struct served served;
+
+    (void)state;
+    served_begin(&served);
+    assert_int_equal(object_store_put(served.store, "a", text("12345"), NULL), 0);
+    reply = served_ask(&served, (struct remote_message){ .type = REMOTE_OPEN, .name = "a" });
+    struct remote_message read = { .type = REMOTE_READ_ROOM, .handle = reply.handle, .size = 5 };
+    assert_int_equal(served_ask(&served, read).code, -EINVAL);
+    read.size = REMOTE_READ_MAX + 1;
+    assert_int_equal(served_ask(&served, read).code, -EINVAL);
+    served_end(&served, 0);
+}
+
+/* The end of a pipe that was sent along is closed by the server: what reads it sees the end. */
+static void a_descriptor_that_nobody_asked_for_is_closed(void **state)
+{
+    const struct remote_message stat = { .type = REMOTE_STAT, .name = "a" };
+    struct remote_message reply;
+    struct served served;
+    int pipe_fds[2];
+    char byte;
+
+    (void)state;
+    served_begin(&served);
+    assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+    assert_int_equal(remote_send_descriptor(served.fds[0], &stat, pipe_fds[1], NULL), 0);
+    (void)close(pipe_fds[1]);
+    assert_int_equal(remote_receive(served.fds[0], REMOTE_SERVER, served.room, &reply, NULL), 0);
+    assert_int_equal(reply.code, -ENOENT);
+    assert_int_equal(read(pipe_fds[0], &byte, 1), 0);
+    (void)close(pipe_fds[0]);
+    served_end(&served, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -459,6 +710,13 @@ int main(void)
         cmocka_unit_test(a_message_out_of_turn_ends_the_connection),
         cmocka_unit_test(a_request_that_cannot_be_is_answered_so),
         cmocka_unit_test(a_client_opens_no_more_than_it_may),
+        cmocka_unit_test(large_reads_come_through_shared_memory),
+        cmocka_unit_test(a_server_that_takes_no_memory_is_read_by_the_socket),
+        cmocka_unit_test(more_in_shared_memory_than_was_asked_for_ends_the_connection),
+        cmocka_unit_test(shared_memory_is_given_back_when_nobody_reads),
+        cmocka_unit_test(a_server_takes_only_memory_that_cannot_go_away),
+        cmocka_unit_test(nothing_is_read_into_memory_that_is_not_there),
+        cmocka_unit_test(a_descriptor_that_nobody_asked_for_is_closed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

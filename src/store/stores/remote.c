@@ -1,7 +1,10 @@
 /* remote.c - asks in slots: who performs an operation takes one, sends the request, and waits until
- * the reader thread has put the answer into it, or the connection is broken. */
+ * the reader thread has put the answer into it, or the connection is broken. What is read in large
+ * pieces comes through memory that both sides have (remote_room.h), which is made when it is first
+ * of use, and emptied when it was not for a while. */
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -10,7 +13,11 @@
 #include "base/cleanup.h"
 #include "base/thread.h"
 #include "store/remote_protocol.h"
+#include "store/remote_room.h"
 #include "store/remote_store.h"
+
+#define ROOM_READ_MIN ((size_t)128 * 1024) /* what is shorter costs less by the socket */
+#define ROOM_IDLE_MS 1000
 
 struct client_slot {
     bool is_taken;
@@ -20,8 +27,9 @@ struct client_slot {
     pthread_cond_t answered;
     struct remote_message reply; /* without its data, which is gathered here: */
     struct buf data;
-    uint8_t *to; /* or there, if it is not NULL: of who waits, max bytes */
-    size_t len;  /* of either */
+    uint8_t *to;   /* or there, if it is not NULL: of who waits, max bytes */
+    size_t len;    /* of either */
+    size_t filled; /* so much of its part of the room has memory */
 };
 
 struct remote_store {
@@ -34,7 +42,12 @@ struct remote_store {
     struct error broken;           /* code 0: the connection is good */
     remote_store_ended_fn *on_end; /* NULL: nobody is told, or was told */
     void *on_end_arg;
+    bool is_room_used; /* since it was emptied: there is a slot with some filled */
     struct client_slot slots[REMOTE_SLOTS];
+
+    struct mutex room_lock; /* held while the room is made: who reads waits for that */
+    int room_fd;            /* -1: there is none */
+    bool is_room_tried;
 };
 
 /* One that is open in the other process. */
@@ -113,7 +126,8 @@ static int answer_locked(struct remote_store *store, const struct remote_message
         (!is_failure && message->type != remote_info(slot->asked)->reply))
         return error_set(err, -EPROTO, "it sent a %s message that nobody asked for",
                          remote_info(message->type)->name);
-    if (message->data.len > slot->max - slot->len)
+    if (message->data.len > slot->max - slot->len ||
+        (slot->asked == REMOTE_READ_ROOM && message->size > slot->max))
         return error_set(err, -EBADMSG, "it sent more bytes than were asked for");
     if (slot->to != NULL && message->data.len > 0)
         memcpy(slot->to + slot->len, message->data.data, message->data.len);
@@ -129,6 +143,36 @@ static int answer_locked(struct remote_store *store, const struct remote_message
     return 0;
 }
 
+/* The memory that it takes goes back when nobody has used it for a while. */
+static void empty_unused_room(struct remote_store *store)
+{
+    mutex_lock(&store->lock);
+    bool is_busy = false;
+    for (unsigned i = 0; i < REMOTE_SLOTS; i++)
+        is_busy = is_busy || store->slots[i].is_taken;
+    if (!is_busy) { /* under the lock, so that nobody begins to use it; a few milliseconds */
+        remote_room_empty(store->room_fd);
+        store->is_room_used = false;
+        for (unsigned i = 0; i < REMOTE_SLOTS; i++)
+            store->slots[i].filled = 0;
+    }
+    mutex_unlock(&store->lock);
+}
+
+static void wait_for_answer(struct remote_store *store)
+{
+    struct pollfd answer = { .fd = store->fd, .events = POLLIN };
+
+    for (;;) {
+        mutex_lock(&store->lock);
+        bool is_room_used = store->is_room_used;
+        mutex_unlock(&store->lock);
+        if (!is_room_used || poll(&answer, 1, ROOM_IDLE_MS) != 0)
+            return;
+        empty_unused_room(store);
+    }
+}
+
 static void *read_answers(void *arg)
 {
     struct remote_store *store = arg;
@@ -140,6 +184,7 @@ static void *read_answers(void *arg)
     if (room == NULL)
         r = error_set(&err, -ENOMEM, "no memory for answers");
     while (r == 0) {
+        wait_for_answer(store);
         r = remote_receive(store->fd, REMOTE_SERVER, room, &message, &err);
         if (r < 0)
             break;
@@ -175,10 +220,20 @@ struct asking {
     struct buf found; /* the answer's data; the caller's to release */
     uint8_t *to;      /* or there, if it is not NULL */
     size_t to_len;
+    int descriptor; /* goes with ROOM; -1: none */
 };
 
-static int slot_take(struct remote_store *store, const struct asking *asking,
-                     struct client_slot **ret, struct error *err)
+static void use_room_locked(struct remote_store *store, struct client_slot *slot,
+                            struct asking *asking) REQUIRES(store->lock)
+{
+    asking->request.flag = asking->max > slot->filled;
+    if (asking->request.flag)
+        slot->filled = asking->max;
+    store->is_room_used = true;
+}
+
+static int slot_take(struct remote_store *store, struct asking *asking, struct client_slot **ret,
+                     struct error *err)
 {
     struct client_slot *slot = NULL;
     int r = 0;
@@ -195,15 +250,17 @@ static int slot_take(struct remote_store *store, const struct asking *asking,
         slot->max = asking->max;
         slot->to = asking->to;
         slot->len = 0;
+        if (slot->asked == REMOTE_READ_ROOM)
+            use_room_locked(store, slot, asking);
         *ret = slot;
     }
     mutex_unlock(&store->lock);
     return r;
 }
 
-/* Waits for the answer and gives the slot back. */
-static int slot_finish(struct remote_store *store, struct client_slot *slot, struct asking *asking,
-                       struct error *err)
+/* Waits for the answer. */
+static int slot_wait(struct remote_store *store, struct client_slot *slot, struct asking *asking,
+                     struct error *err)
 {
     int r = 0;
 
@@ -214,20 +271,58 @@ static int slot_finish(struct remote_store *store, struct client_slot *slot, str
         asking->reply = slot->reply;
     else
         r = broken_locked(store, err);
+    if (asking->reply.code < 0)
+        slot->filled = 0; /* perhaps it was for want of memory */
     buf_move(&asking->found, &slot->data);
     asking->to_len = slot->to != NULL ? slot->len : 0;
     slot->to = NULL;
-    slot->is_taken = false;
-    (void)pthread_cond_signal(&store->slot_is_free);
     mutex_unlock(&store->lock);
     return r;
 }
 
-/* The lock is let go between pieces, so that a long object does not keep others waiting. */
-static int send_request(struct remote_store *store, struct remote_message message,
-                        struct bytes data, struct error *err)
+/* What was read into the room: as long as the slot is held, it stays there. */
+static int slot_take_out(struct remote_store *store, struct client_slot *slot,
+                         struct asking *asking, struct error *err)
 {
+    unsigned number = (unsigned)(slot - store->slots);
+    size_t len = (size_t)asking->reply.size;
+
+    if (asking->request.type != REMOTE_READ_ROOM || asking->reply.code < 0)
+        return 0;
+    int r = remote_room_copy(store->room_fd, number, len, asking->to);
+    if (r < 0)
+        return error_set(err, r, "cannot take what was read out of shared memory: %s",
+                         strerrordesc_np(-r));
+    asking->to_len = len;
+    return 0;
+}
+
+static void slot_give(struct remote_store *store, struct client_slot *slot)
+{
+    mutex_lock(&store->lock);
+    slot->is_taken = false;
+    (void)pthread_cond_signal(&store->slot_is_free);
+    mutex_unlock(&store->lock);
+}
+
+static int send_descriptor(struct remote_store *store, const struct asking *asking,
+                           struct error *err)
+{
+    mutex_lock(&store->send_lock);
+    int r = remote_send_descriptor(store->fd, &asking->request, asking->descriptor, err);
+    mutex_unlock(&store->send_lock);
+    return r;
+}
+
+/* The lock is let go between pieces, so that a long object does not keep others waiting. */
+static int send_request(struct remote_store *store, const struct asking *asking, struct error *err)
+{
+    struct remote_message message = asking->request;
+    struct bytes data = asking->data;
     int r;
+
+    if (message.type == REMOTE_ROOM)
+        return send_descriptor(store, asking, err);
 
     do {
         size_t len = data.len < REMOTE_DATA_MAX ? data.len : REMOTE_DATA_MAX;
@@ -261,9 +356,12 @@ static int ask(struct remote_store *store, struct asking *asking, struct error *
         return r;
     assert(slot != NULL);
     asking->request.slot = (uint16_t)(slot - store->slots);
-    if (send_request(store, asking->request, asking->data, &fault) < 0)
+    if (send_request(store, asking, &fault) < 0)
         break_off(store, &fault);
-    r = slot_finish(store, slot, asking, err);
+    r = slot_wait(store, slot, asking, err);
+    if (r == 0)
+        r = slot_take_out(store, slot, asking, err);
+    slot_give(store, slot);
     if (r < 0)
         return r;
     return asking->reply.code < 0 ? refused(&asking->reply, err) : 0;
@@ -415,10 +513,38 @@ static int file_open(struct object_store *base, enum remote_type type, const cha
     return 0;
 }
 
+/* A server that has no use for it is asked without. */
+static void make_room(struct remote_store *store) REQUIRES(store->room_lock)
+{
+    CLEANUP(asking_release) struct asking asking = { .request = { .type = REMOTE_ROOM } };
+    CLEANUP(close_fd) int fd = -1;
+
+    store->is_room_tried = true;
+    if (remote_room_new(&fd) < 0)
+        return;
+    asking.descriptor = fd;
+    if (ask(store, &asking, NULL) < 0)
+        return;
+    store->room_fd = fd;
+    fd = -1;
+}
+
+static bool has_room(struct remote_store *store)
+{
+    mutex_lock(&store->room_lock);
+    if (!store->is_room_tried)
+        make_room(store);
+    bool has = store->room_fd >= 0;
+    mutex_unlock(&store->room_lock);
+    return has;
+}
+
 static int read_piece(struct remote_file *file, uint64_t offset, size_t len, uint8_t *to,
                       size_t *ret_len, struct error *err)
 {
-    CLEANUP(asking_release) struct asking asking = about_file(REMOTE_READ, file);
+    bool is_by_room = len >= ROOM_READ_MIN && has_room(file->store);
+    CLEANUP(asking_release)
+    struct asking asking = about_file(is_by_room ? REMOTE_READ_ROOM : REMOTE_READ, file);
 
     asking.request.offset = offset;
     asking.request.size = asking.max = len;
@@ -544,6 +670,7 @@ static void release(struct remote_store *store)
     for (unsigned i = 0; i < REMOTE_SLOTS; i++)
         (void)pthread_cond_destroy(&store->slots[i].answered);
     (void)pthread_cond_destroy(&store->slot_is_free);
+    close_fd(&store->room_fd);
     free(store);
 }
 
@@ -569,7 +696,8 @@ static const struct object_store_ops store_ops[2] = {
 static void init(struct remote_store *store, int fd)
 {
     store->fd = fd;
-    store->lock = store->send_lock = MUTEX_INIT;
+    store->room_fd = -1;
+    store->lock = store->send_lock = store->room_lock = MUTEX_INIT;
     (void)pthread_cond_init(&store->slot_is_free, NULL);
     for (unsigned i = 0; i < REMOTE_SLOTS; i++)
         (void)pthread_cond_init(&store->slots[i].answered, NULL);

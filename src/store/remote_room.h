@@ -1,0 +1,41 @@
+/* remote_room.h - memory that a remote store and its server share: what the one reads the other
+ * puts there, in the place of the socket. It has a part of REMOTE_READ_MAX for each slot.
+ *
+ *     client  remote_room_new ──fd, by ROOM──► server  remote_room_map
+ *             READ_ROOM ──────────────────────►        remote_room_part, fills it
+ *             remote_room_copy ◄── how much ──
+ *
+ * Neither side trusts the other with it. Its size is sealed, so that nobody's memory goes away. The
+ * server only writes to it. The client never maps it: it takes a copy and looks at that, which
+ * nobody else can change while it is verified and used.
+ *
+ * Units      bytes.
+ * Errors     negative errno, and where a person will read it a sentence.
+ * Ownership  of the descriptor: in each comment.
+ * Threads    each function may be called by many, for different slots.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* The client's; *ret_fd is to be closed. No memory is used yet. */
+int remote_room_new(int *ret_fd);
+
+/* What the server put in the slot's part, into to. -EIO: there is not so much. */
+int remote_room_copy(int fd, unsigned slot, size_t len, uint8_t *to);
+
+/* Gives the memory of all parts back to the system. */
+void remote_room_empty(int fd);
+
+/* The server's: where the room begins. -EBADMSG: it is none. fd stays the caller's and can be
+ * closed. */
+int remote_room_map(int fd, uint8_t **ret, struct error *err);
+void remote_room_unmap(uint8_t *room); /* NULL is allowed */
+
+/* Where the slot's part begins. */
+uint8_t *remote_room_part(uint8_t *room, unsigned slot);
+/* Puts memory behind len bytes of it. -ENOMEM. */
+int remote_room_ready(uint8_t *part, size_t len);
