@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 #include "base/cleanup.h"
+#include "crypto/ghash.h"
 #include "crypto/random.h"
 #include "crypto/slots.h"
 
@@ -17,10 +19,30 @@
 struct aead {
     EVP_CIPHER *cipher;
     struct secret key;
+    struct ghash ghash;
     /* A context keeps its direction: setting the other one would schedule the key again. */
     struct slot seal[SLOT_COUNT];
     struct slot open[SLOT_COUNT];
 };
+
+static int hash_key(const struct secret *key, struct ghash *ret)
+{
+    static const uint8_t zeros[GHASH_LEN];
+    EVP_CIPHER *cipher = EVP_CIPHER_fetch(NULL, "AES-256-ECB", NULL);
+    EVP_CIPHER_CTX *context = EVP_CIPHER_CTX_new();
+    uint8_t block[2 * GHASH_LEN];
+    int n;
+
+    bool ok = cipher && context &&
+              EVP_EncryptInit_ex2(context, cipher, key->data, NULL, NULL) == 1 &&
+              EVP_EncryptUpdate(context, block, &n, zeros, sizeof(zeros)) == 1;
+    if (ok)
+        ghash_init(ret, block);
+    memory_wipe(block, sizeof(block));
+    EVP_CIPHER_CTX_free(context);
+    EVP_CIPHER_free(cipher);
+    return ok ? 0 : -ENOMEM;
+}
 
 int aead_new(const struct secret *key, struct aead **ret)
 {
@@ -34,7 +56,9 @@ int aead_new(const struct secret *key, struct aead **ret)
     aead->cipher = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
     if (!aead->cipher)
         return -ENOMEM;
-    int r = secret_assign(&aead->key, secret_bytes(key));
+    int r = hash_key(key, &aead->ghash);
+    if (r == 0)
+        r = secret_assign(&aead->key, secret_bytes(key));
     if (r < 0)
         return r;
     *ret = TAKE(aead);
@@ -51,6 +75,7 @@ void aead_free(struct aead *aead)
     }
     EVP_CIPHER_free(aead->cipher);
     secret_release(&aead->key);
+    memory_wipe(&aead->ghash, sizeof(aead->ghash));
     free(aead);
 }
 
@@ -134,6 +159,56 @@ int aead_open(struct aead *aead, const uint8_t nonce[static AEAD_NONCE_LEN], str
     if (r < 0 && sealed.len > AEAD_TAG_LEN)
         memset(ret_plain, 0, sealed.len - AEAD_TAG_LEN);
     return r;
+}
+
+/* The tag of all of it as associated data, block for block as it is hashed when it is sealed. */
+static int tag_of_all(EVP_CIPHER_CTX *context, const uint8_t *nonce, struct bytes aad,
+                      struct bytes cipher, uint8_t ret_tag[static AEAD_TAG_LEN], size_t *ret_len)
+{
+    static const uint8_t zeros[GHASH_LEN];
+    const size_t padding = (GHASH_LEN - aad.len % GHASH_LEN) % GHASH_LEN;
+    const struct bytes parts[] = { aad, { zeros, padding }, cipher };
+    int n;
+
+    if (EVP_EncryptInit_ex2(context, NULL, NULL, nonce, NULL) != 1)
+        return -ENOMEM;
+    *ret_len = 0;
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        if (parts[i].len &&
+            EVP_EncryptUpdate(context, NULL, &n, parts[i].data, (int)parts[i].len) != 1)
+            return -ENOMEM;
+        *ret_len += parts[i].len;
+    }
+    if (EVP_EncryptFinal_ex(context, ret_tag, &n) != 1 ||
+        EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_AEAD_GET_TAG, AEAD_TAG_LEN, ret_tag) != 1)
+        return -ENOMEM;
+    return 0;
+}
+
+/* To hash is a third of opening. OpenSSL has no way to hash ciphertext only; associated data it
+ * does, which differs by the lengths. */
+int aead_check(struct aead *aead, const uint8_t nonce[static AEAD_NONCE_LEN], struct bytes aad,
+               struct bytes sealed)
+{
+    uint8_t tag[AEAD_TAG_LEN];
+    size_t hashed = 0;
+
+    assert(sealed.len <= INT_MAX && aad.len <= INT_MAX);
+    if (sealed.len < AEAD_TAG_LEN)
+        return -EBADMSG;
+
+    const struct bytes cipher = { sealed.data, sealed.len - AEAD_TAG_LEN };
+    struct slot *slot = slot_take(aead->seal);
+    EVP_CIPHER_CTX *context = context_of(aead, slot, 1);
+    int r = context ? tag_of_all(context, nonce, aad, cipher, tag, &hashed) : -ENOMEM;
+    slot_give(slot);
+    if (r < 0)
+        return r;
+    ghash_change_lengths(&aead->ghash, (struct ghash_lens){ hashed, 0 },
+                         (struct ghash_lens){ aad.len, cipher.len }, tag);
+    bool is_same = CRYPTO_memcmp(tag, cipher.data + cipher.len, AEAD_TAG_LEN) == 0;
+    memory_wipe(tag, sizeof(tag)); /* of what was altered it would be a forgery */
+    return is_same ? 0 : -EBADMSG;
 }
 
 bool nonce_next(struct nonce_batch *batch, uint8_t ret_nonce[static AEAD_NONCE_LEN])

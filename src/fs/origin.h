@@ -3,7 +3,7 @@
  *
  *     records   the dump lies under the live records (meta/underlay.h), and is imported first
  *     blocks    LOCATION records name packs of the bucket (segments.h); what is in use of them is
- *               fetched, as ciphertext, in the order of the files, and opened once before it is
+ *               fetched, as ciphertext, in the order of the files, and checked once before it is
  *               believed
  *     then      ORIGIN_DONE ──durable──► done() ──► the ORIGIN record goes
  *

@@ -134,8 +134,8 @@ bool pack_span_next(const struct pack_blocks_list *list, uint32_t max, size_t *a
     return true;
 }
 
-int pack_blocks_open(const struct pack_blocks *blocks, struct aead *aead, struct bytes sealed,
-                     uint8_t *plain, uint32_t *ret_bad)
+int pack_blocks_check(const struct pack_blocks *blocks, struct aead *aead, struct bytes sealed,
+                      uint32_t *ret_bad)
 {
     const uint32_t step = blocks->run.block_len + BLOCK_OVERHEAD;
     struct block_identity identity = blocks->identity;
@@ -144,7 +144,7 @@ int pack_blocks_open(const struct pack_blocks *blocks, struct aead *aead, struct
     for (uint32_t i = 0; i < blocks->run.count && r == 0; i++, identity.address += step) {
         const size_t at = (size_t)i * step;
         r = at + step <= sealed.len
-                ? block_open(aead, &identity, (struct bytes){ sealed.data + at, step }, plain)
+                ? block_check(aead, &identity, (struct bytes){ sealed.data + at, step })
                 : -EBADMSG;
         if (r < 0)
             *ret_bad = i;

@@ -2,10 +2,10 @@
  * pack is read at a time: for fetching and for verification.
  *
  *     pack_blocks_add() of each ──► sort ──► pack_span_next(): what is read in one request
- *                                                ──► pack_blocks_open() of what is in it
+ *                                                ──► pack_blocks_check() of what is in it
  *
  * Units      sealed bytes.
- * Errors     -ENOMEM; of opening: -EBADMSG.
+ * Errors     -ENOMEM; of blocks that were altered: -EBADMSG.
  */
 #pragma once
 
@@ -56,7 +56,7 @@ struct pack_span {
 bool pack_span_next(const struct pack_blocks_list *list, uint32_t max, size_t *at,
                     struct pack_span *ret);
 
-/* Whether the blocks are what they are said to be. sealed: what there is of them; plain: room for
- * one block. -EBADMSG: *ret_bad is the first that is not. */
-int pack_blocks_open(const struct pack_blocks *blocks, struct aead *aead, struct bytes sealed,
-                     uint8_t *plain, uint32_t *ret_bad);
+/* Whether the blocks are what they are said to be. sealed: what there is of them. -EBADMSG:
+ * *ret_bad is the first that is not. */
+int pack_blocks_check(const struct pack_blocks *blocks, struct aead *aead, struct bytes sealed,
+                      uint32_t *ret_bad);

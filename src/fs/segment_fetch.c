@@ -1,5 +1,5 @@
 /* What of a downloaded snapshot lies in packs, on its way into segments of its own: much of a pack
- * is read at a time, opened once, and appended as it is. As a rule all that one request brought
+ * is read at a time, checked once, and appended as it is. As a rule all that one request brought
  * follows each other: then it is not even copied. */
 #include "fs/segments_internal.h"
 
@@ -20,7 +20,6 @@ struct fetching {
     uint32_t offset;    /* in the pack: of what was read */
     struct piece *read; /* into its data */
     size_t got;
-    uint8_t *plain;            /* room for a block */
     struct segment *sealed_by; /* held; NULL: none yet */
     struct segment_copy *copies;
     size_t copied;
@@ -123,7 +122,7 @@ static int check_item(struct fetching *fetching, const struct pack_blocks *item,
     int r = take_cipher(fetching, &item->identity.segment, err);
     if (r < 0)
         return r;
-    r = pack_blocks_open(item, fetching->sealed_by->aead, sealed, fetching->plain, &bad);
+    r = pack_blocks_check(item, fetching->sealed_by->aead, sealed, &bad);
     return r < 0 ? altered(item, bad, sealed.len == block_run_sealed(&item->run), r, err) : 0;
 }
 
@@ -283,21 +282,10 @@ static bool fetch_whole(struct fetching *fetching)
     return true;
 }
 
-static uint32_t longest_block(const struct fetching *fetching)
-{
-    uint32_t longest = 1;
-
-    for (size_t i = 0; i < fetching->count; i++)
-        if (fetching->items[i].run.block_len > longest)
-            longest = fetching->items[i].run.block_len;
-    return longest;
-}
-
 static int fetch_all(struct fetching *fetching, const struct pack_span *span)
 {
-    fetching->plain = malloc(longest_block(fetching));
     fetching->read = piece_new(fetching->segments, span->len);
-    if (fetching->plain == NULL || fetching->read == NULL)
+    if (fetching->read == NULL)
         return error_set(fetching->err, -ENOMEM, "no memory to fetch blocks");
     int r = read_span(fetching, span);
     if (r < 0)
@@ -324,7 +312,6 @@ int segments_fetch(struct segments *segments, const struct pack_blocks_list *lis
     int r = fetch_all(&fetching, span);
     let_cipher_go(&fetching);
     piece_free(segments, fetching.read);
-    free(fetching.plain);
     end(segments);
     *ret_count = fetching.copied;
     if (r < 0 && err != NULL)

@@ -116,6 +116,18 @@ int block_open(struct aead *aead, const struct block_identity *block, struct byt
         ret);
 }
 
+int block_check(struct aead *aead, const struct block_identity *block, struct bytes sealed)
+{
+    uint8_t aad[BLOCK_AAD_LEN];
+
+    if (sealed.len <= BLOCK_OVERHEAD)
+        return -EBADMSG;
+    block_aad(block, aad);
+    return aead_check(
+        aead, sealed.data, (struct bytes){ .data = aad, .len = sizeof(aad) },
+        (struct bytes){ .data = sealed.data + AEAD_NONCE_LEN, .len = sealed.len - AEAD_NONCE_LEN });
+}
+
 static void write_entry(struct writer *writer, const struct segment_entry *entry)
 {
     writer_u32(writer, entry->offset);

@@ -52,6 +52,8 @@ int block_seal(struct aead *aead, const struct block_identity *block, struct non
                struct bytes plain, uint8_t *ret);
 int block_open(struct aead *aead, const struct block_identity *block, struct bytes sealed,
                uint8_t *ret);
+/* Whether it can be opened, which costs less than to do it. */
+int block_check(struct aead *aead, const struct block_identity *block, struct bytes sealed);
 
 /* What lies in an object: count blocks, one after the other. identity is that of the first; it is
  * another segment's if they were moved here. */

@@ -174,8 +174,8 @@ void segments_uncopy(struct segments *segments, const struct segment_copy *copy)
  * were chosen. By who holds the engine's write transaction. */
 int segments_moved(struct segments *segments, const struct segment_copy *copies, size_t count);
 
-/* Fetching: what of a downloaded snapshot lies in packs is copied, sealed as it is, and opened once
- * before it is believed. Ranges that lie in packs are in use as a whole or not at all. While
+/* Fetching: what of a downloaded snapshot lies in packs is copied, sealed as it is, and checked
+ * once before it is believed. Ranges that lie in packs are in use as a whole or not at all. While
  * somebody reads blocks of packs, one thread at a time fetches. */
 
 /* Takes from the front of *run what lies together, into ret: in a pack or not. */

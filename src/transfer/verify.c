@@ -407,7 +407,6 @@ struct opening {
     uint32_t offset;
     struct aead *aead; /* of the segment that was used last */
     struct block_identity aead_of;
-    uint8_t *plain;
 };
 
 static int take_aead(struct opening *opening, const struct block_identity *identity)
@@ -441,8 +440,7 @@ static bool check_item(struct opening *opening, const struct pack_blocks *blocks
     uint32_t bad = 0;
 
     int cipher = take_aead(opening, &blocks->identity);
-    int r = cipher == 0 ? pack_blocks_open(blocks, opening->aead, sealed, opening->plain, &bad)
-                        : cipher;
+    int r = cipher == 0 ? pack_blocks_check(blocks, opening->aead, sealed, &bad) : cipher;
     if (r == -ENOMEM)
         no_memory_here(opening->verify);
     if (r == 0 || r == -ENOMEM)
@@ -455,35 +453,18 @@ static bool check_item(struct opening *opening, const struct pack_blocks *blocks
     return false;
 }
 
-static uint32_t longest_block(const struct pack_blocks *items, size_t count)
-{
-    uint32_t longest = 1;
-
-    for (size_t i = 0; i < count; i++)
-        longest = items[i].run.block_len > longest ? items[i].run.block_len : longest;
-    return longest;
-}
-
 static void check_items(struct verify *verify, const struct pack_span *span, struct bytes sealed)
 {
     const struct pack_blocks *items = &verify->found.items[span->first], *bad = NULL;
-    const uint32_t longest = longest_block(items, span->count);
-    struct opening opening = {
-        .verify = verify, .sealed = sealed, .offset = span->offset, .plain = malloc(longest)
-    };
+    struct opening opening = { .verify = verify, .sealed = sealed, .offset = span->offset };
 
-    if (!opening.plain)
-        no_memory_here(verify);
-    for (size_t i = 0; i < span->count && opening.plain; i++) {
+    for (size_t i = 0; i < span->count; i++) {
         /* One fault for each row of blocks is enough. */
         bool is_told = bad && uuid_equal(&bad->run.segment, &items[i].run.segment) &&
                        bad->run.address + (items[i].offset - bad->offset) == items[i].run.address;
         if (!is_told && !check_item(&opening, &items[i]))
             bad = &items[i];
     }
-    if (opening.plain)
-        memory_wipe(opening.plain, longest);
-    free(opening.plain);
     aead_free(opening.aead);
 }
 

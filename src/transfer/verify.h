@@ -1,5 +1,5 @@
 /* verify.h - whether an uploaded snapshot could be downloaded: everything, or a sample, is read and
- * opened. What is altered, missing, exchanged, cut short, or an older state put back is found, and
+ * checked. What is altered, missing, exchanged, cut short, or an older state put back is found, and
  * named.
  *
  * Units      bytes as they are stored.

@@ -35,6 +35,9 @@ static void aead_seal_gives_the_published_ciphertext(void **state)
                      0);
     hex_encode((struct bytes){ sealed, sizeof(sealed) }, hex);
     assert_string_equal(hex, "cea7403d4d606b6e074ec5d3baf39d18d0d1c8a799996bf0265b98b5d48ab919");
+    assert_int_equal(
+        aead_check(aead, zero_nonce, (struct bytes){ 0 }, (struct bytes){ sealed, sizeof(sealed) }),
+        0);
     aead_free(aead);
     secret_release(&key);
 }
@@ -62,6 +65,65 @@ static void aead_open_refuses_every_altered_byte(void **state)
     assert_int_equal(aead_open(aead, zero_nonce, text("aae"), whole, plain), -EBADMSG);
     assert_int_equal(aead_open(aead, zero_nonce, text("aad"), whole, plain), 0);
     assert_memory_equal(plain, "hello", 5);
+    aead_free(aead);
+    secret_release(&key);
+}
+
+/* Of lengths that end blocks and that do not. */
+static void aead_check_agrees_with_aead_open(void **state)
+{
+    static uint8_t aad[40], plain[70], sealed[70 + AEAD_TAG_LEN], opened[70];
+    struct secret key = SECRET_INIT;
+    struct aead *aead = NULL;
+    uint8_t nonce[AEAD_NONCE_LEN];
+    (void)state;
+
+    assert_int_equal(secret_new(&key, AEAD_KEY_LEN), 0);
+    random_bytes(key.data, key.len);
+    assert_int_equal(aead_new(&key, &aead), 0);
+    for (size_t aad_len = 0; aad_len <= sizeof(aad); aad_len++)
+        for (size_t len = 0; len <= sizeof(plain); len++) {
+            const struct bytes with = { aad, aad_len }, whole = { sealed, len + AEAD_TAG_LEN };
+            random_bytes(nonce, sizeof(nonce));
+            random_bytes(aad, sizeof(aad));
+            random_bytes(plain, sizeof(plain));
+            assert_int_equal(aead_seal(aead, nonce, with, (struct bytes){ plain, len }, sealed), 0);
+            assert_int_equal(aead_open(aead, nonce, with, whole, opened), 0);
+            assert_int_equal(aead_check(aead, nonce, with, whole), 0);
+        }
+    aead_free(aead);
+    secret_release(&key);
+}
+
+static void expect_not_good(struct aead *aead, struct bytes aad, struct bytes sealed)
+{
+    assert_int_equal(aead_check(aead, zero_nonce, aad, sealed), -EBADMSG);
+}
+
+static void aead_check_refuses_every_altered_bit(void **state)
+{
+    struct secret key = SECRET_INIT;
+    struct aead *aead = NULL;
+    uint8_t sealed[4096 + AEAD_TAG_LEN] = { 0 };
+    const struct bytes whole = { sealed, sizeof(sealed) };
+    (void)state;
+
+    assert_int_equal(secret_new(&key, AEAD_KEY_LEN), 0);
+    random_bytes(key.data, key.len);
+    assert_int_equal(aead_new(&key, &aead), 0);
+    assert_int_equal(
+        aead_seal(aead, zero_nonce, text("aad"), (struct bytes){ sealed, 4096 }, sealed), 0);
+    assert_int_equal(aead_check(aead, zero_nonce, text("aad"), whole), 0);
+    for (size_t i = 0; i < 8 * sizeof(sealed); i++) {
+        sealed[i / 8] ^= (uint8_t)(1 << i % 8);
+        expect_not_good(aead, text("aad"), whole);
+        sealed[i / 8] ^= (uint8_t)(1 << i % 8);
+    }
+    expect_not_good(aead, text("aae"), whole);
+    expect_not_good(aead, text("aa"), whole);
+    expect_not_good(aead, (struct bytes){ (const uint8_t *)"aad", 4 }, whole); /* and a zero */
+    for (size_t len = 0; len < sizeof(sealed); len++)
+        expect_not_good(aead, text("aad"), (struct bytes){ sealed, len });
     aead_free(aead);
     secret_release(&key);
 }
@@ -147,6 +209,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(aead_seal_gives_the_published_ciphertext),
         cmocka_unit_test(aead_open_refuses_every_altered_byte),
+        cmocka_unit_test(aead_check_agrees_with_aead_open),
+        cmocka_unit_test(aead_check_refuses_every_altered_bit),
         cmocka_unit_test(nonce_batches_count_and_are_drawn_again_when_used_up),
         cmocka_unit_test(hmac_gives_the_published_value),
         cmocka_unit_test(sha256_gives_the_published_value),
