@@ -28,7 +28,8 @@
 
 #define BATCH_BYTES ((uint64_t)512 * 1024 * 1024)
 #define BATCH_MS 2000
-#define BATCH_FIRST_MS 300                /* to see how fast the bucket is */
+#define BATCH_FIRST_MS 300 /* to see how fast the bucket is: */
+#define BATCH_FIRST_BYTES ((uint64_t)SEGMENT_FETCHES_MAX * PACK_SPAN_SMALL)
 #define FAST_PER_MS ((uint64_t)32 * 1024) /* bytes: where large requests keep nobody waiting */
 #define BATCH_RUNS ((size_t)65536)
 #define SCAN_BYTES ((size_t)4 * 1024 * 1024) /* of records, in one transaction */
@@ -126,8 +127,8 @@ static int visit(struct bytes key, struct bytes value, void *arg)
     uint64_t last;
     int r = 0;
 
-    if (batch->bytes >= BATCH_BYTES || batch->blocks.count >= BATCH_RUNS ||
-        batch->scanned >= SCAN_BYTES) {
+    if (batch->bytes >= (batch->cursor->is_measured ? BATCH_BYTES : BATCH_FIRST_BYTES) ||
+        batch->blocks.count >= BATCH_RUNS || batch->scanned >= SCAN_BYTES) {
         memcpy(batch->next.data, key.data, key.len);
         batch->next.len = key.len;
         batch->is_full = true;
