@@ -196,6 +196,30 @@ static int note_behind(struct bytes key, struct bytes value, void *arg)
     return 1;
 }
 
+/* And what to do about it: nothing gives up by itself what such a record may name. */
+static void name_damaged(struct batch *batch)
+{
+    const struct bytes key = { .data = batch->next.data, .len = batch->next.len - 1 };
+    struct record_key live = { .len = 0 };
+    uint64_t ino, last;
+    uint32_t chunk;
+
+    int r = batch->cursor->is_in_history ? history_key_decode(key, &live, &last) : 0;
+    if (r == 0)
+        r = record_key_inode(live.len > 0 ? record_key_bytes(&live) : key, RECORD_EXTENTS, &ino,
+                             &chunk);
+    if (r == 0 && batch->damage.code < 0)
+        (void)error_set(
+            &batch->damage, -EBADMSG,
+            live.len > 0 ? "what snapshots show of inode %llu at MiB %u was altered here, so that "
+                           "it cannot be fetched; the bucket is needed until those snapshots "
+                           "are removed"
+                         : "what is stored of inode %llu at MiB %u was altered here, so that it "
+                           "cannot be fetched; the bucket is needed until that file is removed "
+                           "('find DIR -inum' finds it, and a snapshot may have it whole)",
+            (unsigned long long)ino, chunk);
+}
+
 /* What cannot be opened is stored, behind the last record that was seen, and none is in between
  * but those that were removed since: so the batch ends behind the first one there. */
 static int skip_damaged(struct batch *batch)
@@ -208,6 +232,8 @@ static int skip_damaged(struct batch *batch)
     int r = meta_scan_stored(batch->volume->engine, record_key_bytes(&first),
                              record_key_bytes(&end), note_behind, &batch->next, batch->err);
     batch->is_full = r > 0;
+    if (r > 0)
+        name_damaged(batch);
     return r < 0 ? r : 0;
 }
 

@@ -234,8 +234,8 @@ static int run_change(struct volume *volume, enum meta_access access, struct spa
  * room that was set aside in one place would not be used. That the capacity allows so much now is
  * all that can be said.
  *
- * A large hole is made in several transactions. After a crash in the middle only a part of it may
- * be there, and the size is as before. */
+ * A hole in more than CHUNKS_AT_ONCE chunks is made in several transactions. After a crash in the
+ * middle only a part of it may be there, and the size is as before. */
 int volume_fallocate(struct volume *volume, uint64_t ino, int mode, uint64_t offset, uint64_t len)
 {
     int what = mode & ~FALLOC_FL_KEEP_SIZE;

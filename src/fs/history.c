@@ -89,6 +89,25 @@ static bool must_save(const struct volume_txn *txn, uint64_t written)
            snapshot_set_has_kept(&txn->volume->snapshots, written, txn->meta->epoch - 1);
 }
 
+static int history_find_last(struct volume_txn *txn, const struct record_key *key,
+                             struct version *ret);
+
+int history_save_lost(struct volume_txn *txn, const struct record_key *key)
+{
+    const uint64_t last = txn->meta->epoch - 1;
+    const struct spliced nothing = spliced_of((struct bytes){ 0 });
+    struct version before = { .last = 0 };
+
+    if (!txn->has_history || !snapshot_set_has_kept(&txn->volume->snapshots, 0, last))
+        return 0;
+    int r = history_find_last(txn, key, &before);
+    if (r < 0 && r != -ENOENT)
+        return r;
+    if (r == 0 && before.last == last)
+        return 0; /* the lost one is of this epoch, and no snapshot showed it */
+    return history_put_version(txn, key, &nothing, r == 0 ? before.last + 1 : 0, last);
+}
+
 int history_save(struct volume_txn *txn, const struct record_key *key, bool is_removed)
 {
     struct spliced value;
@@ -142,6 +161,12 @@ static int search(struct volume_txn *txn, const struct record_key *key, uint64_t
     if (r < 0)
         return r;
     return search.is_found ? 0 : -ENOENT;
+}
+
+static int history_find_last(struct volume_txn *txn, const struct record_key *key,
+                             struct version *ret)
+{
+    return search(txn, key, 0, txn->meta->epoch, false, ret);
 }
 
 int history_find(struct volume_txn *txn, const struct record_key *key, uint64_t first,

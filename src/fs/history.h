@@ -38,6 +38,10 @@ int history_drop_blocks(struct volume_txn *txn, const struct record_key *key,
 int history_own_blocks(struct volume_txn *txn, const struct record_key *key,
                        const struct version *version, bool only_behind, struct run_list *ret);
 
+/* Before a current record is removed that cannot be opened, and so cannot be saved: who looks for
+ * what a snapshot saw finds a version that cannot be understood, and not that there was nothing. */
+int history_save_lost(struct volume_txn *txn, const struct record_key *key);
+
 /* Removes a saved version and, if it is one of an EXTENTS record, gives its blocks up. */
 int history_remove(struct volume_txn *txn, const struct record_key *key, uint64_t last);
 

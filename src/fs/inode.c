@@ -200,7 +200,7 @@ int inode_reap_batch(struct volume *volume, struct reap_batch *batch)
     return volume_change(volume, META_FREE, reap_each, batch);
 }
 
-int inode_reap(struct volume *volume, uint64_t ino)
+static int reap_steps(struct volume *volume, uint64_t ino)
 {
     struct reaping reaping = { .ino = ino };
     int r;
@@ -209,6 +209,13 @@ int inode_reap(struct volume *volume, uint64_t ino)
         r = volume_change(volume, META_FREE, reap_step, &reaping);
     while (r == 0 && reaping.has_more);
     return r;
+}
+
+int inode_reap(struct volume *volume, uint64_t ino)
+{
+    int r = reap_steps(volume, ino);
+
+    return r == -EIO && inode_drop_damaged(volume, ino) > 0 ? reap_steps(volume, ino) : r;
 }
 
 #define ORPHAN_BATCH 256u

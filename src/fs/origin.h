@@ -8,7 +8,8 @@
  *     then      ORIGIN_DONE ──durable──► done() ──► the ORIGIN record goes
  *
  * A crash at any step leaves what was imported, and the thread goes on where that ends. What cannot
- * be read is tried again without end, and nothing of it is given up.
+ * be read is tried again without end, and nothing of it is given up but by who removes the file, or
+ * the snapshots, that show it.
  *
  * Errors     -EBADMSG: altered, or missing in the bucket; -EIO: the bucket does not answer.
  * Ownership  a struct volume_origin is the volume's once it is opened.

@@ -4,6 +4,7 @@
  * Every operation is atomic: it is visible whole or not at all, and after a crash the volume is
  * as it was after one of its operations, no more than about a second ago, with everything that
  * volume_sync() answered for. Permissions are checked by the kernel, not here.
+ * But for a hole in more than 64 chunks that have data, which is made in several steps.
  *
  * Units      sizes, offsets: bytes. Times: nanoseconds since 1970. Inode numbers: below 2^48,
  *            never used again; VOLUME_ROOT is the root. In a snapshot its slot is in the 16 bits

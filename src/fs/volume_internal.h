@@ -241,6 +241,11 @@ bool inode_atime_is_old(const struct inode *inode, int64_t now_ns);
 /* Draws a number; counts the inode; does not put it. Under a write transaction. */
 int inode_allocate(struct volume_txn *txn, uint64_t *ret_ino);
 
+/* extent_damage.c: the inode has no name and no user any more, and a list of its extents cannot be
+ * read. Such lists go: that is told, what is in use is counted anew, and snapshots that showed them
+ * are refused there. Returns how many. */
+int inode_drop_damaged(struct volume *volume, uint64_t ino);
+
 /* A name is gone: nlink goes down by one (a directory: to 0). Without any link the inode becomes
  * an orphan, which inode_reap() ends. Puts it. */
 int inode_unlinked(struct volume_txn *txn, uint64_t ino, struct inode *inode);

@@ -1,12 +1,16 @@
 /* Records were altered or deleted without which it is not known which state this is, or where data
- * lies: files are salvaged, and nothing is written. */
+ * lies: files are salvaged, and nothing is written. And what keeps a damaged file from being
+ * removed.
+ */
 #include "tests/support/cmocka_all.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/volume_internal.h"
 #include "meta/record_kinds.h"
+#include "tests/support/snapshot_case.h"
 #include "tests/support/tamper_records.h"
 
 /* There are some dozens of announced ids: a few of them stand for all. */
@@ -110,11 +114,67 @@ static void files_can_be_salvaged_whatever_says_where_they_are(void **state)
     records_release(&records);
 }
 
+/* --- a file whose list of extents was altered is removed --- */
+
+static void alter_lists_of(struct tamper_case *tamper, uint64_t ino)
+{
+    struct records records;
+    struct record_key first, end;
+
+    extents_key(ino, 0, &first);
+    extents_key(ino, UINT32_MAX, &end);
+    records_read(tamper, &records);
+    for (unsigned i = 0; i < records.count; i++) {
+        const struct buf *key = &records.items[i].key;
+        if (key->len == first.len && memcmp(key->data, first.data, first.len) >= 0 &&
+            memcmp(key->data, end.data, end.len) <= 0)
+            alter(tamper, &records.items[i]);
+    }
+    records_release(&records);
+}
+
+static void a_removed_file_takes_altered_lists_along(void **state)
+{
+    struct tamper_case *tamper = *state;
+    struct volume_case *c = &tamper->volume;
+    const struct tamper_file *file = &tamper->files[1];
+    uint8_t room[16 * TAMPER_BLOCK];
+    size_t got = 0;
+
+    c->read_only = false;
+    tamper_reopen(tamper);
+    struct volume_snapshot kept = snapshot_case_take(c, "kept");
+    tamper_close(tamper);
+    alter_lists_of(tamper, file->ino);
+    tamper_reopen(tamper);
+    assert_int_equal(tamper_read(tamper, file), -EIO);
+    uint64_t before = volume_case_used(c);
+    assert_int_equal(volume_unlink(c->volume, VOLUME_ROOT, file->name), 0);
+    (void)volume_case_used(c); /* ends it */
+    assert_non_null(strstr(c->last_event, "removed"));
+
+    /* What the snapshot showed is not a hole now. */
+    uint64_t then = snapshot_case_root(&kept) - VOLUME_ROOT + file->ino;
+    assert_int_equal(volume_read(c->volume, then, 0, sizeof(room), room, &got), -EIO);
+    assert_int_equal(tamper_read(tamper, &tamper->files[0]), 0);
+
+    snapshot_case_drop(c, "kept");
+    snapshot_case_drop(c, "snapshot");
+    snapshot_case_settle(c);
+    tamper_reopen(tamper); /* which counts anew, if the keeper has not */
+    assert_true(volume_case_used(c) < before);
+    assert_false(segments_need_recount(c->volume->segments));
+    volume_case_check(c);
+    assert_int_equal(tamper_read(tamper, &tamper->files[0]), 0);
+    assert_int_equal(tamper_read(tamper, &tamper->files[2]), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(files_can_be_salvaged_whatever_says_where_they_are, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_removed_file_takes_altered_lists_along, setup, teardown),
     };
 
     return cmocka_run_group_tests_name("metadata_salvage", tests, NULL, NULL);

@@ -276,6 +276,17 @@ static void what_is_behind_a_damaged_record_is_fetched(void **state)
     expect_file(&d.volume, "f", 5);
     file_case_fill(zeros, MIB, 4);
     file_case_expect(&d.volume, snapshot_case_root(&then) - VOLUME_ROOT + e, 0, zeros, MIB);
+
+    /* The way out: who removes what is damaged needs the bucket no more. */
+    fault_disarm(fault);
+    assert_int_equal(volume_unlink(d.volume.volume, VOLUME_ROOT, "b"), 0);
+    volume_forget(d.volume.volume, b, 1);
+    snapshot_case_drop(&d.volume, "then");
+    download_case_finish(&d);
+    volume_case_reopen(&d.volume);
+    volume_case_check(&d.volume);
+    expect_file(&d.volume, "a", 0);
+    expect_file(&d.volume, "f", 5);
     download_case_end(&d);
 }
 
