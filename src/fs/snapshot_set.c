@@ -83,13 +83,16 @@ int snapshot_set_put(struct snapshot_set *set, uint64_t epoch, const struct snap
     bool is_there = index < set->count && set->items[index].epoch == epoch;
     int r = is_there ? 0 : make_room(set);
     if (r == 0) {
-        if (!is_there) {
+        if (is_there) {
+            set->seen -= is_seen(&set->items[index]);
+        } else {
             memmove(&set->items[index + 1], &set->items[index],
                     (set->count - index) * sizeof(*set->items));
             set->count++;
             set->last_slot = record->slot;
         }
         set->items[index] = (struct snapshot_entry){ .epoch = epoch, .record = *record };
+        set->seen += is_seen(&set->items[index]);
         note_slot(set, &set->items[index]);
         note_change(set);
         atomic_store_explicit(&set->is_used, set->count, memory_order_release);
@@ -103,6 +106,7 @@ void snapshot_set_drop(struct snapshot_set *set, uint64_t epoch)
     mutex_lock(&set->lock);
     size_t index = find_index(set, epoch);
     if (index < set->count && set->items[index].epoch == epoch) {
+        set->seen -= is_seen(&set->items[index]);
         set->items[index].record.state = SNAPSHOT_REMOVING;
         note_slot(set, &set->items[index]);
         note_change(set);
@@ -209,6 +213,14 @@ uint64_t snapshot_set_newest(struct snapshot_set *set)
     uint64_t epoch = set->count > 0 ? set->items[set->count - 1].epoch : 0;
     mutex_unlock(&set->lock);
     return epoch;
+}
+
+size_t snapshot_set_seen(struct snapshot_set *set)
+{
+    mutex_lock(&set->lock);
+    size_t seen = set->seen;
+    mutex_unlock(&set->lock);
+    return seen;
 }
 
 uint64_t snapshot_set_at_slot(struct snapshot_set *set, unsigned slot)

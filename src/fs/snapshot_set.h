@@ -27,6 +27,7 @@ struct snapshot_set {
     struct snapshot_entry *items;
     size_t count;
     size_t room;
+    size_t seen;      /* how many are kept, and neither arrive nor are removed */
     uint64_t *epochs; /* by slot; 0: none is kept there */
     uint64_t changes;
     int64_t changed_ns;    /* when the last one was, as the clock says */
@@ -66,6 +67,9 @@ uint64_t snapshot_set_removing(struct snapshot_set *set);
 uint64_t snapshot_set_changes(struct snapshot_set *set);
 int64_t snapshot_set_changed_ns(struct snapshot_set *set);
 uint64_t snapshot_set_newest(struct snapshot_set *set);
+
+/* How many can be found by a name. */
+size_t snapshot_set_seen(struct snapshot_set *set);
 
 /* The epoch of the kept one in a slot; 0: none. */
 uint64_t snapshot_set_at_slot(struct snapshot_set *set, unsigned slot);

@@ -18,19 +18,17 @@ bool snapshots_name_is_taken(uint64_t parent, const char *name)
     return parent == VOLUME_ROOT && strcmp(name, SNAPSHOTS_NAME) == 0;
 }
 
-/* Who may look into the root directory may look into it. By its time the kernel sees that what it
+/* Asked for on each way into a snapshot, so it must not cost more when there are many. Who may look
+ * into the root directory may look into it. By its time the kernel sees that what it
  * knows is not so any more. */
 int snapshots_attr(struct volume *volume, struct volume_attr *ret)
 {
-    struct snapshot_entry entry = { 0 };
     struct volume_attr root;
-    uint32_t nlink = 2;
 
     int r = volume_getattr(volume, VOLUME_ROOT, &root);
     if (r < 0)
         return r;
-    while (snapshot_set_next(&volume->snapshots, entry.epoch, &entry))
-        nlink += entry.record.state == SNAPSHOT_KEPT;
+    size_t seen = snapshot_set_seen(&volume->snapshots);
     int64_t changed_ns = snapshot_set_changed_ns(&volume->snapshots);
     if (changed_ns == 0)
         changed_ns = root.ctime_ns;
@@ -40,7 +38,7 @@ int snapshots_attr(struct volume *volume, struct volume_attr *ret)
                                  .mtime_ns = changed_ns,
                                  .ctime_ns = changed_ns,
                                  .mode = S_IFDIR | 0555,
-                                 .nlink = nlink,
+                                 .nlink = 2 + (uint32_t)seen,
                                  .uid = root.uid,
                                  .gid = root.gid };
     return 0;

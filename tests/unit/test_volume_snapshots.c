@@ -104,6 +104,11 @@ static void the_folder_of_snapshots_lists_access_points_and_is_not_listed_itself
     assert_string_equal(names, ". .. ");
     assert_int_equal(file_case_attr(c, VOLUME_SNAPSHOTS).nlink, 4);
     snapshot_case_drop(c, "b");
+    assert_int_equal(file_case_attr(c, VOLUME_SNAPSHOTS).nlink, 3);
+    volume_case_reopen(c);
+    assert_int_equal(file_case_attr(c, VOLUME_SNAPSHOTS).nlink, 3);
+    assert_int_equal(volume_snapshot_update(c->volume, "a", "c", NULL, NULL), 0);
+    assert_int_equal(file_case_attr(c, VOLUME_SNAPSHOTS).nlink, 3);
     names[0] = '\0';
     assert_int_equal(volume_readdir(c->volume, VOLUME_SNAPSHOTS, 2, false, note_name, names), 0);
     assert_string_equal(names, "first access ");
