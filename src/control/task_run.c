@@ -58,6 +58,14 @@ static void tell_end(struct task *task)
     }
 }
 
+static void tell_waiting(struct task *task, const struct error *why)
+{
+    char text[600];
+
+    (void)snprintf(text, sizeof(text), "waits: %s", why->text);
+    tell(task, LOG_LEVEL_WARNING, "task-waits", text);
+}
+
 /* As long as the registry does not take it, it has not ended: after a restart it would go on. */
 static void end(struct task *task, enum task_state to)
 {
@@ -102,7 +110,7 @@ static void wait_a_while(struct task *task, const struct error *why)
     int64_t until = now + pause_ms(task->failures);
     mutex_unlock(&tasks->lock);
     if (is_first)
-        tell(task, LOG_LEVEL_WARNING, "task-waits", why->text);
+        tell_waiting(task, why);
     mutex_lock(&tasks->lock);
     while (!task->wake && !task_should_stop_locked(tasks, task) &&
            cond_wait_until(&tasks->changed, &tasks->lock, until))
