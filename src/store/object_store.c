@@ -176,6 +176,25 @@ int object_read_origin(struct object *object, uint64_t offset, size_t len, uint8
     return object->ops->read_origin(object, offset, len, to, ret_len, err);
 }
 
+int object_look_by_read(struct object *object, uint64_t offset, size_t len,
+                        const struct object_look *look, struct error *err)
+{
+    size_t found = 0;
+
+    int r = object_read(object, offset, len, look->room, &found, err);
+    if (r == 0)
+        look->fn((struct bytes){ look->room, found }, look->arg);
+    return r;
+}
+
+int object_look(struct object *object, uint64_t offset, size_t len, const struct object_look *look,
+                struct error *err)
+{
+    if (object->ops->look == NULL)
+        return object_look_by_read(object, offset, len, look, err);
+    return object->ops->look(object, offset, len, look, err);
+}
+
 void object_close(struct object *object)
 {
     if (object != NULL)

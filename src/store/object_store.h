@@ -38,6 +38,17 @@ struct object_writer;
 /* Returns 0 to go on; anything else ends the listing, which returns it. */
 typedef int object_visit_fn(const char *name, uint64_t size, void *arg);
 
+/* For who only verifies what he reads. fn is called once, unless the read fails, with what there
+ * is: in room, of as many bytes as are read, or where another process could change it meanwhile. So
+ * it decides by one look at each byte, and uses none of them later. */
+typedef void object_look_fn(struct bytes found, void *arg);
+
+struct object_look {
+    object_look_fn *fn;
+    void *arg;
+    uint8_t *room;
+};
+
 struct object_store_space {
     uint64_t total; /* 0: the store has no such limit */
     uint64_t free;
@@ -98,6 +109,10 @@ struct object_ops {
      * range are given up. NULL: there never are any. */
     int (*read_origin)(struct object *object, uint64_t offset, size_t len, uint8_t *to,
                        size_t *ret_len, struct error *err);
+
+    /* Like read, for fn of look. NULL: by read, into its room. */
+    int (*look)(struct object *object, uint64_t offset, size_t len, const struct object_look *look,
+                struct error *err);
 
     void (*close)(struct object *object);
 };
@@ -169,6 +184,11 @@ int object_read(struct object *object, uint64_t offset, size_t len, uint8_t *to,
  * -EOPNOTSUPP: there are no copies, so object_read() reads nothing else. */
 int object_read_origin(struct object *object, uint64_t offset, size_t len, uint8_t *to,
                        size_t *ret_len, struct error *err);
+int object_look(struct object *object, uint64_t offset, size_t len, const struct object_look *look,
+                struct error *err);
+/* What it is without a function of the store's own. */
+int object_look_by_read(struct object *object, uint64_t offset, size_t len,
+                        const struct object_look *look, struct error *err);
 void object_close(struct object *object); /* NULL is allowed */
 
 int object_writer_write(struct object_writer *writer, uint64_t offset, struct bytes data,

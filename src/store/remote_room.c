@@ -41,6 +41,16 @@ int remote_room_copy(int fd, unsigned slot, size_t len, uint8_t *to)
     return 0;
 }
 
+int remote_room_view(int fd, uint8_t **ret)
+{
+    void *room = mmap(NULL, ROOM_LEN, PROT_READ, MAP_SHARED, fd, 0);
+
+    if (room == MAP_FAILED)
+        return -errno;
+    *ret = room;
+    return 0;
+}
+
 void remote_room_empty(int fd)
 {
     /* If it cannot be done the memory stays until the room is closed. */

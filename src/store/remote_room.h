@@ -6,8 +6,10 @@
  *             remote_room_copy ◄── how much ──
  *
  * Neither side trusts the other with it. Its size is sealed, so that nobody's memory goes away. The
- * server only writes to it. The client never maps it: it takes a copy and looks at that, which
- * nobody else can change while it is verified and used.
+ * server only writes to it. The client takes a copy and looks at that, which nobody else can change
+ * while it is verified and used. Only a verification, which uses nothing of it, looks at it where
+ * it is (object_look()): a server that shows good bytes to that and others later needs no shared
+ * memory for it.
  *
  * Units      bytes.
  * Errors     negative errno, and where a person will read it a sentence.
@@ -26,6 +28,9 @@ int remote_room_new(int *ret_fd);
 
 /* What the server put in the slot's part, into to. -EIO: there is not so much. */
 int remote_room_copy(int fd, unsigned slot, size_t len, uint8_t *to);
+
+/* All of it, for reading, and until it is unmapped. */
+int remote_room_view(int fd, uint8_t **ret);
 
 /* Gives the memory of all parts back to the system. */
 void remote_room_empty(int fd);

@@ -497,20 +497,34 @@ static bool is_over(struct verify *verify)
     return is;
 }
 
+struct looking {
+    struct verify *verify;
+    const struct pack_span *span;
+    size_t found;
+};
+
+static void look_at_span(struct bytes found, void *arg)
+{
+    struct looking *looking = arg;
+
+    looking->found = found.len;
+    check_items(looking->verify, looking->span, found);
+}
+
 static void read_span(struct verify *verify, const struct pack_span *span, struct object *object,
                       uint8_t *room)
 {
+    struct looking looking = { .verify = verify, .span = span };
+    const struct object_look look = { look_at_span, &looking, room };
     struct error err = { .code = 0 };
-    size_t got = 0;
 
-    int r = object_read(object, span->offset, span->len, room, &got, &err);
+    int r = object_look(object, span->offset, span->len, &look, &err);
     if (r < 0) {
         not_read(verify, &verify->found.items[span->first].pack, r, &err);
         return;
     }
-    check_items(verify, span, (struct bytes){ room, got });
     mutex_lock(&verify->lock);
-    verify->progress.read_bytes += got;
+    verify->progress.read_bytes += looking.found;
     ask_stop(verify);
     mutex_unlock(&verify->lock);
 }

@@ -49,6 +49,7 @@ static void wait_for_end(struct layer *layer)
 
 static const struct layer_kind kind = {
     .around = let_through,
+    .lets_look = true,
     .release = wait_for_end,
 };
 

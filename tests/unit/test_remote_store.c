@@ -591,6 +591,53 @@ static void a_server_that_takes_no_memory_is_read_by_the_socket(void **state)
     assert_int_equal(sharer.asked[REMOTE_READ], 2);
 }
 
+struct seen {
+    const uint8_t *expected;
+    const uint8_t *at; /* NULL: fn was not called, or saw something else */
+};
+
+static void see(struct bytes found, void *arg)
+{
+    struct seen *seen = arg;
+
+    if (found.len == ROOM_READ && memcmp(found.data, seen->expected, ROOM_READ) == 0)
+        seen->at = found.data;
+}
+
+/* Whether what is looked at is a copy. */
+static bool looks_at_copy(struct object_store *store, const uint8_t *data)
+{
+    CLEANUP(object_closep) struct object *object = NULL;
+    CLEANUP(free_ptr) uint8_t *room = malloc(ROOM_READ);
+    struct seen seen = { .expected = data };
+    const struct object_look look = { see, &seen, room };
+
+    assert_non_null(room);
+    assert_int_equal(object_store_open_object(store, "a", &object, NULL), 0);
+    assert_int_equal(object_look(object, 0, ROOM_READ, &look, NULL), 0);
+    assert_non_null(seen.at);
+    return seen.at == room;
+}
+
+static void who_only_looks_does_so_where_it_is(void **state)
+{
+    CLEANUP(free_ptr) uint8_t *data = malloc(ROOM_READ);
+    struct sharer sharer;
+
+    (void)state;
+    assert_non_null(data);
+    struct object_store *store = sharer_begin(&sharer, 0, data);
+    assert_false(looks_at_copy(store, data));
+    sharer_end(&sharer, store);
+    store = sharer_begin(&sharer, -ENOMEM, data);
+    assert_true(looks_at_copy(store, data));
+    sharer_end(&sharer, store);
+    /* A layer that wants to see what was read gets a copy of it, too. */
+    CLEANUP(object_store_closep) struct object_store *layered = remote_over(memory_open());
+    assert_int_equal(object_store_put(layered, "a", (struct bytes){ data, ROOM_READ }, NULL), 0);
+    assert_true(looks_at_copy(layered, data));
+}
+
 static void more_in_shared_memory_than_was_asked_for_ends_the_connection(void **state)
 {
     CLEANUP(free_ptr) uint8_t *data = malloc(ROOM_READ);
@@ -712,6 +759,7 @@ int main(void)
         cmocka_unit_test(a_client_opens_no_more_than_it_may),
         cmocka_unit_test(large_reads_come_through_shared_memory),
         cmocka_unit_test(a_server_that_takes_no_memory_is_read_by_the_socket),
+        cmocka_unit_test(who_only_looks_does_so_where_it_is),
         cmocka_unit_test(more_in_shared_memory_than_was_asked_for_ends_the_connection),
         cmocka_unit_test(shared_memory_is_given_back_when_nobody_reads),
         cmocka_unit_test(a_server_takes_only_memory_that_cannot_go_away),

@@ -45,6 +45,8 @@ int store_call_perform(const struct store_call *call, struct error *err)
     case STORE_OPEN:
         return object_store_open_object(call->store, call->name, call->ret_object, err);
     case STORE_READ:
+        if (call->look != NULL)
+            return object_look(call->object, call->offset, call->len, call->look, err);
         return object_read(call->object, call->offset, call->len, call->to, call->ret_len, err);
     case STORE_REMOVE:
         return object_store_remove(call->store, call->name, err);
@@ -149,6 +151,20 @@ static int layer_read(struct object *base, uint64_t offset, size_t len, uint8_t 
                      err);
 }
 
+/* Layers that look at what was read see it in the copy. */
+static int layer_look(struct object *base, uint64_t offset, size_t len,
+                      const struct object_look *look, struct error *err)
+{
+    struct layer_object *object = (struct layer_object *)base;
+
+    if (!object->layer->kind->lets_look)
+        return object_look_by_read(base, offset, len, look, err);
+    return go_around(object->layer,
+                     (struct store_call){ STORE_READ, object->name, .object = object->inner,
+                                          .offset = offset, .look = look, .len = len },
+                     err);
+}
+
 /* No operation of its own: what reads, though, and no layer has a say in it. */
 static int layer_read_origin(struct object *base, uint64_t offset, size_t len, uint8_t *to,
                              size_t *ret_len, struct error *err)
@@ -167,6 +183,7 @@ static void layer_object_close(struct object *base)
 static const struct object_ops object_ops = {
     .read = layer_read,
     .read_origin = layer_read_origin,
+    .look = layer_look,
     .close = layer_object_close,
 };
 

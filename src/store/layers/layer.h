@@ -42,8 +42,9 @@ struct store_call {
     struct bytes data; /* put, replace, write */
     uint64_t offset;   /* read, write */
 
-    uint8_t *to; /* read */
-    size_t len;  /* get: at most */
+    const struct object_look *look; /* read, without to and ret_len then; or NULL */
+    uint8_t *to;                    /* read */
+    size_t len;                     /* get: at most */
     size_t *ret_len;
     struct buf *ret_buf; /* get */
 
@@ -64,6 +65,9 @@ struct layer;
 
 struct layer_kind {
     int (*around)(struct layer *layer, struct store_call *call, struct error *err);
+
+    /* A read may be one with look, of which it sees neither bytes nor how many there are. */
+    bool lets_look;
 
     /* What the layer keeps for each writer: so many bytes, zeros at first. */
     size_t own_size;

@@ -47,6 +47,7 @@ struct remote_store {
 
     struct mutex room_lock; /* held while the room is made: who reads waits for that */
     int room_fd;            /* -1: there is none */
+    uint8_t *room;          /* the same, to look at */
     bool is_room_tried;
 };
 
@@ -220,7 +221,8 @@ struct asking {
     struct buf found; /* the answer's data; the caller's to release */
     uint8_t *to;      /* or there, if it is not NULL */
     size_t to_len;
-    int descriptor; /* goes with ROOM; -1: none */
+    int descriptor;                 /* goes with ROOM; -1: none */
+    const struct object_look *look; /* of READ_ROOM, in the place of to; or NULL */
 };
 
 static void use_room_locked(struct remote_store *store, struct client_slot *slot,
@@ -289,6 +291,11 @@ static int slot_take_out(struct remote_store *store, struct client_slot *slot,
 
     if (asking->request.type != REMOTE_READ_ROOM || asking->reply.code < 0)
         return 0;
+    if (asking->look != NULL) {
+        asking->look->fn((struct bytes){ remote_room_part(store->room, number), len },
+                         asking->look->arg);
+        return 0;
+    }
     int r = remote_room_copy(store->room_fd, number, len, asking->to);
     if (r < 0)
         return error_set(err, r, "cannot take what was read out of shared memory: %s",
@@ -523,7 +530,7 @@ static void make_room(struct remote_store *store) REQUIRES(store->room_lock)
     if (remote_room_new(&fd) < 0)
         return;
     asking.descriptor = fd;
-    if (ask(store, &asking, NULL) < 0)
+    if (ask(store, &asking, NULL) < 0 || remote_room_view(fd, &store->room) < 0)
         return;
     store->room_fd = fd;
     fd = -1;
@@ -575,6 +582,20 @@ static int remote_read(struct object *object, uint64_t offset, size_t len, uint8
     return 0;
 }
 
+static int remote_look(struct object *object, uint64_t offset, size_t len,
+                       const struct object_look *look, struct error *err)
+{
+    struct remote_file *file = (struct remote_file *)object;
+    CLEANUP(asking_release) struct asking asking = about_file(REMOTE_READ_ROOM, file);
+
+    if (len < ROOM_READ_MIN || len > REMOTE_READ_MAX || !has_room(file->store))
+        return object_look_by_read(object, offset, len, look, err);
+    asking.request.offset = offset;
+    asking.request.size = asking.max = len;
+    asking.look = look;
+    return ask(file->store, &asking, err);
+}
+
 static void remote_object_close(struct object *object)
 {
     file_close((struct remote_file *)object);
@@ -582,6 +603,7 @@ static void remote_object_close(struct object *object)
 
 static const struct object_ops object_ops = {
     .read = remote_read,
+    .look = remote_look,
     .close = remote_object_close,
 };
 
@@ -670,6 +692,7 @@ static void release(struct remote_store *store)
     for (unsigned i = 0; i < REMOTE_SLOTS; i++)
         (void)pthread_cond_destroy(&store->slots[i].answered);
     (void)pthread_cond_destroy(&store->slot_is_free);
+    remote_room_unmap(store->room);
     close_fd(&store->room_fd);
     free(store);
 }
