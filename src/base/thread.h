@@ -1,9 +1,11 @@
-/* thread.h - mutexes whose use the compiler checks (clang -Wthread-safety). */
+/* thread.h - mutexes whose use the compiler checks (clang -Wthread-safety), and threads that no
+ * signal interrupts. */
 #pragma once
 
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
@@ -57,4 +59,17 @@ static inline bool cond_wait_until(pthread_cond_t *cond, struct mutex *mutex, in
 
     assert(r == 0 || r == ETIMEDOUT);
     return r == 0;
+}
+
+/* As pthread_create(), but a negative errno: signals are for other threads than this one. */
+static inline int thread_start(pthread_t *ret, void *(*run)(void *), void *arg)
+{
+    sigset_t all;
+    sigset_t before;
+
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    int r = -pthread_create(ret, NULL, run, arg);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return r;
 }

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -167,8 +166,6 @@ static void *keeper_main(void *arg)
 int keeper_start(struct volume *volume, struct error *err)
 {
     struct keeper *keeper = calloc(1, sizeof(*keeper));
-    sigset_t all;
-    sigset_t before;
 
     if (keeper == NULL)
         return error_set(err, -ENOMEM, "no memory for the keeper of a volume");
@@ -177,10 +174,7 @@ int keeper_start(struct volume *volume, struct error *err)
     keeper->room = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     keeper->published_ms = clock_monotonic_ms();
     volume->keeper = keeper;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int r = -pthread_create(&keeper->thread, NULL, keeper_main, volume);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int r = thread_start(&keeper->thread, keeper_main, volume);
     if (r < 0) {
         volume->keeper = NULL;
         free(keeper);

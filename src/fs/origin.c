@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -342,14 +341,10 @@ static void *origin_main(void *arg)
 int origin_start(struct volume *volume, struct error *err)
 {
     struct origin_work *work = volume->origin;
-    sigset_t all, before;
 
     if (work == NULL)
         return 0;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int r = -pthread_create(&work->thread, NULL, origin_main, volume);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int r = thread_start(&work->thread, origin_main, volume);
     work->has_thread = r == 0;
     return r < 0 ? error_set(err, r, "the download could not be started: %s", strerrordesc_np(-r))
                  : 0;

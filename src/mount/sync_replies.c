@@ -1,7 +1,6 @@
 #include "mount/sync_replies.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include "base/cleanup.h"
@@ -65,19 +64,6 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* Signals are for other threads. */
-static int start(struct sync_replies *replies)
-{
-    sigset_t all;
-    sigset_t before;
-
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int r = -pthread_create(&replies->thread, NULL, run, replies);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return r;
-}
-
 int sync_replies_new(struct volume *volume, struct sync_replies **ret)
 {
     struct sync_replies *replies = calloc(1, sizeof(*replies));
@@ -87,7 +73,7 @@ int sync_replies_new(struct volume *volume, struct sync_replies **ret)
     replies->volume = volume;
     replies->lock = MUTEX_INIT;
     replies->changed = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
-    int r = start(replies);
+    int r = thread_start(&replies->thread, run, replies);
     if (r < 0) {
         free(replies);
         return r;

@@ -2,12 +2,14 @@
 #include "tests/support/cmocka_all.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "base/crc32c.h"
 #include "base/encoding.h"
 #include "base/parallel.h"
+#include "base/thread.h"
 #include "base/uuid.h"
 #include "base/wire.h"
 
@@ -181,6 +183,34 @@ static void parallel_work_is_done_once_for_each(void **state)
     }
 }
 
+static void *note_mask(void *arg)
+{
+    (void)pthread_sigmask(SIG_SETMASK, NULL, arg);
+    return NULL;
+}
+
+static void a_started_thread_gets_no_signals_and_the_one_that_started_it_as_before(void **state)
+{
+    sigset_t before;
+    sigset_t within;
+    sigset_t after;
+    pthread_t thread;
+    (void)state;
+
+    (void)sigemptyset(&before);
+    (void)sigaddset(&before, SIGUSR1);
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, &before, NULL), 0);
+    (void)sigemptyset(&within);
+    assert_int_equal(thread_start(&thread, note_mask, &within), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, NULL, &after), 0);
+    for (int number = 1; number < 32; number++) {
+        assert_int_equal(sigismember(&after, number), number == SIGUSR1);
+        if (number != SIGKILL && number != SIGSTOP)
+            assert_int_equal(sigismember(&within, number), 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -193,6 +223,7 @@ int main(void)
         cmocka_unit_test(what_a_writer_wrote_a_reader_reads),
         cmocka_unit_test(writer_says_when_it_did_not_fit),
         cmocka_unit_test(parallel_work_is_done_once_for_each),
+        cmocka_unit_test(a_started_thread_gets_no_signals_and_the_one_that_started_it_as_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

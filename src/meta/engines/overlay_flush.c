@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <time.h>
 
@@ -413,13 +412,8 @@ static void *committer_main(void *arg)
 
 int overlay_committer_start(struct overlay_engine *engine, struct error *err)
 {
-    sigset_t all;
-    sigset_t before;
+    int r = thread_start(&engine->committer, committer_main, engine);
 
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int r = -pthread_create(&engine->committer, NULL, committer_main, engine);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (r < 0)
         return error_set(err, r, "The thread that commits metadata could not be started: %s.",
                          strerrordesc_np(-r));
