@@ -209,17 +209,24 @@ void cli_print_wrapped_by(const json_t *filesystem)
     (void)puts(".");
 }
 
-int cmd_fs_add(struct cli *cli, struct error *err)
+/* Of what fill() puts into the request; *ret_row: what became of it. */
+static int make(struct cli *cli, int fill(json_t *body, struct cli *cli, struct error *err),
+                json_t **ret_row, struct error *err)
 {
     CLEANUP(json_freep) json_t *body = json_object();
-    CLEANUP(json_freep) json_t *row = NULL;
-    int r = fill_add(body, cli, err);
+    int r = fill(body, cli, err);
 
     if (r < 0)
         return r;
-    struct client_request request = { .method = "POST", .path = FILESYSTEMS };
-    request.body = TAKE(body);
-    r = client_call(&cli->instance, &request, &row, err);
+    struct client_request request = { .method = "POST", .path = FILESYSTEMS, .body = TAKE(body) };
+    return client_call(&cli->instance, &request, ret_row, err);
+}
+
+int cmd_fs_add(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *row = NULL;
+    int r = make(cli, fill_add, &row, err);
+
     if (r < 0)
         return r;
     if (cli->json)
@@ -266,15 +273,9 @@ static void print_download_task(const json_t *row)
 
 int cmd_fs_download(struct cli *cli, struct error *err)
 {
-    CLEANUP(json_freep) json_t *body = json_object();
     CLEANUP(json_freep) json_t *row = NULL;
-    int r = fill_download(body, cli, err);
+    int r = make(cli, fill_download, &row, err);
 
-    if (r < 0)
-        return r;
-    struct client_request request = { .method = "POST", .path = FILESYSTEMS };
-    request.body = TAKE(body);
-    r = client_call(&cli->instance, &request, &row, err);
     if (r < 0)
         return r;
     if (cli->json)

@@ -378,34 +378,9 @@ static const struct command commands[] = {
         .prints_json = true,
         .run = cmd_tier_clean,
     },
-    {
-        .path = "fs tier snapshot",
-        .summary = "The uploaded snapshots in an object store",
-    },
-    {
-        .path = "fs tier snapshot list",
-        .aliases = "ls",
-        .summary = "Lists what is uploaded there, and which key of which KMS each needs",
-        .details = "The KMS is not asked. What is damaged is listed as such. Names are missing "
-                   "where the upload hid\nthem. Until it is verified or downloaded, a line is what "
-                   "somebody says who can write there.",
-        .arguments = tier_store_arguments,
-        .options = tier_snapshot_list_options,
-        .lists = true,
-        .prints_json = true,
-        .run = cmd_tier_snapshot_list,
-    },
-    {
-        .path = "fs tier snapshot remove",
-        .aliases = "delete rm",
-        .summary = "Removes an uploaded snapshot, and what nobody else needs of it",
-        .details = "What other uploaded snapshots, running uploads or downloaded filesystems need "
-                   "stays, also those\nof other instances.",
-        .arguments = tier_snapshot_arguments,
-        .options = tier_remove_options,
-        .prints_json = true,
-        .run = cmd_tier_snapshot_remove,
-    },
+#define UPLOADED "fs tier snapshot"
+#include "cli/commands_uploaded.inc"
+#undef UPLOADED
     {
         .path = "fs tier s3",
         .summary = "Lists those behind the S3 protocol",
@@ -444,34 +419,9 @@ static const struct command commands[] = {
         .options = tier_remove_options,
         .run = cmd_tier_remove,
     },
-    {
-        .path = "fs tier s3 snapshot",
-        .summary = "The uploaded snapshots in an object store",
-    },
-    {
-        .path = "fs tier s3 snapshot list",
-        .aliases = "ls",
-        .summary = "Lists what is uploaded there, and which key of which KMS each needs",
-        .details = "The KMS is not asked. What is damaged is listed as such. Names are missing "
-                   "where the upload hid\nthem. Until it is verified or downloaded, a line is what "
-                   "somebody says who can write there.",
-        .arguments = tier_store_arguments,
-        .options = tier_snapshot_list_options,
-        .lists = true,
-        .prints_json = true,
-        .run = cmd_tier_snapshot_list,
-    },
-    {
-        .path = "fs tier s3 snapshot remove",
-        .aliases = "delete rm",
-        .summary = "Removes an uploaded snapshot, and what nobody else needs of it",
-        .details = "What other uploaded snapshots, running uploads or downloaded filesystems need "
-                   "stays, also those\nof other instances.",
-        .arguments = tier_snapshot_arguments,
-        .options = tier_remove_options,
-        .prints_json = true,
-        .run = cmd_tier_snapshot_remove,
-    },
+#define UPLOADED "fs tier s3 snapshot"
+#include "cli/commands_uploaded.inc"
+#undef UPLOADED
     {
         .path = "fs tier dir",
         .summary = "Lists those that are folders",
