@@ -5,42 +5,14 @@ import os
 import pytest
 
 from servers import VaultError
-from sites import Origin, Site, set_kms, shared_places
+from shared_sites import fresh, kms, origin, places, site  # noqa: F401
+from sites import Origin, Site, set_kms
 from test_own_logins import Team
 from trees import describe
 from vault_proxy import VaultProxy
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
                                 reason="needs root and /dev/fuse")
-
-
-@pytest.fixture(scope="module")
-def kms(openbao):
-    openbao.create_key("shared")
-    return openbao
-
-
-@pytest.fixture(scope="module")
-def places(tmp_path_factory):
-    return shared_places(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def site(build_folder, places, kms):
-    with Site(build_folder, places / "one", kms, places / "disk") as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def origin(site):
-    return Origin(site, "projects")
-
-
-@pytest.fixture
-def fresh(build_folder, folder, places):
-    """A host that knows the object store, and no key server yet."""
-    with Site(build_folder, folder, None, places / "disk") as made:
-        yield made
 
 
 @pytest.fixture

@@ -8,16 +8,12 @@ import pytest
 import servers
 from kmip_admin import find
 from kmip_proxy import KmipProxy
-from sites import Origin, Site, set_kms, shared_places
+from shared_sites import fresh, places  # noqa: F401
+from sites import Origin, Site, set_kms
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
                                 reason="needs root and /dev/fuse")
 DECRYPT = 0x20
-
-
-@pytest.fixture(scope="module")
-def places(tmp_path_factory):
-    return shared_places(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +27,6 @@ def origin(site, pykmip):
     site.uid = pykmip.admin().create()
     site.instance.set_kmip(pykmip, site.uid)
     return Origin(site, "projects")
-
-
-@pytest.fixture
-def fresh(build_folder, folder, places):
-    """A host that knows the object store, and no key server yet."""
-    with Site(build_folder, folder, None, places / "disk") as made:
-        yield made
 
 
 def test_another_key_of_the_server_and_one_request_for_the_origins(origin, fresh, pykmip):

@@ -7,35 +7,14 @@ import pytest
 
 import servers
 from instance import wait_until
-from sites import STORE, Origin, Site, end_as_a_host, hashes, set_kms, shared_places, sound
+from shared_sites import kms, origin, places, site  # noqa: F401
+from sites import STORE, Origin, Site, end_as_a_host, hashes, set_kms, sound
 from tcp_proxy import TcpProxy
 from trees import describe, differences
 from vault_proxy import VaultProxy
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
                                 reason="needs root and /dev/fuse")
-
-
-@pytest.fixture(scope="module")
-def kms(openbao):
-    openbao.create_key("shared")
-    return openbao
-
-
-@pytest.fixture(scope="module")
-def places(tmp_path_factory):
-    return shared_places(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def site(build_folder, places, kms):
-    with Site(build_folder, places / "one", kms, places / STORE) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def origin(site):
-    return Origin(site, "projects")
 
 
 def write(path, content):

@@ -7,25 +7,11 @@ import signal
 import pytest
 
 from instance import wait_until
-from sites import Site, fill, hashes, set_kms, sound
+from shared_sites import kms, sites  # noqa: F401
+from sites import fill, hashes, set_kms, sound
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
                                 reason="needs root and /dev/fuse")
-
-
-@pytest.fixture(scope="module")
-def shared(openbao):
-    openbao.create_key("shared")
-    return openbao
-
-
-@pytest.fixture
-def sites(build_folder, folder, shared):
-    disk = folder / "disk"
-    disk.mkdir()
-    with Site(build_folder, folder / "one", shared, disk) as one:
-        with Site(build_folder, folder / "two", shared, disk) as two:
-            yield one, two
 
 
 def test_another_host_gets_the_files_back(sites):
@@ -104,7 +90,7 @@ def test_a_worker_that_is_killed_and_a_restart_lose_nothing(sites):
     sound(two.instance, "copy")
 
 
-def test_what_stands_in_the_way_is_named(sites, shared):
+def test_what_stands_in_the_way_is_named(sites, kms):
     one, two = sites
     one.instance.add("projects")
     top = one.instance.mount("projects", one.folder / "mnt")
@@ -121,10 +107,10 @@ def test_what_stands_in_the_way_is_named(sites, shared):
     assert "locator" in refused(locator[:-1], "--object-store", "disk")
     other = "coffer1-" + ("0" * 56)
     assert refused(other, "--object-store", "disk")
-    shared.create_key("unrelated")
-    set_kms(two.instance, shared, "unrelated")
+    kms.create_key("unrelated")
+    set_kms(two.instance, kms, "unrelated")
     text = refused(locator, "--object-store", "disk")
-    assert "key shared" in text and shared.address in text and "permission" in text
+    assert "key shared" in text and kms.address in text and "permission" in text
     assert json.loads(coffer("fs", "-J").stdout) == []
     names = os.listdir(two.folder.parent / "disk" / "coffer-1" / "references")
     assert len({name.split(".")[0] for name in names}) == 1  # that of the snapshot

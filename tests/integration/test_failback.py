@@ -9,26 +9,12 @@ import subprocess
 import pytest
 
 from instance import Instance, wait_until
+from shared_sites import kms, sites  # noqa: F401
 from sites import STORE, Site, end_as_a_host, fill, hashes, lose_ring, set_kms, sound
 from vault_proxy import VaultProxy
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
                                 reason="needs root and /dev/fuse")
-
-
-@pytest.fixture(scope="module")
-def shared(openbao):
-    openbao.create_key("shared")
-    return openbao
-
-
-@pytest.fixture
-def sites(build_folder, folder, shared):
-    disk = folder / "disk"
-    disk.mkdir()
-    with Site(build_folder, folder / "one", shared, disk) as one:
-        with Site(build_folder, folder / "two", shared, disk) as two:
-            yield one, two
 
 
 @pytest.fixture
@@ -78,7 +64,7 @@ def joined(site):
     return len(rows)
 
 
-def test_the_way_back_and_over_again(sites, build_folder, folder, shared):
+def test_the_way_back_and_over_again(sites, build_folder, folder, kms):
     one, two = sites
     locator, wanted = fail_over(one, two)
     top = one.folder / "mnt-projects"
@@ -107,7 +93,7 @@ def test_the_way_back_and_over_again(sites, build_folder, folder, shared):
     two.instance.run("fs", "umount", "copy")
 
     # A third host gets the keys of both with what either uploaded.
-    with Site(build_folder, folder / "three", shared, one.disk) as three:
+    with Site(build_folder, folder / "three", kms, one.disk) as three:
         three.download("other", second)
         other = three.mount("other")
         assert hashes(other) == wanted

@@ -7,21 +7,12 @@ import signal
 import pytest
 
 from instance import wait_until
-from sites import STORE, Site, hashes
+from shared_sites import kms, sites  # noqa: F401
+from sites import STORE, hashes
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
                                 reason="needs root and /dev/fuse")
 NAME = "a-name-that-nobody-reads"
-
-
-@pytest.fixture
-def sites(build_folder, folder, openbao):
-    openbao.create_key("shared")
-    disk = folder / "disk"
-    disk.mkdir()
-    with Site(build_folder, folder / "one", openbao, disk) as one:
-        with Site(build_folder, folder / "two", openbao, disk) as two:
-            yield one, two
 
 
 @pytest.fixture

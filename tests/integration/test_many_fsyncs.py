@@ -10,7 +10,8 @@ import threading
 import pytest
 
 import servers
-from filesystem import Filesystem, until
+from faulty_store import filesystem  # noqa: F401
+from filesystem import until
 from instance import Instance
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
@@ -189,22 +190,6 @@ def test_a_mount_that_the_kernel_ends_harms_no_worker_that_has_yet_to_answer(hun
     hung.go_on()
     hung.mount_again()
     hung.assert_all_there(or_lost=True)  # no fsync answered for it
-
-
-@pytest.fixture
-def filesystem(build_folder, folder):
-    filesystem = Filesystem(build_folder, folder, scheme="fault+dir")
-    try:
-        try:
-            filesystem.start()
-        except AssertionError as refused:
-            if "of no known kind" in str(refused):
-                pytest.skip("this build has no fault layer (-Dfault_store=true)")
-            raise
-        filesystem.mount()
-        yield filesystem
-    finally:
-        filesystem.close()
 
 
 def test_a_group_that_fails_is_told_to_each_and_again_until_it_does_not(filesystem):

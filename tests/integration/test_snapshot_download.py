@@ -7,25 +7,11 @@ import signal
 import pytest
 
 from instance import wait_until
-from sites import STORE, Site, fill, hashes, sound
+from shared_sites import kms, sites  # noqa: F401
+from sites import STORE, fill, hashes, sound
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
                                 reason="needs root and /dev/fuse")
-
-
-@pytest.fixture(scope="module")
-def shared(openbao):
-    openbao.create_key("shared")
-    return openbao
-
-
-@pytest.fixture
-def sites(build_folder, folder, shared):
-    disk = folder / "disk"
-    disk.mkdir()
-    with Site(build_folder, folder / "one", shared, disk) as one:
-        with Site(build_folder, folder / "two", shared, disk) as two:
-            yield one, two
 
 
 def begin(site, filesystem, locator, *options):

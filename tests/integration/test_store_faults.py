@@ -5,28 +5,13 @@ import os
 
 import pytest
 
-from filesystem import EVENT_CORRUPTION, EVENT_WRITE_LOST, Filesystem, drop_caches, until
+from faulty_store import filesystem  # noqa: F401
+from filesystem import EVENT_CORRUPTION, EVENT_WRITE_LOST, drop_caches, until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
                                 reason="needs root and /dev/fuse")
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def filesystem(build_folder, folder):
-    filesystem = Filesystem(build_folder, folder, scheme="fault+dir")
-    try:
-        try:
-            filesystem.start()
-        except AssertionError as refused:
-            if "of no known kind" in str(refused):
-                pytest.skip("this build has no fault layer (-Dfault_store=true)")
-            raise
-        filesystem.mount()
-        yield filesystem
-    finally:
-        filesystem.close()
 
 
 def content(number, size=3 * MIB):

@@ -8,23 +8,12 @@ import os
 
 import pytest
 
-from sites import Origin, Site, shared_places
+from shared_sites import kms, places, site  # noqa: F401
+from sites import Origin, Site
 from trees import describe, differences
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
                                 reason="needs root and /dev/fuse")
-
-
-@pytest.fixture(scope="module")
-def places(tmp_path_factory):
-    return shared_places(tmp_path_factory)
-
-
-@pytest.fixture(scope="module")
-def site(build_folder, places, openbao):
-    openbao.create_key("shared")
-    with Site(build_folder, places / "one", openbao, places / "disk") as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
