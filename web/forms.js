@@ -119,3 +119,8 @@ export function submit(label, kind = "main") {
 export function button(label, onclick, kind = "") {
   return element("button", { type: "button", class: kind, onclick }, label);
 }
+
+/* One of those that each row of a list has; of, which row, is only in the name that is read aloud. */
+export function small(label, of, onclick, kind = "") {
+  return element("button", { type: "button", class: `small ${kind}`, "aria-label": `${label} ${of}`, onclick }, label);
+}

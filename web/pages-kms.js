@@ -2,9 +2,9 @@
 import { call, get, may } from "/api.js";
 import { ask } from "/dialog.js";
 import { announce, badge, card, element, facts, notice, refusal, replace, table, time } from "/dom.js";
-import { button, checkbox, choice, field, form, only, submit } from "/forms.js";
+import { button, checkbox, field, form, submit } from "/forms.js";
+import { KMS_TYPES, kmsFields, kmsOf, rewrapTable, unneededText } from "/kms-form.js";
 
-const TYPES = { vault: "HashiCorp Vault", kmip: "KMIP" };
 const LOGINS = { token: "Token", approle: "AppRole", kubernetes: "Kubernetes", "client-certificate": "Client certificate" };
 const RESULTS = { ok: "good", warning: "warn", failed: "bad", skipped: "dim" };
 
@@ -19,74 +19,9 @@ function steps(list) {
 
 /* ---------------------------------------------------------------- the form */
 
-function vaultFields(kms) {
-  const of = (type) => (kms.type === "vault" ? type : "");
-  const method = of(kms.auth_method) || "approle";
-  const groups = {
-    approle: element("div", { class: "group" },
-      field({ label: "Role ID", name: "role_id", value: method === "approle" ? of(kms.role) : "", required: true }),
-      field({ label: "Secret ID", name: "secret_id", type: "password", required: true, secret: true })),
-    token: element("div", { class: "group" },
-      field({ label: "Token", name: "token", type: "password", required: true, secret: true }),
-      checkbox("Leave renewing the token to me", "no_token_renewal")),
-    kubernetes: element("div", { class: "group" },
-      field({ label: "Role", name: "kubernetes_role", value: method === "kubernetes" ? of(kms.role) : "", required: true,
-        hint: "cofferd must run in a pod whose service account has this role" })),
-  };
-  const show = (chosen) => {
-    for (const [name, group] of Object.entries(groups)) only(group, name === chosen);
-  };
-  show(method);
-  return [
-    field({ label: "Address", name: "address", value: of((kms.addresses || []).join(",")), required: true, inputmode: "url",
-      placeholder: "https://vault.example.org:8200", hint: "A URL; several, separated by commas, are tried in this order" }),
-    field({ label: "Key Identifier", name: "key", value: of(kms.key), required: true, hint: "The name of the transit key, which must exist" }),
-    choice("Login", "auth", [["approle", "AppRole"], ["token", "Token"], ["kubernetes", "Kubernetes"]], method, show),
-    Object.values(groups),
-    field({ label: "Namespace", name: "namespace", value: of(kms.namespace) }),
-    element("details", { open: Boolean(of(kms.auth_path)) || (of(kms.transit_path) || "transit") !== "transit" },
-      element("summary", {}, "Further settings"),
-      field({ label: "Transit path", name: "transit_path", value: of(kms.transit_path), placeholder: "transit" }),
-      field({ label: "Path of the auth method", name: "auth_path", value: of(kms.auth_path), placeholder: "approle" }),
-      checkbox("Allow http:// to another host", "insecure_http", "Keys and token then cross the network in clear", Boolean(of(kms.insecure_http)))),
-  ];
-}
-
-function kmipFields(kms) {
-  const of = (text) => (kms.type === "kmip" ? text : "");
-  return [
-    field({ label: "Address", name: "address", value: of((kms.addresses || []).join(",")), required: true,
-      placeholder: "kmip.example.org:5696", hint: "hostname:port; several, separated by commas, are tried in this order" }),
-    field({ label: "KMS Identifier", name: "key", value: of(kms.key), required: true, hint: "The UID of the key" }),
-    field({ label: "Client Certificate", name: "client_cert", rows: 5, required: true, hint: "PEM text" }),
-    field({ label: "Client Key", name: "client_key", rows: 5, required: true, secret: true, hint: "PEM text, without a passphrase. It is not shown again." }),
-    field({ label: "CA Certificate", name: "ca_cert", rows: 5, hint: "PEM text; without it the system's CAs are trusted" }),
-    element("details", { open: Boolean(of(kms.username)) || of(kms.cipher_mode) === "gcm" },
-      element("summary", {}, "Further settings"),
-      field({ label: "User name", name: "username", value: of(kms.username), hint: "Only if the server wants one besides the certificate" }),
-      field({ label: "Password", name: "password", type: "password", secret: true }),
-      checkbox("Wrap with AES-GCM", "gcm", "It needs KMIP 1.4; otherwise AES-CBC is used", of(kms.cipher_mode) === "gcm")),
-  ];
-}
-
 function settings(kms, title, done) {
-  const vault = element("div", { class: "group" }, vaultFields(kms));
-  const kmip = element("div", { class: "group" }, kmipFields(kms));
-  const show = (type) => {
-    only(vault, type === "vault");
-    only(kmip, type === "kmip");
-    if (type !== "vault") return;
-    /* Within it, only the chosen login. */
-    const login = vault.querySelector("input[name=auth]:checked");
-    if (login) login.dispatchEvent(new Event("change"));
-  };
-  show(kms.type || "vault");
-  return form(title, [
-    choice("Type", "type", Object.entries(TYPES), kms.type || "vault", show), vault, kmip,
-  ], [submit(kms.configured ? "Update KMS" : "Configure KMS"), button("Cancel", () => done(null))], async (found) => {
-    const { auth, gcm, ...body } = found;
-    done(await call("PUT", "/kms", gcm ? { ...body, cipher_mode: "gcm" } : body));
-  });
+  return form(title, kmsFields(kms).fields, [submit(kms.configured ? "Update KMS" : "Configure KMS"), button("Cancel", () => done(null))],
+    async (found) => done(await call("PUT", "/kms", kmsOf(found))));
 }
 
 /* ---------------------------------------------------------------- the view */
@@ -101,7 +36,7 @@ function tokenFacts(token) {
 
 function view(kms) {
   return facts([
-    ["Type", TYPES[kms.type]],
+    ["Type", KMS_TYPES[kms.type]],
     ["Address", kms.addresses.join(", ")],
     [kms.type === "vault" ? "Key Identifier" : "KMS Identifier", kms.key],
     ["Key version", kms.key_version || ""],
@@ -153,14 +88,7 @@ async function rewrap(kms, show) {
 }
 
 function rewrapReport(report) {
-  const kinds = { rewrapped: "good", unchanged: "dim", planned: "warn", failed: "bad" };
-  return card("Rewrapped", table("Keys of filesystems", [
-    ["Filesystem", (row) => row.name],
-    ["Result", (row) => badge(row.result, kinds[row.result] || "dim")],
-    ["Before", (row) => `${row.old_key}${row.old_version ? `, version ${row.old_version}` : ""}`],
-    ["Now", (row) => `${row.new_key}${row.new_version ? `, version ${row.new_version}` : ""}`],
-    ["Why", (row) => row.text],
-  ], report.filesystems, "There is no filesystem."));
+  return card("Rewrapped", rewrapTable("Keys of filesystems", ["Filesystem", (row) => row.name], report.filesystems, "There is no filesystem."));
 }
 
 /* ---------------------------------------------------------------- the CA of Vault */
@@ -237,7 +165,7 @@ function show(content, who, kms, ca, message) {
   };
   const mayChange = may(who, "keys");
   const main = kms.configured
-    ? card("KMS", view(kms), kms.error ? notice("bad", element("p", {}, kms.error)) : null,
+    ? card("KMS", view(kms), unneededText(kms.unneeded), kms.error ? notice("bad", element("p", {}, kms.error)) : null,
       mayChange ? element("div", { class: "actions" },
         button("Update KMS", edit, "main"), button("Check", check),
         button("Rewrap", () => rewrap(kms, (report) => replace(extra, rewrapReport(report)))),

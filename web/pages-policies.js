@@ -1,9 +1,9 @@
 /* Snapshot policies: when snapshots are taken, how many are kept and where they go, and of which
  * filesystems. */
 import { call, get, may } from "/api.js";
-import { ask } from "/dialog.js";
-import { announce, element, notice, panel, refusal, replace, table, time } from "/dom.js";
-import { button, field, select } from "/forms.js";
+import { answering, ask, good, storeNames, warn } from "/dialog.js";
+import { element, panel, replace, table, time } from "/dom.js";
+import { button, field, select, small } from "/forms.js";
 
 /* [name, title, label of when, example, how many are kept without a number] */
 const PERIODS = [
@@ -50,9 +50,6 @@ function settings(found, policy = {}) {
   return given;
 }
 
-const storeNames = async () => (await get("/object-stores")).map((store) => store.name);
-const good = (text) => notice("good", element("p", {}, text));
-
 async function add() {
   const stores = await storeNames();
   let name = "";
@@ -79,7 +76,7 @@ async function update(policy) {
 async function attach(policy) {
   const has = new Set(policy.filesystems.map((one) => one.name));
   const names = (await get("/filesystems")).map((one) => one.name).filter((name) => !has.has(name));
-  if (names.length === 0) return notice("warn", element("p", {}, has.size ? `${policy.name} is attached to all filesystems.` : "There is no filesystem yet."));
+  if (names.length === 0) return warn(has.size ? `${policy.name} is attached to all filesystems.` : "There is no filesystem yet.");
   const done = await ask({
     title: `Attach ${policy.name}`, content: [element("p", {}, "From then on it takes snapshots, while the filesystem is started.")],
     fields: [select("Filesystem", "filesystem", names, names[0])], action: "Attach",
@@ -123,48 +120,32 @@ function when(policy) {
   return lines.length ? element("ul", { class: "plain close" }, lines) : "nothing is on";
 }
 
-function attached(policy, who, does) {
+function attached(policy, who, act) {
   if (policy.filesystems.length === 0) return element("span", { class: "hint" }, "none: it does nothing yet");
   return element("ul", { class: "plain close" }, policy.filesystems.map((one) => element("li", {},
     element("a", { href: `#/snapshots?filesystem=${encodeURIComponent(one.name)}` }, one.name), " ",
-    may(who, "admin") ? does("Detach", `Detach ${policy.name} from ${one.name}`, () => detach(policy, one.name), "quiet") : null,
+    may(who, "admin") ? small("Detach", `${policy.name} from ${one.name}`, () => act(() => detach(policy, one.name)), "quiet") : null,
     one.next ? element("p", { class: "hint" }, "next ", time(one.next)) : null,
     one.error ? element("p", { class: "todo" }, one.error) : null)));
 }
 
 function rows(policies, who, act) {
-  const does = (label, name, work, kind = "") => {
-    const made = button(label, () => act(work), `small ${kind}`);
-    made.setAttribute("aria-label", name);
-    return made;
-  };
+  const does = (label, policy, work, kind) => small(label, policy.name, () => act(() => work(policy)), kind);
   return table("Snapshot policies", [
     ["Name", (policy) => element("strong", {}, policy.name)],
     ["When (UTC)", when],
-    ["Filesystems", (policy) => attached(policy, who, does)],
+    ["Filesystems", (policy) => attached(policy, who, act)],
     ["", (policy) => element("div", { class: "actions" },
-      may(who, "admin") ? [does("Attach", `Attach ${policy.name}`, () => attach(policy)), does("Update", `Update ${policy.name}`, () => update(policy))] : null,
-      may(who, "filesystem") && policy.filesystems.length ? does("Take now", `Take now ${policy.name}`, () => runOnce(policy)) : null,
-      may(who, "admin") && !policy.filesystems.length ? does("Remove", `Remove ${policy.name}`, () => remove(policy), "danger") : null)],
+      may(who, "admin") ? [does("Attach", policy, attach), does("Update", policy, update)] : null,
+      may(who, "filesystem") && policy.filesystems.length ? does("Take now", policy, runOnce) : null,
+      may(who, "admin") && !policy.filesystems.length ? does("Remove", policy, remove, "danger") : null)],
   ], policies, "There is no snapshot policy. One takes snapshots by the clock, keeps as many as it is told, and can upload them.");
 }
 
 export async function policiesPage(content, who) {
-  const answer = element("div", {});
   const list = element("div", {});
   const reload = async () => replace(list, rows(await get("/snapshot-policies"), who, act));
-  const act = async (work) => {
-    replace(answer);
-    try {
-      const said = await work();
-      if (!said) return;
-      replace(answer, said);
-      announce(said.textContent);
-      await reload();
-    } catch (error) {
-      replace(answer, refusal(error));
-    }
-  };
+  const { answer, act } = answering(reload);
   await reload();
   replace(content, panel("Policies", answer, list,
     may(who, "admin") ? element("div", { class: "actions" }, button("Add policy", () => act(add), "main")) : null));

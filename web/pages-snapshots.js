@@ -1,16 +1,15 @@
 /* The snapshots of one filesystem: which there are and where they were uploaded; taking, renaming,
  * uploading and removing them, and going back to one. */
 import { call, get, may } from "/api.js";
-import { ask, askByName } from "/dialog.js";
-import { announce, badge, copyable, element, notice, panel, refusal, renew, replace, table, time } from "/dom.js";
-import { button, checkbox, field, select } from "/forms.js";
+import { allStores, answering, ask, askByName, good, report, storeChoice, storeNames, warn } from "/dialog.js";
+import { badge, copyable, element, panel, refusal, renew, replace, table, time } from "/dom.js";
+import { button, checkbox, field, select, small } from "/forms.js";
 import { storeLink } from "/pages-stores.js";
 import { began } from "/pages-tasks.js";
 import { watch } from "/watch.js";
 
 const path = (filesystem, action = "") => `/filesystems/${encodeURIComponent(filesystem)}${action}`;
 const isUp = (filesystem) => ["started", "mounted"].includes(filesystem.status);
-const stores = () => element("a", { href: "#/stores" }, "Object stores");
 
 /* ---------------------------------------------------------------- what is done */
 
@@ -26,19 +25,18 @@ async function take(filesystem) {
     ],
     action: "Take snapshot", send: (found) => call("POST", path(filesystem.name, "/snapshots"), found),
   });
-  return done ? notice("good", element("p", {}, "The snapshot was taken.")) : null;
+  return done ? good("The snapshot was taken.") : null;
 }
 
 async function upload(filesystem, snapshot) {
-  const names = (await get("/object-stores")).map((store) => store.name);
-  if (names.length === 0)
-    return notice("warn", element("p", {}, "There is no object store to upload it to; add one first: ", stores(), "."));
+  const names = await storeNames();
+  if (names.length === 0) return warn("There is no object store to upload it to; add one first: ", allStores(), ".");
   let task = null;
   await ask({
     title: `Upload the snapshot ${snapshot.name}`,
     content: [element("p", {}, "It goes up sealed, with its wrapped keys: who has the object store and the key server has the files. What is there already is not sent again.")],
     fields: [
-      select("Object store", "object_store", names, names[0]),
+      storeChoice(names),
       checkbox("Hide names", "hide_names", "Who has the object store then does not see what filesystem and snapshot are called"),
       filesystem.kms_type === "local"
         ? checkbox("Allow no key server", "allow_no_kms", "The key is wrapped by a file of this host; if that is lost, nobody opens the upload") : null,
@@ -65,7 +63,7 @@ async function rename(filesystem, snapshot) {
       return Object.keys(changed).length > 1 ? call("PATCH", path(filesystem.name, "/snapshots"), changed) : null;
     },
   });
-  return done ? notice("good", element("p", {}, "The snapshot was renamed.")) : null;
+  return done ? good("The snapshot was renamed.") : null;
 }
 
 async function restore(filesystem, snapshot) {
@@ -74,14 +72,14 @@ async function restore(filesystem, snapshot) {
     title: `Put ${filesystem.name} back to ${snapshot.name}?`, name: filesystem.name,
     content: [element("p", {}, "Everything that was changed, made or removed since is put back. All snapshots stay."),
       filesystem.status === "stopped" ? null
-        : notice("warn", element("p", {}, `It is ${filesystem.status}: unmount it on its host (coffer fs umount ${filesystem.name}), so that it is stopped, first.`))],
+        : warn(`It is ${filesystem.status}: unmount it on its host (coffer fs umount ${filesystem.name}), so that it is stopped, first.`)],
     fields: [field({ label: "Keep what is overwritten as the snapshot", name: "keep_as", maxlength: 255, value: `before-${snapshot.name}`.slice(0, 255),
       hint: "Without a name, what was written since is gone, but for what other snapshots hold" })],
     action: "Restore",
     send: async (found) => { ({ changed } = await call("POST", path(filesystem.name, "/restore"), { ...found, snapshot: snapshot.name })); },
   });
   if (changed === null) return null;
-  return notice("good", element("p", {}, `${filesystem.name} is back to ${snapshot.name}: ${changed} files and folders differed.`));
+  return good(`${filesystem.name} is back to ${snapshot.name}: ${changed} files and folders differed.`);
 }
 
 async function remove(filesystem, snapshot) {
@@ -92,7 +90,67 @@ async function remove(filesystem, snapshot) {
       : "What only it holds is deleted. Nothing brings it back: it was not uploaded.")],
     action: "Remove", send: () => call("DELETE", path(filesystem.name, "/snapshots"), { name: snapshot.name }),
   });
-  return done ? notice("good", element("p", {}, `${snapshot.name} is removed; what only it held is given back by and by.`)) : null;
+  return done ? good(`${snapshot.name} is removed; what only it held is given back by and by.`) : null;
+}
+
+/* ---------------------------------------------------------------- what differs between two */
+
+const CHANGES = { added: "good", removed: "bad", changed: "warn", renamed: "dim" };
+
+function differenceTable(of, rows) {
+  return table(`What differs from ${of}`, [
+    ["Change", (row) => badge(row.change, CHANGES[row.change] || "dim")],
+    ["What", (row) => [row.type, row.content || row.attributes
+      ? element("p", { class: "hint" }, [row.content && "content", row.attributes && "attributes"].filter(Boolean).join(", ")) : null]],
+    ["Path", (row) => [element("code", {}, row.path), row.old_path ? element("p", { class: "hint" }, "was ", element("code", {}, row.old_path)) : null]],
+  ], rows, "Nothing differs.");
+}
+
+/* older and newer are names; a newer of "" is what the filesystem is now. */
+function differencesReport(filesystem, older, newer, page, first) {
+  const list = element("div", {});
+  const refused = element("div", {});
+  const of = `${older} to ${newer || `what ${filesystem.name} is now`}`;
+  const rows = [];
+  const show = ({ differences, behind }) => {
+    rows.push(...differences);
+    const more = async (event) => {
+      event.target.disabled = true;
+      try {
+        show(await page(behind));
+      } catch (error) {
+        replace(refused, refusal(error));
+        event.target.disabled = false;
+      }
+    };
+    replace(refused);
+    replace(list, rows.length || !behind ? differenceTable(of, rows) : null, behind
+      ? element("div", { class: "actions" }, button("More", more), element("p", { class: "hint" }, `${rows.length} so far; there may be more.`)) : null);
+  };
+  show(first);
+  const made = report(`From ${of}`, list, refused,
+    element("div", { class: "actions" }, button("Close", () => made.remove(), "quiet")));
+  return made;
+}
+
+async function compare(filesystem, snapshot, snapshots) {
+  const others = snapshots.filter((one) => one.id !== snapshot.id && one.status === "ready");
+  let said = null;
+  await ask({
+    title: `Compare ${snapshot.name}`,
+    content: [element("p", {}, "Which files and folders were added, removed, changed or renamed, from the older one to the newer one. The more there are, the longer it takes.")],
+    fields: [select("With", "other", [["", `what ${filesystem.name} is now`], ...others.map((one) => [String(one.id), one.name])], "")],
+    action: "Compare",
+    send: async ({ other }) => {
+      const second = others.find((one) => String(one.id) === other);
+      /* They are numbered in the order in which they came here. */
+      const [older, newer] = !second ? [snapshot.name, ""] : [snapshot, second].sort((one, next) => one.id - next.id).map((one) => one.name);
+      const page = (behind) => call("POST", path(filesystem.name, "/snapshots/diff"),
+        { older, ...(newer ? { newer } : {}), ...(behind ? { behind } : {}) });
+      said = differencesReport(filesystem, older, newer, page, await page(""));
+    },
+  });
+  return said;
 }
 
 /* ---------------------------------------------------------------- how they are shown */
@@ -108,14 +166,12 @@ function uploads(snapshot, tasks) {
 
 function actions(shown, snapshot, who, act) {
   if (snapshot.status !== "ready") return null;
-  const named = (label, work, kind = "") => {
-    const made = button(label, () => act((filesystem, snapshots) => work(filesystem, snapshots.find((one) => one.id === snapshot.id) || snapshot)), `small ${kind}`);
-    made.setAttribute("aria-label", `${label} ${snapshot.name}`);
-    return made;
-  };
+  const named = (label, work, kind) => small(label, snapshot.name, () => act((filesystem, snapshots) =>
+    work(filesystem, snapshots.find((one) => one.id === snapshot.id) || snapshot, snapshots)), kind);
   const mayChange = may(who, "filesystem") && isUp(shown.filesystem);
   return element("div", { class: "actions" },
     mayChange ? named("Upload", upload) : null,
+    mayChange ? named("Compare", compare) : null,
     mayChange ? named("Rename", rename) : null,
     may(who, "admin") ? named("Restore", restore) : null,
     may(who, "admin") ? named("Remove", remove, "danger") : null);
@@ -134,7 +190,8 @@ function rows(shown, who, act) {
 function state(filesystem, tasks) {
   return element("p", {}, `${filesystem.name} is `, badge(filesystem.status, isUp(filesystem) ? "good" : "dim"),
     isUp(filesystem) ? null : [" ", element("span", { class: "hint" }, "Snapshots are taken and uploaded while it is started (", element("a", { href: "#/filesystems" }, "Filesystems"), "); going back to one needs it stopped.")],
-    tasks.filter((task) => task.kind === "import").map((task) => [" ", element("a", { href: "#/tasks" }, `Task ${task.id} brings a snapshot in: ${task.state}`)]));
+    /* Uploads stand beside their snapshots. */
+    tasks.filter((task) => task.kind !== "upload").map((task) => [" ", element("a", { href: "#/tasks" }, `Task ${task.id}`), `, ${task.about}: ${task.state}.`]));
 }
 
 /* ---------------------------------------------------------------- the page */
@@ -149,7 +206,6 @@ export async function snapshotsPage(content, who, parameters) {
   const wanted = parameters.get("filesystem");
   const chooser = select("Filesystem", "filesystem", names, names.includes(wanted) ? wanted : names[0]);
   const chosen = chooser.querySelector("select");
-  const answer = element("div", {});
   const list = element("div", {});
   let shown = null;
 
@@ -157,7 +213,7 @@ export async function snapshotsPage(content, who, parameters) {
   const show = () => renew(list, state(shown.filesystem, shown.tasks), rows(shown, who, act),
     may(who, "filesystem") && isUp(shown.filesystem)
       ? element("div", { class: "actions" }, button("Take snapshot", () => act(take), "main")) : null,
-    element("p", { class: "hint" }, "What was uploaded, also by other hosts, and how it comes back: ", stores()));
+    element("p", { class: "hint" }, "What was uploaded, also by other hosts, and how it comes back: ", allStores()));
   const reload = async () => {
     const name = chosen.value;
     try {
@@ -170,19 +226,9 @@ export async function snapshotsPage(content, who, parameters) {
       if (name === chosen.value) replace(list, refusal(error));
     }
   };
+  const { answer, act: doing } = answering(reload);
   /* A button may be older than what is known now. */
-  const act = async (work) => {
-    replace(answer);
-    try {
-      const said = await work(shown.filesystem, shown.snapshots);
-      if (!said) return;
-      replace(answer, said);
-      announce(said.textContent);
-    } catch (error) {
-      replace(answer, refusal(error));
-    }
-    await reload();
-  };
+  const act = (work) => doing(() => work(shown.filesystem, shown.snapshots));
   /* Of a stopped filesystem the list has its keys unwrapped, so that is asked for only when something
    * is known to have changed. */
   const look = async () => {

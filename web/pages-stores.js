@@ -1,9 +1,9 @@
 /* The object stores: which there are, adding, trying, changing and forgetting them. What one holds is
  * in pages-uploads.js. */
 import { call, get, may } from "/api.js";
-import { ask, askByName } from "/dialog.js";
-import { announce, capacity, element, notice, panel, refusal, replace, table } from "/dom.js";
-import { button, checkbox, choice, field, only, select } from "/forms.js";
+import { answering, ask, askByName, good } from "/dialog.js";
+import { capacity, element, panel, refusal, replace, table } from "/dom.js";
+import { button, checkbox, choice, field, only, select, small } from "/forms.js";
 import { uploadsPage } from "/pages-uploads.js";
 
 const MIB = 1024 ** 2;
@@ -80,7 +80,7 @@ async function add() {
     ],
     action: "Add", send: async (found) => { store = await call("POST", "/object-stores", settings(found)); },
   });
-  return store ? notice("good", element("p", {}, `${store.name} was added. Snapshots can be uploaded to it now: `, element("a", { href: "#/snapshots" }, "Snapshots"), ".")) : null;
+  return store ? good(`${store.name} was added. Snapshots can be uploaded to it now: `, element("a", { href: "#/snapshots" }, "Snapshots"), ".") : null;
 }
 
 async function update(store) {
@@ -93,7 +93,7 @@ async function update(store) {
     ],
     action: "Update", send: (found) => call("PATCH", path(store), settings({ ...found, type: store.type }, store)),
   });
-  return done ? notice("good", element("p", {}, `${store.name} was changed.`)) : null;
+  return done ? good(`${store.name} was changed.`) : null;
 }
 
 async function remove(store) {
@@ -102,7 +102,7 @@ async function remove(store) {
     content: [element("p", {}, "coffer forgets it and its secret key. What lies in it stays, and can be reached again when it is added anew.")],
     action: "Forget", send: () => call("DELETE", path(store)),
   });
-  return done ? notice("good", element("p", {}, `${store.name} is forgotten; what lies in it stays.`)) : null;
+  return done ? good(`${store.name} is forgotten; what lies in it stays.`) : null;
 }
 
 /* ---------------------------------------------------------------- the list */
@@ -121,17 +121,12 @@ function limits(store) {
 }
 
 function rows(stores, who, does) {
-  const named = (label, store, work, kind = "") => {
-    const made = button(label, work, `small ${kind}`);
-    made.setAttribute("aria-label", `${label} ${store.name}`);
-    return made;
-  };
   return table("Object stores", [
     ["Name", (store) => [element("strong", {}, storeLink(store.name)), element("p", { class: "hint" }, new Map(SITES).get(store.site))]],
     ["Where", (store) => [where(store), limits(store)]],
     ["", (store) => (may(who, "admin") ? element("div", { class: "actions" },
-      named("Check", store, () => does.check(store)), named("Update", store, () => does.act(() => update(store))),
-      named("Forget", store, () => does.act(() => remove(store)), "danger")) : null)],
+      small("Check", store.name, () => does.check(store)), small("Update", store.name, () => does.act(() => update(store))),
+      small("Forget", store.name, () => does.act(() => remove(store)), "danger")) : null)],
   ], stores, "There is no object store. Snapshots are uploaded to one, a bucket or a folder of another disk, so that they outlive this host.");
 }
 
@@ -141,26 +136,14 @@ export async function storesPage(content, who, parameters) {
     await uploadsPage(content, who, name);
     return;
   }
-  const answer = element("div", {});
   const list = element("div", {});
   const reload = async () => replace(list, rows(await get("/object-stores"), who, { act, check }));
-  const act = async (work) => {
-    replace(answer);
-    try {
-      const said = await work();
-      if (!said) return;
-      replace(answer, said);
-      announce(said.textContent);
-      await reload();
-    } catch (error) {
-      replace(answer, refusal(error));
-    }
-  };
+  const { answer, act } = answering(reload);
   const check = async (store) => {
     replace(answer, element("p", { class: "working", role: "status" }, `Trying ${store.name}…`));
     try {
       await call("POST", path(store, "/check"));
-      replace(answer, notice("good", element("p", {}, `${store.name} was tried, and does what coffer needs.`)));
+      replace(answer, good(`${store.name} was tried, and does what coffer needs.`));
     } catch (error) {
       replace(answer, refusal(error));
     }

@@ -1,8 +1,8 @@
 /* What takes long: how far it is, what it waits for, and pausing, resuming and aborting it. */
 import { call, get, may } from "/api.js";
-import { ask } from "/dialog.js";
-import { announce, badge, capacity, card, copyable, duration, element, notice, panel, refusal, renew, replace, table, time } from "/dom.js";
-import { button, checkbox } from "/forms.js";
+import { ask, good } from "/dialog.js";
+import { announce, badge, capacity, card, copyable, duration, element, panel, refusal, renew, replace, table, time } from "/dom.js";
+import { button, checkbox, small } from "/forms.js";
 import { watch } from "/watch.js";
 
 const STATES = { running: "good", waiting: "warn", paused: "dim", aborting: "warn", done: "good", failed: "bad", aborted: "dim" };
@@ -30,7 +30,7 @@ export function progressBar(task) {
 /* What is said where a task was begun. */
 export function began(task) {
   announce(`Task ${task.id} has begun`);
-  return notice("good", element("p", {}, `Task ${task.id} has begun: ${task.about}. `, element("a", { href: "#/tasks" }, "Tasks"), " shows how far it is."));
+  return good(`Task ${task.id} has begun: ${task.about}. `, element("a", { href: "#/tasks" }, "Tasks"), " shows how far it is.");
 }
 
 /* ---------------------------------------------------------------- what is changed */
@@ -46,19 +46,14 @@ function abort(task, act) {
 }
 
 function actions(task, act) {
-  const named = (label, what, kind = "") => {
-    const made = button(label, what, `small ${kind}`);
-    made.setAttribute("aria-label", `${label} task ${task.id}`);
-    return made;
-  };
+  const named = (label, what, kind) => small(label, `task ${task.id}`, what, kind);
   const change = (action, said) => () => act(() => call("POST", `/tasks/${task.id}/${action}`), said, task);
   const mayPause = ["running", "waiting"].includes(task.state);
   return element("div", { class: "actions" },
     task.state === "waiting" ? named("Try now", change("resume", "tries again")) : null,
     task.state === "paused" ? named("Resume", change("resume", "goes on")) : null,
     mayPause ? named("Pause", change("pause", "is paused")) : null,
-    /* A downloaded filesystem needs the rest: removing it is what ends that. */
-    task.kind !== "download" ? named("Abort", () => abort(task, act), "danger") : null);
+    task.no_abort ? null : named("Abort", () => abort(task, act), "danger"));
 }
 
 /* ---------------------------------------------------------------- how they are shown */
@@ -70,13 +65,15 @@ function running(task, who, act) {
     element("p", { class: "hint" }, [task.percent === null ? "" : `${task.percent} %`, progressText(task), task.phase && `now: ${task.phase}`].filter(Boolean).join(", ") || "not begun yet"),
     task.text ? element("p", { class: "todo" }, task.text) : null,
     element("p", { class: "hint" }, `Task ${task.id}, since `, time(task.created)),
-    may(who, "filesystem") ? actions(task, act) : null);
+    may(who, "filesystem") ? [
+      task.no_abort ? element("p", { class: "hint" }, `It cannot be aborted: ${task.no_abort}.`) : null,
+      actions(task, act)] : null);
 }
 
 function result(task) {
   if (task.text) return task.text;
   if (!task.result) return "";
-  return task.kind === "upload" ? copyable("Locator", task.result) : task.result;
+  return task.result.startsWith("coffer1-") ? copyable("Locator", task.result) : task.result;
 }
 
 function endedList(tasks) {

@@ -1,9 +1,10 @@
 /* What one object store holds: the snapshots that were uploaded to it, by whatever host, and who uses
  * it; downloading, verifying, wrapping anew and removing. */
 import { call, get, may, query } from "/api.js";
-import { ask, askByName } from "/dialog.js";
-import { announce, badge, capacity, card, copyable, element, notice, refusal, replace, table, time } from "/dom.js";
-import { button, checkbox, choice, field, only, select } from "/forms.js";
+import { answering, ask, askByName, filesystemName, good, noKms, ownKey, report } from "/dialog.js";
+import { badge, capacity, card, copyable, element, refusal, replace, table, time } from "/dom.js";
+import { button, checkbox, choice, field, only, select, small } from "/forms.js";
+import { kmsFields, kmsOf, rewrapTable, unneededText } from "/kms-form.js";
 import { began } from "/pages-tasks.js";
 
 const PAGE = 50;
@@ -19,13 +20,12 @@ const isUp = (filesystem) => ["started", "mounted"].includes(filesystem.status);
 
 function newFields(row) {
   return element("div", { class: "group" },
-    field({ label: "Name of the filesystem", name: "name", required: true, maxlength: 32, pattern: "[A-Za-z0-9._][A-Za-z0-9._\\-]*",
-      value: row.filesystem ? `${row.filesystem}-2`.slice(-32) : "" }),
+    filesystemName("Name of the filesystem", row.filesystem ? `${row.filesystem}-2`.slice(-32) : ""),
     element("p", { class: "hint" }, "It is of use at once: what is not here yet is read from the object store, which is needed until all is here. The key server unwraps the snapshot's keys."),
     element("details", {}, element("summary", {}, "Further settings"),
-      field({ label: "Key in the key server", name: "kms_key", hint: "One of its own; without it the configured one wraps it" }),
+      ownKey(),
       checkbox("Write nothing to the object store", "read_only_store", "Whoever cleans it then does not know that this snapshot is needed"),
-      checkbox("Allow no key server", "allow_no_kms", "Without one, a key in a file of this host wraps it: for trials")));
+      noKms()));
 }
 
 function intoFields(row, filesystems) {
@@ -64,8 +64,8 @@ async function download(store, row, who) {
 }
 
 function arrived(filesystem, store) {
-  return notice("good", element("p", {}, `${filesystem.name} is here, and can be mounted: `, element("code", {}, `coffer fs mount ${filesystem.name} FOLDER`),
-    `. What it does not have yet comes from ${store} while it is started; `, element("a", { href: "#/tasks" }, "Tasks"), " shows how far that is."));
+  return good(`${filesystem.name} is here, and can be mounted: `, element("code", {}, `coffer fs mount ${filesystem.name} FOLDER`),
+    `. What it does not have yet comes from ${store} while it is started; `, element("a", { href: "#/tasks" }, "Tasks"), " shows how far that is.");
 }
 
 async function verify(store, row) {
@@ -83,7 +83,7 @@ async function verify(store, row) {
 }
 
 function removed(answer) {
-  return notice("good", element("p", {}, `${answer.objects} objects (${capacity(answer.bytes)}) are removed${answer.kept ? `; ${answer.kept} others are still needed` : ""}.`));
+  return good(`${answer.objects} objects (${capacity(answer.bytes)}) are removed${answer.kept ? `; ${answer.kept} others are still needed` : ""}.`);
 }
 
 async function remove(store, row) {
@@ -109,15 +109,46 @@ async function clean(store) {
   return answer ? removed(answer) : null;
 }
 
-async function rewrap(store) {
-  let task = null;
+/* Of one snapshot, or of all with no row; listed: what is known of them. By the key server of this instance
+ * it is a task; what another one wraps, whose credentials are not kept, and what is only planned is waited
+ * for. */
+async function rewrap(store, listed, row) {
+  const kms = kmsFields({});
+  const other = element("div", { class: "group" }, element("p", { class: "hint" },
+    "Both must answer: the present one unwraps, the other one wraps. Its credentials are not kept, and this one stays the configured one."), kms.fields);
+  const show = (whom) => {
+    only(other, whom === "other");
+    if (whom === "other") kms.refresh();
+  };
+  show("own");
+  let said = null;
   await ask({
-    title: `Rewrap the keys of all snapshots in ${store}?`,
-    content: [element("p", {}, "The newest version of the configured key, or of the key of a filesystem's own, wraps them from then on.")],
-    fields: [checkbox("Drop what wrapped them before at once", "drop_previous", "Else it stays beside the new wrapping, until the next time")],
-    action: "Rewrap", send: async (found) => { task = await call("POST", path(store, "/snapshots/rewrap"), { ...found, all: true, background: true }); },
+    title: row ? `Rewrap the keys of ${title(row)}?` : `Rewrap the keys of all snapshots in ${store}?`,
+    content: [element("p", {}, "What is uploaded keeps its wrapping until it is wrapped anew: by the newest version of the configured key, or of the filesystem's own, or by a key of another key server. The data is not touched.")],
+    fields: [
+      choice("What wraps them from then on", "whom", [["own", "This key server"], ["other", "Another one"]], "own", show),
+      other,
+      checkbox("Drop what wrapped them before at once", "drop_previous", "Else it stays beside the new wrapping, until the next time"),
+      checkbox("Only tell what would be done", "dry_run"),
+    ],
+    action: "Rewrap",
+    send: async ({ whom, drop_previous: drops, dry_run: isDry, ...found }) => {
+      const order = { ...(row ? { locator: row.locator } : { all: true }), ...(drops ? { drop_previous: true } : {}) };
+      if (whom === "other") said = rewrapReport(store, listed, await call("POST", path(store, "/snapshots/rewrap"), { ...order, dry_run: Boolean(isDry), kms: kmsOf(found) }));
+      else if (isDry) said = rewrapReport(store, listed, await call("POST", path(store, "/snapshots/rewrap"), { ...order, dry_run: true }));
+      else said = began(await call("POST", path(store, "/snapshots/rewrap"), { ...order, background: true }));
+    },
   });
-  return task ? began(task) : null;
+  return said;
+}
+
+function rewrapReport(store, listed, answer) {
+  /* Of one that failed early the answer has no names. */
+  const named = (row) => (row.snapshot ? row : listed.find((one) => one.locator === row.locator) || row);
+  const what = (row) => [row.snapshot || row.locator.slice(0, 20), row.filesystem ? element("p", { class: "hint" }, `of ${row.filesystem}`) : null];
+  return report(answer.failed ? `Not all of it could be rewrapped: ${answer.failed} ${answer.failed === 1 ? "stays as it was" : "stay as they were"}` : "Rewrapped",
+    rewrapTable(`Keys in ${store}`, ["Snapshot", (row) => what(named(row))],
+      answer.snapshots, "It holds no snapshot."), unneededText(answer.unneeded));
 }
 
 async function expire(store, use) {
@@ -126,7 +157,7 @@ async function expire(store, use) {
     content: [element("p", {}, `Only if its owner (${use.kind} of instance ${use.instance}) is dead for certain, and not slow: what it needs is then removed by the next cleaning.`)],
     action: "Forget", send: () => call("DELETE", path(store, "/uses"), { id: use.id }),
   });
-  return done ? notice("good", element("p", {}, "It is forgotten; what only it kept goes with the next cleaning.")) : null;
+  return done ? good("It is forgotten; what only it kept goes with the next cleaning.") : null;
 }
 
 /* ---------------------------------------------------------------- how it is shown */
@@ -136,12 +167,6 @@ function needed(row) {
   const what = row.kms_type === "local" ? "a local key" : `${row.kms_key}${row.kms_key_version ? `, version ${row.kms_key_version}` : ""}`;
   const others = row.keys && row.keys.length > 1 ? `, and ${row.keys.length - 1} more` : "";
   return [`${what}${others}`, row.kms_addresses ? element("p", { class: "hint" }, row.kms_addresses) : null];
-}
-
-function named(label, name, work, kind = "") {
-  const made = button(label, work, `small ${kind}`);
-  made.setAttribute("aria-label", `${label} ${name}`);
-  return made;
 }
 
 function snapshotRows(store, rows, who, act) {
@@ -155,9 +180,10 @@ function snapshotRows(store, rows, who, act) {
     ["Key", needed],
     ["", (row) => element("div", { class: "actions" },
       may(who, "filesystem") && isWhole(row) ? [
-        named("Download", title(row), () => act(() => download(store, row, who))),
-        named("Verify", title(row), () => act(() => verify(store, row)))] : null,
-      may(who, "admin") ? named("Remove", title(row), () => act(() => remove(store, row)), "danger") : null)],
+        small("Download", title(row), () => act(() => download(store, row, who))),
+        small("Verify", title(row), () => act(() => verify(store, row)))] : null,
+      may(who, "keys") && isWhole(row) ? small("Rewrap", title(row), () => act(() => rewrap(store, [row], row))) : null,
+      may(who, "admin") ? small("Remove", title(row), () => act(() => remove(store, row)), "danger") : null)],
   ], rows, "It holds no snapshot yet; one is uploaded under Snapshots.");
 }
 
@@ -168,12 +194,11 @@ function useRows(store, uses, who, act) {
     ["Since", (use) => time(use.since)],
     ["Objects", (use) => String(use.objects)],
     ["", (use) => (may(who, "admin") && ["upload", "download"].includes(use.kind)
-      ? element("div", { class: "actions" }, named("Forget", `${use.kind} ${use.id.slice(0, 8)}`, () => act(() => expire(store, use)), "danger")) : null)],
+      ? element("div", { class: "actions" }, small("Forget", `${use.kind} ${use.id.slice(0, 8)}`, () => act(() => expire(store, use)), "danger")) : null)],
   ], uses, "Nobody uses it.");
 }
 
 export async function uploadsPage(content, who, store) {
-  const answer = element("div", {});
   const list = element("div", {});
   const uses = element("div", {});
   let rows = [];
@@ -195,23 +220,12 @@ export async function uploadsPage(content, who, store) {
     rows = [];
     show(found, used);
   };
-  const act = async (work) => {
-    replace(answer);
-    try {
-      const said = await work();
-      if (!said) return;
-      replace(answer, said);
-      announce(said.textContent);
-      await reload();
-    } catch (error) {
-      replace(answer, refusal(error));
-    }
-  };
+  const { answer, act } = answering(reload);
   await reload();
   replace(content,
     card(`Snapshots in ${store}`, element("p", {}, element("a", { href: "#/stores" }, "All object stores")), answer, list,
       element("div", { class: "actions" },
-        may(who, "keys") && rows.length ? button("Rewrap keys", () => act(() => rewrap(store))) : null,
+        may(who, "keys") && rows.length ? button("Rewrap keys", () => act(() => rewrap(store, rows))) : null,
         may(who, "admin") ? button("Clean", () => act(() => clean(store))) : null),
       element("p", { class: "hint" }, "It is what stands in the store in clear: whoever can write there can make it say anything. A download proves it.")),
     card("Who uses it", uses));

@@ -1,8 +1,8 @@
 /* Who may log in, and the own password. */
 import { call, get } from "/api.js";
-import { ask } from "/dialog.js";
-import { announce, card, element, notice, panel, replace, table, time } from "/dom.js";
-import { button, field, form, select, submit } from "/forms.js";
+import { ask, good } from "/dialog.js";
+import { announce, card, element, panel, replace, table, time } from "/dom.js";
+import { button, field, form, select, small, submit } from "/forms.js";
 
 const ROLES = ["ReadOnly", "Regular", "KeyAdmin", "ClusterAdmin"];
 const WHAT = {
@@ -52,18 +52,13 @@ function remove(user, reload) {
 export async function usersPage(content, who) {
   const reload = async () => {
     const rows = await get("/users");
-    const named = (label, user, what, kind = "") => {
-      const made = button(label, what, `small ${kind}`);
-      made.setAttribute("aria-label", `${label} ${user.name}`);
-      return made;
-    };
     replace(content, panel("Users", table("Users", [
       ["Name", (user) => [element("strong", {}, user.name), user.name === who.user ? " (you)" : ""]],
       ["Role", (user) => user.role],
       ["Password set", (user) => time(user.password_set)],
       ["", (user) => element("div", { class: "actions" },
-        named("Role", user, () => change(user, reload)), named("Password", user, () => setPassword(user, reload)),
-        user.name === who.user ? null : named("Remove", user, () => remove(user, reload), "danger"))],
+        small("Role", user.name, () => change(user, reload)), small("Password", user.name, () => setPassword(user, reload)),
+        user.name === who.user ? null : small("Remove", user.name, () => remove(user, reload), "danger"))],
     ], rows, "Nobody can log in."),
     element("div", { class: "actions" }, button("Add user", () => add(reload), "main"))),
     card("Roles", element("dl", { class: "facts" }, ROLES.map((role) => element("div", {}, element("dt", {}, role), element("dd", {}, WHAT[role]))))));
@@ -83,7 +78,7 @@ export function accountPage(content, who) {
       replace(done);
       if (again !== found.password) throw new Error("The new passwords differ; nothing was changed.");
       await call("PUT", "/session/password", found);
-      replace(done, notice("good", element("p", {}, "Your password was changed; your other sessions have ended.")));
+      replace(done, good("Your password was changed; your other sessions have ended."));
       announce("Your password was changed");
     })));
 }

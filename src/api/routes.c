@@ -139,7 +139,7 @@ unsigned api_status_of(int code)
         { -EKEYREVOKED, 409 },  { -EBADMSG, 422 },      { -EPROTO, 502 },       { -EAGAIN, 503 },
         { -ESHUTDOWN, 503 },    { -ETIMEDOUT, 504 },    { -ENOSPC, 507 },       { -ENXIO, 422 },
         { -ECONNREFUSED, 502 }, { -EHOSTUNREACH, 502 }, { -EKEYREJECTED, 502 }, { -EUSERS, 429 },
-        { -ENOSYS, 409 },
+        { -ENOSYS, 409 },       { -EALREADY, 409 },
     };
 
     for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++)

@@ -39,7 +39,7 @@ static json_t *task_json(const struct task_view *view)
     bool is_waiting = view->is_waiting && !task_state_is_end(view->state);
 
     return json_pack(
-        "{s:I,s:s,s:s,s:s,s:s,s:I,s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:s,s:s}", "id",
+        "{s:I,s:s,s:s,s:s,s:s,s:I,s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:s,s:s,s:s}", "id",
         (json_int_t)view->id, "kind", view->kind, "about", view->about, "filesystem",
         view->filesystem, "object_store", view->store, "snapshot", (json_int_t)view->snapshot,
         "state", is_waiting ? "waiting" : task_state_name(view->state), "phase", view->phase,
@@ -47,7 +47,7 @@ static json_t *task_json(const struct task_view *view)
         (json_int_t)view->done, "moved", (json_int_t)view->moved, "rate", (json_int_t)view->rate,
         "seconds_left", view->left_s < 0 ? json_null() : json_integer((json_int_t)view->left_s),
         "created", time_json(view->created_ns), "ended", time_json(view->ended_ns), "text",
-        view->text, "result", view->result);
+        view->text, "result", view->result, "no_abort", view->no_abort);
 }
 
 int api_reply_task(const struct task_view *view, unsigned status, struct api_reply *ret,

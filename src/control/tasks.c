@@ -262,7 +262,10 @@ static void view_locked(const struct tasks *tasks, const struct task *task, stru
                                .moved = record->moved,
                                .left_s = -1,
                                .created_ns = record->created_ns,
-                               .ended_ns = record->ended_ns };
+                               .ended_ns = record->ended_ns,
+                               .no_abort = "" };
+    if (task->kind && task->kind->no_abort && !task_state_is_end(record->state))
+        ret->no_abort = task->kind->no_abort;
     memcpy(ret->kind, record->kind, sizeof(ret->kind));
     memcpy(ret->filesystem, record->filesystem, sizeof(ret->filesystem));
     memcpy(ret->store, record->store, sizeof(ret->store));

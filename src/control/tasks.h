@@ -55,6 +55,7 @@ struct task_view {
     int64_t ended_ns; /* 0: it has not */
     char text[512];   /* why it waits, or failed */
     char result[TASK_RESULT_SIZE];
+    const char *no_abort; /* why it cannot be aborted; "": it can, or has ended */
 };
 
 const char *task_state_name(enum task_state state);

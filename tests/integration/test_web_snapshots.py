@@ -1,9 +1,15 @@
 """Snapshots and tasks on the web page, in a real browser, with a real key server."""
+import os
+
 import pytest
 
 from instance import wait_until
 from sites import set_kms
 from web_page import bao, browser, instance, must_be_nowhere, page  # noqa: F401
+
+
+needs_mounts = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
+                                  reason="needs root and /dev/fuse")
 
 
 @pytest.fixture
@@ -91,6 +97,59 @@ def test_a_snapshot_is_taken_uploaded_renamed_gone_back_to_and_removed(projects,
     page.press("Remove", page.dialog())
     page.row("before-mon <i>day").wait_for(state="detached")
     assert [one["name"] for one in snapshots(projects)] == ["mon <i>day"]
+
+
+@needs_mounts
+def test_what_differs_between_two_snapshots_is_told_page_by_page(projects, folder, page):  # noqa: F811
+    top = projects.mount("projects", folder / "mnt")
+    for name in ("changed <b>", "gone", "old name"):
+        (top / name).write_text("as it was")
+    projects.run("fs", "snapshot", "add", "projects", "monday")
+    (top / "changed <b>").write_text("as it became")
+    (top / "gone").unlink()
+    (top / "old name").rename(top / "new name")
+    projects.run("fs", "snapshot", "add", "projects", "tuesday")
+    many = sorted(f"{number:03}-{'x' * 200}" for number in range(300))
+    for name in many:
+        (top / name).touch()
+    page.log_in()
+    page.open("Snapshots")
+    page.press("Compare tuesday")
+    page.dialog().get_by_label("With").select_option("monday")
+    page.press("Compare", page.dialog())
+    page.page.get_by_role("heading", name="From monday to tuesday").wait_for()
+    region = page.page.get_by_role("region", name="What differs from monday to tuesday")
+    told = {row.locator("code").first.inner_text(): row.inner_text().split()
+            for row in region.locator("tbody tr").all()}
+    assert told["changed <b>"][:3] == ["changed", "file", "content,"]
+    assert told["gone"][0] == "removed"
+    assert told["new name"][0] == "renamed" and told["new name"][-3:] == ["was", "old", "name"]
+    page.press("Close")
+    assert region.count() == 0
+
+    page.press("Compare tuesday")
+    page.press("Compare", page.dialog())
+    region = page.page.get_by_role("region", name="What differs from tuesday to what projects is now")
+    region.wait_for()
+    more = page.page.get_by_role("button", name="More", exact=True)
+    assert more.is_visible() and region.locator("tbody tr").count() < len(many)
+    while more.is_visible():
+        before = region.locator("tbody tr").count()
+        more.click()
+        page.page.wait_for_function("""(before) => document.querySelectorAll(".report tbody tr").length > before ||
+            !document.querySelector(".report").innerText.includes("so far")""", arg=before)
+    added = [row.locator("code").inner_text() for row in region.locator("tbody tr").filter(has_text="added").all()]
+    assert sorted(added) == many
+    page.page.set_viewport_size({"width": 360, "height": 640})
+    assert page.fits()
+
+    projects.run("fs", "snapshot", "add", "projects", "wednesday")
+    page.page.reload()
+    page.press("Compare wednesday")
+    projects.run("fs", "umount", "projects")
+    page.press("Compare", page.dialog())
+    told = projects.run("fs", "snapshot", "diff", "projects", "wednesday", check=False).stderr
+    assert page.refusal() in told
 
 
 def test_a_task_says_what_it_waits_for_and_is_paused_resumed_and_aborted(projects, nas, page):  # noqa: F811

@@ -159,16 +159,25 @@ def end_as_a_host(site, *names):
 
 
 def ring_in_store(site, name):
-    return site.instance.state / "filesystems" / site.instance.view(name)["uuid"] / "store" / "keyring"
+    return ring_of(site.instance, name)
+
+
+def ring_of(instance, name):
+    return instance.state / "filesystems" / instance.view(name)["uuid"] / "store" / "keyring"
 
 
 def lose_ring(site, name, in_store=None):
-    """In the registry every copy of it is overwritten, in the store too, or that one is deleted."""
-    path = ring_in_store(site, name)
     site.instance.run("fs", "umount", name)
-    site.instance.stop()
+    forget_ring(site.instance, name, in_store)
+
+
+def forget_ring(instance, name, in_store=None):
+    """Of a stopped filesystem: in the registry every copy of it is overwritten, in the store too, or
+    that one is deleted."""
+    path = ring_of(instance, name)
+    instance.stop()
     ring = path.read_bytes()
-    (database,) = [file for file in (site.instance.state / "registry").iterdir()
+    (database,) = [file for file in (instance.state / "registry").iterdir()
                    if ring in file.read_bytes()]
     with open(database, "r+b") as file:
         content = file.read()
@@ -178,7 +187,7 @@ def lose_ring(site, name, in_store=None):
         path.unlink()
     else:
         path.write_bytes(in_store)
-    site.instance.start()
+    instance.start()
 
 
 def shared_places(tmp_path_factory):
