@@ -75,3 +75,27 @@ def test_who_gives_the_folder_anew_says_that_it_is_the_store(site, folder):
     # Another instance finds the same.
     site.instance.run("fs", "tier", "dir", "add", "again", "--path", folder / "nas")
     assert (folder / "nas" / "coffer-place").read_text() == mark
+
+
+def test_a_filesystem_is_not_written_where_its_disk_is_not(site, folder):
+    store, mnt = folder / "nas" / "data", folder / "mnt-own"
+    store.mkdir()
+    mnt.mkdir()
+    coffer = site.instance.run
+    coffer("fs", "add", "own", "--store", f"dir:{store}")
+    site.mount("own")
+    (mnt / "file").write_bytes(bytes(100_000))
+    coffer("fs", "umount", "own")
+    unmount(folder)
+    missing = coffer("fs", "mount", "own", mnt, check=False)
+    assert missing.returncode == 1 and str(store) in missing.stderr
+
+    store.mkdir()  # as somebody does who only looks at the sentence
+    empty = coffer("fs", "mount", "own", mnt, check=False)
+    assert empty.returncode == 1 and "its disk mounted?" in empty.stderr
+    assert {path.name for path in store.iterdir()} <= {"keyring", "superblock"}
+
+    mount(folder)
+    coffer("fs", "mount", "own", mnt)
+    assert (mnt / "file").read_bytes() == bytes(100_000)
+    assert coffer("fs", "check", "own", "--read-data").returncode == 0
