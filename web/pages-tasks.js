@@ -38,7 +38,7 @@ export function began(task) {
 function abort(task, act) {
   return ask({
     title: `Abort task ${task.id}?`,
-    content: [element("p", {}, `${title(task)}. What it has done is undone.`)],
+    content: [element("p", {}, `${title(task)}. What is half done is undone; what it removed stays removed.`)],
     fields: [checkbox("End it also if what it left cannot be taken away", "force", "Then that stays where it is, until somebody cleans the object store")],
     action: "Abort", kind: "danger",
     send: (found) => call("POST", `/tasks/${task.id}/abort`, found),

@@ -128,22 +128,37 @@ int api_list_uploads(const struct api_request *request, struct api_reply *ret, s
     return reply_rows(r, rows, ret, err);
 }
 
-/* Without a locator: only what nobody needs any more. */
-int api_remove_upload(const struct api_request *request, struct api_reply *ret, struct error *err)
+static int remove_now(const struct api_request *request, const char *locator, struct api_reply *ret,
+                      struct error *err)
 {
     struct uploads_removed removed = { .snapshots = 0 };
-    const char *locator = NULL;
-    int r = json_get_text(request->body, "locator", JSON_OPTIONAL, &locator, err);
 
-    if (r == 0)
-        r = control_uploads_remove(request->context->control, request->name, &locator,
-                                   locator ? 1 : 0, &removed, err);
+    int r =
+        control_uploads_remove(request->context->control, request->name, locator, &removed, err);
     if (r < 0)
         return r;
     ret->body = json_pack("{s:I,s:I,s:I,s:I}", "snapshots", (json_int_t)removed.snapshots,
                           "objects", (json_int_t)removed.objects, "bytes",
                           (json_int_t)removed.bytes, "kept", (json_int_t)removed.kept);
     return api_reply_end(ret, err);
+}
+
+/* Without a locator: only what nobody needs any more. */
+int api_remove_upload(const struct api_request *request, struct api_reply *ret, struct error *err)
+{
+    struct task_view view = { .id = 0 };
+    const char *locator = NULL;
+    bool is_background = false;
+    int r = json_get_text(request->body, "locator", JSON_OPTIONAL, &locator, err);
+
+    if (r == 0)
+        r = json_get_bool(request->body, "background", JSON_OPTIONAL, &is_background, err);
+    if (r == 0 && !is_background)
+        return remove_now(request, locator, ret, err);
+    if (r == 0)
+        r = control_uploads_remove_start(request->context->control, request->name, locator, &view,
+                                         err);
+    return r < 0 ? r : api_reply_task(&view, 202, ret, err);
 }
 
 /* --- verification --- */

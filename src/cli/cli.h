@@ -124,6 +124,8 @@ extern const struct argument_spec tier_s3_arguments[];
 extern const struct argument_spec tier_snapshot_arguments[];
 extern const struct option_spec tier_snapshot_list_options[];
 extern const struct option_spec tier_ops_options[];
+extern const struct option_spec tier_snapshot_remove_options[];
+extern const struct option_spec tier_clean_options[];
 
 /* The commands, by file. */
 int cmd_status(struct cli *cli, struct error *err);

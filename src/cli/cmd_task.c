@@ -214,7 +214,8 @@ int cmd_task_abort(struct cli *cli, struct error *err)
     bool is_forced = arguments_has(&cli->arguments, "force");
     char question[128];
 
-    (void)snprintf(question, sizeof(question), "Abort task %.32s? What it has done is undone.",
+    (void)snprintf(question, sizeof(question),
+                   "Abort task %.32s? What is half done is undone; what it removed stays removed.",
                    cli_word(cli, 0));
     if (!is_forced && !cli_confirm(question))
         return error_set(err, -ECANCELED, "nothing was aborted; answer y to abort the task");

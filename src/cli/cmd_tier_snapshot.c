@@ -29,6 +29,22 @@ const struct option_spec tier_snapshot_list_options[] = {
     END_OF_TABLE,
 };
 
+#define BACKGROUND_OPTION                                                                          \
+    {                                                                                              \
+        0, "background", NULL, "do not wait for its end; coffer task wait does"                    \
+    }
+
+const struct option_spec tier_snapshot_remove_options[] = {
+    { 'f', "force", NULL, "do not ask" },
+    BACKGROUND_OPTION,
+    END_OF_TABLE,
+};
+
+const struct option_spec tier_clean_options[] = {
+    BACKGROUND_OPTION,
+    END_OF_TABLE,
+};
+
 const struct option_spec tier_ops_options[] = {
     { 0, "expire", "id", "forget this one, whose owner is dead for certain" },
     { 0, "force", NULL, "do not ask" },
@@ -176,9 +192,22 @@ static int tell_removed(struct cli *cli, const json_t *answer, const char *what,
     return 0;
 }
 
-int cmd_tier_snapshot_remove(struct cli *cli, struct error *err)
+/* locator NULL: only what nobody needs. */
+static int remove_there(struct cli *cli, const char *locator, const char *what, struct error *err)
 {
     CLEANUP(json_freep) json_t *answer = NULL;
+    bool is_background = arguments_has(&cli->arguments, "background");
+    int r = call(cli, "DELETE", "/snapshots",
+                 json_pack("{s:s*,s:b}", "locator", locator, "background", (int)is_background),
+                 &answer, err);
+
+    if (r < 0)
+        return r;
+    return is_background ? task_started(cli, answer, err) : tell_removed(cli, answer, what, err);
+}
+
+int cmd_tier_snapshot_remove(struct cli *cli, struct error *err)
+{
     char question[256];
 
     (void)snprintf(
@@ -187,17 +216,12 @@ int cmd_tier_snapshot_remove(struct cli *cli, struct error *err)
         cli_word(cli, 1), cli_word(cli, 0));
     if (!arguments_has(&cli->arguments, "force") && !cli_confirm(question))
         return error_set(err, -ECANCELED, "nothing was removed; answer y to remove the snapshot");
-    int r = call(cli, "DELETE", "/snapshots", json_pack("{s:s}", "locator", cli_word(cli, 1)),
-                 &answer, err);
-    return r < 0 ? r : tell_removed(cli, answer, "The uploaded snapshot was removed. ", err);
+    return remove_there(cli, cli_word(cli, 1), "The uploaded snapshot was removed. ", err);
 }
 
 int cmd_tier_clean(struct cli *cli, struct error *err)
 {
-    CLEANUP(json_freep) json_t *answer = NULL;
-    int r = call(cli, "DELETE", "/snapshots", json_object(), &answer, err);
-
-    return r < 0 ? r : tell_removed(cli, answer, "", err);
+    return remove_there(cli, NULL, "", err);
 }
 
 /* --- verification --- */

@@ -373,8 +373,9 @@ static const struct command commands[] = {
         .path = "fs tier clean",
         .summary = "Removes from an object store what nobody needs any more",
         .details = "What uploads left that were aborted or expired. A removal of a snapshot does "
-                   "the same.",
+                   "the same.\nA task does it.",
         .arguments = tier_store_arguments,
+        .options = tier_clean_options,
         .prints_json = true,
         .run = cmd_tier_clean,
     },

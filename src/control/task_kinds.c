@@ -4,7 +4,7 @@
 #include "control/tasks.h"
 
 static const struct task_kind *const kinds[] = {
-    &upload_kind, &download_kind, &verify_kind, &rewrap_kind, &import_kind,
+    &upload_kind, &download_kind, &verify_kind, &rewrap_kind, &removal_kind, &import_kind,
 };
 
 const struct task_kind *task_kind_find(const char *name)

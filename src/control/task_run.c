@@ -108,6 +108,7 @@ static void wait_a_while(struct task *task, const struct error *why)
     task->waiting_since_ms = task->waiting_since_ms == 0 ? now : task->waiting_since_ms;
     bool is_first = task->failures++ == 0;
     int64_t until = now + pause_ms(task->failures);
+    (void)pthread_cond_broadcast(&tasks->changed); /* task_wait_end() */
     mutex_unlock(&tasks->lock);
     if (is_first)
         tell_waiting(task, why);
@@ -277,4 +278,43 @@ int task_start_thread(struct task *task, struct error *err)
     tasks->threads--;
     mutex_unlock(&tasks->lock);
     return error_set(err, r, "cannot start a thread: %s", strerrordesc_np(-r));
+}
+
+static int judge_end(const struct task_view *view, int code, struct error *err)
+{
+    if (view->state == TASK_DONE)
+        return 0;
+    if (view->is_waiting)
+        return error_set(err, code, "%.300s; task %" PRIu64 " goes on when that has passed",
+                         view->text, view->id);
+    if (view->state == TASK_FAILED)
+        return error_set(err, code, "%.500s", view->text);
+    if (view->state == TASK_RUNNING || view->state == TASK_ABORTING)
+        return error_set(err, -ESHUTDOWN,
+                         "cofferd is stopping; the next one goes on with task %" PRIu64, view->id);
+    return error_set(err, -EBUSY, "task %" PRIu64 ", which does it, is %s", view->id,
+                     task_state_name(view->state));
+}
+
+static bool goes_on_locked(const struct tasks *tasks, const struct task *task) REQUIRES(tasks->lock)
+{
+    enum task_state state = task->record.state;
+
+    (void)tasks;
+    return (state == TASK_RUNNING || state == TASK_ABORTING) && !task->is_waiting &&
+           !is_shutting_down(task);
+}
+
+int task_wait_end(struct control *control, uint64_t id, struct task_view *ret, struct error *err)
+{
+    struct tasks *tasks = control->tasks;
+    const struct task *task;
+
+    mutex_lock(&tasks->lock);
+    while ((task = tasks_find_locked(tasks, id)) != NULL && goes_on_locked(tasks, task))
+        cond_wait(&tasks->changed, &tasks->lock);
+    int code = !task ? 0 : task->is_waiting ? task->waiting.code : task->record.code;
+    mutex_unlock(&tasks->lock);
+    int r = control_task_get(control, id, ret, err);
+    return r < 0 ? r : judge_end(ret, code < 0 ? code : -EIO, err);
 }

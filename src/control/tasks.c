@@ -280,7 +280,7 @@ static void view_locked(const struct tasks *tasks, const struct task *task, stru
         ret->left_s = (int64_t)((record->total - record->done) / task->rate);
 }
 
-static struct task *find_locked(const struct tasks *tasks, uint64_t id) REQUIRES(tasks->lock)
+struct task *tasks_find_locked(const struct tasks *tasks, uint64_t id)
 {
     struct task *task = tasks->items;
 
@@ -299,7 +299,7 @@ int control_task_get(struct control *control, uint64_t id, struct task_view *ret
     struct tasks *tasks = control->tasks;
 
     mutex_lock(&tasks->lock);
-    const struct task *task = find_locked(tasks, id);
+    const struct task *task = tasks_find_locked(tasks, id);
     if (task)
         view_locked(tasks, task, ret);
     mutex_unlock(&tasks->lock);
@@ -337,7 +337,7 @@ int tasks_each_waiting(struct control *control, task_waiting_fn *visit, void *ar
     int r = control_task_list(control, &views, &count, err);
     for (size_t i = 0; i < count && r == 0; i++) {
         mutex_lock(&tasks->lock);
-        const struct task *task = find_locked(tasks, views[i].id);
+        const struct task *task = tasks_find_locked(tasks, views[i].id);
         bool is_due = task && task->is_waiting &&
                       clock_monotonic_ms() - task->waiting_since_ms >= tasks->alert_after_ms;
         mutex_unlock(&tasks->lock);
@@ -403,6 +403,19 @@ uint64_t tasks_find(struct control *control, const struct task_kind *kind, const
             id = task->record.id;
     mutex_unlock(&tasks->lock);
     return id;
+}
+
+bool tasks_has(struct control *control, const struct task_kind *kind, const char *store)
+{
+    const struct task_use use = { .store = store };
+    struct tasks *tasks = control->tasks;
+    bool has = false;
+
+    mutex_lock(&tasks->lock);
+    for (const struct task *task = tasks->items; task && !has; task = task->next)
+        has = task->kind == kind && !task_state_is_end(task->record.state) && is_about(task, &use);
+    mutex_unlock(&tasks->lock);
+    return has;
 }
 
 /* --- changing --- */
@@ -545,7 +558,7 @@ static int change(struct control *control, uint64_t id, enum task_state to, bool
 
     mutex_lock(&tasks->saving);
     mutex_lock(&tasks->lock);
-    struct task *task = find_locked(tasks, id);
+    struct task *task = tasks_find_locked(tasks, id);
     enum task_state state = task ? task->record.state : TASK_DONE;
     if (!task)
         r = no_task(id, err);

@@ -98,11 +98,12 @@ struct task_kind {
 const struct task_kind *task_kind_find(const char *name);
 
 /* One for each kind: upload.c, download_task.c, uploads_verify.c, uploads_rewrap_task.c,
- * snapshot_download.c */
+ * uploads_remove_task.c, snapshot_download.c */
 extern const struct task_kind upload_kind;
 extern const struct task_kind download_kind;
 extern const struct task_kind verify_kind;
 extern const struct task_kind rewrap_kind;
+extern const struct task_kind removal_kind;
 extern const struct task_kind import_kind;
 
 struct task_new {
@@ -118,6 +119,10 @@ struct task_new {
  * and another has not ended. */
 int task_add(struct control *control, const struct task_new *what, struct task_view *ret,
              struct error *err);
+
+/* Waits until it is done; ret is how it was then. A failure: it has failed or was aborted, or waits
+ * for something that has to pass, and goes on then. */
+int task_wait_end(struct control *control, uint64_t id, struct task_view *ret, struct error *err);
 
 /* What never changes of it: kind, uuid, what it is about, parameters. */
 const struct task_record *task_record(const struct task *task);
@@ -164,6 +169,8 @@ void tasks_end_with(struct control *control, const struct uuid *fs);
 
 /* The one of this kind and filesystem that has not ended; 0: there is none. */
 uint64_t tasks_find(struct control *control, const struct task_kind *kind, const struct uuid *fs);
+/* One of this kind and object store has not ended. */
+bool tasks_has(struct control *control, const struct task_kind *kind, const char *store);
 
 /* From a worker's reader thread. */
 void tasks_on_progress(struct control *control, const struct uuid *fs,

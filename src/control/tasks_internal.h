@@ -48,6 +48,9 @@ struct task {
     struct worker_task_done worker_end;
 };
 
+/* NULL: there is none. */
+struct task *tasks_find_locked(const struct tasks *tasks, uint64_t id) REQUIRES(tasks->lock);
+
 /* Moves it, in the registry and here, unless it is in another state than from. */
 int task_move(struct task *task, enum task_state from, enum task_state to, struct error *err);
 /* From whatever state it is in. */

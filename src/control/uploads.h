@@ -94,11 +94,17 @@ struct uploads_removed {
     uint64_t kept; /* objects that others need */
 };
 
-/* Removes these, and what nobody needs any more; without any, only that. What a crash or a failure
- * interrupts is finished later, by this instance. -ENOENT: the store does not hold one of them, and
- * nothing was removed. */
-int control_uploads_remove(struct control *control, const char *store, const char *const *locators,
-                           size_t count, struct uploads_removed *ret, struct error *err);
+/* Has a task remove this one, and what nobody needs any more; locator NULL: only that. -ENOENT: the
+ * store does not hold it, and nothing was removed. An abort ends the task where it is: what is
+ * removed stays so, and the rest of what nobody needs goes with the next removal. */
+struct task_view;
+int control_uploads_remove_start(struct control *control, const char *store, const char *locator,
+                                 struct task_view *ret, struct error *err);
+
+/* The same, and waits for the end of the task. A failure may be that of one that goes on, as soon
+ * as what is in its way has passed. */
+int control_uploads_remove(struct control *control, const char *store, const char *locator,
+                           struct uploads_removed *ret, struct error *err);
 
 /* --- verification --- */
 
@@ -110,7 +116,6 @@ int control_upload_verify(struct control *control, const char *store, const char
                           uint64_t *ret_faults, struct error *err);
 
 /* The same as a task: it is done if there is no fault, and else fails, with the first sentences. */
-struct task_view;
 int control_upload_verify_start(struct control *control, const char *store, const char *locator,
                                 unsigned one_in, struct task_view *ret, struct error *err);
 

@@ -10,6 +10,7 @@
 #include "control/filesystem.h"
 #include "control/locators.h"
 #include "control/object_stores.h"
+#include "control/tasks.h"
 #include "control/uploads.h"
 #include "control/uploads_removal.h"
 #include "crypto/random.h"
@@ -121,6 +122,8 @@ struct removing {
     struct bucket bucket;
     struct removal removal;
     struct removal_record record;
+    removal_watch_fn *watch; /* may be NULL */
+    void *watch_arg;
 };
 
 /* That of the note; the list of our own snapshots does not name it any more. */
@@ -170,7 +173,7 @@ static int finish(struct removing *removing, struct uploads_removed *ret, struct
 {
     struct removal_counts counts = { .objects = 0 };
 
-    int r = removal_sweep(&removing->removal, &counts, err);
+    int r = removal_sweep(&removing->removal, removing->watch, removing->watch_arg, &counts, err);
     /* Expired by somebody, or not to be done here: the mark is of no use to anybody. */
     if (r == 0 || r == -ECANCELED || r == -EBUSY) {
         int ended = removal_end(&removing->removal, r == 0 ? err : NULL);
@@ -227,78 +230,118 @@ static int audit_removal(struct control *control, const char *store, const struc
     return audit_add(control->audit, &note, 1, err);
 }
 
-static int remove_locked(struct control *control, const char *store, const struct locator *locators,
-                         size_t count, struct uploads_removed *ret, struct error *err)
-    REQUIRES(control->uploads_changing)
+static int open_bucket(struct removing *removing, struct object_store **ret, struct error *err)
+{
+    int r = bucket_session_open(removing->control, removing->store, ret, err);
+
+    return r < 0 ? r : bucket_init(&removing->bucket, *ret, "", err);
+}
+
+int uploads_removal_check(struct control *control, const char *store,
+                          const struct locator *locators, size_t count, struct error *err)
 {
     CLEANUP(object_store_closep) struct object_store *opened = NULL;
     struct removing removing = { .control = control, .store = store };
 
-    int r = bucket_session_open(control, store, &opened, err);
-    if (r == 0)
-        r = bucket_init(&removing.bucket, opened, "", err);
+    int r = open_bucket(&removing, &opened, err);
     for (size_t i = 0; i < count && r == 0; i++)
         r = expect_there(&removing.bucket, &locators[i], err);
     for (size_t i = 0; i < count && r == 0; i++)
         r = audit_removal(control, store, &locators[i], err);
-    return r < 0 ? r : run(&removing, locators, count, ret, err);
+    return r;
+}
+
+static void tell_removed(struct control *control, const char *store,
+                         const struct uploads_removed *removed)
+{
+    events_add(
+        &control->events, LOG_LEVEL_INFO, "uploads-removed", "",
+        "object store %s: %llu uploaded snapshot(s) removed, %llu objects of %llu bytes that "
+        "nobody needs any more, too",
+        store, (unsigned long long)removed->snapshots, (unsigned long long)removed->objects,
+        (unsigned long long)removed->bytes);
+}
+
+int uploads_removal_run(struct control *control, const char *store, const struct locator *locators,
+                        size_t count, removal_watch_fn *watch, void *arg,
+                        struct uploads_removed *ret, struct error *err)
+{
+    CLEANUP(object_store_closep) struct object_store *opened = NULL;
+    struct removing removing = {
+        .control = control, .store = store, .watch = watch, .watch_arg = arg
+    };
+    struct uploads_removed removed = { .snapshots = 0 };
+
+    mutex_lock(&control->uploads_changing);
+    int r = open_bucket(&removing, &opened, err);
+    if (r == 0)
+        r = run(&removing, locators, count, &removed, err);
+    mutex_unlock(&control->uploads_changing);
+    if (r < 0)
+        return r;
+    tell_removed(control, store, &removed);
+    *ret = removed;
+    return 0;
 }
 
 int uploads_remove(struct control *control, const char *store, const struct locator *locators,
                    size_t count, struct uploads_removed *ret, struct error *err)
 {
-    struct uploads_removed removed = { .snapshots = 0 };
+    int r = uploads_removal_check(control, store, locators, count, err);
 
-    mutex_lock(&control->uploads_changing);
-    int r = remove_locked(control, store, locators, count, &removed, err);
-    mutex_unlock(&control->uploads_changing);
-    if (r < 0)
-        return r;
-    events_add(
-        &control->events, LOG_LEVEL_INFO, "uploads-removed", "",
-        "object store %s: %llu uploaded snapshot(s) removed, %llu objects of %llu bytes that "
-        "nobody needs any more, too",
-        store, (unsigned long long)removed.snapshots, (unsigned long long)removed.objects,
-        (unsigned long long)removed.bytes);
-    *ret = removed;
-    return 0;
+    return r < 0 ? r : uploads_removal_run(control, store, locators, count, NULL, NULL, ret, err);
 }
 
-int control_uploads_remove(struct control *control, const char *store, const char *const *locators,
-                           size_t count, struct uploads_removed *ret, struct error *err)
+static int end_locked(struct removing *removing, struct error *err)
+    REQUIRES(removing->control->uploads_changing)
 {
-    CLEANUP(free_ptr) struct locator *parsed = calloc(count + 1, sizeof(*parsed));
+    CLEANUP(object_store_closep) struct object_store *opened = NULL;
 
-    if (!parsed)
-        return error_set(err, -ENOMEM, "out of memory");
-    for (size_t i = 0; i < count; i++) {
-        int r = locator_parse(locators[i], &parsed[i], err);
-        if (r < 0)
-            return r;
-    }
-    return uploads_remove(control, store, parsed, count, ret, err);
+    int r = note_load(removing->control, removing->store, &removing->record, NULL);
+    if (r == -ENOENT)
+        return 0;
+    r = open_bucket(removing, &opened, err);
+    if (r == 0)
+        r = begin(removing, err);
+    if (r == 0)
+        r = removal_end(&removing->removal, err);
+    if (r == -EBUSY) /* there is no mark: the store would not list it */
+        r = 0;
+    return r < 0 ? r : note_remove(removing->control, removing->store, err);
+}
+
+int uploads_removal_end(struct control *control, const char *store, struct error *err)
+{
+    struct removing removing = { .control = control, .store = store };
+
+    mutex_lock(&control->uploads_changing);
+    int r = end_locked(&removing, err);
+    mutex_unlock(&control->uploads_changing);
+    return r;
 }
 
 /* --- what was interrupted --- */
 
-static int resume_locked(struct control *control, const char *store, struct error *err)
-    REQUIRES(control->uploads_changing)
+static int resume_locked(struct removing *removing, struct error *err)
+    REQUIRES(removing->control->uploads_changing)
 {
+    CLEANUP(object_store_closep) struct object_store *opened = NULL;
     struct uploads_removed removed = { .snapshots = 0 };
-    struct removal_record record;
 
     /* Somebody else may have finished it meanwhile. */
-    if (note_load(control, store, &record, NULL) == -ENOENT)
+    if (note_load(removing->control, removing->store, &removing->record, NULL) == -ENOENT)
         return 0;
-    return remove_locked(control, store, NULL, 0, &removed, err);
+    int r = open_bucket(removing, &opened, err);
+    return r < 0 ? r : run(removing, NULL, 0, &removed, err);
 }
 
 static void resume_store(struct control *control, const char *store)
 {
+    struct removing removing = { .control = control, .store = store };
     struct error err = { .code = 0 };
 
     mutex_lock(&control->uploads_changing);
-    int r = resume_locked(control, store, &err);
+    int r = resume_locked(&removing, &err);
     mutex_unlock(&control->uploads_changing);
     if (r < 0 && !atomic_load(&control->is_shutting_down))
         events_add(&control->events, LOG_LEVEL_WARNING, "upload-removal-waits", "",
@@ -307,17 +350,25 @@ static void resume_store(struct control *control, const char *store)
                    store, err.text);
 }
 
+/* A task goes on by itself. */
+static bool is_left_alone(struct control *control, const char *store)
+{
+    struct removal_record record;
+
+    return note_load(control, store, &record, NULL) != -ENOENT &&
+           !tasks_has(control, &removal_kind, store);
+}
+
 /* Of all stores that have a note. */
 static void *resume_main(void *arg)
 {
     CLEANUP(free_ptr) struct store_view *views = NULL;
     struct control *control = arg;
-    struct removal_record record;
     size_t count = 0;
 
     if (control_store_list(control, &views, &count, NULL) == 0)
         for (size_t i = 0; i < count && !atomic_load(&control->is_shutting_down); i++)
-            if (note_load(control, views[i].name, &record, NULL) != -ENOENT)
+            if (is_left_alone(control, views[i].name))
                 resume_store(control, views[i].name);
     mutex_lock(&control->lock);
     control->has_resumer = false;

@@ -466,8 +466,37 @@ static int check_mark(const struct removal *removal, struct error *err)
     return r;
 }
 
-int removal_sweep(struct removal *removal, struct removal_counts *ret, struct error *err)
+static int sweep_one(struct removal *removal, const struct bucket_object *object,
+                     struct removal_counts *counts, struct error *err)
 {
+    int r = check_mark(removal, err);
+
+    if (r == 0)
+        r = bucket_remove(removal->bucket, &object->name, err);
+    if (r == 0) {
+        counts->objects++;
+        counts->bytes += object->size;
+    }
+    return r;
+}
+
+struct sweep_watch {
+    removal_watch_fn *look;
+    void *arg;
+};
+
+static int look(const struct sweep_watch *watch, size_t looked_at, size_t total, struct error *err)
+{
+    int r = watch->look ? watch->look(looked_at, total, watch->arg) : 0;
+
+    return r < 0 ? error_set(err, r, "the removal was stopped; what nobody needs is not all gone")
+                 : 0;
+}
+
+int removal_sweep(struct removal *removal, removal_watch_fn *watch, void *arg,
+                  struct removal_counts *ret, struct error *err)
+{
+    const struct sweep_watch watching = { watch, arg };
     CLEANUP(name_set_release) struct name_set found = NAME_SET_INIT;
     CLEANUP(name_set_release) struct name_set heads = NAME_SET_INIT;
     CLEANUP(name_set_release) struct name_set needed = NAME_SET_INIT;
@@ -490,14 +519,12 @@ int removal_sweep(struct removal *removal, struct removal_counts *ret, struct er
             counts.kept++;
             continue;
         }
-        r = check_mark(removal, err);
+        r = look(&watching, i, found.count, err);
         if (r == 0)
-            r = bucket_remove(removal->bucket, &found.items[i].name, err);
-        if (r == 0) {
-            counts.objects++;
-            counts.bytes += found.items[i].size;
-        }
+            r = sweep_one(removal, &found.items[i], &counts, err);
     }
+    if (r == 0)
+        r = look(&watching, found.count, found.count, err);
     if (r == 0)
         *ret = counts;
     return r;

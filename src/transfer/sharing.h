@@ -100,8 +100,13 @@ int removal_begin(struct removal *removal, const struct bucket *bucket,
 /* Its head, then its reference. One that is gone already, or in part, is no error. */
 int removal_snapshot(struct removal *removal, const uint8_t manifest[static HASH_LEN],
                      struct error *err);
-/* Deletes what no reference names. -EBUSY: a snapshot has no reference; nothing was deleted. */
-int removal_sweep(struct removal *removal, struct removal_counts *ret, struct error *err);
+/* Called before each deletion, and at last, with how many objects of how many were looked at. A
+ * negative errno ends the sweep. */
+typedef int removal_watch_fn(uint64_t looked_at, uint64_t total, void *arg);
+/* Deletes what no reference names. -EBUSY: a snapshot has no reference; nothing was deleted.
+ * watch may be NULL. */
+int removal_sweep(struct removal *removal, removal_watch_fn *watch, void *arg,
+                  struct removal_counts *ret, struct error *err);
 int removal_end(struct removal *removal, struct error *err);
 
 /* --- looking --- */

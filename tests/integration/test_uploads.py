@@ -255,10 +255,20 @@ def test_what_is_removed_takes_along_what_only_it_needs(uploaded, folder):
     assert f"stays: in object store disk, {second}" in told
     whole = instance.run("fs", "key", "repair", "data", "--object-store", "disk", check=False)
     assert whole.returncode == 1 and "nothing to repair" in whole.stderr
-    instance.run("fs", "tier", "snapshot", "remove", "disk", first, "-f")
+    told = instance.run("fs", "tier", "snapshot", "remove", "disk", first, "-f").stdout
+    assert told.startswith("The uploaded snapshot was removed. ") and "are still needed" in told
+    task = json.loads(instance.run("task", "-J").stdout)[-1]  # also of one that is waited for
+    assert (task["kind"], task["object_store"], task["state"]) == ("removal", "disk", "done")
+    assert task["unit"] == "objects" and task["done"] == task["total"] > 0
     assert [row["locator"] for row in listed(instance)] == [second]
     assert verify(instance, second).returncode == 0
-    instance.run("fs", "tier", "snapshot", "remove", "disk", second, "-f")
+    again = instance.run("fs", "tier", "snapshot", "remove", "disk", first, "-f", "--background",
+                         check=False)
+    assert again.returncode == 1 and f"holds no snapshot {first}" in again.stderr
+    started = instance.run("fs", "tier", "snapshot", "remove", "disk", second, "-f", "--background",
+                           "-J")
+    done = instance.run("task", "wait", json.loads(started.stdout)["id"]).stdout
+    assert "snapshots 1, objects " in done and "still needed 0" in done
     assert what_is_left(place) == []
 
 

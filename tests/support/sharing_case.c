@@ -184,7 +184,7 @@ int sharing_remove(const struct bucket *bucket, const struct uuid *mark,
     if (r == 0 && manifest)
         r = removal_snapshot(&removal, manifest->id, err);
     if (r == 0)
-        r = removal_sweep(&removal, ret, err);
+        r = removal_sweep(&removal, NULL, NULL, ret, err);
     return r == 0 ? removal_end(&removal, err) : r;
 }
 

@@ -323,7 +323,7 @@ struct removal_counts transfer_case_remove(struct transfer_case *c, const struct
     assert_int_equal(removal_begin(&removal, &c->bucket, &mark, NULL), 0);
     if (locator)
         assert_int_equal(removal_snapshot(&removal, locator->manifest, NULL), 0);
-    if (removal_sweep(&removal, &counts, &err) != 0)
+    if (removal_sweep(&removal, NULL, NULL, &counts, &err) != 0)
         fail_msg("%s", err.text);
     assert_int_equal(removal_end(&removal, NULL), 0);
     return counts;

@@ -1,5 +1,5 @@
-/* What a bucket holds, without any key server; who uses it; and what is removed from it, with a
- * crash at each step. */
+/* What a bucket holds, without any key server, and who uses it; its keys, wrapped anew, with a
+ * crash at each step; and what is shredded. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -158,93 +158,6 @@ static void a_long_list_is_given_page_by_page(void **state)
         seen += listed->count;
     } while (listed->count > 0);
     assert_int_equal(seen, 20);
-}
-
-/* --- removal --- */
-
-static int remove_upload(struct servers *servers, const char *locator, struct error *err)
-{
-    struct uploads_removed removed;
-    const char *const locators[] = { locator };
-
-    return control_uploads_remove(servers->fixture->control, STORE, locators, 1, &removed, err);
-}
-
-static void must_be_empty(struct servers *servers)
-{
-    for (int kind = BUCKET_PACK; kind <= BUCKET_MARK; kind++)
-        assert_int_equal(count_objects(servers->fixture, STORE, (enum bucket_kind)kind), 0);
-}
-
-static void a_removal_takes_what_nobody_else_needs(void **state)
-{
-    struct servers *servers = *state;
-    char first[LOCATOR_SIZE], second[LOCATOR_SIZE];
-    struct error err = { .code = 0 };
-
-    prepare(servers);
-    must_upload(servers->fixture, "one", STORE, "same", first);
-    must_upload(servers->fixture, "one", STORE, "same", second);
-    assert_int_equal(count_objects(servers->fixture, STORE, BUCKET_PACK), 1);
-    assert_int_equal(count_objects(servers->fixture, STORE, BUCKET_CHUNK), 2);
-    must(remove_upload(servers, first, &err), &err);
-    assert_audited(servers->fixture, "upload-remove", "ok");
-    assert_int_equal(count_objects(servers->fixture, STORE, BUCKET_HEAD), 1);
-    assert_int_equal(count_objects(servers->fixture, STORE, BUCKET_PACK), 1);
-    assert_int_equal(count_objects(servers->fixture, STORE, BUCKET_CHUNK), 1);
-    assert_int_equal(remove_upload(servers, first, &err), -ENOENT);
-    assert_non_null(strstr(err.text, first));
-    must(remove_upload(servers, second, &err), &err);
-    must_be_empty(servers);
-    assert_int_equal(remove_upload(servers, "coffer1-nonsense", &err), -EINVAL);
-}
-
-static void a_removal_that_a_crash_interrupts_is_finished_by_itself(void **state)
-{
-    static const enum control_step steps[] = { STEP_UPLOAD_NOTED, STEP_UPLOAD_REMOVED };
-    struct servers *servers = *state;
-    char locator[LOCATOR_SIZE];
-
-    prepare(servers);
-    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
-        must_upload(servers->fixture, "one", STORE, "s", locator);
-        servers->fixture->crash_at = steps[i];
-        assert_int_equal(remove_upload(servers, locator, NULL), CONTROL_CRASHED);
-        assert_int_equal(count_objects(servers->fixture, STORE, BUCKET_MARK), 1);
-        servers->fixture->crash_at = STEP_COUNT;
-        reopen_control(servers->fixture);
-        while (count_objects(servers->fixture, STORE, BUCKET_MARK) > 0)
-            clock_sleep_ms(10); /* a test's own time limit ends it */
-        must_be_empty(servers);
-    }
-}
-
-static void a_note_of_a_removal_is_read_and_no_altered_one(void **state)
-{
-    struct removal_record record = { .has_snapshot = true }, again;
-    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
-
-    (void)state;
-    random_uuid(&record.mark.mark);
-    record.mark.written_ns = 1234567;
-    random_bytes(record.snapshot.manifest, HASH_LEN);
-    assert_int_equal(removal_record_encode(&record, &encoded), 0);
-    assert_int_equal(removal_record_decode(buf_bytes(&encoded), &again, NULL), 0);
-    assert_true(uuid_equal(&again.mark.mark, &record.mark.mark));
-    assert_int_equal(again.mark.written_ns, record.mark.written_ns);
-    assert_memory_equal(again.snapshot.manifest, record.snapshot.manifest, HASH_LEN);
-    for (size_t cut = 0; cut < encoded.len; cut++)
-        assert_int_equal(removal_record_decode((struct bytes){ encoded.data, cut }, &again, NULL),
-                         -EBADMSG);
-    must(file_read(FORMATS_FOLDER "/removal-note-v1.bin", REMOVAL_RECORD_MAX, &encoded, NULL),
-         NULL);
-    assert_int_equal(removal_record_decode(buf_bytes(&encoded), &again, NULL), 0);
-    assert_int_equal(again.mark.mark.bytes[0], 1);
-    assert_int_equal(again.mark.written_ns, 1795774860123456789u);
-    assert_true(again.has_snapshot);
-    assert_int_equal(again.snapshot.manifest[31], 63);
-    encoded.data[4] = 2;
-    assert_int_equal(removal_record_decode(buf_bytes(&encoded), &again, NULL), -EPROTONOSUPPORT);
 }
 
 /* --- rewrap --- */
@@ -745,13 +658,10 @@ static void who_uses_a_bucket_is_listed_and_the_dead_are_expired_by_order_only(v
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_note_of_a_removal_is_read_and_no_altered_one),
         SERVERS_TEST(what_a_bucket_holds_is_listed_without_the_key_server),
         SERVERS_TEST(a_capacity_that_the_snapshot_would_not_fit_into_is_refused),
         SERVERS_TEST(a_damaged_head_is_listed_as_such_and_hides_no_other),
         SERVERS_TEST(a_long_list_is_given_page_by_page),
-        SERVERS_TEST(a_removal_takes_what_nobody_else_needs),
-        SERVERS_TEST(a_removal_that_a_crash_interrupts_is_finished_by_itself),
         SERVERS_TEST(uploaded_rings_are_wrapped_by_the_newest_version_and_open_by_it),
         SERVERS_TEST(keys_that_nothing_known_needs_any_more_are_told),
         SERVERS_TEST(a_crash_between_two_steps_of_a_rewrap_leaves_a_head_that_opens),
