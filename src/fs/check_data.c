@@ -11,6 +11,7 @@
 typedef unsigned long long ull;
 
 struct data_check {
+    bool is_saved; /* what is looked at is of saved versions */
     struct check *check;
     struct run_list blocks;
     uint64_t held;
@@ -63,6 +64,14 @@ static bool is_still_named(struct check *check, uint64_t ino, uint32_t chunk,
     return volume_view(check->volume, look_again, &lookup) < 0 || lookup.is_named;
 }
 
+/* What only snapshots hold goes when one of them is removed, and in no other way: then nothing of
+ * it is found, while what is found and does not open is a fault. */
+static bool is_still_held(struct check *check, int r)
+{
+    return r != -ENOENT || (!check->is_removing &&
+                            snapshot_set_changes(&check->volume->snapshots) == check->changes);
+}
+
 static void read_run(struct data_check *data, uint64_t ino, uint32_t chunk,
                      const struct block_run *run)
 {
@@ -72,7 +81,8 @@ static void read_run(struct data_check *data, uint64_t ino, uint32_t chunk,
     int r = segments_read_origin(data->check->volume->segments, run, 0, len, data->room, &why);
     if (r == -ENOENT) /* moved meanwhile */
         r = segments_read_origin(data->check->volume->segments, run, 0, len, data->room, &why);
-    if (r < 0 && is_still_named(data->check, ino, chunk, run))
+    if (r < 0 && (data->is_saved ? is_still_held(data->check, r)
+                                 : is_still_named(data->check, ino, chunk, run)))
         check_fault(data->check, "Data of inode %llu cannot be read: %s.", (ull)ino, why.text);
 }
 
@@ -133,6 +143,7 @@ static int scan_saved(struct data_check *data)
     struct check *check = data->check;
     struct volume_txn txn = { .volume = check->volume, .meta = check->txn };
 
+    data->is_saved = true;
     int r = history_scan_blocks(&txn, visit_saved, data);
     if (r < 0)
         return txn.err.code != 0 ? error_set(check->err, r, "%s", txn.err.text) : r;

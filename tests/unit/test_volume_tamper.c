@@ -20,7 +20,8 @@
 
 /* To whom a byte of an object belongs: an inode, or one of these. */
 #define NOBODY 0u
-#define FRAME VOLUME_ROOT /* header, footer and tail; the root has no blocks */
+#define HELD VOLUME_SNAPSHOTS /* by the snapshot alone: nothing reads it but a check */
+#define FRAME VOLUME_ROOT     /* header, footer and tail; the root has no blocks */
 
 struct object_map {
     char name[SEGMENT_NAME_SIZE];
@@ -48,7 +49,8 @@ static int note_object(const char *name, uint64_t size, void *arg)
     return 0;
 }
 
-/* A later block of the same place in the same file takes the earlier one's. */
+/* A later block of the same place in the same file takes the earlier one's, which the snapshot in
+ * between holds. */
 static void own(struct object_map *object, const struct segment_entry *entries, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i++) {
@@ -62,7 +64,7 @@ static void own(struct object_map *object, const struct segment_entry *entries, 
                                entries[k].block_len;
                 uint64_t *first = &object->owner[entries[k].offset + block * step];
                 for (size_t b = 0; b < step; b++)
-                    first[b] = NOBODY;
+                    first[b] = HELD;
             }
         for (size_t b = 0; b < entries[i].count * step; b++)
             object->owner[entries[i].offset + b] = entries[i].ino;
@@ -211,7 +213,8 @@ static unsigned owners_from(const struct object_map *object, size_t from,
     unsigned count = 0;
 
     for (size_t at = from; at < object->bytes.len; at++) {
-        bool is_known = object->owner[at] == NOBODY || object->owner[at] == FRAME;
+        bool is_known =
+            object->owner[at] == NOBODY || object->owner[at] == HELD || object->owner[at] == FRAME;
         for (unsigned k = 0; k < count && !is_known; k++)
             is_known = ret[k] == object->owner[at];
         if (!is_known)
