@@ -53,6 +53,7 @@ static void on_event(const struct worker_event *event, void *arg)
         [WORKER_EVENT_CACHE_OFF] = { LOG_LEVEL_WARNING, "cache-off" },
         [WORKER_EVENT_ORIGIN_DONE] = { LOG_LEVEL_INFO, NULL },
         [WORKER_EVENT_ARRIVING_DROPPED] = { LOG_LEVEL_WARNING, "snapshot-dropped" },
+        [WORKER_EVENT_KEY_MISSING] = { LOG_LEVEL_WARNING, "key-missing" },
     };
     struct filesystem *fs = arg;
 
@@ -81,6 +82,7 @@ static void on_event(const struct worker_event *event, void *arg)
     case WORKER_EVENT_ORIGIN_AWAY:
     case WORKER_EVENT_CACHE_OFF:
     case WORKER_EVENT_ARRIVING_DROPPED:
+    case WORKER_EVENT_KEY_MISSING:
     case WORKER_EVENT_COUNT:
         break;
     }

@@ -165,7 +165,7 @@ static int read_sealed(struct segments *segments, const struct block_run *run, u
     size_t len = (size_t)block_run_sealed(run), got = 0;
     struct source source;
 
-    int r = source_get(segments, &run->segment, run->address, &source, err);
+    int r = source_get(segments, &run->segment, run->address, false, &source, err);
     if (r < 0)
         return r;
     *ret_place = source.place;

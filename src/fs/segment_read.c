@@ -74,6 +74,19 @@ static int open_object(struct segments *segments, const struct segment *segment,
     return object_store_open_object(segments->store, name, ret, err);
 }
 
+static int no_cipher(const struct block_identity *identity, int r, struct error *err)
+{
+    char id[UUID_TEXT_SIZE];
+
+    if (r != -ENOKEY)
+        return error_set(err, r, "no memory for a cipher");
+    uuid_format(&identity->fs, id);
+    return error_set(err, r,
+                     "it is sealed under generation %u of the key of filesystem %s, which is not "
+                     "at hand",
+                     identity->generation, id);
+}
+
 /* Without the lock: what is missing. Two threads may do so at once; the second one's is closed. */
 static int open_missing(struct segments *segments, struct segment *segment, bool with_aead,
                         bool with_object, struct error *err)
@@ -89,7 +102,7 @@ static int open_missing(struct segments *segments, struct segment *segment, bool
     if (with_aead)
         r = block_aead_new(&segments->keys, &segments->fs, &identity, &aead);
     if (r < 0)
-        return error_set(err, r, "no cipher for generation %u of the key", segment->generation);
+        return no_cipher(&identity, r, err);
     if (with_object)
         r = open_object(segments, segment, &object, err);
     mutex_lock(&segments->lock);
@@ -101,13 +114,18 @@ static int open_missing(struct segments *segments, struct segment *segment, bool
     return r;
 }
 
+enum need {
+    NEEDS_CIPHER = 1,
+    NEEDS_OBJECT = 2,
+};
+
 /* Held: it is neither closed nor dropped until segment_reader_put(). */
-static int hold(struct segments *segments, struct segment *segment, bool with_object,
+static int hold(struct segments *segments, struct segment *segment, unsigned needs,
                 struct error *err)
 {
     mutex_lock(&segments->lock);
-    bool needs_aead = segment->aead == NULL && segment->kind != SEGMENT_PACK;
-    bool needs_object = with_object && segment->object == NULL;
+    bool needs_aead = (needs & NEEDS_CIPHER) && segment->aead == NULL;
+    bool needs_object = (needs & NEEDS_OBJECT) && segment->object == NULL;
     mutex_unlock(&segments->lock);
     int r = 0;
     if (needs_aead || needs_object)
@@ -153,7 +171,8 @@ int segment_hold(struct segments *segments, const struct uuid *id, struct segmen
     mutex_unlock(&segments->lock);
     if (segment == NULL)
         return error_set(err, -ENOENT, "no segment of that id is known");
-    int r = hold(segments, segment, segment->kind == SEGMENT_PACK, err);
+    int r =
+        hold(segments, segment, segment->kind == SEGMENT_PACK ? NEEDS_OBJECT : NEEDS_CIPHER, err);
     if (r == 0)
         *ret = segment;
     return r;
@@ -165,7 +184,7 @@ void source_put(struct segments *segments, struct source *source)
     segment_reader_put(segments, source->sealed_by);
 }
 
-int source_get(struct segments *segments, const struct uuid *id, uint32_t address,
+int source_get(struct segments *segments, const struct uuid *id, uint32_t address, bool is_opened,
                struct source *ret, struct error *err)
 {
     mutex_lock(&segments->lock);
@@ -181,12 +200,12 @@ int source_get(struct segments *segments, const struct uuid *id, uint32_t addres
     mutex_unlock(&segments->lock);
     if (r < 0)
         return error_set(err, r, "no segment of that id is known");
-    r = hold(segments, ret->place.object, true, err);
+    r = hold(segments, ret->place.object, NEEDS_OBJECT, err);
     if (r < 0) {
         segment_reader_put(segments, ret->sealed_by);
         return r;
     }
-    r = hold(segments, ret->sealed_by, false, err);
+    r = hold(segments, ret->sealed_by, is_opened ? NEEDS_CIPHER : 0, err);
     if (r < 0)
         segment_reader_put(segments, ret->place.object);
     return r;
@@ -349,7 +368,7 @@ static int read_waiting(const struct reading *reading, uint64_t skip, size_t len
     int r = copy_waiting(reading, address_of(reading->run, skip), &source);
     if (r < 0)
         return r;
-    r = hold(reading->segments, source.sealed_by, false, reading->err);
+    r = hold(reading->segments, source.sealed_by, NEEDS_CIPHER, reading->err);
     if (r == 0) {
         r = open_blocks(&source, &wanted, (size_t)block_len + BLOCK_OVERHEAD, reading->err);
         segment_reader_put(reading->segments, source.sealed_by);
@@ -388,8 +407,8 @@ static int read_part(struct reading *reading, uint64_t skip, size_t len, uint8_t
     size_t count = reading->is_careful ? 1 : (inside + len + run->block_len - 1) / run->block_len;
     struct source source = { .place.object = NULL };
 
-    int r =
-        source_get(reading->segments, &run->segment, address_of(run, skip), &source, reading->err);
+    int r = source_get(reading->segments, &run->segment, address_of(run, skip), true, &source,
+                       reading->err);
     reading->from = source.place.object; /* to be compared only */
     reading->from_offset = source.place.offset;
     if (r < 0)

@@ -361,6 +361,8 @@ struct source {
     struct segment *sealed_by; /* whose cipher */
 };
 
-int source_get(struct segments *segments, const struct uuid *id, uint32_t address,
+/* is_opened: what is read is opened, too, for which -ENOKEY says that the key is not at hand. What
+ * is taken as it is needs none. */
+int source_get(struct segments *segments, const struct uuid *id, uint32_t address, bool is_opened,
                struct source *ret, struct error *err);
 void source_put(struct segments *segments, struct source *source);

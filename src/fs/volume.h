@@ -50,6 +50,8 @@ enum volume_event {
     VOLUME_EVENT_CACHE_OFF,   /* of who opened the store: its cache of copies turned itself off */
     VOLUME_EVENT_ORIGIN_DONE, /* all of it is here */
     VOLUME_EVENT_ARRIVING_DROPPED, /* of who opened it: a snapshot that nobody brings in any more */
+    VOLUME_EVENT_KEY_MISSING, /* data cannot be read: its key is not at hand; once a minute at most
+                               */
 };
 
 /* text names inode and segment, never a file name. Called from any thread; must not call back. */

@@ -87,6 +87,7 @@ struct volume {
     struct superblock superblock;      /* as last written */
     struct maintenance maintenance;    /* compaction, recount and check: one at a time */
     int64_t compaction_rests_until_ms; /* the keeper's */
+    _Atomic int64_t key_event_due_ms;  /* when a missing key may be told of again */
     atomic_uint_fast64_t claimed_room; /* of the store's disk, by compaction */
     atomic_int_fast64_t known_room;    /* may be appended before the store is asked again */
     unsigned extra_count;              /* the committer's: records of rescues in this group */

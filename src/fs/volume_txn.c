@@ -30,10 +30,29 @@ void volume_report(struct volume *volume, enum volume_event event, const char *f
     volume->on_event(event, text, volume->event_arg);
 }
 
+#define KEY_EVENT_PAUSE_MS 60000
+
+/* Whoever reads a tree of files meets many such blocks; that they are more tells nothing. */
+static void report_key(struct volume *volume, const struct error *err)
+{
+    int64_t now = clock_monotonic_ms();
+    int64_t due = atomic_load(&volume->key_event_due_ms);
+
+    if (now < due ||
+        !atomic_compare_exchange_strong(&volume->key_event_due_ms, &due, now + KEY_EVENT_PAUSE_MS))
+        return;
+    volume_report(volume, VOLUME_EVENT_KEY_MISSING, "Data cannot be read: %s.",
+                  err != NULL && err->code != 0 ? err->text : "its key is not at hand");
+}
+
 int volume_result(struct volume *volume, int r, uint64_t ino, const struct error *err)
 {
+    if (r == -ENOKEY) {
+        report_key(volume, err);
+        return -EIO;
+    }
     if (r != -EBADMSG && r != -EPROTONOSUPPORT)
-        return r == -ENOKEY ? -EIO : r;
+        return r;
     if (ino != 0)
         volume_report(volume, VOLUME_EVENT_CORRUPTION, "Inode %llu: %s.", (unsigned long long)ino,
                       err != NULL && err->code != 0 ? err->text : "a record was altered");

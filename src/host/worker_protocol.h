@@ -49,7 +49,9 @@
 /* Which messages there are, and what is in them:
  *   1  what says nothing about it
  *   2  STATUS_REPLY tells the version; MOUNT says whether reading changes times; ADD_KEYS,
- * TASK_SEAL Whatever is added, or grows, belongs to a new one. */
+ *      TASK_SEAL; the event that a key is missing
+ *
+ * Whatever is added, or grows, belongs to a new one. */
 #define WORKER_SPEAKS 2u
 
 enum worker_message_type {
@@ -308,6 +310,7 @@ enum worker_event_kind {
     WORKER_EVENT_CACHE_OFF,
     WORKER_EVENT_ORIGIN_DONE,
     WORKER_EVENT_ARRIVING_DROPPED,
+    WORKER_EVENT_KEY_MISSING,
     WORKER_EVENT_COUNT,
 };
 

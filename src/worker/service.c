@@ -125,6 +125,7 @@ static void on_volume_event(enum volume_event event, const char *text, void *arg
         [VOLUME_EVENT_ORIGIN_AWAY] = WORKER_EVENT_ORIGIN_AWAY,
         [VOLUME_EVENT_ORIGIN_DONE] = WORKER_EVENT_ORIGIN_DONE,
         [VOLUME_EVENT_ARRIVING_DROPPED] = WORKER_EVENT_ARRIVING_DROPPED,
+        [VOLUME_EVENT_KEY_MISSING] = WORKER_EVENT_KEY_MISSING,
     };
     struct service *service = arg;
 

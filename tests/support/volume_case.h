@@ -24,7 +24,7 @@ struct volume_case {
     bool take_over;
     bool salvage;
     uint32_t block_size;
-    unsigned events[8]; /* how often each came */
+    unsigned events[16]; /* how often each came */
     char last_event[600];
     origin_open_fn *open_origin; /* of one that was downloaded */
     void *origin_arg;
