@@ -11,16 +11,19 @@
 int api_export_key(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
     CLEANUP(buf_release) struct buf copy = BUF_INIT;
+    char lacking[KEY_LACKING_SIZE] = "";
     const char *pem = NULL;
     int r = json_get_text(request->body, "recipient_cert", JSON_REQUIRED, &pem, err);
 
     if (r < 0)
         return r;
     struct bytes certificates = { .data = (const uint8_t *)pem, .len = strlen(pem) };
-    r = control_key_export(request->context->control, request->name, certificates, &copy, err);
+    r = control_key_export(request->context->control, request->name, certificates, &copy, lacking,
+                           err);
     if (r < 0)
         return r;
-    ret->body = json_pack("{s:s%}", "cms", (const char *)copy.data, copy.len);
+    ret->body =
+        json_pack("{s:s%,s:s}", "cms", (const char *)copy.data, copy.len, "lacking", lacking);
     return api_reply_end(ret, err);
 }
 

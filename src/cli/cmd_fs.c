@@ -52,9 +52,9 @@ static void print_troubles(const json_t *rows)
         const json_t *row = json_array_get(rows, i);
         const char *status = client_text(row, "status");
         const char *text = client_text(row, "status_text");
-        bool is_read_only = json_is_true(json_object_get(row, "read_only"));
+        bool is_up = strcmp(status, "mounted") == 0 || strcmp(status, "started") == 0;
         if (strcmp(status, "failed") == 0 || strcmp(status, "waiting-for-kms") == 0 ||
-            (is_read_only && *text != '\0')) /* without a reason it was asked for */
+            (is_up && *text != '\0')) /* read-only without a reason was asked for */
             cli_print(stderr, "%s: %s\n", client_text(row, "name"), *text ? text : status);
     }
 }

@@ -14,6 +14,12 @@
 /* What a recovery copy holds, at most. */
 #define KEYS_MAX (16u * 1024u)
 
+static void warn_lacking(const char *text)
+{
+    if (*text != '\0')
+        cli_print(stderr, "Warning: %s\n", text);
+}
+
 int cmd_fs_key_export(struct cli *cli, struct error *err)
 {
     CLEANUP(json_freep) json_t *answer = NULL;
@@ -42,6 +48,7 @@ int cmd_fs_key_export(struct cli *cli, struct error *err)
     r = client_call(&cli->instance, &request, &answer, err);
     if (r < 0)
         return r;
+    warn_lacking(client_text(answer, "lacking"));
     const char *copy = client_text(answer, "cms");
     if (!file)
         return fputs(copy, stdout) < 0 ? error_set(err, -EIO, "the copy cannot be written") : 0;
@@ -159,5 +166,6 @@ int cmd_fs_key_import(struct cli *cli, struct error *err)
         return cli_print_json(answer, err);
     cli_print(stdout, "The keys of filesystem %s were imported. ", name);
     cli_print_wrapped_by(answer);
+    warn_lacking(client_text(answer, "status_text"));
     return 0;
 }

@@ -104,12 +104,13 @@ static int open_ring(struct filesystem *fs, struct fs_record *record, const stru
 {
     CLEANUP(key_copy_forget) struct unwrapped known = { .count = 0 };
     /* What is damaged in one place is repaired by the first start. */
-    struct rings_options options = { .may_repair = false };
+    struct rings_options options = { .may_repair = false, .may_lack_foreign = true };
     bool is_kms;
     int r = copy ? key_copy_know(fs->control, record, copy, &known, err) : 0;
 
     if (copy)
         options.unwrapped = &known;
+    options.asks_nobody = copy != NULL;
     return r < 0 ? r : rings_open(fs->control, record, &options, ret, &is_kms, err);
 }
 

@@ -106,6 +106,16 @@ static const struct alert_kind kinds[] = {
         .action = "Do what the text says; the filesystem then comes up by itself",
     },
     {
+        .type = "foreign-key-missing",
+        .is_critical = true,
+        .title = "Data from elsewhere cannot be read",
+        .cause = "A filesystem has data that came from another one, with a download or as a "
+                 "snapshot, and the key server refuses that one's key. Reading such data gives "
+                 "EIO; all else works.",
+        .action = "Restore what wraps that key, or allow it again, as the text says; nothing needs "
+                  "to be restarted",
+    },
+    {
         .type = "filesystem-failed",
         .is_critical = true,
         .title = "A filesystem is down",

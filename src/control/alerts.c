@@ -241,6 +241,21 @@ static int of_own_key_locked(struct list *list, const struct filesystem *fs, str
     return r < 0 ? r : of_secret_id(list, &login, record->name, err);
 }
 
+static int of_missing_keys_locked(struct list *list, const struct filesystem *fs, struct error *err)
+    REQUIRES(fs->lock)
+{
+    const char *name = fs->record.name;
+
+    if (!fs->record.lacks_keys)
+        return 0;
+    return add(list, "foreign-key-missing", name, err,
+               "data of %s that came from other filesystems cannot be read, as the KMS does not "
+               "open their keys: %s%s. All else can. Allow or restore what wraps them; while %s "
+               "is started that is seen within a minute",
+               name, fs->missing_text[0] ? fs->missing_text : "which ones, its next start tells",
+               fs->missing_count > 1 ? "; and others" : "", name);
+}
+
 static int of_filesystem(struct filesystem *fs, void *arg, struct error *err)
 {
     struct list *list = arg;
@@ -258,6 +273,8 @@ static int of_filesystem(struct filesystem *fs, void *arg, struct error *err)
                 fs->status_text);
     if (r == 0 && fs->state == FS_FAILED)
         r = add(list, "filesystem-failed", name, err, "%s is down: %s", name, fs->status_text);
+    if (r == 0)
+        r = of_missing_keys_locked(list, fs, err);
     if (r == 0)
         r = of_worker_locked(list, fs, err);
     mutex_unlock(&fs->lock);

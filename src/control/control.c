@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/file_io.h"
 #include "control/filesystem.h"
+#include "control/missing_keys.h"
 #include "control/object_stores.h"
 #include "control/own_key.h"
 #include "control/rewrap.h"
@@ -150,8 +151,17 @@ static int64_t next_look_ms(const struct kms_status *status, int64_t own_ms)
     return until < now + MONITOR_LEAST_MS ? now + MONITOR_LEAST_MS : until;
 }
 
+static int hurry_one(struct filesystem *fs, void *arg, struct error *err)
+{
+    (void)arg;
+    (void)err;
+    missing_keys_hurry(fs);
+    return 0;
+}
+
 void control_look_at_kms(struct control *control)
 {
+    (void)control_each(control, hurry_one, NULL, NULL); /* before the monitor looks */
     mutex_lock(&control->lock);
     control->kms_has_changed = true;
     (void)pthread_cond_broadcast(&control->changed);
@@ -170,7 +180,7 @@ static void *monitor_main(void *arg)
     mutex_lock(&control->lock);
     while (!atomic_load(&control->is_shutting_down)) {
         struct kms_status status;
-        int64_t own_ms;
+        int64_t own_ms, missing_ms;
         mutex_unlock(&control->lock);
         finish_kms_change(control);
         (void)control_each(control, prove_due, control, NULL);
@@ -178,6 +188,7 @@ static void *monitor_main(void *arg)
         kms_status(control->kms, &status);
         report_kms(control, &status, &was_well);
         own_key_watch(control, &own_ms);
+        missing_keys_watch(control, &missing_ms);
         if (clock_monotonic_ms() >= audit_due_ms) {
             control_watch_audit(control);
             audit_due_ms = clock_monotonic_ms() + AUDIT_PERIOD_MS;
@@ -185,7 +196,7 @@ static void *monitor_main(void *arg)
         control_watch_alerts(control);
         bucket_processes_reap(control);
         uploads_resume(control);
-        int64_t until = next_look_ms(&status, own_ms);
+        int64_t until = next_look_ms(&status, own_ms < missing_ms ? own_ms : missing_ms);
         mutex_lock(&control->lock);
         while (!atomic_load(&control->is_shutting_down) && !control->kms_has_changed &&
                cond_wait_until(&control->changed, &control->lock, until))

@@ -87,6 +87,7 @@ struct fs_view {
     struct uuid uuid;
     enum fs_state state;
     char status_text[512]; /* what is wrong or going on; "" if all is well */
+    char lacking[512];     /* which keys of other filesystems it does without; "": it has all */
     uint64_t capacity;
     uint64_t used; /* 0 while no worker is up */
     uint64_t free;
@@ -398,9 +399,13 @@ int control_unneeded_keys(struct control *control, struct rewrap_key **ret, size
 int control_kms_unset(struct control *control, bool allow_downgrade, struct error *err);
 
 /* A recovery copy of all keys of a filesystem, encrypted to the certificates (PEM), each of which
- * is enough to open it; ret is CMS in PEM form. -EPERM: this instance does not allow it. */
+ * is enough to open it; ret is CMS in PEM form. ret_lacking: which keys of other filesystems it
+ * does not have, because the key server refuses them; "": it has all. -EPERM: this instance does
+ * not allow it. */
+#define KEY_LACKING_SIZE 512u
 int control_key_export(struct control *control, const char *name, struct bytes certificates,
-                       struct buf *ret, struct error *err);
+                       struct buf *ret, char ret_lacking[static KEY_LACKING_SIZE],
+                       struct error *err);
 
 /* What a recovery copy holds, decrypted: the keys, if they are those of the filesystem, are wrapped
  * by the configured key server, or by a local key if that is allowed and no key server answers.

@@ -52,7 +52,9 @@ static int open_head(struct control *control, const struct fs_add *add,
         r = upload_read(control, &bucket, locator, ret, err);
     if (r == 0)
         r = own_login(control, &add->kms, &ret->ring, &login, err);
-    return r < 0 ? r : upload_open(control, login, "download of its snapshot", ret, err);
+    const struct upload_opening opening = { .server = login,
+                                            .purpose = "download of its snapshot" };
+    return r < 0 ? r : upload_open(control, &opening, ret, err);
 }
 
 /* It would be full from the start. */
@@ -103,7 +105,8 @@ int downloading_inherit(const struct downloading *downloading, struct key_provid
     int r = 0;
 
     for (uint32_t i = 0; i < downloading->opened.ring.count && r == 0; i++)
-        r = foreign_key_inherit(&downloading->opened, i, provider, opened, err);
+        if (!rings_lacks(&downloading->opened.outcome, i)) /* nothing needs it */
+            r = foreign_key_inherit(&downloading->opened, i, provider, opened, err);
     return r < 0 ? r : key_ring_check_room(&opened->ring, err);
 }
 

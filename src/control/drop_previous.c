@@ -82,24 +82,27 @@ static void release_all(struct secret **plains)
     free(*plains);
 }
 
-/* All generations, those of others too, by what wraps them now. */
+/* All generations by what wraps them now, but for those of others that do not open at all. */
 static int prove(struct dropping *dropping, struct error *err)
 {
     CLEANUP(release_all) struct secret *plains = calloc(KEY_GENERATIONS_MAX, sizeof(*plains));
-    struct rings_options options = { .owner = &dropping->record, .may_repair = !dropping->is_dry };
+    struct rings_options options = { .owner = &dropping->record,
+                                     .may_repair = !dropping->is_dry,
+                                     .may_lack_foreign = true };
     struct rings_opened *opened = &dropping->opened;
     bool is_kms = false;
-    bool used_previous = false;
+    bool used_previous = false; /* by either look */
 
     if (!plains)
         return error_set(err, -ENOMEM, "out of memory");
     int r = dropping->is_new
                 ? rings_open_new(dropping->control, &dropping->record, opened, &is_kms, err)
                 : rings_open(dropping->control, &dropping->record, &options, opened, &is_kms, err);
+    used_previous = opened->outcome.used_previous;
     if (r == 0)
-        r = rings_unwrap_all(dropping->control, &opened->ring, &options, plains, &used_previous,
+        r = rings_unwrap_all(dropping->control, &opened->ring, &options, plains, &opened->outcome,
                              err);
-    if (r == 0 && (used_previous || opened->used_previous))
+    if (r == 0 && (used_previous || opened->outcome.used_previous))
         r = error_set(err, -ENOKEY, "the KMS does not unwrap what it wrapped last");
     return r;
 }
@@ -111,12 +114,21 @@ static int count_kept(struct bytes ring, void *arg)
     return 0;
 }
 
+/* What did not open may yet open as it was wrapped before. */
+static bool drops(const struct dropping *dropping, uint32_t generation)
+{
+    return dropping->opened.ring.generations[generation].has_previous &&
+           !rings_lacks(&dropping->opened.outcome, generation);
+}
+
 static int count(struct dropping *dropping, struct error *err)
 {
     const struct key_ring *ring = &dropping->opened.ring;
 
     for (uint32_t i = 0; i < ring->count; i++)
-        dropping->row->dropped += ring->generations[i].has_previous;
+        dropping->row->dropped += drops(dropping, i);
+    if (dropping->opened.outcome.unopened != 0)
+        return 0; /* a ring that was kept aside may have what opens */
     return registry_each_kept(dropping->control->registry, &dropping->record.uuid, count_kept,
                               &dropping->row->kept, err);
 }
@@ -132,7 +144,7 @@ static int audit(struct dropping *dropping, struct error *err)
     size_t n = 0;
 
     for (uint32_t i = 0; i < ring->count; i++) {
-        if (!ring->generations[i].has_previous)
+        if (!drops(dropping, i))
             continue;
         notes[n] = note;
         notes[n].key = audit_key_of(&ring->generations[i].current.key);
@@ -151,12 +163,10 @@ static int audit(struct dropping *dropping, struct error *err)
 
 static int write_without(struct dropping *dropping, struct error *err)
 {
-    struct key_ring *ring = &dropping->opened.ring;
     struct control *control = dropping->control;
     int r = 0;
 
-    for (uint32_t i = 0; i < ring->count; i++)
-        key_generation_drop_previous(&ring->generations[i]);
+    rings_drop_previous(&dropping->opened);
     if (dropping->row->dropped > 0)
         r = drop_previous_write(control, &dropping->record, dropping->is_new, &dropping->opened,
                                 err);

@@ -274,6 +274,21 @@ bool filesystem_has_older_worker(const struct filesystem *filesystem)
            worker_is_older(filesystem->worker);
 }
 
+static void view_lacking_locked(const struct filesystem *filesystem, struct fs_view *ret)
+    REQUIRES(filesystem->lock)
+{
+    const char *text = filesystem->missing_text;
+
+    if (!filesystem->record.lacks_keys)
+        return;
+    (void)snprintf(ret->lacking, sizeof(ret->lacking), "%s",
+                   text[0] ? text : "the KMS refuses keys of other filesystems");
+    if (ret->status_text[0] == '\0')
+        (void)snprintf(ret->status_text, sizeof(ret->status_text),
+                       "some data that came from other filesystems cannot be read: %.440s",
+                       ret->lacking);
+}
+
 static void view_locked(const struct filesystem *filesystem, struct fs_view *ret)
     REQUIRES(filesystem->lock)
 {
@@ -305,6 +320,7 @@ static void view_locked(const struct filesystem *filesystem, struct fs_view *ret
                   "filesystem, and do not write to this one again"
                 : "read-only: the store knows a later state, or another owner; find out which "
                   "copy is right, and mount with --take-over to go on with this one");
+    view_lacking_locked(filesystem, ret);
     memcpy(ret->store_url, record->store_url, sizeof(ret->store_url));
     memcpy(ret->meta_url, record->meta_url, sizeof(ret->meta_url));
     memcpy(ret->cache_folder, record->cache_folder, sizeof(ret->cache_folder));

@@ -35,6 +35,8 @@
 #include "control/registry.h"
 #include "control/worker.h"
 
+#define FILESYSTEM_MISSING_SIZE 480u
+
 struct filesystem {
     struct filesystem *next;         /* guarded by control->lock */
     unsigned references;             /* guarded by control->lock */
@@ -57,8 +59,12 @@ struct filesystem {
     struct wrapped_key wrapped;             /* of its newest generation, to show */
     int64_t own_look_due_ms;                /* when a key of its own is to be looked at */
     struct error own_failure;               /* how that ended; code 0: well, or not yet */
-    bool is_key_changing;                   /* by own_key.c, which is not done yet */
-    bool is_busy;                           /* an operation without a keeper is at work */
+    uint64_t missing;                       /* by missing_keys.c: foreign keys of its ring; or 0 */
+    unsigned missing_count;                 /* so many */
+    char missing_text[FILESYSTEM_MISSING_SIZE]; /* the first, and why; "": not known */
+    int64_t missing_look_ms;                    /* when they are to be asked for again */
+    bool is_key_changing;                       /* by own_key.c, which is not done yet */
+    bool is_busy;                               /* an operation without a keeper is at work */
     bool are_rings_held;
     int64_t proof_due_ms; /* when what wrapped last is to be proved; 0: it is */
     bool has_keeper;      /* a thread brings it up and watches it */

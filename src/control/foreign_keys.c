@@ -10,9 +10,32 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "control/download.h"
+#include "control/missing_keys.h"
 #include "control/own_key.h"
 
 #define TELL_TIMEOUT_MS 30000
+
+/* The key of this generation of the head, and that as it is to be wrapped in the ring. */
+static int wrap_anew(const struct upload_opened *from, uint32_t index,
+                     struct key_provider *provider, const struct key_ring *to,
+                     struct wrapped_key *ret_wrapped, struct secret *ret_key, struct error *err)
+{
+    int r = key_generation_open(&from->ring.generations[index], &from->plains[index], ret_key, err);
+
+    if (r == 0)
+        r = create_wrap(provider, &from->plains[index], ret_wrapped, err);
+    if (r == 0 && strcmp(ret_wrapped->provider, "local") == 0)
+        uuid_format(&to->uuid, ret_wrapped->key_name);
+    return r;
+}
+
+static int add_key(struct key_set *keys, const struct key_generation *generation,
+                   const struct secret *key, struct error *err)
+{
+    int r = key_set_add_foreign(keys, &generation->origin, generation->number, key);
+
+    return r < 0 ? error_set(err, r, "out of secret memory") : 0;
+}
 
 int foreign_key_inherit(const struct upload_opened *from, uint32_t index,
                         struct key_provider *provider, struct rings_opened *to, struct error *err)
@@ -23,23 +46,34 @@ int foreign_key_inherit(const struct upload_opened *from, uint32_t index,
 
     if (!wrapped)
         return error_set(err, -ENOMEM, "out of memory");
-    int r = key_generation_open(generation, &from->plains[index], &key, err);
-    if (r == 0)
-        r = create_wrap(provider, &from->plains[index], wrapped, err);
+    int r = wrap_anew(from, index, provider, &to->ring, wrapped, &key, err);
     if (r < 0)
         return r;
-    if (strcmp(wrapped->provider, "local") == 0)
-        uuid_format(&to->ring.uuid, wrapped->key_name);
     const struct key_generation_new new = { .number = generation->number,
                                             .origin = &generation->origin,
                                             .key = &key,
                                             .wrapped = wrapped,
                                             .now_ns = (uint64_t)clock_wall_ns() };
     r = key_ring_add(&to->ring, &new, err);
-    if (r == 0 &&
-        (r = key_set_add_foreign(&to->keys, &generation->origin, generation->number, &key)) < 0)
-        (void)error_set(err, r, "out of secret memory");
-    return r;
+    return r < 0 ? r : add_key(&to->keys, generation, &key, err);
+}
+
+/* One that the ring has, but that does not open: the head's is the same key. */
+static int wrap_lacking(const struct upload_opened *from, uint32_t index,
+                        struct key_provider *provider, struct rings_opened *to,
+                        struct key_generation *generation, struct error *err)
+{
+    CLEANUP(free_ptr) struct wrapped_key *wrapped = calloc(1, sizeof(*wrapped));
+    CLEANUP(secret_release) struct secret key = SECRET_INIT;
+
+    if (!wrapped)
+        return error_set(err, -ENOMEM, "out of memory");
+    int r = wrap_anew(from, index, provider, &to->ring, wrapped, &key, err);
+    if (r < 0)
+        return r;
+    key_generation_replace(generation, wrapped, (uint64_t)clock_wall_ns());
+    to->outcome.unopened &= ~(UINT64_C(1) << (generation - to->ring.generations));
+    return add_key(&to->keys, generation, &key, err);
 }
 
 /* --- what is missing --- */
@@ -69,6 +103,18 @@ static int check_room(const struct filesystem *fs, const struct key_ring *ring, 
                      fs->record.name, ring->count, KEY_GENERATIONS_MAX, missing);
 }
 
+/* Whether it is in the ring of the registry, and opened when that was looked at last, if anybody
+ * knows. */
+static bool is_at_hand(struct filesystem *fs, const struct key_ring *ring,
+                       const struct key_generation *found)
+{
+    mutex_lock(&fs->lock);
+    bool is_lacking = found && fs->record.lacks_keys &&
+                      (fs->missing == 0 || (fs->missing >> (found - ring->generations) & 1));
+    mutex_unlock(&fs->lock);
+    return found && !is_lacking;
+}
+
 /* Of what head and registry say, neither of which is believed yet: to refuse early, and to ask no
  * key server without need. */
 static int count_missing(struct filesystem *fs, const struct upload_opened *head, uint32_t *ret,
@@ -77,7 +123,7 @@ static int count_missing(struct filesystem *fs, const struct upload_opened *head
     CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
     CLEANUP(buf_release) struct buf encoded = BUF_INIT;
     const struct snapshot_about *about = &head->head.about;
-    uint32_t missing = 0;
+    uint32_t missing = 0, lacking = 0;
 
     filesystem_hold_rings(fs);
     int r = registry_get_ring(fs->control->registry, &fs->record.uuid, &encoded, err);
@@ -86,15 +132,19 @@ static int count_missing(struct filesystem *fs, const struct upload_opened *head
         r = key_ring_peek(buf_bytes(&encoded), &ring, err);
     for (uint32_t i = 0; r == 0 && i < about->needed_count; i++) {
         const struct key_needed *needed = &about->needed[i];
-        if (key_ring_find(&ring, &needed->origin, needed->generation))
+        const struct key_generation *found =
+            key_ring_find(&ring, &needed->origin, needed->generation);
+        if (found) {
+            lacking += !key_generation_is_own(&ring, found) && !is_at_hand(fs, &ring, found);
             continue;
+        }
         r = check_missing(fs, needed, err);
         missing++;
     }
     if (r == 0)
         r = check_room(fs, &ring, missing, err);
     if (r == 0)
-        *ret = missing;
+        *ret = missing + lacking;
     return r;
 }
 
@@ -124,7 +174,8 @@ static int open_head(struct filesystem *fs, struct upload_opened *head, struct e
     (void)snprintf(purpose, sizeof(purpose), "download of its snapshot into filesystem %s",
                    fs->record.name);
     int r = own_login(fs, &head->ring, &login, err);
-    return r < 0 ? r : upload_open(fs->control, login, purpose, head, err);
+    const struct upload_opening opening = { .server = login, .purpose = purpose };
+    return r < 0 ? r : upload_open(fs->control, &opening, head, err);
 }
 
 /* Whoever has the same name key descends from the same filesystem: it is drawn once and inherited.
@@ -170,6 +221,42 @@ static int expect_no_contradiction(const struct upload_opened *head, const struc
     return 0;
 }
 
+static bool contradicts(const struct fs_record *record, const struct key_generation *generation)
+{
+    for (uint32_t i = 0; i < record->check_count; i++)
+        if (record->checks[i].generation == generation->number)
+            return !secret_equal((struct bytes){ record->checks[i].value, KEY_CHECK_LEN },
+                                 (struct bytes){ generation->check, KEY_CHECK_LEN });
+    return false;
+}
+
+/* Of filesystems that this instance has, it knows what their keys are: a false one must not take
+ * the place of theirs, which could not join any more. */
+static int expect_as_known(struct control *control, const struct key_ring *ring, struct error *err)
+{
+    char id[UUID_TEXT_SIZE];
+
+    for (uint32_t i = 0; i < ring->count; i++) {
+        const struct key_generation *theirs = &ring->generations[i];
+        CLEANUP(filesystem_unrefp)
+        struct filesystem *origin = filesystem_find_uuid(control, &theirs->origin);
+        if (!origin)
+            continue;
+        mutex_lock(&origin->lock);
+        bool is_false = contradicts(&origin->record, theirs);
+        mutex_unlock(&origin->lock);
+        if (!is_false)
+            continue;
+        uuid_format(&theirs->origin, id);
+        return error_set(err, -EBADMSG,
+                         "generation %u of the key of filesystem %s (%s) is another key in the "
+                         "head of the snapshot than it is known to be here: the head is forged, "
+                         "and nothing was changed",
+                         theirs->number, origin->record.name, id);
+    }
+    return 0;
+}
+
 /* --- into the ring --- */
 
 /* As the ring is wrapped now: by its local key, or by the key server, with its own key if it has
@@ -186,41 +273,57 @@ static int open_wrapper(struct control *control, const struct fs_record *record,
     return kms_local_provider(control->kms, id, false, ret, err);
 }
 
-static int add_one(const struct upload_opened *head, const struct key_needed *needed,
-                   struct key_provider *provider, struct rings_opened *rings, struct error *err)
+static int take_one(struct filesystem *fs, const struct upload_opened *head,
+                    const struct key_needed *needed, struct key_provider *provider,
+                    struct rings_opened *rings, struct error *err)
 {
-    const struct key_generation *found =
+    const struct key_generation *theirs =
         key_ring_find(&head->ring, &needed->origin, needed->generation);
+    struct key_generation *ours = key_ring_find(&rings->ring, &needed->origin, needed->generation);
+    uint32_t index = theirs ? (uint32_t)(theirs - head->ring.generations) : 0;
     char id[UUID_TEXT_SIZE];
 
-    if (found)
-        return foreign_key_inherit(head, (uint32_t)(found - head->ring.generations), provider,
-                                   rings, err);
-    uuid_format(&needed->origin, id);
-    return error_set(err, -EBADMSG,
-                     "the head of the snapshot says that it needs generation %u of the key of "
-                     "filesystem %s, and its key ring does not have that",
-                     needed->generation, id);
+    int r = ours ? 0 : check_missing(fs, needed, err);
+    if (r == 0 && !ours)
+        r = check_room(fs, &rings->ring, 1, err);
+    if (r == 0 && !theirs) {
+        uuid_format(&needed->origin, id);
+        return error_set(err, -EBADMSG,
+                         "the head of the snapshot says that it needs generation %u of the key of "
+                         "filesystem %s, and its key ring does not have that",
+                         needed->generation, id);
+    }
+    if (r < 0)
+        return r;
+    return ours ? wrap_lacking(head, index, provider, rings, ours, err)
+                : foreign_key_inherit(head, index, provider, rings, err);
 }
 
-/* *ret: from which of the ring on they are new. */
-static int add_missing(struct filesystem *fs, const struct upload_opened *head,
-                       struct key_provider *provider, struct rings_opened *rings, uint32_t *ret,
-                       struct error *err)
+static bool is_open(const struct rings_opened *rings, const struct key_needed *needed)
+{
+    const struct key_generation *found =
+        key_ring_find(&rings->ring, &needed->origin, needed->generation);
+
+    return found && !rings_lacks(&rings->outcome, (uint32_t)(found - rings->ring.generations));
+}
+
+/* *ret: a bit for each of the ring's generations that is changed or new. */
+static int take_missing(struct filesystem *fs, const struct upload_opened *head,
+                        struct key_provider *provider, struct rings_opened *rings, uint64_t *ret,
+                        struct error *err)
 {
     const struct snapshot_about *about = &head->head.about;
     int r = 0;
 
-    *ret = rings->ring.count;
     for (uint32_t i = 0; r == 0 && i < about->needed_count; i++) {
         const struct key_needed *needed = &about->needed[i];
-        if (key_ring_find(&rings->ring, &needed->origin, needed->generation))
+        if (is_open(rings, needed))
             continue;
-        r = check_missing(fs, needed, err);
-        if (r == 0)
-            r = check_room(fs, &rings->ring, 1, err);
-        if (r == 0)
-            r = add_one(head, needed, provider, rings, err);
+        r = take_one(fs, head, needed, provider, rings, err);
+        const struct key_generation *taken =
+            key_ring_find(&rings->ring, &needed->origin, needed->generation);
+        if (taken)
+            *ret |= UINT64_C(1) << (taken - rings->ring.generations);
     }
     if (r == 0 && (r = key_ring_check_room(&rings->ring, err)) < 0)
         (void)error_prefix(err, r, "the snapshot cannot come into filesystem %s", fs->record.name);
@@ -228,18 +331,20 @@ static int add_missing(struct filesystem *fs, const struct upload_opened *head,
 }
 
 /* Before the ring is written. */
-static int audit_new(struct filesystem *fs, const struct upload_opened *head,
-                     const struct key_ring *ring, uint32_t first, struct error *err)
+static int audit_taken(struct filesystem *fs, const struct upload_opened *head,
+                       const struct key_ring *ring, uint64_t taken, struct error *err)
 {
     char texts[KEY_GENERATIONS_MAX][UUID_TEXT_SIZE + 64];
     struct audit_note notes[KEY_GENERATIONS_MAX];
     char id[UUID_TEXT_SIZE];
     size_t count = 0;
 
-    for (uint32_t i = first; i < ring->count; i++) {
+    for (uint32_t i = 0; i < ring->count; i++) {
         const struct key_generation *added = &ring->generations[i];
         const struct key_generation *from =
             key_ring_find(&head->ring, &added->origin, added->number);
+        if (!(taken >> i & 1))
+            continue;
         uuid_format(&added->origin, id);
         (void)snprintf(texts[count], sizeof(texts[count]),
                        "a snapshot brings generation %u of the key of %s", added->number, id);
@@ -252,25 +357,24 @@ static int audit_new(struct filesystem *fs, const struct upload_opened *head,
                                  .text = texts[count] };
         count++;
     }
-    return count > 0 ? audit_add(fs->control->audit, notes, count, err) : 0;
+    return audit_add(fs->control->audit, notes, count, err);
 }
 
-static int write_new(struct filesystem *fs, const struct fs_record *record,
-                     const struct upload_opened *head, uint32_t first, struct rings_opened *rings,
-                     struct error *err)
+static int write_taken(struct filesystem *fs, const struct fs_record *record,
+                       const struct upload_opened *head, uint64_t taken, struct rings_opened *rings,
+                       struct error *err)
 {
-    uint32_t added = rings->ring.count - first;
-    int r = audit_new(fs, head, &rings->ring, first, err);
+    int count = __builtin_popcountll(taken);
+    int r = audit_taken(fs, head, &rings->ring, taken, err);
 
     if (r == 0)
         r = rings_write(fs->control, record, false, rings, err);
     if (r == 0)
         events_add(&fs->control->events, LOG_LEVEL_INFO, "keys-joined", fs->record.name,
-                   "%u key%s of other filesystems joined its key ring, for a snapshot that is "
-                   "downloaded into it; it has %u of at most %u. Recovery copies and uploads from "
-                   "before do "
-                   "not have the new ones",
-                   added, added == 1 ? "" : "s", rings->ring.count, KEY_GENERATIONS_MAX);
+                   "%d key%s of other filesystems joined its key ring, or did not open in it, and "
+                   "came with a snapshot that is downloaded into it; it has %u of at most %u. "
+                   "Recovery copies and uploads from before do not have the new ones",
+                   count, count == 1 ? "" : "s", rings->ring.count, KEY_GENERATIONS_MAX);
     return r;
 }
 
@@ -279,16 +383,18 @@ static int take_into(struct filesystem *fs, const struct fs_record *record,
                      struct error *err)
 {
     CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
-    uint32_t first = 0;
+    uint64_t taken = 0;
 
     int r = expect_same_origin(head, rings, err);
     if (r == 0)
         r = expect_no_contradiction(head, &rings->ring, err);
     if (r == 0)
+        r = expect_as_known(fs->control, &head->ring, err);
+    if (r == 0)
         r = open_wrapper(fs->control, record, &rings->ring, &provider, err);
     if (r == 0)
-        r = add_missing(fs, head, provider, rings, &first, err);
-    return r < 0 || first == rings->ring.count ? r : write_new(fs, record, head, first, rings, err);
+        r = take_missing(fs, head, provider, rings, &taken, err);
+    return r < 0 || taken == 0 ? r : write_taken(fs, record, head, taken, rings, err);
 }
 
 /* The key of its own that is being changed: both rings are the same by now, and say which one it
@@ -317,13 +423,20 @@ static int take_held(struct filesystem *fs, const struct upload_opened *head,
                      struct rings_opened *rings, struct error *err)
 {
     CLEANUP(free_ptr) struct fs_record *record = filesystem_copy_record(fs);
-    const struct rings_options options = { .may_repair = true };
+    const struct rings_options options = { .may_repair = true, .may_lack_foreign = true };
     bool is_kms = false;
 
     if (!record)
         return error_set(err, -ENOMEM, "out of memory");
     if (fs_record_is_going(record))
         return error_set(err, -ENOENT, "filesystem %s is being removed", fs->record.name);
+    /* The others are wrapped by both servers then, and it would be by one. */
+    if (kms_is_staged(fs->control->kms))
+        return error_set(err, -EBUSY,
+                         "a change of the KMS is half done, so no key joins the key ring of "
+                         "filesystem %s, and nothing was changed; it goes on by itself when both "
+                         "servers answer, or 'coffer security kms set' ends it. Try again then",
+                         fs->record.name);
     int r = rings_open(fs->control, record, &options, rings, &is_kms, err);
     if (r == 0)
         r = filesystem_learn(fs, record, rings_newest(&rings->ring), err);
@@ -360,7 +473,11 @@ int foreign_keys_tell(struct filesystem *fs, struct error *err)
     CLEANUP(key_set_release) struct key_set keys = { .count = 0 };
 
     int r = filesystem_unlock_again(fs, &keys, err);
-    return r < 0 ? r : tell(fs, &keys, err);
+    if (r == 0)
+        r = tell(fs, &keys, err);
+    if (r == 0)
+        missing_keys_told(fs);
+    return r;
 }
 
 /* A worker that could not be told asks for it: the ring has them. */
@@ -387,7 +504,14 @@ int foreign_keys_take(struct filesystem *fs, struct upload_opened *head, struct 
         filesystem_audit_failure(fs, AUDIT_REWRAP, r, &why);
         return error_set(err, r, "%s", why.text);
     }
-    if (tell(fs, &rings.keys, &why) < 0)
+    mutex_lock(&fs->lock);
+    bool was_lacking = fs->record.lacks_keys;
+    mutex_unlock(&fs->lock);
+    if (was_lacking)
+        missing_keys_note_running(fs, &rings);
+    if (tell(fs, &rings.keys, &why) == 0)
+        missing_keys_told(fs);
+    else
         log_warning("filesystem %s is told of its new keys later: %s", fs->record.name, why.text);
     return 0;
 }

@@ -4,17 +4,24 @@
  *
  * A snapshot of a filesystem that was downloaded needs that one's key, which its origin does not
  * have. It stands, wrapped, in the head, and joins the ring before anything is stored that needs
- * it: 1 the key server unwraps the keys of the head, which then is verified       nothing is
- * changed 2 the filesystem's own ring is opened and verified; both must be of one origin, and no
- * key be another one in the one ring than in the other 3 each key that is needed and missing is
- * wrapped as the filesystem's are, and that is proved 4 it is noted in the audit log, and the ring
- * written to the registry, then to the store 5 the worker is told A crash leaves the ring as it
- * was, or with keys that nothing needs yet; a worker that was not told says so when it needs one
- * (foreign_keys_tell()). Nothing takes them out of the ring again.
+ * it:
+ *
+ *   1 the key server unwraps the keys of the head, which then is verified; nothing is changed
+ *   2 the filesystem's own ring is opened and verified; both must be of one origin, and no key be
+ *     another one in the one ring than in the other, or than the registry knows it to be
+ *   3 each key that is needed and missing, or does not open (missing_keys.h), is wrapped as the
+ *     filesystem's are, and that is proved
+ *   4 it is noted in the audit log, and the ring written to the registry, then to the store
+ *   5 the worker is told
+ *
+ * A crash leaves the ring as it was, or with keys that nothing needs yet; a worker that was not
+ * told says so when it needs one (foreign_keys_tell()). Nothing takes them out of the ring again.
+ * While a change of the key server is half done none joins: the others are wrapped by both servers
+ * then.
  *
  * Errors     negative errno and a sentence. -EXDEV: the snapshot is of another origin; -EBADMSG:
  *            the rings contradict each other, or one is forged; -ENOSPC: no more keys fit. Those of
- *            kms_unwrap() and of a provider.
+ *            kms_unwrap() and of a provider. -EBUSY: a change of the key server is half done.
  * Threads    any.
  */
 #pragma once

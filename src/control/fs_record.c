@@ -14,6 +14,7 @@ enum record_flags {
     FLAG_OWN_STORE = 1 << 0,
     FLAG_OWN_META = 1 << 1,
     FLAG_WANTED = 1 << 2,
+    FLAG_LACKS_KEYS = 1 << 3, /* before there was such, it was left out and passed over */
 };
 
 int fs_name_check(const char *name, struct error *err)
@@ -43,6 +44,7 @@ static uint8_t record_flags(const struct fs_record *record)
     flags |= record->has_own_store ? FLAG_OWN_STORE : 0;
     flags |= record->has_own_meta ? FLAG_OWN_META : 0;
     flags |= record->is_wanted ? FLAG_WANTED : 0;
+    flags |= record->lacks_keys ? FLAG_LACKS_KEYS : 0;
     return (uint8_t)flags;
 }
 
@@ -199,6 +201,7 @@ int fs_record_decode(struct bytes encoded, struct fs_record *ret, struct error *
     record.has_own_store = flags & FLAG_OWN_STORE;
     record.has_own_meta = flags & FLAG_OWN_META;
     record.is_wanted = flags & FLAG_WANTED;
+    record.lacks_keys = flags & FLAG_LACKS_KEYS;
     *ret = record;
     return 0;
 }

@@ -61,6 +61,7 @@ struct fs_record {
     bool has_own_store; /* in the state folder, made by us and deleted as a whole */
     bool has_own_meta;
     bool is_wanted;                      /* started: comes back by itself */
+    bool lacks_keys;                     /* foreign ones of its ring did not open the last time */
     uint32_t mount_flags;                /* MS_... of its last mount, for the next one */
     char mountpoint[FS_MOUNTPOINT_SIZE]; /* where it is to be mounted when started; "" if not */
     struct fs_kms_key own;               /* of its own, if it has one */

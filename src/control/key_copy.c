@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "control/key_copy.h"
+#include "control/missing_keys.h"
 #include "control/object_stores.h"
 #include "control/own_key.h"
 #include "control/rewrap.h"
@@ -41,13 +42,27 @@ static void release_blobs(struct secret **blobs)
     free(*blobs);
 }
 
+/* "" if the copy has all. */
+static void tell_lacking(const struct rings_outcome *outcome, char ret[static KEY_LACKING_SIZE])
+{
+    int count = __builtin_popcountll(outcome->unopened);
+
+    ret[0] = '\0';
+    if (count > 0)
+        (void)snprintf(ret, KEY_LACKING_SIZE,
+                       "the copy lacks %d key%s of other filesystems, which data of this one came "
+                       "with, as the KMS refuses %s: %.300s",
+                       count, count == 1 ? "" : "s", count == 1 ? "it" : "them", outcome->why.text);
+}
+
 /* All keys of the ring that is believed, in the form of a recovery copy. */
-static int collect_keys(struct filesystem *fs, struct secret *ret, struct error *err)
+static int collect_keys(struct filesystem *fs, struct secret *ret,
+                        char ret_lacking[static KEY_LACKING_SIZE], struct error *err)
 {
     CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
     CLEANUP(free_ptr) struct fs_record *record = NULL;
     CLEANUP(release_blobs) struct secret *blobs = calloc(KEY_GENERATIONS_MAX, sizeof(*blobs));
-    static const struct rings_options options = { .may_repair = false };
+    struct rings_options options = { .may_repair = false, .may_lack_foreign = true };
     bool is_kms = false;
 
     if (!blobs)
@@ -55,19 +70,21 @@ static int collect_keys(struct filesystem *fs, struct secret *ret, struct error 
     int r = copy_record(fs, &record, err);
     if (r == 0)
         r = rings_open(fs->control, record, &options, &opened, &is_kms, err);
+    options.owner = record;
     if (r == 0)
-        r = rings_unwrap_all(fs->control, &opened.ring, &options, blobs, &opened.used_previous,
-                             err);
+        r = rings_unwrap_all(fs->control, &opened.ring, &options, blobs, &opened.outcome, err);
+    tell_lacking(&opened.outcome, ret_lacking);
     return r < 0 ? r : key_export_encode(&opened.ring, blobs, ret, err);
 }
 
 /* The entry is there before the copy is: nobody has one that the log does not know. */
 static int export_held(struct filesystem *fs, struct bytes certificates, const char *recipients,
-                       struct buf *ret, struct error *err)
+                       struct buf *ret, char ret_lacking[static KEY_LACKING_SIZE],
+                       struct error *err)
 {
     CLEANUP(secret_release) struct secret keys = SECRET_INIT;
     char text[AUDIT_TEXT_SIZE];
-    int r = collect_keys(fs, &keys, err);
+    int r = collect_keys(fs, &keys, ret_lacking, err);
 
     (void)snprintf(text, sizeof(text), "for %s", recipients);
     if (r == 0)
@@ -76,7 +93,8 @@ static int export_held(struct filesystem *fs, struct bytes certificates, const c
 }
 
 int control_key_export(struct control *control, const char *name, struct bytes certificates,
-                       struct buf *ret, struct error *err)
+                       struct buf *ret, char ret_lacking[static KEY_LACKING_SIZE],
+                       struct error *err)
 {
     CLEANUP(filesystem_unrefp) struct filesystem *fs = filesystem_find(control, name, err);
     char recipients[400];
@@ -91,14 +109,15 @@ int control_key_export(struct control *control, const char *name, struct bytes c
                             "host allows it by starting cofferd with --allow-key-export");
     filesystem_hold_rings(fs);
     if (r == 0)
-        r = export_held(fs, certificates, recipients, ret, &why);
+        r = export_held(fs, certificates, recipients, ret, ret_lacking, &why);
     filesystem_let_rings(fs);
     if (r < 0) {
         filesystem_audit_failure(fs, AUDIT_EXPORT, r, &why);
         return error_set(err, r, "%s", why.text);
     }
     events_add(&control->events, LOG_LEVEL_WARNING, "key-exported", name,
-               "a recovery copy of its keys was made for %s", recipients);
+               "a recovery copy of its keys was made for %s%s%s", recipients,
+               ret_lacking[0] ? "; " : "", ret_lacking);
     return 0;
 }
 
@@ -124,25 +143,16 @@ static int know(struct unwrapped *known, const struct wrapped_key *wrapped,
     return 0;
 }
 
-static int lacks_key(const struct key_ring *ring, const struct key_generation *generation,
-                     struct error *err)
+static int lacks_key(uint32_t generation, struct error *err)
 {
-    char origin[UUID_TEXT_SIZE];
-
-    uuid_format(&generation->origin, origin);
-    if (key_generation_is_own(ring, generation))
-        return error_set(err, -ENOKEY,
-                         "the recovery copy has no key of generation %u: it was made before that "
-                         "key was; look for a newer copy",
-                         generation->number);
     return error_set(err, -ENOKEY,
-                     "the recovery copy has no key of filesystem %s, generation %u: it was made "
-                     "before a snapshot brought that; look for a newer copy",
-                     origin, generation->number);
+                     "the recovery copy has no key of generation %u: it was made before that key "
+                     "was; look for a newer copy",
+                     generation);
 }
 
 /* Whatever the ring says wraps a generation, the copy is what it unwraps to. Whether that is so is
- * judged when the ring is opened. */
+ * judged when the ring is opened. Keys of other filesystems may have joined since it was made. */
 static int know_ring(struct unwrapped *known, struct bytes encoded, const struct key_export *copy,
                      struct error *err)
 {
@@ -154,8 +164,10 @@ static int know_ring(struct unwrapped *known, struct bytes encoded, const struct
     for (uint32_t i = 0; r == 0 && i < ring.count; i++) {
         const struct key_generation *generation = &ring.generations[i];
         const struct secret *blob = key_export_find(copy, &generation->origin, generation->number);
+        if (!blob && key_generation_is_own(&ring, generation))
+            return lacks_key(generation->number, err);
         if (!blob)
-            return lacks_key(&ring, generation, err);
+            continue;
         r = know(known, &generation->current.key, blob, err);
         if (r == 0 && generation->has_previous)
             r = know(known, &generation->previous.key, blob, err);
@@ -232,8 +244,10 @@ static int import_wrapped(struct control *control, struct filesystem *fs,
     if (r < 0)
         return r;
     rewrap_tell(control, &report);
-    if (report.count == 1 && report.rows[0].result == REWRAP_DONE)
+    if (report.count == 1 && report.rows[0].result == REWRAP_DONE) {
+        missing_keys_expect(fs, report.rows[0].text);
         return 0;
+    }
     return error_set(err, -EBADMSG,
                      "the keys were not imported, and nothing was changed, because the copy or the "
                      "filesystem's key ring is damaged or false: %s",
@@ -276,9 +290,10 @@ int control_key_import(struct control *control, const char *name, struct bytes k
         filesystem_audit_failure(fs, AUDIT_IMPORT, r, &why);
         return error_set(err, r, "%s", why.text);
     }
-    events_add(&control->events, LOG_LEVEL_WARNING, "key-imported", name,
-               "its keys were taken from a recovery copy and wrapped anew");
-    filesystem_wake(fs);
     filesystem_view(fs, ret);
+    events_add(&control->events, LOG_LEVEL_WARNING, "key-imported", name,
+               "its keys were taken from a recovery copy and wrapped anew%s%s",
+               ret->lacking[0] ? "; " : "", ret->lacking);
+    filesystem_wake(fs);
     return 0;
 }

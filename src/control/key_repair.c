@@ -84,8 +84,10 @@ static int restore_from(struct repairing *repairing, const struct locator *locat
     int r = locator_format(locator, ret_locator, err);
     if (r == 0)
         r = upload_read(repairing->control, &repairing->bucket, locator, &opened, err);
+    const struct upload_opening opening = { .purpose = "repair of a key ring",
+                                            .may_lack_foreign = true };
     if (r == 0)
-        r = upload_open(repairing->control, NULL, "repair of a key ring", &opened, err);
+        r = upload_open(repairing->control, &opening, &opened, err);
     if (r < 0)
         return r;
     (void)snprintf(from, sizeof(from), "the key ring, from the uploaded snapshot %s in %s",
@@ -115,7 +117,7 @@ static int restore(struct repairing *repairing, char ret_locator[static LOCATOR_
 static int expect_broken(struct control *control, struct fs_record *record, struct error *err)
 {
     CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
-    const struct rings_options options = { .may_repair = true };
+    const struct rings_options options = { .may_repair = true, .may_lack_foreign = true };
     struct error why = { .code = 0 };
     bool is_kms = false;
 

@@ -115,6 +115,11 @@ int kms_unwrap(struct kms *kms, struct key_provider *server, const struct fs_rec
                const struct wrapped_key *wrapped, size_t count, struct secret *ret_plain,
                struct error *err);
 
+/* The same of keys that may well be refused: that is not taken for the server's state. */
+int kms_try_unwrap(struct kms *kms, struct key_provider *server, const struct fs_record *owner,
+                   const struct wrapped_key *wrapped, size_t count, struct secret *ret_plain,
+                   struct error *err);
+
 /* A change of the key server, when filesystems must be wrapped anew for it: the new one is staged,
  * durably, so that whatever happens each is unwrapped by one of the two; then kms_replace() ends
  * the change, or kms_unstage() gives it up. converts: of those with a key of their own, too. */

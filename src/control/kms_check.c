@@ -89,13 +89,14 @@ static bool names_server(const struct key_ring *ring)
 
 /* As its start would: by its own login, if it has one. */
 static int try_ring(struct checking *checking, const struct fs_record *record,
-                    const struct key_ring *ring, bool *ret_used_previous, struct error *err)
+                    const struct key_ring *ring, struct rings_outcome *ret, struct error *err)
 {
     bool has_own = fs_record_has_own_login(record) || record->has_next;
     const struct rings_options options = { .server = has_own ? NULL : checking->server,
-                                           .owner = record };
+                                           .owner = record,
+                                           .may_lack_foreign = true };
     struct secret plains[KEY_GENERATIONS_MAX] = { { .data = NULL } };
-    int r = rings_unwrap_all(checking->control, ring, &options, plains, ret_used_previous, err);
+    int r = rings_unwrap_all(checking->control, ring, &options, plains, ret, err);
 
     for (uint32_t i = 0; i < KEY_GENERATIONS_MAX; i++)
         secret_release(&plains[i]);
@@ -109,16 +110,32 @@ static void warn_of_previous(struct checking *checking, const char *name)
                          "%s opens only with what wrapped its key before", name);
 }
 
+static void report_unopened(struct checking *checking, const struct fs_record *record,
+                            const struct rings_outcome *outcome)
+{
+    unsigned index = (unsigned)__builtin_ctzll(outcome->unopened);
+
+    checking->failed++;
+    advise(&checking->check, record, outcome->why.code);
+    (void)kms_check_fail(&checking->check, step_name, kms_check_class_of(outcome->why.code),
+                         "%s opens, but not %d of the keys of other filesystems that data of it "
+                         "came with, the first as key %u of its ring: %s",
+                         record->name, __builtin_popcountll(outcome->unopened), index + 1,
+                         outcome->why.text);
+}
+
 static int check_ring(struct checking *checking, const struct fs_record *record,
                       const struct key_ring *ring)
 {
     struct error why = { .code = 0 };
-    bool used_previous = false;
-    int r = try_ring(checking, record, ring, &used_previous, &why);
+    struct rings_outcome outcome = { .unopened = 0 };
+    int r = try_ring(checking, record, ring, &outcome, &why);
 
     if (r < 0)
         (void)report_lost(checking, record, r, &why);
-    else if (used_previous)
+    else if (outcome.unopened != 0)
+        report_unopened(checking, record, &outcome);
+    else if (outcome.used_previous)
         warn_of_previous(checking, record->name);
     checking->opened += r == 0;
     return r == -EAGAIN ? 1 : 0; /* the others would wait as long */

@@ -43,10 +43,11 @@ static bool is_lost(int code)
 
 /* Unwraps what the registry holds; that is enough to know whether a server can. */
 static int try_ring(const struct trial *trial, const struct key_ring *ring,
-                    const struct rings_options *options, bool *ret_used_previous, struct error *err)
+                    const struct rings_options *options, struct rings_outcome *ret,
+                    struct error *err)
 {
     struct secret plains[KEY_GENERATIONS_MAX] = { { .data = NULL } };
-    int r = rings_unwrap_all(trial->control, ring, options, plains, ret_used_previous, err);
+    int r = rings_unwrap_all(trial->control, ring, options, plains, ret, err);
 
     for (uint32_t i = 0; i < KEY_GENERATIONS_MAX; i++)
         secret_release(&plains[i]);
@@ -95,22 +96,24 @@ static bool is_in_other_mode(const struct trial *trial, const struct key_ring *r
 
 /* By the new server, with the login that the filesystem would have there. */
 static int try_new(const struct trial *trial, const struct fs_record *record,
-                   const struct key_ring *ring, bool *ret_used_previous, struct error *err)
+                   const struct key_ring *ring, struct rings_outcome *ret, struct error *err)
 {
     CLEANUP(key_provider_config_release)
     struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
     CLEANUP(key_provider_closep) struct key_provider *own = NULL;
-    struct rings_options options = { .server = trial->server, .unwrapped = &trial->by_new };
+    struct rings_options options = { .server = trial->server,
+                                     .unwrapped = &trial->by_new,
+                                     .may_lack_foreign = true };
 
     if (!fs_record_has_own_login(record) || trial->options->converts)
-        return try_ring(trial, ring, &options, ret_used_previous, err);
+        return try_ring(trial, ring, &options, ret, err);
     if (key_provider_config_copy(&config, trial->options->config) < 0)
         return error_set(err, -ENOMEM, "out of memory for the KMS configuration");
     int r = kms_adapt(trial->control->kms, &record->own, NULL, &config, err);
     if (r == 0)
         r = key_provider_open(&config, &own, err);
-    options = (struct rings_options){ .server = own };
-    return r < 0 ? r : try_ring(trial, ring, &options, ret_used_previous, err);
+    options = (struct rings_options){ .server = own, .may_lack_foreign = true };
+    return r < 0 ? r : try_ring(trial, ring, &options, ret, err);
 }
 
 /* By the server in use; without one, local keys are, which need none. */
@@ -119,13 +122,22 @@ static bool opens_without_staged(const struct trial *trial, const struct fs_reco
 {
     CLEANUP(key_provider_closep) struct key_provider *in_use = NULL;
     struct kms *kms = trial->control->kms;
-    bool used_previous = false;
+    struct rings_outcome outcome;
     int r = fs_record_has_own_login(record)
                 ? kms_provider_for(kms, &record->own, NULL, &in_use, NULL)
                 : kms_provider(kms, &in_use, NULL);
-    const struct rings_options options = { .server = r == 0 ? in_use : trial->server };
+    const struct rings_options options = { .server = r == 0 ? in_use : trial->server,
+                                           .may_lack_foreign = true };
 
-    return try_ring(trial, ring, &options, &used_previous, NULL) == 0;
+    return try_ring(trial, ring, &options, &outcome, NULL) == 0;
+}
+
+/* Whether the new server opens all that the one in use does; what neither opens stays wrapped as it
+ * is, whatever is set. */
+static bool opens_as_much(const struct rings_outcome *by_new, int with_old,
+                          const struct rings_outcome *by_old)
+{
+    return with_old < 0 || (by_new->unopened & ~by_old->unopened) == 0;
 }
 
 /* Why it stays as it is, or moves; the record is a copy. */
@@ -133,19 +145,23 @@ static int judge(struct trial *trial, struct filesystem *filesystem, const struc
                  const struct key_ring *ring, struct error *err)
 {
     struct control *control = trial->control;
-    const struct rings_options as_now = { .owner = record, .unwrapped = &trial->by_now };
+    const struct rings_options as_now = { .owner = record,
+                                          .unwrapped = &trial->by_now,
+                                          .may_lack_foreign = true };
+    struct rings_outcome by_new = { .unopened = 0 }, by_old = { .unopened = 0 };
     struct error new_err = { .code = 0 };
     struct error old_err = { .code = 0 };
-    bool used_previous = false;
     bool has_own = fs_record_has_own_key(record);
     bool converts = has_own && trial->options->converts;
+    bool opens = !names_local_key(ring) && try_new(trial, record, ring, &by_new, &new_err) == 0;
+    int with_old =
+        opens && by_new.unopened == 0 ? 0 : try_ring(trial, ring, &as_now, &by_old, &old_err);
 
     /* By what wrapped it before the last time: it is wrapped anew. */
-    if (!names_local_key(ring) && try_new(trial, record, ring, &used_previous, &new_err) == 0)
-        return converts || ((used_previous || is_in_other_mode(trial, ring)) && !has_own)
+    if (opens && opens_as_much(&by_new, with_old, &by_old))
+        return converts || ((by_new.used_previous || is_in_other_mode(trial, ring)) && !has_own)
                    ? add_mover(trial, filesystem, err)
                    : 0;
-    int with_old = try_ring(trial, ring, &as_now, &used_previous, &old_err);
     if (with_old == 0 && trial->looks_at_staged)
         trial->needs_staged |= !opens_without_staged(trial, record, ring);
     if (with_old == 0 && has_own && !converts && !names_local_key(ring)) {

@@ -27,10 +27,19 @@ static int unwrap_locally(struct kms *kms, const struct wrapped_key *wrapped, si
     return r < 0 ? r : unwrap_with(provider, wrapped, count, ret_plain, err);
 }
 
+/* Who wants to know, and how. */
+struct asking {
+    struct kms *kms;
+    struct key_provider *server;   /* instead of the configured one, or NULL */
+    const struct fs_record *owner; /* or NULL */
+    bool is_quiet;                 /* a failure says nothing of the configured server */
+};
+
 /* By the login of the instance. */
-static int unwrap_configured(struct kms *kms, const struct wrapped_key *wrapped, size_t count,
-                             struct secret *ret_plain, struct error *err)
+static int unwrap_configured(const struct asking *asking, const struct wrapped_key *wrapped,
+                             size_t count, struct secret *ret_plain, struct error *err)
 {
+    struct kms *kms = asking->kms;
     struct key_provider *provider = NULL;
     struct error first = { .code = 0 };
     unsigned generation = 0;
@@ -39,7 +48,7 @@ static int unwrap_configured(struct kms *kms, const struct wrapped_key *wrapped,
     if (r < 0)
         return r;
     r = unwrap_with(provider, wrapped, count, ret_plain, &first);
-    if (strcmp(wrapped->provider, provider->ops->type) == 0)
+    if (strcmp(wrapped->provider, provider->ops->type) == 0 && (r == 0 || !asking->is_quiet))
         kms_note(kms, r, &first);
     kms_give_back(kms, provider, generation, r);
     return r < 0 ? error_set(err, r, "%s", first.text) : 0;
@@ -86,19 +95,20 @@ static const struct fs_kms_key *login_for(struct kms *kms, const struct fs_recor
 }
 
 /* The keys of a run of blobs of the same provider, local or the server's, and the same login. */
-static int unwrap_run(struct kms *kms, struct key_provider *server, const struct fs_kms_key *own,
+static int unwrap_run(const struct asking *asking, const struct fs_kms_key *own,
                       const struct wrapped_key *wrapped, size_t count, struct secret *ret_plain,
                       struct error *err)
 {
+    struct kms *kms = asking->kms;
     struct error first = { .code = 0 };
     struct error second = { .code = 0 };
 
     if (strcmp(wrapped->provider, "local") == 0)
         return unwrap_locally(kms, wrapped, count, ret_plain, err);
-    if (server)
-        return unwrap_with(server, wrapped, count, ret_plain, err);
+    if (asking->server)
+        return unwrap_with(asking->server, wrapped, count, ret_plain, err);
     int r = own ? unwrap_by_own_login(kms, own, wrapped, count, ret_plain, &first)
-                : unwrap_configured(kms, wrapped, count, ret_plain, &first);
+                : unwrap_configured(asking, wrapped, count, ret_plain, &first);
     if (r < 0 && kms_is_staged(kms)) {
         int with_staged = unwrap_staged(kms, own, wrapped, count, ret_plain, &second);
         if (with_staged == 0)
@@ -117,17 +127,16 @@ static bool same_source(const struct wrapped_key *a, const struct wrapped_key *b
     return strcmp(a->provider, "local") != 0 || strcmp(a->key_name, b->key_name) == 0;
 }
 
-int kms_unwrap(struct kms *kms, struct key_provider *server, const struct fs_record *owner,
-               const struct wrapped_key *wrapped, size_t count, struct secret *ret_plain,
-               struct error *err)
+static int unwrap(const struct asking *asking, const struct wrapped_key *wrapped, size_t count,
+                  struct secret *ret_plain, struct error *err)
 {
     for (size_t i = 0; i < count;) {
-        const struct fs_kms_key *own = login_for(kms, owner, &wrapped[i]);
+        const struct fs_kms_key *own = login_for(asking->kms, asking->owner, &wrapped[i]);
         size_t run = 1;
         while (i + run < count && same_source(&wrapped[i], &wrapped[i + run]) &&
-               login_for(kms, owner, &wrapped[i + run]) == own)
+               login_for(asking->kms, asking->owner, &wrapped[i + run]) == own)
             run++;
-        int r = unwrap_run(kms, server, own, wrapped + i, run, ret_plain + i, err);
+        int r = unwrap_run(asking, own, wrapped + i, run, ret_plain + i, err);
         if (r < 0) {
             while (i > 0)
                 secret_release(&ret_plain[--i]);
@@ -136,4 +145,22 @@ int kms_unwrap(struct kms *kms, struct key_provider *server, const struct fs_rec
         i += run;
     }
     return 0;
+}
+
+int kms_unwrap(struct kms *kms, struct key_provider *server, const struct fs_record *owner,
+               const struct wrapped_key *wrapped, size_t count, struct secret *ret_plain,
+               struct error *err)
+{
+    const struct asking asking = { .kms = kms, .server = server, .owner = owner };
+
+    return unwrap(&asking, wrapped, count, ret_plain, err);
+}
+
+int kms_try_unwrap(struct kms *kms, struct key_provider *server, const struct fs_record *owner,
+                   const struct wrapped_key *wrapped, size_t count, struct secret *ret_plain,
+                   struct error *err)
+{
+    const struct asking asking = { .kms = kms, .server = server, .owner = owner, .is_quiet = true };
+
+    return unwrap(&asking, wrapped, count, ret_plain, err);
 }

@@ -141,14 +141,14 @@ void own_key_tidy(struct control *control)
 
 /* ------------------------------------------------------------------ what was interrupted */
 
-/* Whether all of the ring is wrapped by that key. */
-static bool wraps_all(struct control *control, const struct fs_kms_key *key,
-                      const struct key_ring *ring)
+/* Whether the first so many of the ring are wrapped by that key. */
+static bool wraps_first(struct control *control, const struct fs_kms_key *key,
+                        const struct key_ring *ring, uint32_t count)
 {
-    for (uint32_t i = 0; i < ring->count; i++)
+    for (uint32_t i = 0; i < count; i++)
         if (!kms_key_names(control->kms, key, &ring->generations[i].current.key))
             return false;
-    return ring->count > 0;
+    return count > 0;
 }
 
 /* The ring of the registry, if the store has the same one: while they differ, both keys are needed
@@ -204,7 +204,8 @@ int own_key_settle(struct filesystem *fs, struct error *err)
         r = key_ring_peek(buf_bytes(&encoded), &ring, err);
     if (r < 0)
         return r;
-    bool is_next = wraps_all(control, &record->next, &ring);
+    /* Not the foreign ones: what does not open stays as it was wrapped. */
+    bool is_next = wraps_first(control, &record->next, &ring, key_ring_own_count(&ring));
     mutex_lock(&fs->lock);
     bool is_settled = settle_locked(fs, record, is_next);
     mutex_unlock(&fs->lock);
@@ -309,7 +310,7 @@ static int try_new(struct changing *changing, struct error *err)
     CLEANUP(buf_release) struct buf encoded = BUF_INIT;
     struct secret plains[KEY_GENERATIONS_MAX] = { { .data = NULL } };
     struct key_description seen;
-    bool used_previous = false;
+    struct rings_outcome outcome;
     int r = kms_provider_for(control->kms, &changing->wanted, changing->secret_id, &provider, err);
 
     if (r == 0)
@@ -318,11 +319,11 @@ static int try_new(struct changing *changing, struct error *err)
         r = registry_get_ring(control->registry, &changing->fs->record.uuid, &encoded, err);
     if (r == 0)
         r = key_ring_peek(buf_bytes(&encoded), &ring, err);
-    changing->is_wrapped = r == 0 && wraps_all(control, &changing->wanted, &ring);
+    changing->is_wrapped = r == 0 && wraps_first(control, &changing->wanted, &ring, ring.count);
     if (!changing->is_wrapped)
         return r;
-    const struct rings_options options = { .server = provider };
-    r = rings_unwrap_all(control, &ring, &options, plains, &used_previous, err);
+    const struct rings_options options = { .server = provider, .may_lack_foreign = true };
+    r = rings_unwrap_all(control, &ring, &options, plains, &outcome, err);
     for (uint32_t i = 0; i < KEY_GENERATIONS_MAX; i++)
         secret_release(&plains[i]);
     return r;

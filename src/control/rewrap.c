@@ -68,7 +68,9 @@ static int open_item(struct run *run, struct item *item, const struct unwrapped 
     struct control *control = run->control;
     struct rings_options options = { .owner = &item->record,
                                      .unwrapped = unwrapped,
-                                     .may_repair = !run->target->is_dry };
+                                     .asks_nobody = run->target->known != NULL,
+                                     .may_repair = !run->target->is_dry,
+                                     .may_lack_foreign = true };
     int r = item->is_new
                 ? rings_open_new(control, &item->record, &item->opened, &item->is_kms, &item->err)
                 : rings_open(control, &item->record, &options, &item->opened, &item->is_kms,
@@ -85,7 +87,7 @@ static int open_item(struct run *run, struct item *item, const struct unwrapped 
         key_list_describe(rings_newest(&item->opened.ring), &item->row->from);
     item->is_kms = true;
     return rings_unwrap_all(control, &item->opened.ring, &options, item->plains,
-                            &item->opened.used_previous, &item->err);
+                            &item->opened.outcome, &item->err);
 }
 
 /* ------------------------------------------------------------------ wrapping */
@@ -100,8 +102,10 @@ static bool is_as_wanted(const struct rewrap_target *target, const struct wrappe
 
 static bool must_wrap(const struct run *run, const struct item *item, uint32_t generation)
 {
+    if (rings_lacks(&item->opened.outcome, generation))
+        return false; /* it stays as it is, until what wrapped it opens it again */
     /* What the server no longer unwraps is wrapped anew even if it names the right version. */
-    return run->target->known || item->opened.used_previous ||
+    return run->target->known || item->opened.outcome.used_previous ||
            !is_as_wanted(run->target, &item->opened.ring.generations[generation].current.key);
 }
 
@@ -126,7 +130,7 @@ static bool can_rewrap_inside(const struct run *run, const struct item *item,
     const struct rewrap_target *target = run->target;
 
     return target->provider && !target->known && !target->is_other_server &&
-           !item->opened.used_previous && key_provider_rewraps_inside(target->provider) &&
+           !item->opened.outcome.used_previous && key_provider_rewraps_inside(target->provider) &&
            key_provider_names(target->provider, wrapped);
 }
 
@@ -398,9 +402,24 @@ static void begin_item(struct run *run, struct filesystem *fs, struct item *ret)
     (void)snprintf(ret->row->name, sizeof(ret->row->name), "%s", ret->record.name);
 }
 
+static void tell_unopened(struct item *item)
+{
+    const struct rings_outcome *outcome = &item->opened.outcome;
+    int count = __builtin_popcountll(outcome->unopened);
+
+    if (count > 0)
+        (void)snprintf(item->row->text, sizeof(item->row->text),
+                       "%d key%s of other filesystems in its key ring do%s not open, and stay%s "
+                       "wrapped as before: %.300s",
+                       count, count == 1 ? "" : "s", count == 1 ? "es" : "", count == 1 ? "s" : "",
+                       outcome->why.text);
+}
+
 static void end_item(struct run *run, struct item *item)
 {
     filesystem_let_rings(item->fs);
+    if (item->row && item->result == 0)
+        tell_unopened(item);
     if (item->row && item->result < 0) {
         audit_failure(run, item);
         item->row->result = REWRAP_FAILED;
@@ -609,6 +628,9 @@ void rewrap_tell(struct control *control, const struct rewrap_report *report)
                        row->from.version);
         else if (row->result == REWRAP_FAILED)
             events_add(&control->events, LOG_LEVEL_ERROR, "rewrap-failed", row->name, "%s",
+                       row->text);
+        if (row->result != REWRAP_FAILED && row->text[0] != '\0')
+            events_add(&control->events, LOG_LEVEL_WARNING, "keys-left", row->name, "%s",
                        row->text);
     }
 }

@@ -27,7 +27,7 @@ struct copy {
     int result; /* of unwrapping */
     struct error err;
     bool is_kms;
-    bool used_previous;
+    struct rings_outcome outcome;
 };
 
 struct opening {
@@ -61,6 +61,13 @@ const struct wrapped_key *rings_newest(const struct key_ring *ring)
     return newest;
 }
 
+void rings_drop_previous(struct rings_opened *opened)
+{
+    for (uint32_t i = 0; i < opened->ring.count; i++)
+        if (!rings_lacks(&opened->outcome, i))
+            key_generation_drop_previous(&opened->ring.generations[i]);
+}
+
 void rings_learn(const struct key_ring *ring, struct fs_record *record)
 {
     for (uint32_t i = 0; i < ring->count; i++) {
@@ -76,133 +83,6 @@ void rings_learn(const struct key_ring *ring, struct fs_record *record)
     }
 }
 
-static bool same_blob(const struct wrapped_key *a, const struct wrapped_key *b)
-{
-    return strcmp(a->provider, b->provider) == 0 && strcmp(a->key_name, b->key_name) == 0 &&
-           strcmp(a->mount_path, b->mount_path) == 0 &&
-           strcmp(a->kms_namespace, b->kms_namespace) == 0 && a->blob_len == b->blob_len &&
-           memcmp(a->blob, b->blob, a->blob_len) == 0 && a->iv_len == b->iv_len &&
-           memcmp(a->iv, b->iv, a->iv_len) == 0;
-}
-
-static const struct secret *find_unwrapped(const struct unwrapped *unwrapped,
-                                           const struct wrapped_key *wrapped)
-{
-    for (size_t i = 0; unwrapped && i < unwrapped->count; i++)
-        if (unwrapped->plains[i].data && same_blob(&unwrapped->wrapped[i], wrapped))
-            return &unwrapped->plains[i];
-    return NULL;
-}
-
-static int unwrap_blob(struct control *control, const struct rings_options *options,
-                       const struct wrapped_key *wrapped, struct secret *ret, struct error *err)
-{
-    const struct secret *known = find_unwrapped(options->unwrapped, wrapped);
-
-    if (!known)
-        return kms_unwrap(control->kms, options->server, options->owner, wrapped, 1, ret, err);
-    return secret_assign(ret, secret_bytes(known)) < 0
-               ? error_set(err, -ENOMEM, "out of secret memory")
-               : 0;
-}
-
-/* In one batch, unless they are known. */
-static int unwrap_current(struct control *control, const struct key_ring *ring,
-                          const struct rings_options *options, struct secret *ret,
-                          struct error *err)
-{
-    CLEANUP(free_ptr) struct wrapped_key *wrapped = calloc(KEY_GENERATIONS_MAX, sizeof(*wrapped));
-    CLEANUP(free_ptr) struct secret *plains = calloc(KEY_GENERATIONS_MAX, sizeof(*plains));
-    uint32_t count = 0;
-    int r = 0;
-
-    if (!wrapped || !plains)
-        return error_set(err, -ENOMEM, "out of memory");
-    for (uint32_t i = 0; r == 0 && i < ring->count; i++) {
-        const struct wrapped_key *current = &ring->generations[i].current.key;
-        if (find_unwrapped(options->unwrapped, current))
-            r = unwrap_blob(control, options, current, &ret[i], err);
-        else
-            wrapped[count++] = *current;
-    }
-    if (r == 0 && count > 0)
-        r = kms_unwrap(control->kms, options->server, options->owner, wrapped, count, plains, err);
-    for (uint32_t i = 0, at = 0; r == 0 && i < ring->count; i++)
-        if (!ret[i].data)
-            secret_move(&ret[i], &plains[at++]);
-    return r;
-}
-
-static void release_plains(struct secret *plains, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++)
-        secret_release(&plains[i]);
-}
-
-/* The one blob or the other of a generation; the first one's error. */
-static int unwrap_either(struct control *control, const struct key_generation *generation,
-                         const struct rings_options *options, struct secret *ret,
-                         bool *ret_used_previous, struct error *err)
-{
-    CLEANUP(secret_release) struct secret key = SECRET_INIT;
-    int r = unwrap_blob(control, options, &generation->current.key, ret, err);
-
-    if (r == 0)
-        r = key_generation_open(generation, ret, &key, err);
-    if (r == 0 || !generation->has_previous)
-        return r;
-    secret_release(ret);
-    if (unwrap_blob(control, options, &generation->previous.key, ret, NULL) < 0 ||
-        key_generation_open(generation, ret, &key, NULL) < 0) {
-        secret_release(ret);
-        return r;
-    }
-    *ret_used_previous = true;
-    return 0;
-}
-
-static int check_generations(const struct key_ring *ring, const struct secret *plains,
-                             struct error *err)
-{
-    int r = 0;
-
-    for (uint32_t i = 0; r == 0 && i < ring->count; i++) {
-        CLEANUP(secret_release) struct secret key = SECRET_INIT;
-        r = key_generation_open(&ring->generations[i], &plains[i], &key, err);
-    }
-    return r;
-}
-
-/* The key blobs of those generations, each of what is current or else of what was before: the
- * server that wrapped last may be away, or gone back to a state before. */
-static int unwrap_generations(struct control *control, const struct key_ring *ring,
-                              const struct rings_options *options, struct secret *ret,
-                              bool *ret_used_previous, struct error *err)
-{
-    bool has_previous = false;
-    int r = unwrap_current(control, ring, options, ret, err);
-
-    if (r == 0)
-        r = check_generations(ring, ret, err);
-    for (uint32_t i = 0; i < ring->count; i++)
-        has_previous |= ring->generations[i].has_previous;
-    if (r == 0 || !has_previous)
-        return r;
-    release_plains(ret, ring->count);
-    r = 0;
-    for (uint32_t i = 0; r == 0 && i < ring->count; i++)
-        r = unwrap_either(control, &ring->generations[i], options, &ret[i], ret_used_previous, err);
-    return r;
-}
-
-int rings_unwrap_all(struct control *control, const struct key_ring *ring,
-                     const struct rings_options *options, struct secret *ret,
-                     bool *ret_used_previous, struct error *err)
-{
-    *ret_used_previous = false;
-    return unwrap_generations(control, ring, options, ret, ret_used_previous, err);
-}
-
 static int add_key(const struct key_ring *ring, const struct key_generation *generation,
                    const struct secret *key, struct key_set *ret)
 {
@@ -211,7 +91,24 @@ static int add_key(const struct key_ring *ring, const struct key_generation *gen
     return key_set_add_foreign(ret, &generation->origin, generation->number, key);
 }
 
-/* The keys of all generations of a ring: without a foreign one, what was downloaded is not read. */
+static int collect_keys(const struct key_ring *ring, const struct secret *plains, struct copy *ret,
+                        struct error *err)
+{
+    int r = 0;
+
+    for (uint32_t i = 0; r == 0 && i < ring->count; i++) {
+        const struct key_generation *generation = &ring->generations[i];
+        CLEANUP(secret_release) struct secret key = SECRET_INIT;
+        if (rings_lacks(&ret->outcome, i))
+            continue;
+        r = key_generation_open(generation, &plains[i], &key, err);
+        if (r == 0 && (r = add_key(ring, generation, &key, &ret->keys)) < 0)
+            (void)error_set(err, r, "out of secret memory");
+    }
+    return r;
+}
+
+/* The keys of the generations of a ring. */
 static int unwrap_ring(struct opening *opening, const struct key_ring *ring, struct copy *ret,
                        struct error *err)
 {
@@ -219,18 +116,13 @@ static int unwrap_ring(struct opening *opening, const struct key_ring *ring, str
 
     if (key_ring_own_count(ring) == 0)
         return error_set(err, -EBADMSG, "the key ring has no key");
-    int r = unwrap_generations(opening->control, ring, opening->options, plains,
-                               &ret->used_previous, err);
+    int r = rings_unwrap_all(opening->control, ring, opening->options, plains, &ret->outcome, err);
     /* A blob that is not the server's own is the ring's fault. */
     ret->is_kms = r < 0 && r != -EBADMSG && r != -EINVAL && r != -ENOMEM;
-    for (uint32_t i = 0; r == 0 && i < ring->count; i++) {
-        const struct key_generation *generation = &ring->generations[i];
-        CLEANUP(secret_release) struct secret key = SECRET_INIT;
-        r = key_generation_open(generation, &plains[i], &key, err);
-        if (r == 0 && (r = add_key(ring, generation, &key, &ret->keys)) < 0)
-            (void)error_set(err, r, "out of secret memory");
-    }
-    release_plains(plains, KEY_GENERATIONS_MAX);
+    if (r == 0)
+        r = collect_keys(ring, plains, ret, err);
+    for (uint32_t i = 0; i < KEY_GENERATIONS_MAX; i++)
+        secret_release(&plains[i]);
     return r;
 }
 
@@ -284,7 +176,7 @@ static int unwrap_copies(struct opening *opening, bool *ret_is_kms, struct error
     if (same_bytes(&mine->encoded, &theirs->encoded)) {
         theirs->result = mine->result;
         theirs->err = mine->err;
-        theirs->used_previous = mine->used_previous;
+        theirs->outcome = mine->outcome;
         if (mine->result == 0 && key_set_copy(&theirs->keys, &mine->keys) < 0)
             return error_set(err, -ENOMEM, "out of secret memory");
     } else {
@@ -467,7 +359,7 @@ static int open_all(struct opening *opening, struct rings_opened *ret, bool *ret
         ret->ring = choice.ring;
         choice.ring = KEY_RING_INIT;
         buf_move(&ret->encoded, &winner->encoded);
-        ret->used_previous = winner->used_previous;
+        ret->outcome = winner->outcome;
         ret->keys = winner->keys;
         winner->keys = (struct key_set){ .count = 0 };
     }
@@ -484,6 +376,7 @@ int rings_open(struct control *control, struct fs_record *record,
     struct opening opening = { .control = control, .record = record, .options = &owned };
 
     owned.owner = record;
+    owned.may_lack_foreign = options->may_lack_foreign && !record->has_origin;
     *ret_is_kms = false;
     int r = open_all(&opening, ret, ret_is_kms, err);
     if (r < 0)
@@ -581,7 +474,7 @@ int rings_open_new(struct control *control, const struct fs_record *record,
     if (r == 0)
         r = unwrap_ring(&opening, &ret->ring, &copy, err);
     *ret_is_kms = copy.is_kms;
-    ret->used_previous = copy.used_previous;
+    ret->outcome = copy.outcome;
     ret->keys = copy.keys;
     if (r < 0)
         rings_opened_release(ret);

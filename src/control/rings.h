@@ -19,16 +19,31 @@
 #include "keyring/key_ring.h"
 #include "keys/key_provider.h"
 
-/* What to unwrap with, instead of the configured key server, NULL for that; whose ring it is, for
- * what its own login has to ask for (NULL: the instance's asks for all; rings_open() and
- * rings_open_new() see to it themselves); what need not be unwrapped any more, or NULL; and whether
- * what is found to be damaged may be repaired. */
+/* How to unwrap. */
 struct rings_options {
-    struct key_provider *server;
+    struct key_provider *server; /* instead of the configured key server, or NULL */
+    /* Whose ring it is, for what its own login has to ask for (NULL: the instance's asks for all;
+     * rings_open() and rings_open_new() see to it themselves). */
     const struct fs_record *owner;
-    const struct unwrapped *unwrapped;
-    bool may_repair;
+    const struct unwrapped *unwrapped; /* what need not be unwrapped any more, or NULL ... */
+    bool asks_nobody;                  /* ... and nothing else is: -ENOKEY */
+    bool may_repair;                   /* what is found to be damaged */
+    /* A foreign generation that is refused costs no more than what it seals. One that cannot be
+     * asked for at present still fails all, unless the owner did without the last time; so does
+     * any of a filesystem that is being downloaded, which needs them to start. */
+    bool may_lack_foreign;
 };
+
+struct rings_outcome {
+    bool used_previous; /* what is current does not open, what was wrapped before does */
+    uint64_t unopened; /* bit i: generation i of the ring, a foreign one, if these may be lacking */
+    struct error why;  /* of the first of them */
+};
+
+static inline bool rings_lacks(const struct rings_outcome *outcome, uint32_t index)
+{
+    return outcome->unopened >> index & 1;
+}
 
 /* What was believed. */
 struct rings_opened {
@@ -36,7 +51,7 @@ struct rings_opened {
     struct buf encoded; /* the ring, as it stands in its place */
     struct key_set keys;
     struct superblock superblock;
-    bool used_previous; /* what is current does not open, what was wrapped before does */
+    struct rings_outcome outcome;
 };
 
 #define RINGS_OPENED_INIT ((struct rings_opened){ .ring = KEY_RING_INIT })
@@ -57,18 +72,19 @@ int rings_open(struct control *control, struct fs_record *record,
 int rings_restore(struct control *control, struct fs_record *record, struct bytes ring,
                   const struct key_set *keys, const char *from, struct error *err);
 
-/* Our own ring of a filesystem that has no superblock yet: only the registry's is looked at. */
+/* Our own ring of a filesystem that has no superblock yet: only the registry's is looked at, and
+ * all of it must open. */
 int rings_open_new(struct control *control, const struct fs_record *record,
                    struct rings_opened *ret, bool *ret_is_kms, struct error *err);
 
 /* Of a record that is not stored yet: adds what the ring's own generations say. */
 void rings_learn(const struct key_ring *ring, struct fs_record *record);
 
-/* The key blobs of all generations, foreign ones too: ret has room for ring->count, and is released
- * by the caller also on failure. *ret_used_previous tells that one is not what is current. */
+/* The key blobs of all generations, foreign ones too, but for those that *ret says are unopened:
+ * ret_plains has room for ring->count, and is released by the caller also on failure. */
 int rings_unwrap_all(struct control *control, const struct key_ring *ring,
-                     const struct rings_options *options, struct secret *ret,
-                     bool *ret_used_previous, struct error *err);
+                     const struct rings_options *options, struct secret *ret_plains,
+                     struct rings_outcome *ret, struct error *err);
 
 /* Makes bytes of a changed ring and writes them to the registry, then to the store, and reads both
  * back. A crash in between leaves two rings that open, of which the later one is believed. Of one
@@ -83,6 +99,9 @@ int rings_check_registry(struct control *control, const struct fs_record *record
                          const struct rings_opened *opened, struct error *err);
 int rings_write_store(struct control *control, const struct fs_record *record,
                       const struct rings_opened *opened, struct error *err);
+
+/* What wrapped the generations before is no longer needed, but for those that did not open. */
+void rings_drop_previous(struct rings_opened *opened);
 
 /* How the newest generation is wrapped at present. NULL: it has none. */
 const struct wrapped_key *rings_newest(const struct key_ring *ring);

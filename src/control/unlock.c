@@ -10,13 +10,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "control/drop_previous.h"
+#include "control/missing_keys.h"
 #include "control/own_key.h"
 #include "control/rings.h"
 
-static bool has_previous(const struct key_ring *ring)
+static bool has_previous(const struct rings_opened *opened)
 {
-    for (uint32_t i = 0; i < ring->count; i++)
-        if (ring->generations[i].has_previous)
+    for (uint32_t i = 0; i < opened->ring.count; i++)
+        if (opened->ring.generations[i].has_previous && !rings_lacks(&opened->outcome, i))
             return true;
     return false;
 }
@@ -26,8 +27,7 @@ static bool has_previous(const struct key_ring *ring)
 static int drop_own_previous(struct filesystem *fs, const struct fs_record *record,
                              struct rings_opened *opened, struct error *err)
 {
-    for (uint32_t i = 0; i < opened->ring.count; i++)
-        key_generation_drop_previous(&opened->ring.generations[i]);
+    rings_drop_previous(opened);
     return drop_previous_write(fs->control, record, false, opened, err);
 }
 
@@ -38,7 +38,7 @@ static void tidy(struct filesystem *fs, const struct fs_record *record, struct r
     struct control *control = fs->control;
     struct error err = { .code = 0 };
 
-    if (opened->used_previous) {
+    if (opened->outcome.used_previous) {
         events_add(&control->events, LOG_LEVEL_WARNING, "previous-key-used", record->name,
                    "the KMS does not unwrap what it wrapped last; the key was opened as it was "
                    "wrapped before: bring the KMS to its latest state, or rewrap");
@@ -49,7 +49,7 @@ static void tidy(struct filesystem *fs, const struct fs_record *record, struct r
                     err.text);
     if (kms_is_staged(control->kms))
         return;
-    if (has_previous(&opened->ring) && drop_own_previous(fs, record, opened, &err) < 0) {
+    if (has_previous(opened) && drop_own_previous(fs, record, opened, &err) < 0) {
         events_add(&control->events, LOG_LEVEL_WARNING, "ring-not-tidied", record->name, "%s",
                    err.text);
         return;
@@ -59,13 +59,21 @@ static void tidy(struct filesystem *fs, const struct fs_record *record, struct r
     mutex_unlock(&fs->lock);
 }
 
+/* For whom keys are unwrapped. */
+struct unlocking {
+    const char *purpose;
+    bool may_repair;
+    void (*note)(struct filesystem *fs, const struct rings_opened *opened); /* or NULL */
+};
+
 /* ret may be NULL. */
-static int unlock_held(struct filesystem *filesystem, bool may_repair, const char *purpose,
+static int unlock_held(struct filesystem *filesystem, const struct unlocking *unlocking,
                        struct key_set *ret, bool *ret_is_kms, struct error *err)
 {
     CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
     CLEANUP(free_ptr) struct fs_record *record = malloc(sizeof(*record));
-    struct rings_options options = { .may_repair = may_repair };
+    struct rings_options options = { .may_repair = unlocking->may_repair,
+                                     .may_lack_foreign = true };
     struct error why = { .code = 0 };
 
     if (!record)
@@ -77,14 +85,16 @@ static int unlock_held(struct filesystem *filesystem, bool may_repair, const cha
     int r = rings_open(filesystem->control, record, &options, &opened, ret_is_kms, &why);
     if (r == 0)
         r = filesystem_learn(filesystem, record, rings_newest(&opened.ring), &why);
-    int audited = filesystem_audit_unwrap(filesystem, r, purpose, &why, err);
+    int audited = filesystem_audit_unwrap(filesystem, r, unlocking->purpose, &why, err);
     if (r < 0)
         return error_set(err, r, "%s", why.text);
     if (audited < 0)
         return audited;
     if (ret && (r = key_set_copy(ret, &opened.keys)) < 0)
         return error_set(err, r, "out of secret memory");
-    if (may_repair)
+    if (unlocking->note)
+        unlocking->note(filesystem, &opened);
+    if (unlocking->may_repair)
         tidy(filesystem, record, &opened);
     return 0;
 }
@@ -92,26 +102,33 @@ static int unlock_held(struct filesystem *filesystem, bool may_repair, const cha
 int filesystem_unlock(struct filesystem *filesystem, bool may_repair, struct key_set *ret,
                       bool *ret_is_kms, struct error *err)
 {
+    const struct unlocking unlocking = { .purpose = may_repair ? "to start it" : "to check it",
+                                         .may_repair = may_repair,
+                                         .note = missing_keys_note };
+
     filesystem_hold_rings(filesystem);
-    int r = unlock_held(filesystem, may_repair, may_repair ? "to start it" : "to check it", ret,
-                        ret_is_kms, err);
+    int r = unlock_held(filesystem, &unlocking, ret, ret_is_kms, err);
     filesystem_let_rings(filesystem);
     return r;
 }
 
 int filesystem_unlock_again(struct filesystem *filesystem, struct key_set *ret, struct error *err)
 {
+    const struct unlocking unlocking = { .purpose = "for its worker, which lacks a key of the ring",
+                                         .may_repair = true,
+                                         .note = missing_keys_note_running };
     bool is_kms = false;
 
     filesystem_hold_rings(filesystem);
-    int r = unlock_held(filesystem, true, "for its worker, which lacks a key of the ring", ret,
-                        &is_kms, err);
+    int r = unlock_held(filesystem, &unlocking, ret, &is_kms, err);
     filesystem_let_rings(filesystem);
     return r;
 }
 
 int filesystem_prove(struct filesystem *filesystem)
 {
+    static const struct unlocking unlocking = { .purpose = "to prove what wraps it",
+                                                .may_repair = true };
     struct error err = { .code = 0 };
     bool is_kms = false;
     int r = 0;
@@ -122,7 +139,7 @@ int filesystem_prove(struct filesystem *filesystem)
     filesystem->proof_due_ms = is_due ? clock_monotonic_ms() + FILESYSTEM_PROOF_AFTER_MS : 0;
     mutex_unlock(&filesystem->lock);
     if (is_due)
-        r = unlock_held(filesystem, true, "to prove what wraps it", NULL, &is_kms, &err);
+        r = unlock_held(filesystem, &unlocking, NULL, &is_kms, &err);
     filesystem_let_rings(filesystem);
     if (r < 0)
         events_add(&filesystem->control->events, LOG_LEVEL_WARNING, "wrapping-not-proved",

@@ -7,7 +7,6 @@
 
 #include "base/cleanup.h"
 #include "base/encoding.h"
-#include "control/rings.h"
 
 void upload_opened_release(struct upload_opened *opened)
 {
@@ -99,10 +98,33 @@ static const struct wrapped_key *find_missing(struct control *control,
     for (uint32_t i = 0; i + 1 < ring->count; i++) {
         CLEANUP(secret_release) struct secret plain = SECRET_INIT;
         const struct wrapped_key *wrapped = &ring->generations[i].current.key;
-        if (kms_unwrap(control->kms, options->server, options->owner, wrapped, 1, &plain, NULL) < 0)
+        if (kms_try_unwrap(control->kms, options->server, options->owner, wrapped, 1, &plain,
+                           NULL) < 0)
             return wrapped;
     }
     return &ring->generations[ring->count - 1].current.key;
+}
+
+static int needs_key(const struct wrapped_key *wrapped, const struct error *why, struct error *err)
+{
+    char needed[512];
+
+    describe(wrapped, needed, sizeof(needed));
+    return error_set(err, why->code, "the snapshot needs %s: %s", needed, why->text);
+}
+
+/* Of what does not open, as the head says, which was verified. */
+static int expect_needed(const struct upload_opened *opened, struct error *err)
+{
+    const struct snapshot_about *about = &opened->head.about;
+
+    for (uint32_t i = 0; i < about->needed_count; i++) {
+        const struct key_generation *found =
+            key_ring_find(&opened->ring, &about->needed[i].origin, about->needed[i].generation);
+        if (found && rings_lacks(&opened->outcome, (uint32_t)(found - opened->ring.generations)))
+            return needs_key(&found->current.key, &opened->outcome.why, err);
+    }
+    return 0;
 }
 
 static int collect_keys(struct upload_opened *opened, struct error *err)
@@ -112,6 +134,8 @@ static int collect_keys(struct upload_opened *opened, struct error *err)
     for (uint32_t i = 0; r == 0 && i < opened->ring.count; i++) {
         CLEANUP(secret_release) struct secret key = SECRET_INIT;
         const struct key_generation *generation = &opened->ring.generations[i];
+        if (rings_lacks(&opened->outcome, i))
+            continue;
         r = key_generation_open(generation, &opened->plains[i], &key, err);
         if (r < 0)
             break;
@@ -127,18 +151,17 @@ static int collect_keys(struct upload_opened *opened, struct error *err)
 static int unwrap(struct control *control, struct key_provider *server,
                   struct upload_opened *opened, struct error *err)
 {
-    const struct rings_options options = { .server = server, .owner = opened->owner };
+    const struct rings_options options = { .server = server,
+                                           .owner = opened->owner,
+                                           .may_lack_foreign = true };
     struct error why = { .code = 0 };
-    char needed[512];
 
     if (opened->ring.count == 0)
         return error_set(err, -EBADMSG, "the key ring of the snapshot has no key");
-    int r = rings_unwrap_all(control, &opened->ring, &options, opened->plains,
-                             &opened->used_previous, &why);
-    if (r == 0)
-        return collect_keys(opened, err);
-    describe(find_missing(control, &options, &opened->ring), needed, sizeof(needed));
-    return error_set(err, r, "the snapshot needs %s: %s", needed, why.text);
+    int r =
+        rings_unwrap_all(control, &opened->ring, &options, opened->plains, &opened->outcome, &why);
+    return r == 0 ? collect_keys(opened, err)
+                  : needs_key(find_missing(control, &options, &opened->ring), &why, err);
 }
 
 static int verify(struct upload_opened *opened, struct error *err)
@@ -174,16 +197,18 @@ static int audit_unwrap(struct control *control, const struct upload_opened *ope
     return audit_add(control->audit, &note, 1, err);
 }
 
-int upload_open(struct control *control, struct key_provider *server, const char *purpose,
+int upload_open(struct control *control, const struct upload_opening *opening,
                 struct upload_opened *opened, struct error *err)
 {
     struct error why = { .code = 0 };
     struct error lost = { .code = 0 };
 
-    int r = unwrap(control, server, opened, &why);
+    int r = unwrap(control, opening->server, opened, &why);
     if (r == 0)
         r = verify(opened, &why);
-    int audited = audit_unwrap(control, opened, purpose, r, &why, &lost);
+    if (r == 0 && !opening->may_lack_foreign)
+        r = expect_needed(opened, &why);
+    int audited = audit_unwrap(control, opened, opening->purpose, r, &why, &lost);
     if (r < 0) {
         if (audited < 0)
             events_add(&control->events, LOG_LEVEL_ERROR, "audit-not-written", "", "%s", lost.text);

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "control/filesystem.h"
+#include "control/rings.h"
 #include "keyring/key_ring.h"
 #include "keys/key_provider.h"
 #include "transfer/head.h"
@@ -21,7 +22,7 @@ struct upload_opened {
     struct fs_record *owner;                   /* the filesystem here; NULL: there is none */
     struct secret plains[KEY_GENERATIONS_MAX]; /* the key blob of each generation of the ring */
     struct key_set keys;                       /* of all its generations */
-    bool used_previous; /* what is current does not open, what was wrapped before does */
+    struct rings_outcome outcome;
 };
 
 #define UPLOAD_OPENED_INIT ((struct upload_opened){ .ring = KEY_RING_INIT })
@@ -32,9 +33,15 @@ void upload_opened_release(struct upload_opened *opened);
 int upload_read(struct control *control, const struct bucket *bucket, const struct locator *locator,
                 struct upload_opened *ret, struct error *err);
 
-/* What was read: unwrapped and verified. server: to use in place of the configured one, or NULL.
- * purpose: what for, to the audit log. */
-int upload_open(struct control *control, struct key_provider *server, const char *purpose,
+struct upload_opening {
+    struct key_provider *server; /* to use in place of the configured one, or NULL */
+    const char *purpose;         /* to the audit log */
+    bool may_lack_foreign;       /* only the ring is wanted, not the data: as in rings_options */
+};
+
+/* What was read: unwrapped and verified. A key of another filesystem that is refused, and that the
+ * snapshot does not need, is not missed; opened->outcome tells of it. */
+int upload_open(struct control *control, const struct upload_opening *opening,
                 struct upload_opened *opened, struct error *err);
 
 /* What the registry knows of the owner's keys; nothing without one. */

@@ -88,9 +88,11 @@ static bool must_wrap(const struct run *run, const struct item *item, uint32_t g
 {
     const struct key_ring *ring = &item->opened.ring;
 
+    if (rings_lacks(&item->opened.outcome, generation))
+        return false; /* it stays as it is, until what wrapped it opens it again */
     if (run->options->target && !item->is_wrapped_there)
         return true; /* equal names and versions mean nothing */
-    return item->opened.used_previous ||
+    return item->opened.outcome.used_previous ||
            !is_as_wanted(item, &ring->generations[generation].current.key);
 }
 
@@ -98,24 +100,24 @@ static bool must_wrap(const struct run *run, const struct item *item, uint32_t g
 static int open_item(struct run *run, struct item *item, const struct locator *locator,
                      struct error *err)
 {
+    struct upload_opening opening = { .server = run->target,
+                                      .purpose = "rewrap of an uploaded snapshot",
+                                      .may_lack_foreign = true };
     struct error why = { .code = 0 };
 
     int r = upload_read(run->control, run->bucket, locator, &item->opened, err);
     if (r == 0)
         r = choose_provider(run, item, err);
     if (r == 0 && run->options->target) {
-        item->is_wrapped_there =
-            upload_open(run->control, run->target, "rewrap of an uploaded snapshot", &item->opened,
-                        &why) == 0 &&
-            !item->opened.used_previous;
+        item->is_wrapped_there = upload_open(run->control, &opening, &item->opened, &why) == 0 &&
+                                 !item->opened.outcome.used_previous;
         if (item->is_wrapped_there)
             return 0;
         upload_opened_release(&item->opened);
         r = upload_read(run->control, run->bucket, locator, &item->opened, err);
     }
-    return r < 0 ? r
-                 : upload_open(run->control, NULL, "rewrap of an uploaded snapshot", &item->opened,
-                               err);
+    opening.server = NULL;
+    return r < 0 ? r : upload_open(run->control, &opening, &item->opened, err);
 }
 
 static int wrap_one(const struct item *item, uint32_t i, struct wrapped_key *ret, struct error *err)
@@ -172,7 +174,7 @@ static int change(const struct run *run, struct item *item, const char *locator,
             r = audit_one(run, item, made, &generation->current.key, locator, err);
         if (r < 0)
             return r;
-        if (!item->opened.used_previous &&
+        if (!item->opened.outcome.used_previous &&
             generation->current.wrapped_ns + (uint64_t)PROVED_AFTER_NS < now)
             key_generation_drop_previous(generation);
         key_generation_replace(generation, made, now);
@@ -197,12 +199,13 @@ static int write_head(const struct run *run, struct item *item, struct error *er
     return r;
 }
 
-static uint32_t count_previous(const struct key_ring *ring)
+/* Of what opened. */
+static uint32_t count_previous(const struct upload_opened *opened)
 {
     uint32_t count = 0;
 
-    for (uint32_t i = 0; i < ring->count; i++)
-        count += ring->generations[i].has_previous;
+    for (uint32_t i = 0; i < opened->ring.count; i++)
+        count += opened->ring.generations[i].has_previous && !rings_lacks(&opened->outcome, i);
     return count;
 }
 
@@ -211,17 +214,20 @@ static int drop_previous(const struct run *run, const struct locator *locator, c
                          uint32_t *ret_dropped, struct error *err)
 {
     CLEANUP(item_release) struct item item = { .opened = UPLOAD_OPENED_INIT };
+    const struct upload_opening opening = { .server = run->options->target ? run->target : NULL,
+                                            .purpose =
+                                                "proof of an uploaded snapshot's new wrapping",
+                                            .may_lack_foreign = true };
     char what[AUDIT_TEXT_SIZE];
 
     int r = upload_read(run->control, run->bucket, locator, &item.opened, err);
     if (r == 0)
         r = choose_provider(run, &item, err);
     if (r == 0)
-        r = upload_open(run->control, run->options->target ? run->target : NULL,
-                        "proof of an uploaded snapshot's new wrapping", &item.opened, err);
-    if (r == 0 && item.opened.used_previous)
+        r = upload_open(run->control, &opening, &item.opened, err);
+    if (r == 0 && item.opened.outcome.used_previous)
         r = error_set(err, -EBADMSG, "what wraps it now does not open, and what did before stays");
-    uint32_t count = count_previous(&item.opened.ring);
+    uint32_t count = count_previous(&item.opened);
     if (r < 0 || count == 0)
         return r;
     (void)snprintf(what, sizeof(what), "uploaded snapshot %s in object store %s", text, run->store);
@@ -231,7 +237,8 @@ static int drop_previous(const struct run *run, const struct locator *locator, c
                                      .text = what };
     r = audit_add(run->control->audit, &note, 1, err);
     for (uint32_t i = 0; r == 0 && i < item.opened.ring.count; i++)
-        key_generation_drop_previous(&item.opened.ring.generations[i]);
+        if (!rings_lacks(&item.opened.outcome, i))
+            key_generation_drop_previous(&item.opened.ring.generations[i]);
     if (r == 0)
         r = write_head(run, &item, err);
     if (r == 0)

@@ -38,7 +38,8 @@ static int open_head(struct control *control, const char *store, const struct lo
         r = bucket_init(&bucket, opened, "", err);
     if (r == 0)
         r = upload_read(control, &bucket, locator, ret, err);
-    return r < 0 ? r : upload_open(control, NULL, "verification of an uploaded snapshot", ret, err);
+    const struct upload_opening opening = { .purpose = "verification of an uploaded snapshot" };
+    return r < 0 ? r : upload_open(control, &opening, ret, err);
 }
 
 static void ignore_end(void *arg)

@@ -16,6 +16,20 @@ void key_export_release(struct key_export *copy)
     copy->count = 0;
 }
 
+static bool is_left_out(const struct key_ring *ring, uint32_t index, const struct secret *blob)
+{
+    return blob->len == 0 && !key_generation_is_own(ring, &ring->generations[index]);
+}
+
+static uint32_t count_known(const struct key_ring *ring, const struct secret *blobs)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < ring->count; i++)
+        count += !is_left_out(ring, i, &blobs[i]);
+    return count;
+}
+
 int key_export_encode(const struct key_ring *ring, const struct secret *blobs, struct secret *ret,
                       struct error *err)
 {
@@ -27,8 +41,10 @@ int key_export_encode(const struct key_ring *ring, const struct secret *blobs, s
     writer_u32(&writer, EXPORT_MAGIC);
     writer_u16(&writer, EXPORT_VERSION);
     writer_bytes(&writer, ring->uuid.bytes, UUID_LEN);
-    writer_u32(&writer, ring->count);
+    writer_u32(&writer, count_known(ring, blobs));
     for (uint32_t i = 0; i < ring->count; i++) {
+        if (is_left_out(ring, i, &blobs[i]))
+            continue;
         if (blobs[i].len != KEY_BLOB_LEN)
             return error_set(err, -EINVAL, "a key is missing");
         writer_bytes(&writer, ring->generations[i].origin.bytes, UUID_LEN);

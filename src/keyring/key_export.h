@@ -29,7 +29,7 @@ struct key_export {
 
 void key_export_release(struct key_export *copy);
 
-/* blobs: one for each generation of the ring. */
+/* blobs: one for each generation of the ring; an empty one of a foreign generation is left out. */
 int key_export_encode(const struct key_ring *ring, const struct secret *blobs, struct secret *ret,
                       struct error *err);
 int key_export_decode(struct bytes encoded, struct key_export *ret, struct error *err);

@@ -46,10 +46,14 @@ def bring(site, filesystem, locator, *options, check=True):
                              *options, check=check)
 
 
-def shown(site, filesystem, name):
+def top_of(site, filesystem, name):
     rows = json.loads(site.instance.run("fs", "snapshot", "--filesystem", filesystem, "-J").stdout)
     found = next(row for row in rows if row["name"] == name)
-    return hashes(site.folder / f"mnt-{filesystem}" / ".snapshots" / found["access_point"])
+    return site.folder / f"mnt-{filesystem}" / ".snapshots" / found["access_point"]
+
+
+def shown(site, filesystem, name):
+    return hashes(top_of(site, filesystem, name))
 
 
 def restore(site, filesystem, name):
@@ -143,6 +147,71 @@ def test_a_rotation_a_restart_and_a_key_server_that_is_away(build_folder, folder
         one.instance.run("fs", "remove", "projects", "--shred", "--force")
 
 
+def alert(site, filesystem):
+    """What keeps data from elsewhere from being read; None if nothing does."""
+    rows = json.loads(site.instance.run("alerts", "-J").stdout)
+    return next((row for row in rows if row["type"] == "foreign-key-missing" and
+                 row["filesystem"] == filesystem), None)
+
+
+def test_a_key_server_that_lost_the_version_of_what_came(build_folder, folder, openbao):
+    """It is restored from a backup of before: its own key opens, that which joined later does not."""
+    openbao.create_key("restored", exportable=True, allow_plaintext_backup=True)
+    (folder / "disk").mkdir()
+    with Site(build_folder, folder / "one", None, folder / "disk") as one, \
+            Site(build_folder, folder / "two", None, folder / "disk") as two:
+        for site in (one, two):
+            set_kms(site.instance, openbao, "restored")
+        locator, wanted = fail_over(one, two)
+        mine = hashes(one.folder / "mnt-projects")
+        copy = two.instance.view("copy")["uuid"]
+        former = openbao.api("GET", "transit/backup/restored")["data"]["backup"]
+        openbao.rotate_key("restored")
+        bring(one, "projects", locator, "--wait")
+        assert shown(one, "projects", "after") == wanted
+        latter = openbao.api("GET", "transit/backup/restored")["data"]["backup"]
+        openbao.api("POST", "transit/restore/restored", {"backup": former, "force": True})
+
+        run = one.instance.run
+        run("fs", "umount", "projects")
+        top = one.mount("projects")
+        assert hashes(top) == mine
+        there = top_of(one, "projects", "after")
+        with pytest.raises(OSError) as caught:
+            (there / "written-there").read_bytes()
+        assert caught.value.errno == errno.EIO
+        assert (there / "large").read_bytes() == (top / "large").read_bytes()
+        text = alert(one, "projects")["text"]
+        assert copy in text and "restored" in text
+        assert copy in run("fs").stderr + run("fs").stdout
+        checked = run("security", "kms", "check", check=False)
+        assert checked.returncode != 0 and "projects opens, but not 1 of the keys" in checked.stdout
+        checked = run("fs", "check", "projects", "--read-data", check=False)
+        assert checked.returncode != 0 and copy in checked.stdout + checked.stderr
+        assert run("fs", "check", "projects", check=False).returncode == 0
+
+        # Nothing that goes on meanwhile loses it.
+        (top / "meanwhile").write_bytes(os.urandom(1 << 20))
+        mine = hashes(top)
+        assert "as before" in run("security", "kms", "rewrap", "-f").stderr
+        uploaded = one.upload("projects", "meanwhile")
+        end_as_a_host(one, "projects")
+        one.instance.start()
+        one.instance.wait_status("projects", "mounted")
+        assert alert(one, "projects")
+        worker = one.instance.worker_pid("projects")
+
+        openbao.api("POST", "transit/restore/restored", {"backup": latter, "force": True})
+        set_kms(one.instance, openbao, "restored")  # else it is seen within a minute
+        wait_until(lambda: alert(one, "projects") is None, "the key opens again")
+        assert one.instance.worker_pid("projects") == worker
+        assert shown(one, "projects", "after") == wanted
+        assert hashes(top) == mine
+        sound(one.instance, "projects")
+        bring(two, "copy", uploaded, "--wait")
+        assert shown(two, "copy", "meanwhile") == mine
+
+
 def test_a_ring_from_before_gets_the_keys_again(sites):
     one, two = sites
     locator, wanted = fail_over(one, two)
@@ -171,6 +240,7 @@ def test_local_keys_and_a_recovery_copy(alone):
     export = ["fs", "key", "export", "projects", "--recipient-cert", certificate, "--output-file"]
     run(*export, old)
     bring(alone, "projects", locator, "--wait")
+    mine = hashes(alone.folder / "mnt-projects")
     run(*export, copy)
     run("fs", "umount", "copy")
     run("fs", "remove", "copy", "--shred", "--force")
@@ -180,10 +250,17 @@ def test_local_keys_and_a_recovery_copy(alone):
     def take_back(keys, check=True):
         return run("fs", "key", "import", "projects", keys, "--recipient-key", key,
                    "--allow-no-kms", check=check)
-    assert "before a snapshot brought that" in take_back(old, check=False).stderr
-    take_back(copy)
+    # The one from before has the filesystem's own keys; only what came later needs the other.
+    assert "the recovery copy does not have it" in take_back(old).stderr
+    top = alone.mount("projects")
+    assert hashes(top) == mine and alert(alone, "projects")
+    with pytest.raises(OSError) as caught:
+        shown(alone, "projects", "after")
+    assert caught.value.errno == errno.EIO
+    run("fs", "umount", "projects")
+    assert "does not have it" not in take_back(copy).stderr
     alone.mount("projects")
-    assert shown(alone, "projects", "after") == wanted
+    assert shown(alone, "projects", "after") == wanted and not alert(alone, "projects")
     assert hashes(restore(alone, "projects", "after")) == wanted
     sound(alone.instance, "projects")
 

@@ -24,6 +24,7 @@ struct fake_transit {
     struct mutex lock; /* guards all below */
     unsigned identity; /* of the key: another one for each that was ever made */
     unsigned version;
+    unsigned disallowed; /* a bit for each version */
     int seal_after;
     int lies;
     unsigned requests;
@@ -100,6 +101,8 @@ static const char *open_locked(const struct fake_transit *transit, const char *k
         *ret_error = "invalid ciphertext: no prefix";
     else if (version > transit->version)
         *ret_error = "invalid ciphertext: version is too new";
+    else if (version < 32 && (transit->disallowed >> version & 1))
+        *ret_error = "ciphertext or signature version is disallowed by policy (too old)";
     else if (identity != identity_locked(transit, key))
         *ret_error = "cipher: message authentication failed";
     else
@@ -314,6 +317,14 @@ void fake_transit_rotate(struct fake_transit *transit)
 {
     mutex_lock(&transit->lock);
     transit->version++;
+    mutex_unlock(&transit->lock);
+}
+
+void fake_transit_allow(struct fake_transit *transit, unsigned version, int is_allowed)
+{
+    mutex_lock(&transit->lock);
+    transit->disallowed &= ~(1u << version);
+    transit->disallowed |= is_allowed ? 0 : 1u << version;
     mutex_unlock(&transit->lock);
 }
 

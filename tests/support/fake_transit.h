@@ -23,6 +23,9 @@ const char *fake_transit_url(const struct fake_transit *transit);
 
 void fake_transit_rotate(struct fake_transit *transit);
 
+/* Whether what that version wrapped is decrypted; at first all is. */
+void fake_transit_allow(struct fake_transit *transit, unsigned version, int is_allowed);
+
 /* The key is deleted, and made anew under its name. */
 void fake_transit_make_anew(struct fake_transit *transit);
 

@@ -206,6 +206,7 @@ static int open_upload(struct servers *servers, const char *locator, bool *ret_u
                        struct error *err)
 {
     CLEANUP(upload_opened_release) struct upload_opened opened = UPLOAD_OPENED_INIT;
+    const struct upload_opening opening = { .purpose = "a test" };
     struct bucket bucket;
     CLEANUP(object_store_closep)
     struct object_store *store = must_open_bucket(servers->fixture, STORE, &bucket);
@@ -214,9 +215,9 @@ static int open_upload(struct servers *servers, const char *locator, bool *ret_u
     must(locator_parse(locator, &parsed, err), err);
     int r = upload_read(servers->fixture->control, &bucket, &parsed, &opened, err);
     if (r == 0)
-        r = upload_open(servers->fixture->control, NULL, "a test", &opened, err);
+        r = upload_open(servers->fixture->control, &opening, &opened, err);
     if (r == 0)
-        *ret_used_previous = opened.used_previous;
+        *ret_used_previous = opened.outcome.used_previous;
     return r;
 }
 
