@@ -131,14 +131,30 @@ static bool gives_up(struct task *task)
     return gives_up;
 }
 
-/* False: somebody has paused or aborted it, and what it says then is what stopping it looks like.
- */
+/* Somebody has paused or aborted it, and perhaps resumed it already: what it says then is what
+ * stopping it looks like. */
+static bool was_interrupted_locked(const struct tasks *tasks, const struct task *task)
+    REQUIRES(tasks->lock)
+{
+    return task->was_interrupted || task_should_stop_locked(tasks, task);
+}
+
+static bool was_interrupted(struct task *task)
+{
+    struct tasks *tasks = task->control->tasks;
+
+    mutex_lock(&tasks->lock);
+    bool was = was_interrupted_locked(tasks, task);
+    mutex_unlock(&tasks->lock);
+    return was;
+}
+
 static bool note_failure(struct task *task, const struct error *why)
 {
     struct tasks *tasks = task->control->tasks;
 
     mutex_lock(&tasks->lock);
-    bool is_own = !task_should_stop_locked(tasks, task);
+    bool is_own = !was_interrupted_locked(tasks, task);
     if (is_own) {
         task->record.code = why->code;
         memcpy(task->record.text, why->text, sizeof(task->record.text));
@@ -170,7 +186,7 @@ static void run_once(struct task *task)
         end(task, TASK_DONE);
     else if (gives_up(task))
         fail(task, &err);
-    else if (!task_should_stop(task))
+    else if (!was_interrupted(task))
         wait_a_while(task, &err);
 }
 
@@ -224,6 +240,7 @@ static enum task_state begin_step(struct task *task)
         task->failures = 0;
     }
     task->working_as = state;
+    task->was_interrupted = false;
     task->gives_up = false;
     mutex_unlock(&tasks->lock);
     return state;

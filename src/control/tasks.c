@@ -54,6 +54,7 @@ static int save_as(struct tasks *tasks, struct task *task, enum task_state state
         task->is_saved = false;
     } else {
         task->record.state = state;
+        task->was_interrupted = task->was_interrupted || state != task->working_as;
         task->record.ended_ns = record->ended_ns;
         task->is_waiting = task->is_waiting && !task_state_is_end(state);
         (void)pthread_cond_broadcast(&tasks->changed);

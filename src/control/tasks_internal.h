@@ -28,6 +28,7 @@ struct task {
     struct task_record record;    /* what changes of it is guarded by tasks->lock */
     /* Guarded by tasks->lock: */
     enum task_state working_as; /* what its thread is at: running or aborting */
+    bool was_interrupted;       /* by another state since it began that, be it over again */
     bool is_loaded;             /* from the registry, and no thread was started yet */
     bool has_thread;
     bool is_waiting;

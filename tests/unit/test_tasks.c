@@ -111,14 +111,20 @@ static void locators_are_read_as_they_were_written(void **state)
 static struct {
     atomic_int fails; /* run() returns this, until it is 0: then it waits to be stopped */
     atomic_bool gives_up;
-    atomic_bool ends;  /* it is done */
-    atomic_int undone; /* undo() was called so often ... */
+    atomic_bool ends;           /* it is done */
+    atomic_bool goes_on_bowing; /* when it is stopped, as long as this is so */
+    atomic_int bows;            /* how often it was stopped */
+    atomic_int plays;           /* how often it began */
+    atomic_int undone;          /* undo() was called so often ... */
     atomic_int undo_fails;
     atomic_int ended;
 } play;
 
 static int stop_playing(struct task *task, struct error *err)
 {
+    atomic_fetch_add(&play.bows, 1);
+    while (atomic_load(&play.goes_on_bowing))
+        clock_sleep_ms(1);
     if (atomic_load(&play.gives_up))
         task_give_up(task);
     return error_set(err, -ECANCELED, "the play was stopped");
@@ -128,6 +134,7 @@ static int play_run(struct task *task, struct error *err)
 {
     int code = atomic_load(&play.fails);
 
+    atomic_fetch_add(&play.plays, 1);
     task_report(task, 100, 40, 7, "plays");
     if (code != 0) {
         if (atomic_load(&play.gives_up))
@@ -165,6 +172,9 @@ static void play_reset(void)
     atomic_store(&play.fails, 0);
     atomic_store(&play.gives_up, false);
     atomic_store(&play.ends, false);
+    atomic_store(&play.goes_on_bowing, false);
+    atomic_store(&play.bows, 0);
+    atomic_store(&play.plays, 0);
     atomic_store(&play.undone, 0);
     atomic_store(&play.undo_fails, 0);
     atomic_store(&play.ended, 0);
@@ -203,6 +213,16 @@ static struct task_view wait_for(struct fixture *fixture, uint64_t id, enum task
         view = look(fixture, id);
     }
     return view;
+}
+
+static void wait_until_is(atomic_int *number, int wanted)
+{
+    int64_t until = clock_monotonic_ms() + PATIENCE_MS;
+
+    while (atomic_load(number) != wanted) {
+        assert_true(clock_monotonic_ms() < until);
+        clock_sleep_ms(2);
+    }
 }
 
 static void wait_for_phase(struct fixture *fixture, uint64_t id, const char *phase)
@@ -260,9 +280,12 @@ static void one_that_is_aborted_has_not_failed_whatever_it_says(void **state)
     atomic_store(&play.gives_up, true);
     uint64_t id = begin(fixture);
     wait_for_phase(fixture, id, "plays");
+    atomic_store(&play.goes_on_bowing, true);
     must(control_task_pause(fixture->control, id, &view, &err), &err);
-    must(control_task_resume(fixture->control, id, &view, &err), &err);
-    wait_for_phase(fixture, id, "plays");
+    wait_until_is(&play.bows, 1);
+    must(control_task_resume(fixture->control, id, &view, &err), &err); /* before it has stopped */
+    atomic_store(&play.goes_on_bowing, false);
+    wait_until_is(&play.plays, 2);
     must(control_task_abort(fixture->control, id, false, &view, &err), &err);
     view = wait_for(fixture, id, TASK_ABORTED, false);
     assert_string_equal(view.text, "");
