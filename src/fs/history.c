@@ -201,10 +201,13 @@ static int find_before(struct volume_txn *txn, const struct record_key *key, uin
     return search(txn, key, kept, epoch, false, ret);
 }
 
+/* One that was lost, of history_save_lost(), names none: what nobody can find is not in use. */
 static int blocks_of(struct volume_txn *txn, struct bytes value, struct run_list *ret)
 {
     CLEANUP(extents_release) struct extents list = EXTENTS_INIT;
 
+    if (value.len == 0)
+        return 0;
     int r = extents_decode(value, &list);
     if (r < 0)
         return error_set(&txn->err, r, "a saved list of extents cannot be understood");

@@ -278,6 +278,10 @@ static int start_writing(struct volume *volume, const struct superblock_places *
         owner_count = places->copy.owner_count;
     if (segments_need_recount(volume->segments) && !origin_is_importing(volume))
         r = volume_recount(volume, err);
+    if (r == -EIO) { /* a record was altered: the keeper tries on, and nothing is given up before */
+        *err = (struct error){ .code = 0 };
+        r = 0;
+    }
     if (r == 0)
         r = claim(volume, owner_count, err);
     if (r == 0)

@@ -169,12 +169,71 @@ static void a_removed_file_takes_altered_lists_along(void **state)
     assert_int_equal(tamper_read(tamper, &tamper->files[2]), 0);
 }
 
+static void remove_damaged(struct tamper_case *tamper, const struct tamper_file *file)
+{
+    struct volume_case *c = &tamper->volume;
+
+    assert_int_equal(volume_unlink(c->volume, VOLUME_ROOT, file->name), 0);
+    (void)volume_case_used(c); /* ends it */
+    assert_non_null(strstr(c->last_event, "removed"));
+}
+
+/* Counting anew is not kept from what is lost for good. */
+static void what_is_in_use_is_counted_while_a_snapshot_shows_lost_lists(void **state)
+{
+    struct tamper_case *tamper = *state;
+    struct volume_case *c = &tamper->volume;
+
+    c->read_only = false;
+    tamper_reopen(tamper);
+    (void)snapshot_case_take(c, "kept");
+    tamper_close(tamper);
+    alter_lists_of(tamper, tamper->files[1].ino);
+    tamper_reopen(tamper);
+    remove_damaged(tamper, &tamper->files[1]);
+
+    tamper_reopen(tamper);
+    assert_false(segments_need_recount(c->volume->segments));
+    assert_int_equal(tamper_read(tamper, &tamper->files[0]), 0);
+    assert_int_equal(tamper_read(tamper, &tamper->files[2]), 0);
+}
+
+/* What is in use cannot be counted then; nothing is given up, and it is opened all the same. */
+static void it_opens_with_another_damaged_file(void **state)
+{
+    struct tamper_case *tamper = *state;
+    struct volume_case *c = &tamper->volume;
+
+    c->read_only = false;
+    tamper_reopen(tamper);
+    snapshot_case_drop(c, "snapshot");
+    snapshot_case_settle(c);
+    tamper_close(tamper);
+    alter_lists_of(tamper, tamper->files[1].ino);
+    alter_lists_of(tamper, tamper->files[2].ino);
+    tamper_reopen(tamper);
+    remove_damaged(tamper, &tamper->files[1]);
+
+    tamper_reopen(tamper);
+    assert_true(segments_need_recount(c->volume->segments));
+    assert_int_equal(tamper_read(tamper, &tamper->files[0]), 0);
+    assert_int_equal(tamper_read(tamper, &tamper->files[2]), -EIO);
+    remove_damaged(tamper, &tamper->files[2]);
+    tamper_reopen(tamper);
+    assert_false(segments_need_recount(c->volume->segments));
+    assert_int_equal(tamper_read(tamper, &tamper->files[0]), 0);
+    volume_case_check(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(files_can_be_salvaged_whatever_says_where_they_are, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_removed_file_takes_altered_lists_along, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_in_use_is_counted_while_a_snapshot_shows_lost_lists,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(it_opens_with_another_damaged_file, setup, teardown),
     };
 
     return cmocka_run_group_tests_name("metadata_salvage", tests, NULL, NULL);
