@@ -356,7 +356,7 @@ static int copy_waiting(const struct reading *reading, uint32_t address, struct 
     return piece != NULL ? 0 : -ENOENT;
 }
 
-static int read_waiting(const struct reading *reading, uint64_t skip, size_t len, uint8_t *to,
+static int read_waiting(struct reading *reading, uint64_t skip, size_t len, uint8_t *to,
                         size_t *ret_len)
 {
     const uint32_t block_len = reading->run->block_len;
@@ -368,6 +368,8 @@ static int read_waiting(const struct reading *reading, uint64_t skip, size_t len
     int r = copy_waiting(reading, address_of(reading->run, skip), &source);
     if (r < 0)
         return r;
+    reading->from = source.place.object;
+    reading->from_offset = source.place.offset;
     r = hold(reading->segments, source.sealed_by, NEEDS_CIPHER, reading->err);
     if (r == 0) {
         r = open_blocks(&source, &wanted, (size_t)block_len + BLOCK_OVERHEAD, reading->err);

@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fs/segments_internal.h"
 #include "fs/volume_internal.h"
@@ -107,10 +108,42 @@ static void memory_that_runs_out_in_a_rescue_loses_nothing(void **state)
     run_out(2);
 }
 
+/* Compaction copies what lies in a segment as it is, so what waits may be damaged, too. */
+static void what_waits_and_is_damaged_is_an_error_at_once(void **state)
+{
+    static uint8_t data[LEN], found[LEN];
+    struct fault_store *fault;
+    struct volume_case c;
+    size_t len = 0;
+
+    (void)state;
+    volume_case_new(&c, 0);
+    volume_case_close(&c);
+    object_store_close(c.store);
+    c.store = with_faults(&c, &fault);
+    volume_case_open(&c);
+    uint64_t ino = volume_case_file(&c, "file");
+    assert_int_equal(volume_sync(c.volume, NULL), 0);
+    fault_arm(fault, FAULT_SYNC, "segments/", 0, FAULT_ALWAYS, -EIO);
+    fault_arm(fault, FAULT_READ_FLIP, "segments/", 0, FAULT_ALWAYS, 0);
+    fill(data, 0);
+    assert_int_equal(volume_write(c.volume, ino, 0, (struct bytes){ .data = data, .len = LEN }), 0);
+    struct segments *segments = c.volume->segments;
+    mutex_lock(&segments->lock);
+    segments->lanes[0].current->pieces->data[LEN / 2] ^= 1;
+    mutex_unlock(&segments->lock);
+    (void)alarm(60);
+    assert_int_equal(volume_read(c.volume, ino, 0, LEN, found, &len), -EIO);
+    (void)alarm(0);
+    fault_disarm(fault);
+    volume_case_end(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_that_runs_out_in_a_rescue_loses_nothing),
+        cmocka_unit_test(what_waits_and_is_damaged_is_an_error_at_once),
     };
 
     return cmocka_run_group_tests_name("volume_rescue", tests, NULL, NULL);
