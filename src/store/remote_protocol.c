@@ -349,8 +349,8 @@ int remote_receive(int fd, enum remote_side sender, uint8_t *room, struct remote
     return receive_behind(fd, sender, room, 0, ret, err);
 }
 
-/* A descriptor comes with the first byte of a message. There is room for one: the kernel closes
- * all others. */
+/* A descriptor comes with the first byte of a message. There is room for one, and none behind it,
+ * where the kernel would put a second one: it closes all others. */
 int remote_receive_descriptor(int fd, enum remote_side sender, uint8_t *room,
                               struct remote_message *ret, int *ret_descriptor, struct error *err)
 {
@@ -359,7 +359,7 @@ int remote_receive_descriptor(int fd, enum remote_side sender, uint8_t *room,
     struct msghdr packet = { .msg_iov = &iov,
                              .msg_iovlen = 1,
                              .msg_control = attached.data,
-                             .msg_controllen = sizeof(attached.data) };
+                             .msg_controllen = CMSG_LEN(sizeof(int)) };
     CLEANUP(close_fd) int descriptor = -1;
     ssize_t n;
 

@@ -745,6 +745,47 @@ static void a_descriptor_that_nobody_asked_for_is_closed(void **state)
     served_end(&served, 0);
 }
 
+static void send_two(int fd, const struct remote_message *message, const int descriptors[2])
+{
+    union {
+        struct cmsghdr head;
+        uint8_t data[CMSG_SPACE(2 * sizeof(int))];
+    } attached = { .data = { 0 } };
+    uint8_t head[REMOTE_MESSAGE_MAX];
+    struct iovec iov = { .iov_base = head };
+    const struct msghdr packet = { .msg_iov = &iov,
+                                   .msg_iovlen = 1,
+                                   .msg_control = attached.data,
+                                   .msg_controllen = sizeof(attached.data) };
+
+    assert_int_equal(remote_encode(message, head, &iov.iov_len, NULL), 0);
+    attached.head.cmsg_level = SOL_SOCKET;
+    attached.head.cmsg_type = SCM_RIGHTS;
+    attached.head.cmsg_len = CMSG_LEN(2 * sizeof(int));
+    memcpy(CMSG_DATA(&attached.head), descriptors, 2 * sizeof(int));
+    assert_int_equal(sendmsg(fd, &packet, MSG_NOSIGNAL), (ssize_t)iov.iov_len);
+}
+
+static void of_two_descriptors_none_is_left_open(void **state)
+{
+    const struct remote_message stat = { .type = REMOTE_STAT, .name = "a" };
+    struct remote_message reply;
+    struct served served;
+    int pipe_fds[2];
+    char byte;
+
+    (void)state;
+    served_begin(&served);
+    assert_int_equal(pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK), 0);
+    send_two(served.fds[0], &stat, (const int[2]){ pipe_fds[1], pipe_fds[1] });
+    (void)close(pipe_fds[1]);
+    assert_int_equal(remote_receive(served.fds[0], REMOTE_SERVER, served.room, &reply, NULL), 0);
+    assert_int_equal(reply.code, -ENOENT);
+    assert_int_equal(read(pipe_fds[0], &byte, 1), 0);
+    (void)close(pipe_fds[0]);
+    served_end(&served, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -765,6 +806,7 @@ int main(void)
         cmocka_unit_test(a_server_takes_only_memory_that_cannot_go_away),
         cmocka_unit_test(nothing_is_read_into_memory_that_is_not_there),
         cmocka_unit_test(a_descriptor_that_nobody_asked_for_is_closed),
+        cmocka_unit_test(of_two_descriptors_none_is_left_open),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
