@@ -90,6 +90,7 @@ static int note_rescue(struct segments *segments, const struct piece *piece,
             return -ENOMEM;
     segments->needs_recount = true;
     segments->recount_noted = true;
+    segments->is_rescued = true;
     return note_locations(segments, piece, room);
 }
 

@@ -403,13 +403,16 @@ void segments_recount_begin(struct segments *segments)
         }
     segments->live = 0;
     segments->live_in_packs = 0;
+    segments->is_rescued = false;
     mutex_unlock(&segments->lock);
 }
 
+/* Nothing else changes the account while the write transaction of a recount is held; but a rescue
+ * takes off where it was what may not have been counted yet. */
 void segments_recount_end(struct segments *segments)
 {
     mutex_lock(&segments->lock);
-    segments->needs_recount = false;
+    segments->needs_recount = segments->is_rescued;
     mutex_unlock(&segments->lock);
 }
 

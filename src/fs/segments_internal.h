@@ -179,6 +179,7 @@ struct segments {
     uint64_t appended;    /* ever */
     unsigned unsettled;   /* transactions that are accounted for and may still fail */
     bool needs_recount;   /* the account is not to be relied on */
+    bool is_rescued;      /* something was, since a recount began: that may be wrong */
     bool recount_noted;   /* and the stored metadata says so */
 
     struct segment *changed_first;  /* their usage or locations are to be written */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "fs/chunk_scan.h"
 #include "fs/segments_internal.h"
 #include "fs/volume_internal.h"
 #include "store/layers/fault.h"
@@ -139,11 +140,71 @@ static void what_waits_and_is_damaged_is_an_error_at_once(void **state)
     volume_case_end(&c);
 }
 
+static int count_chunk(uint64_t ino, uint32_t chunk, const struct run_list *blocks, void *arg)
+{
+    struct segments *segments = arg;
+    const struct run_list none = RUN_LIST_INIT;
+
+    (void)ino;
+    (void)chunk;
+    segments_account(segments, blocks, &none);
+    segments_settled(segments);
+    return 0;
+}
+
+/* As a recount does, while a sync fails. */
+static int count_and_rescue(struct volume_txn *txn, void *arg)
+{
+    struct segments *segments = txn->volume->segments;
+
+    segments_recount_begin(segments);
+    fault_arm(arg, FAULT_SYNC_LOSE, "segments/", 0, 1, -EIO);
+    assert_int_equal(segments_sync(segments, NULL), 0);
+    assert_int_equal(live_blocks_scan(txn->meta, count_chunk, segments, &txn->err), 0);
+    segments_recount_end(segments);
+    return 0;
+}
+
+/* What was moved before it was counted was taken off, too. */
+static void a_rescue_beside_a_recount_gives_nothing_up(void **state)
+{
+    static uint8_t data[LEN], found[LEN];
+    struct fault_store *fault;
+    struct volume_case c;
+    size_t len = 0;
+
+    (void)state;
+    volume_case_new(&c, 0);
+    volume_case_close(&c);
+    object_store_close(c.store);
+    c.store = with_faults(&c, &fault);
+    volume_case_open(&c);
+    fill(data, 0);
+    const struct bytes all = { .data = data, .len = LEN };
+    uint64_t durable = volume_case_file(&c, "durable");
+    uint64_t waiting = volume_case_file(&c, "waiting");
+    assert_int_equal(volume_write(c.volume, durable, 0, all), 0);
+    assert_int_equal(volume_sync(c.volume, NULL), 0);
+    assert_int_equal(volume_write(c.volume, waiting, 0, all), 0);
+    assert_int_equal(volume_change(c.volume, META_RECLAIM, count_and_rescue, fault), 0);
+    assert_int_equal(c.events[VOLUME_EVENT_WRITE_LOST], 1); /* it was rescued */
+    volume_case_reopen(&c);
+    volume_case_reopen(&c);
+    assert_int_equal(volume_read(c.volume, durable, 0, LEN, found, &len), 0);
+    assert_int_equal(len, LEN);
+    assert_memory_equal(found, data, LEN);
+    assert_int_equal(volume_read(c.volume, waiting, 0, LEN, found, &len), 0);
+    assert_memory_equal(found, data, LEN);
+    volume_case_check(&c);
+    volume_case_end(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(memory_that_runs_out_in_a_rescue_loses_nothing),
         cmocka_unit_test(what_waits_and_is_damaged_is_an_error_at_once),
+        cmocka_unit_test(a_rescue_beside_a_recount_gives_nothing_up),
     };
 
     return cmocka_run_group_tests_name("volume_rescue", tests, NULL, NULL);
