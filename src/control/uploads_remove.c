@@ -314,9 +314,9 @@ int uploads_removal_end(struct control *control, const char *store, struct error
 {
     struct removing removing = { .control = control, .store = store };
 
-    mutex_lock(&control->uploads_changing);
+    mutex_lock(&removing.control->uploads_changing);
     int r = end_locked(&removing, err);
-    mutex_unlock(&control->uploads_changing);
+    mutex_unlock(&removing.control->uploads_changing);
     return r;
 }
 
@@ -340,9 +340,9 @@ static void resume_store(struct control *control, const char *store)
     struct removing removing = { .control = control, .store = store };
     struct error err = { .code = 0 };
 
-    mutex_lock(&control->uploads_changing);
+    mutex_lock(&removing.control->uploads_changing);
     int r = resume_locked(&removing, &err);
-    mutex_unlock(&control->uploads_changing);
+    mutex_unlock(&removing.control->uploads_changing);
     if (r < 0 && !atomic_load(&control->is_shutting_down))
         events_add(&control->events, LOG_LEVEL_WARNING, "upload-removal-waits", "",
                    "a removal in object store %s is not finished yet, and uploads there wait for "
