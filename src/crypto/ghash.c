@@ -3,6 +3,8 @@
 #include <endian.h>
 #include <string.h>
 
+#include "crypto/secret.h"
+
 #define BITS 64u
 #define REDUCTION ((uint64_t)0xe1 << 56) /* x^128 = x^7 + x^2 + x + 1 */
 
@@ -65,4 +67,5 @@ void ghash_change_lengths(const struct ghash *ghash, struct ghash_lens from, str
     add_powers(ghash, 0, difference(from.aad, to.aad), &sum);
     add_powers(ghash, BITS, difference(from.cipher, to.cipher), &sum);
     store(sum, tag);
+    memory_wipe(&sum, sizeof(sum));
 }

@@ -142,6 +142,8 @@ static int visit(struct bytes key, struct bytes value, void *arg)
         if (r == 0)
             r = version_decode(value, last, &version);
         live_key = record_key_bytes(&live);
+        if (r == 0 && version.value.len == 0)
+            return 0; /* lost, and told when its file was removed (history_save_lost) */
     }
     return r < 0 ? note_damage(batch, r, "a saved record cannot be understood")
                  : add_list(batch, live_key, version.value);

@@ -308,6 +308,26 @@ static int open_engine(struct volume *volume, const struct volume_config *config
     return underlay_open(&underlay, &volume->engine, err);
 }
 
+/* Of what is this filesystem's beyond doubt. */
+static int load_state(struct volume *volume, const struct volume_config *config, struct error *err)
+{
+    int r = load_sealer(volume, err);
+    if (r == 0)
+        r = origin_load(volume, config, err);
+    if (r == 0 && volume->salvages && origin_packs(volume) != NULL)
+        r = error_set(err, -EOPNOTSUPP,
+                      "not all of the filesystem is here: download its snapshot again instead");
+    if (r == 0)
+        r = load_segments(volume, err);
+    if (r != -EBADMSG || volume->salvages || err->code == 0)
+        return r;
+    const struct error why = *err;
+    return error_set(err, r,
+                     "%s; if no sound copy of the metadata can be put back, mount it with "
+                     "--salvage, read-only, and copy its files",
+                     why.text);
+}
+
 static int load(struct volume *volume, const struct volume_config *config, struct error *err)
 {
     struct superblock_places places = { .store_r = -ENOENT };
@@ -318,21 +338,7 @@ static int load(struct volume *volume, const struct volume_config *config, struc
     if (r == 0)
         r = choose_superblock(volume, &places, err);
     if (r == 0)
-        r = load_sealer(volume, err);
-    if (r == 0)
-        r = origin_load(volume, config, err);
-    if (r == 0 && volume->salvages && origin_packs(volume) != NULL)
-        r = error_set(err, -EOPNOTSUPP,
-                      "not all of the filesystem is here: download its snapshot again instead");
-    if (r == 0)
-        r = load_segments(volume, err);
-    if (r == -EBADMSG && !volume->salvages && err->code != 0) {
-        const struct error why = *err;
-        r = error_set(err, r,
-                      "%s; if no sound copy of the metadata can be put back, mount it with "
-                      "--salvage, read-only, and copy its files",
-                      why.text);
-    }
+        r = load_state(volume, config, err);
     if (r == 0)
         r = check_store(volume, &places, err);
     if (r == 0 && volume->salvages)
