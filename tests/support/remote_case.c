@@ -67,3 +67,24 @@ int wrap_in_remote(struct object_store *inner, struct object_store **ret)
     *ret = &c->layer.base;
     return 0;
 }
+
+struct object_store *memory_open(void)
+{
+    struct object_store *store = NULL;
+
+    assert_int_equal(object_store_open("memory:", &store, NULL), 0);
+    return store;
+}
+
+struct object_store *remote_over(struct object_store *inner)
+{
+    struct object_store *store = NULL;
+
+    assert_int_equal(wrap_in_remote(inner, &store), 0);
+    return store;
+}
+
+void socket_pair(int fds[2])
+{
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+}

@@ -9,3 +9,7 @@
 
 /* Any failure in here fails the test. Returns 0. */
 int wrap_in_remote(struct object_store *inner, struct object_store **ret);
+
+struct object_store *memory_open(void);
+struct object_store *remote_over(struct object_store *inner);
+void socket_pair(int fds[2]); /* of a stream */
