@@ -140,6 +140,20 @@ static bool opens_as_much(const struct rings_outcome *by_new, int with_old,
     return with_old < 0 || (by_new->unopened & ~by_old->unopened) == 0;
 }
 
+/* Who now takes the former server away loses them. */
+static void tell_left(struct trial *trial, const struct fs_record *record,
+                      const struct rings_outcome *by_new)
+{
+    int count = __builtin_popcountll(by_new->unopened);
+
+    if (count > 0)
+        events_add(&trial->control->events, LOG_LEVEL_WARNING, "keys-left", record->name,
+                   "%d key%s of other filesystems in its key ring do%s not open with the new KMS, "
+                   "and stay%s wrapped as before: %.300s",
+                   count, count == 1 ? "" : "s", count == 1 ? "es" : "", count == 1 ? "s" : "",
+                   by_new->why.text);
+}
+
 /* Why it stays as it is, or moves; the record is a copy. */
 static int judge(struct trial *trial, struct filesystem *filesystem, const struct fs_record *record,
                  const struct key_ring *ring, struct error *err)
@@ -158,10 +172,12 @@ static int judge(struct trial *trial, struct filesystem *filesystem, const struc
         opens && by_new.unopened == 0 ? 0 : try_ring(trial, ring, &as_now, &by_old, &old_err);
 
     /* By what wrapped it before the last time: it is wrapped anew. */
-    if (opens && opens_as_much(&by_new, with_old, &by_old))
+    if (opens && opens_as_much(&by_new, with_old, &by_old)) {
+        tell_left(trial, record, &by_new);
         return converts || ((by_new.used_previous || is_in_other_mode(trial, ring)) && !has_own)
                    ? add_mover(trial, filesystem, err)
                    : 0;
+    }
     if (with_old == 0 && trial->looks_at_staged)
         trial->needs_staged |= !opens_without_staged(trial, record, ring);
     if (with_old == 0 && has_own && !converts && !names_local_key(ring)) {

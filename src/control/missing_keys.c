@@ -71,6 +71,8 @@ static void note(struct filesystem *fs, const struct rings_opened *opened, bool 
 
     describe(opened, text);
     mutex_lock(&fs->lock);
+    /* Whatever opens now, a worker that is up has the keys that it was given. */
+    may_end = may_end && !(fs->worker && fs_state_has_worker(fs->state));
     bool is_new = count > 0 && (fs->missing_count != count || strcmp(fs->missing_text, text) != 0);
     bool was_lacking = fs->record.lacks_keys;
     fs->missing = opened->outcome.unopened;
@@ -114,10 +116,15 @@ void missing_keys_told(struct filesystem *fs)
 void missing_keys_expect(struct filesystem *fs, const char *text)
 {
     mutex_lock(&fs->lock);
-    bool must_save = set_lacking_locked(fs, text[0] != '\0');
-    fs->missing = 0; /* its next start finds out */
+    bool is_up = fs->worker && fs_state_has_worker(fs->state);
+    /* A worker that does without them is told of them first: the monitor sees to that. */
+    bool is_lacking = text[0] != '\0' || (is_up && fs->record.lacks_keys);
+    bool must_save = set_lacking_locked(fs, is_lacking);
+    fs->missing = 0; /* its next start finds out, or the monitor */
     fs->missing_count = 0;
-    (void)snprintf(fs->missing_text, sizeof(fs->missing_text), "%.479s", text);
+    fs->missing_look_ms = 0;
+    if (text[0] != '\0' || !is_lacking)
+        (void)snprintf(fs->missing_text, sizeof(fs->missing_text), "%.479s", text);
     mutex_unlock(&fs->lock);
     if (must_save)
         save(fs);

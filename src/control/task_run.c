@@ -217,7 +217,10 @@ static void rest_once(struct task *task)
     struct tasks *tasks = task->control->tasks;
     struct error err = { .code = 0 };
 
-    if (task_settle_worker(task, &err) < 0) {
+    int r = task_settle_worker(task, &err);
+    if (r == 0 && task->kind->rest)
+        r = task->kind->rest(task, &err);
+    if (r < 0) {
         (void)task_sleep(task, PAUSE_FIRST_MS);
         return;
     }

@@ -85,6 +85,9 @@ struct task_kind {
     /* Of one that was aborted or given up: takes away what it left, and is called again as run()
      * is. NULL: it leaves nothing. */
     int (*undo)(struct task *task, struct error *err);
+    /* Of one that is paused: lets go of what others wait for; called again until it returns 0.
+     * NULL: there is no such thing. */
+    int (*rest)(struct task *task, struct error *err);
     /* Before its record says that it is done, failed or aborted; twice if a crash comes in between.
      * NULL: nothing is to be done. */
     void (*ending)(struct task *task, enum task_state to);

@@ -138,7 +138,7 @@ struct upload_rewrap_row {
     struct rewrap_key to;
     enum rewrap_result result;
     uint32_t dropped; /* earlier wrappings */
-    char text[512];   /* why it failed; "" otherwise */
+    char text[512];   /* why it failed, or which keys stay as they were; else "" */
     bool may_pass;    /* of a failure: of the way to store or key server, not of the head */
 };
 

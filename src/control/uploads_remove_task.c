@@ -102,13 +102,14 @@ static int run(struct task *task, struct error *err)
     return r;
 }
 
-static int undo(struct task *task, struct error *err)
+/* Also of one that was paused while it waited for the store, with its mark there. */
+static int end_removal(struct task *task, struct error *err)
 {
     return uploads_removal_end(task_control(task), task_record(task)->store, err);
 }
 
 const struct task_kind removal_kind = {
-    .name = "removal", .unit = "objects", .run = run, .undo = undo
+    .name = "removal", .unit = "objects", .run = run, .undo = end_removal, .rest = end_removal
 };
 
 /* The next number in it; 0: there is none. */

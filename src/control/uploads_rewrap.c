@@ -44,7 +44,8 @@ struct item {
     struct key_provider *own; /* of a filesystem with a key of its own; else NULL */
     struct key_provider *provider;
     uint32_t version;
-    bool is_wrapped_there; /* by the other server already */
+    bool is_wrapped_there; /* by the other server already ... */
+    uint64_t left;         /* ... but for these generations, which the one in use opens */
 };
 
 static void item_release(struct item *item)
@@ -90,10 +91,44 @@ static bool must_wrap(const struct run *run, const struct item *item, uint32_t g
 
     if (rings_lacks(&item->opened.outcome, generation))
         return false; /* it stays as it is, until what wrapped it opens it again */
-    if (run->options->target && !item->is_wrapped_there)
+    if (run->options->target && (!item->is_wrapped_there || item->left >> generation & 1))
         return true; /* equal names and versions mean nothing */
     return item->opened.outcome.used_previous ||
            !is_as_wanted(item, &ring->generations[generation].current.key);
+}
+
+static bool opens_now(const struct run *run, struct item *item,
+                      const struct key_generation *generation, const struct wrapped_key *wrapped,
+                      struct secret *ret)
+{
+    CLEANUP(secret_release) struct secret plain = SECRET_INIT;
+    CLEANUP(secret_release) struct secret key = SECRET_INIT;
+
+    if (kms_try_unwrap(run->control->kms, NULL, item->opened.owner, wrapped, 1, &plain, NULL) < 0 ||
+        key_generation_open(generation, &plain, &key, NULL) < 0)
+        return false;
+    secret_move(ret, &plain);
+    return true;
+}
+
+/* Foreign ones that stayed wrapped as before, because the server in use refused them when the
+ * others went to the other server: it may open them by now. */
+static void open_left(const struct run *run, struct item *item)
+{
+    struct upload_opened *opened = &item->opened;
+
+    for (uint32_t i = 0; i < opened->ring.count; i++) {
+        const struct key_generation *generation = &opened->ring.generations[i];
+        bool is_open =
+            rings_lacks(&opened->outcome, i) &&
+            (opens_now(run, item, generation, &generation->current.key, &opened->plains[i]) ||
+             (generation->has_previous &&
+              opens_now(run, item, generation, &generation->previous.key, &opened->plains[i])));
+        if (!is_open)
+            continue;
+        opened->outcome.unopened &= ~(UINT64_C(1) << i);
+        item->left |= UINT64_C(1) << i;
+    }
 }
 
 /* Of another server: what an earlier run wrapped, only that one opens. */
@@ -111,8 +146,10 @@ static int open_item(struct run *run, struct item *item, const struct locator *l
     if (r == 0 && run->options->target) {
         item->is_wrapped_there = upload_open(run->control, &opening, &item->opened, &why) == 0 &&
                                  !item->opened.outcome.used_previous;
-        if (item->is_wrapped_there)
+        if (item->is_wrapped_there) {
+            open_left(run, item);
             return 0;
+        }
         upload_opened_release(&item->opened);
         r = upload_read(run->control, run->bucket, locator, &item->opened, err);
     }
@@ -174,7 +211,7 @@ static int change(const struct run *run, struct item *item, const char *locator,
             r = audit_one(run, item, made, &generation->current.key, locator, err);
         if (r < 0)
             return r;
-        if (!item->opened.outcome.used_previous &&
+        if (!item->opened.outcome.used_previous && !(item->left >> i & 1) &&
             generation->current.wrapped_ns + (uint64_t)PROVED_AFTER_NS < now)
             key_generation_drop_previous(generation);
         key_generation_replace(generation, made, now);
@@ -248,6 +285,19 @@ static int drop_previous(const struct run *run, const struct locator *locator, c
 
 /* --- a head --- */
 
+static void tell_unopened(const struct item *item, struct upload_rewrap_row *row)
+{
+    const struct rings_outcome *outcome = &item->opened.outcome;
+    int count = __builtin_popcountll(outcome->unopened);
+
+    if (count > 0)
+        (void)snprintf(row->text, sizeof(row->text),
+                       "%d key%s of other filesystems in its key ring do%s not open, and stay%s "
+                       "wrapped as before: %.300s",
+                       count, count == 1 ? "" : "s", count == 1 ? "es" : "", count == 1 ? "s" : "",
+                       outcome->why.text);
+}
+
 static int rewrap_item(struct run *run, struct item *item, const struct locator *locator,
                        struct upload_rewrap_row *row, struct error *err)
 {
@@ -261,6 +311,7 @@ static int rewrap_item(struct run *run, struct item *item, const struct locator 
     memcpy(row->snapshot, item->opened.head.about.snapshot, sizeof(row->snapshot));
     if (newest)
         key_list_describe(newest, &row->from);
+    tell_unopened(item, row);
     row->result = REWRAP_UNCHANGED;
     if (run->options->is_dry) {
         for (uint32_t i = 0; i < item->opened.ring.count; i++)
@@ -306,6 +357,11 @@ static int rewrap_one(struct run *run, const struct locator *locator, struct err
         row->result = REWRAP_FAILED;
         row->may_pass = may_pass(r);
         (void)snprintf(row->text, sizeof(row->text), "%s", why.text);
+    } else if (row->text[0] != '\0' && !run->options->is_dry) {
+        events_add(&run->control->events, LOG_LEVEL_WARNING, "keys-left",
+                   item.opened.owner ? item.opened.owner->name : "",
+                   "uploaded snapshot %s in object store %s: %s", row->locator, run->store,
+                   row->text);
     }
     return run->visit(row, run->arg);
 }

@@ -9,8 +9,11 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "control/uploads.h"
+#include "crypto/random.h"
 #include "keyring/key_export.h"
 #include "tests/support/elsewhere_case.h"
+#include "transfer/head.h"
 
 /* Its own key is wrapped by version 1, the foreign one by version 2. */
 static void prepare_joined(struct servers *servers, struct elsewhere *ret, char *ret_locator)
@@ -266,6 +269,7 @@ static void the_key_server_can_be_changed_without_it(void **state)
     must_have_ring(servers, NAME, &same);
     assert_int_equal(before.len, same.len);
     assert_memory_equal(before.data, same.data, same.len);
+    assert_event(servers->fixture, "keys-left");
     must_set(servers, servers->b);
     get_foreign(servers, &kept);
     assert_memory_equal(&foreign, &kept, sizeof(kept));
@@ -359,6 +363,109 @@ static void a_recovery_copy_from_before_brings_back_its_own(void **state)
     assert_joined(servers, &elsewhere);
 }
 
+static void a_worker_that_runs_is_told_what_a_recovery_copy_brings(void **state)
+{
+    struct servers *servers = *state;
+    CLEANUP(elsewhere_release) struct elsewhere elsewhere;
+    CLEANUP(secret_release) struct secret whole = SECRET_INIT;
+    char locator[LOCATOR_SIZE];
+    struct fs_view view;
+    struct error err = { .code = 0 };
+
+    prepare_joined(servers, &elsewhere, locator);
+    copy_keys(servers, &whole);
+    must_stop(servers->fixture, NAME);
+    fake_transit_allow(servers->a, 2, false);
+    fake_transit_rotate(servers->a);
+    must_start(servers->fixture, NAME);
+    assert_alerted(servers, &elsewhere);
+    must(control_key_import(servers->fixture->control, NAME, secret_bytes(&whole), false, &view,
+                            &err),
+         &err);
+    wait_until_back(servers);
+    assert_joined(servers, &elsewhere);
+}
+
+struct heads {
+    struct upload_rewrap_row row;
+    unsigned count;
+};
+
+static int keep_head(const struct upload_rewrap_row *row, void *arg)
+{
+    struct heads *heads = arg;
+
+    heads->row = *row;
+    heads->count++;
+    return 0;
+}
+
+static void rewrap_head(struct servers *servers, const struct key_provider_config *target,
+                        const char *locator, struct heads *ret)
+{
+    const struct upload_rewrap_options options = { .locator = locator, .target = target };
+    struct error err = { .code = 0 };
+
+    *ret = (struct heads){ .count = 0 };
+    must(control_uploads_rewrap(servers->fixture->control, STORE, &options, keep_head, ret, &err),
+         &err);
+    assert_int_equal(ret->count, 1);
+}
+
+/* Of the key that wraps the foreign generation in the head: a has two, b the first. */
+static uint32_t foreign_version_in_head(struct servers *servers, const char *locator,
+                                        bool *ret_has_previous)
+{
+    CLEANUP(buf_release) struct buf head = BUF_INIT;
+    CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
+    CLEANUP(free_ptr) struct snapshot_head *decoded = calloc(1, sizeof(*decoded));
+    struct error err = { .code = 0 };
+
+    must_get_head(servers->fixture, STORE, locator, &head);
+    must(head_decode(buf_bytes(&head), decoded, &err), &err);
+    must(key_ring_peek(decoded->ring, &ring, &err), &err);
+    assert_int_equal(ring.count, 2);
+    *ret_has_previous = ring.generations[1].has_previous;
+    return ring.generations[1].current.key.key_version;
+}
+
+static void what_an_uploaded_ring_left_behind_follows_to_the_other_server(void **state)
+{
+    CLEANUP(key_provider_config_release)
+    struct key_provider_config other = { .type = "vault", .key_name = FAKE_KEY };
+    struct servers *servers = *state;
+    CLEANUP(elsewhere_release) struct elsewhere elsewhere;
+    CLEANUP(free_ptr) struct heads *heads = calloc(1, sizeof(*heads));
+    char locator[LOCATOR_SIZE];
+    struct uuid third;
+    bool has_previous = true;
+
+    prepare(servers, &elsewhere);
+    random_uuid(&third);
+    fake_transit_rotate(servers->a);
+    add_generation(servers, &elsewhere.opened, &third, 1); /* by version 2 */
+    publish(servers, &elsewhere, NULL, locator);
+    (void)snprintf(other.addresses, sizeof(other.addresses), "%s", fake_transit_url(servers->b));
+    assert_int_equal(secret_assign(&other.token, (struct bytes){ (const uint8_t *)"token", 5 }), 0);
+
+    fake_transit_allow(servers->a, 2, false);
+    rewrap_head(servers, &other, locator, heads);
+    assert_int_equal(heads->row.result, REWRAP_DONE);
+    assert_non_null(strstr(heads->row.text, "stays wrapped as before"));
+    assert_event(servers->fixture, "keys-left");
+    assert_int_equal(foreign_version_in_head(servers, locator, &has_previous), 2);
+    assert_false(has_previous);
+
+    fake_transit_allow(servers->a, 2, true);
+    rewrap_head(servers, &other, locator, heads);
+    assert_int_equal(heads->row.result, REWRAP_DONE);
+    assert_string_equal(heads->row.text, "");
+    assert_int_equal(foreign_version_in_head(servers, locator, &has_previous), 1);
+    rewrap_head(servers, &other, locator, heads);
+    assert_int_equal(heads->row.result, REWRAP_UNCHANGED);
+    assert_string_equal(heads->row.text, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -370,6 +477,8 @@ int main(void)
         SERVERS_TEST(the_key_server_can_be_changed_without_it),
         SERVERS_TEST(no_key_joins_while_a_change_is_half_done),
         SERVERS_TEST(a_recovery_copy_from_before_brings_back_its_own),
+        SERVERS_TEST(a_worker_that_runs_is_told_what_a_recovery_copy_brings),
+        SERVERS_TEST(what_an_uploaded_ring_left_behind_follows_to_the_other_server),
     };
     struct error err = { .code = 0 };
 

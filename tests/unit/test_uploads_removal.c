@@ -165,6 +165,27 @@ static void a_removal_that_is_aborted_lets_others_go_on_and_leaves_what_nobody_n
     must_be_empty(servers);
 }
 
+static void a_removal_that_is_paused_while_it_waits_lets_others_go_on(void **state)
+{
+    struct servers *servers = *state;
+    struct error err = { .code = 0 };
+    struct task_view view;
+
+    prepare(servers);
+    uint64_t id = start_stuck_removal(servers, STEP_UPLOAD_REMOVED);
+    must(control_task_pause(servers->fixture->control, id, &view, &err), &err);
+    int64_t until = clock_monotonic_ms() + PATIENCE_MS;
+    while (count_objects(servers->fixture, STORE, BUCKET_MARK) > 0) {
+        assert_true(clock_monotonic_ms() < until);
+        clock_sleep_ms(10);
+    }
+    assert_int_equal(count_objects(servers->fixture, STORE, BUCKET_PACK), 1);
+    servers->fixture->crash_at = STEP_COUNT;
+    must(control_task_resume(servers->fixture->control, id, &view, &err), &err);
+    (void)wait_for_task(servers, id, TASK_DONE, false);
+    must_be_empty(servers);
+}
+
 static void who_waits_for_a_removal_that_cannot_go_on_hears_why_and_which_task_it_is(void **state)
 {
     struct servers *servers = *state;
@@ -224,6 +245,7 @@ int main(void)
         SERVERS_TEST(a_removal_that_a_crash_interrupts_is_finished_by_itself),
         SERVERS_TEST(a_removal_is_a_task_that_goes_on_after_a_crash),
         SERVERS_TEST(a_removal_that_is_aborted_lets_others_go_on_and_leaves_what_nobody_needs),
+        SERVERS_TEST(a_removal_that_is_paused_while_it_waits_lets_others_go_on),
         SERVERS_TEST(who_waits_for_a_removal_that_cannot_go_on_hears_why_and_which_task_it_is),
     };
     struct error err = { .code = 0 };
