@@ -117,7 +117,8 @@ static int restore(struct repairing *repairing, char ret_locator[static LOCATOR_
 static int expect_broken(struct control *control, struct fs_record *record, struct error *err)
 {
     CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
-    const struct rings_options options = { .may_repair = true, .may_lack_foreign = true };
+    const struct rings_options options = { .may_repair = true,
+                                           .may_lack_foreign = !record->has_origin };
     struct error why = { .code = 0 };
     bool is_kms = false;
 

@@ -376,7 +376,6 @@ int rings_open(struct control *control, struct fs_record *record,
     struct opening opening = { .control = control, .record = record, .options = &owned };
 
     owned.owner = record;
-    owned.may_lack_foreign = options->may_lack_foreign && !record->has_origin;
     *ret_is_kms = false;
     int r = open_all(&opening, ret, ret_is_kms, err);
     if (r < 0)

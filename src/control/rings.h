@@ -29,8 +29,8 @@ struct rings_options {
     bool asks_nobody;                  /* ... and nothing else is: -ENOKEY */
     bool may_repair;                   /* what is found to be damaged */
     /* A foreign generation that is refused costs no more than what it seals. One that cannot be
-     * asked for at present still fails all, unless the owner did without the last time; so does
-     * any of a filesystem that is being downloaded, which needs them to start. */
+     * asked for at present still fails all, unless the owner did without the last time. Not to
+     * start what is not all here yet, which needs them. */
     bool may_lack_foreign;
 };
 

@@ -72,8 +72,7 @@ static int unlock_held(struct filesystem *filesystem, const struct unlocking *un
 {
     CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
     CLEANUP(free_ptr) struct fs_record *record = malloc(sizeof(*record));
-    struct rings_options options = { .may_repair = unlocking->may_repair,
-                                     .may_lack_foreign = true };
+    struct rings_options options = { .may_repair = unlocking->may_repair };
     struct error why = { .code = 0 };
 
     if (!record)
@@ -82,6 +81,8 @@ static int unlock_held(struct filesystem *filesystem, const struct unlocking *un
     *record = filesystem->record;
     mutex_unlock(&filesystem->lock);
 
+    /* What is not all here yet does not start without its origin's key: that is waited for. */
+    options.may_lack_foreign = !record->has_origin;
     int r = rings_open(filesystem->control, record, &options, &opened, ret_is_kms, &why);
     if (r == 0)
         r = filesystem_learn(filesystem, record, rings_newest(&opened.ring), &why);

@@ -386,6 +386,43 @@ static void a_worker_that_runs_is_told_what_a_recovery_copy_brings(void **state)
     assert_joined(servers, &elsewhere);
 }
 
+static void set_has_origin(struct servers *servers, const struct elsewhere *elsewhere, bool has)
+{
+    CLEANUP(filesystem_unrefp)
+    struct filesystem *fs = filesystem_find(servers->fixture->control, NAME, NULL);
+
+    assert_non_null(fs);
+    mutex_lock(&fs->lock);
+    fs->record.has_origin = has;
+    fs->record.origin.fs = elsewhere->opened.ring.uuid;
+    mutex_unlock(&fs->lock);
+}
+
+static void what_is_not_all_here_waits_for_it_and_is_in_nobodys_way(void **state)
+{
+    struct servers *servers = *state;
+    CLEANUP(elsewhere_release) struct elsewhere elsewhere;
+    struct key_generation foreign, kept;
+    char locator[LOCATOR_SIZE];
+    struct fs_view view;
+    struct error err = { .code = 0 };
+
+    prepare_joined(servers, &elsewhere, locator);
+    must_stop(servers->fixture, NAME);
+    set_has_origin(servers, &elsewhere, true);
+    fake_transit_allow(servers->a, 2, false);
+    assert_int_equal(control_start(servers->fixture->control, NAME, NULL, &view, &err),
+                     -EKEYREVOKED);
+    assert_non_null(strstr(err.text, "min_decryption_version"));
+    assert_no_alert(servers);
+    get_foreign(servers, &foreign);
+    must_set(servers, servers->b);
+    get_foreign(servers, &kept);
+    assert_memory_equal(&foreign, &kept, sizeof(kept));
+    set_has_origin(servers, &elsewhere, false);
+    must_start(servers->fixture, NAME); /* its own key moved */
+}
+
 struct heads {
     struct upload_rewrap_row row;
     unsigned count;
@@ -478,6 +515,7 @@ int main(void)
         SERVERS_TEST(no_key_joins_while_a_change_is_half_done),
         SERVERS_TEST(a_recovery_copy_from_before_brings_back_its_own),
         SERVERS_TEST(a_worker_that_runs_is_told_what_a_recovery_copy_brings),
+        SERVERS_TEST(what_is_not_all_here_waits_for_it_and_is_in_nobodys_way),
         SERVERS_TEST(what_an_uploaded_ring_left_behind_follows_to_the_other_server),
     };
     struct error err = { .code = 0 };
