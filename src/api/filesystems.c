@@ -28,18 +28,19 @@ static json_t *view_json(const struct fs_view *view)
 
     uuid_format(&view->uuid, uuid);
     json_t *row = json_pack(
-        "{s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:s,s:I,s:s,s:s,s:s,s:b,s:b,s:s,s:b,s:s,s:s,s:I,s:I,s:I,"
-        "s:I,s:s}",
+        "{s:s,s:s,s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:s,s:I,s:s,s:s,s:s,s:b,s:b,s:s,s:b,s:s,s:s,s:I,s:I,"
+        "s:I,s:I,s:s}",
         "name", view->name, "uuid", uuid, "status", fs_state_name(view->state), "status_text",
-        view->status_text, "capacity", (json_int_t)view->capacity, "used", (json_int_t)view->used,
-        "free", (json_int_t)view->free, "kms_type", view->kms_type, "kms_key", view->kms_key,
-        "kms_key_version", (json_int_t)view->kms_key_version, "mounted_at", view->mounted_at,
-        "store", view->store_url, "meta", view->meta_url, "read_only", (int)view->is_read_only,
-        "older_worker", (int)view->has_older_worker, "kms_namespace", view->kms_namespace,
-        "own_kms_key", (int)view->has_own_kms_key, "kms_role", view->kms_role, "kms_cipher_mode",
-        wrap_mode_name(view->kms_cipher_mode), "cache", (json_int_t)view->cache_bytes, "cache_used",
-        (json_int_t)view->cache_used, "cache_hits", (json_int_t)view->cache_hits, "cache_misses",
-        (json_int_t)view->cache_misses, "cache_folder", view->cache_folder);
+        view->status_text, "lacking", view->lacking, "capacity", (json_int_t)view->capacity, "used",
+        (json_int_t)view->used, "free", (json_int_t)view->free, "kms_type", view->kms_type,
+        "kms_key", view->kms_key, "kms_key_version", (json_int_t)view->kms_key_version,
+        "mounted_at", view->mounted_at, "store", view->store_url, "meta", view->meta_url,
+        "read_only", (int)view->is_read_only, "older_worker", (int)view->has_older_worker,
+        "kms_namespace", view->kms_namespace, "own_kms_key", (int)view->has_own_kms_key, "kms_role",
+        view->kms_role, "kms_cipher_mode", wrap_mode_name(view->kms_cipher_mode), "cache",
+        (json_int_t)view->cache_bytes, "cache_used", (json_int_t)view->cache_used, "cache_hits",
+        (json_int_t)view->cache_hits, "cache_misses", (json_int_t)view->cache_misses,
+        "cache_folder", view->cache_folder);
 
     if (row && add_origin(row, view) < 0) {
         json_decref(row);

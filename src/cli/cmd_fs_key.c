@@ -166,6 +166,6 @@ int cmd_fs_key_import(struct cli *cli, struct error *err)
         return cli_print_json(answer, err);
     cli_print(stdout, "The keys of filesystem %s were imported. ", name);
     cli_print_wrapped_by(answer);
-    warn_lacking(client_text(answer, "status_text"));
+    warn_lacking(client_text(answer, "lacking"));
     return 0;
 }
