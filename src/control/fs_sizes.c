@@ -34,10 +34,17 @@ static int set_size(struct filesystem *fs, uint64_t *of_record, enum worker_mess
                     uint64_t bytes, struct error *err)
 {
     mutex_lock(&fs->lock);
+    uint64_t before = *of_record;
     *of_record = bytes;
     mutex_unlock(&fs->lock);
     int r = filesystem_save(fs, err);
-    return r < 0 ? r : tell_worker(fs, type, bytes, err);
+    if (r == 0)
+        return tell_worker(fs, type, bytes, err);
+    mutex_lock(&fs->lock);
+    if (*of_record == bytes)
+        *of_record = before;
+    mutex_unlock(&fs->lock);
+    return r;
 }
 
 int control_set_cache(struct control *control, const char *name, uint64_t bytes,

@@ -144,14 +144,11 @@ static bool opens_as_much(const struct rings_outcome *by_new, int with_old,
 static void tell_left(struct trial *trial, const struct fs_record *record,
                       const struct rings_outcome *by_new)
 {
-    int count = __builtin_popcountll(by_new->unopened);
+    char text[512];
 
-    if (count > 0)
-        events_add(&trial->control->events, LOG_LEVEL_WARNING, "keys-left", record->name,
-                   "%d key%s of other filesystems in its key ring do%s not open with the new KMS, "
-                   "and stay%s wrapped as before: %.300s",
-                   count, count == 1 ? "" : "s", count == 1 ? "es" : "", count == 1 ? "s" : "",
-                   by_new->why.text);
+    if (rings_tell_unopened(by_new, text, sizeof(text)))
+        events_add(&trial->control->events, LOG_LEVEL_WARNING, "keys-left", record->name, "%s",
+                   text);
 }
 
 /* Why it stays as it is, or moves; the record is a copy. */

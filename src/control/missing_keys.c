@@ -179,9 +179,14 @@ static void look(struct filesystem *fs, uint64_t missing)
     mutex_unlock(&fs->lock);
 }
 
+struct watch {
+    int64_t next_ms;
+    bool is_away; /* the key server: each question would take its whole time limit */
+};
+
 static int watch_one(struct filesystem *fs, void *arg, struct error *err)
 {
-    int64_t *next_ms = arg;
+    struct watch *watch = arg;
     int64_t now = clock_monotonic_ms();
 
     (void)err;
@@ -194,17 +199,22 @@ static int watch_one(struct filesystem *fs, void *arg, struct error *err)
         fs->missing_look_ms = now + PERIOD_MS;
     int64_t look_ms = fs->missing_look_ms;
     mutex_unlock(&fs->lock);
-    if (is_lacking && look_ms < *next_ms)
-        *next_ms = look_ms;
-    if (is_due && !atomic_load(&fs->control->is_shutting_down))
+    if (is_lacking && look_ms < watch->next_ms)
+        watch->next_ms = look_ms;
+    if (is_due && !watch->is_away && !atomic_load(&fs->control->is_shutting_down))
         look(fs, missing);
     return 0;
 }
 
 void missing_keys_watch(struct control *control, int64_t *ret_next_ms)
 {
-    *ret_next_ms = INT64_MAX;
-    (void)control_each(control, watch_one, ret_next_ms, NULL);
+    struct watch watch = { .next_ms = INT64_MAX };
+    struct kms_status status;
+
+    kms_status(control->kms, &status);
+    watch.is_away = status.error_code == -EAGAIN;
+    (void)control_each(control, watch_one, &watch, NULL);
+    *ret_next_ms = watch.next_ms;
 }
 
 void missing_keys_hurry(struct filesystem *fs)

@@ -402,24 +402,11 @@ static void begin_item(struct run *run, struct filesystem *fs, struct item *ret)
     (void)snprintf(ret->row->name, sizeof(ret->row->name), "%s", ret->record.name);
 }
 
-static void tell_unopened(struct item *item)
-{
-    const struct rings_outcome *outcome = &item->opened.outcome;
-    int count = __builtin_popcountll(outcome->unopened);
-
-    if (count > 0)
-        (void)snprintf(item->row->text, sizeof(item->row->text),
-                       "%d key%s of other filesystems in its key ring do%s not open, and stay%s "
-                       "wrapped as before: %.300s",
-                       count, count == 1 ? "" : "s", count == 1 ? "es" : "", count == 1 ? "s" : "",
-                       outcome->why.text);
-}
-
 static void end_item(struct run *run, struct item *item)
 {
     filesystem_let_rings(item->fs);
     if (item->row && item->result == 0)
-        tell_unopened(item);
+        (void)rings_tell_unopened(&item->opened.outcome, item->row->text, sizeof(item->row->text));
     if (item->row && item->result < 0) {
         audit_failure(run, item);
         item->row->result = REWRAP_FAILED;

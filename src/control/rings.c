@@ -51,6 +51,20 @@ static void opening_release(struct opening *opening)
     object_store_close(opening->store);
 }
 
+bool rings_tell_unopened(const struct rings_outcome *outcome, char *ret, size_t size)
+{
+    int count = __builtin_popcountll(outcome->unopened);
+
+    ret[0] = '\0';
+    if (count > 0)
+        (void)snprintf(ret, size,
+                       "%d key%s of other filesystems in its key ring do%s not open, and stay%s "
+                       "wrapped as before: %.300s",
+                       count, count == 1 ? "" : "s", count == 1 ? "es" : "", count == 1 ? "s" : "",
+                       outcome->why.text);
+    return count > 0;
+}
+
 const struct wrapped_key *rings_newest(const struct key_ring *ring)
 {
     const struct wrapped_key *newest = NULL;

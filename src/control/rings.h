@@ -45,6 +45,9 @@ static inline bool rings_lacks(const struct rings_outcome *outcome, uint32_t ind
     return outcome->unopened >> index & 1;
 }
 
+/* Says how many foreign keys stayed as they were, and why. False: none; ret is "" then. */
+bool rings_tell_unopened(const struct rings_outcome *outcome, char *ret, size_t size);
+
 /* What was believed. */
 struct rings_opened {
     struct key_ring ring;

@@ -285,19 +285,6 @@ static int drop_previous(const struct run *run, const struct locator *locator, c
 
 /* --- a head --- */
 
-static void tell_unopened(const struct item *item, struct upload_rewrap_row *row)
-{
-    const struct rings_outcome *outcome = &item->opened.outcome;
-    int count = __builtin_popcountll(outcome->unopened);
-
-    if (count > 0)
-        (void)snprintf(row->text, sizeof(row->text),
-                       "%d key%s of other filesystems in its key ring do%s not open, and stay%s "
-                       "wrapped as before: %.300s",
-                       count, count == 1 ? "" : "s", count == 1 ? "es" : "", count == 1 ? "s" : "",
-                       outcome->why.text);
-}
-
 static int rewrap_item(struct run *run, struct item *item, const struct locator *locator,
                        struct upload_rewrap_row *row, struct error *err)
 {
@@ -311,7 +298,7 @@ static int rewrap_item(struct run *run, struct item *item, const struct locator 
     memcpy(row->snapshot, item->opened.head.about.snapshot, sizeof(row->snapshot));
     if (newest)
         key_list_describe(newest, &row->from);
-    tell_unopened(item, row);
+    (void)rings_tell_unopened(&item->opened.outcome, row->text, sizeof(row->text));
     row->result = REWRAP_UNCHANGED;
     if (run->options->is_dry) {
         for (uint32_t i = 0; i < item->opened.ring.count; i++)

@@ -24,6 +24,7 @@
 #define KILL_PATIENCE_MS 10000
 #define STOP_EVERY_MS 200
 #define WORKER_FD 3
+#define PASSED_OVER_MAX 100u /* messages of a worker that this version cannot read */
 
 /* Somebody who waits for an answer; lives on that thread's stack. */
 struct question {
@@ -115,12 +116,21 @@ static void take_message(struct worker *worker, struct worker_message *message)
     worker_message_release(message);
 }
 
+/* A worker of a later version tells what this one does not know yet, unasked. One that tells
+ * nothing else is broken. */
+static bool may_pass_over(int r, const struct worker_message *message, unsigned *passed_over)
+{
+    return (r == -EBADMSG || r == -EPROTO) && message->request == 0 &&
+           ++*passed_over <= PASSED_OVER_MAX;
+}
+
 static void *reader_main(void *arg)
 {
     struct worker *worker = arg;
     struct worker_message *message = malloc(sizeof(*message));
     struct error err = { .code = 0 };
     int r = message ? 0 : -ENOMEM;
+    unsigned passed_over = 0;
 
     while (r == 0) {
         int fd = -1;
@@ -130,6 +140,10 @@ static void *reader_main(void *arg)
             take_message(worker, message);
         else
             worker_message_release(message);
+        if (r < 0 && may_pass_over(r, message, &passed_over)) {
+            log_warning("what a worker told is passed over: %s", err.text);
+            r = 0;
+        }
     }
     if (r != -EPIPE && r != -ECONNRESET)
         log_error("the connection to a worker is given up: %s", err.text);
