@@ -18,10 +18,11 @@
 /* Of what is asked for to note a rescue: how many requests pass, and how many fail then. */
 static atomic_uint passing, failing;
 
-void *__real_reallocarray(void *old, size_t count, size_t size);
-void *__wrap_reallocarray(void *old, size_t count, size_t size);
+/* The linker's names, of --wrap. */
+void *real_reallocarray(void *old, size_t count, size_t size) __asm__("__real_reallocarray");
+void *wrap_reallocarray(void *old, size_t count, size_t size) __asm__("__wrap_reallocarray");
 
-void *__wrap_reallocarray(void *old, size_t count, size_t size)
+void *wrap_reallocarray(void *old, size_t count, size_t size)
 {
     if (size == sizeof(struct extra_record) && failing > 0) {
         if (passing == 0) {
@@ -30,7 +31,7 @@ void *__wrap_reallocarray(void *old, size_t count, size_t size)
         }
         passing--;
     }
-    return __real_reallocarray(old, count, size);
+    return real_reallocarray(old, count, size);
 }
 
 static void fill(uint8_t *data, unsigned number)

@@ -480,13 +480,12 @@ static void take_versions(struct volume_case *c, uint64_t ino, unsigned first, u
 static void each_block_of_mixed_versions_is_counted_once(void **state)
 {
     struct volume_case *c = *state;
-    struct volume_snapshot target = { .epoch = 0 };
     struct segments_space before;
     struct segments_space after;
 
     uint64_t ino = file_case_make(c, "file", 2 * MIB, 1);
     take_versions(c, ino, 0, MIXED_VERSIONS / 2);
-    target = snapshot_case_take(c, "target");
+    struct volume_snapshot target = snapshot_case_take(c, "target");
     take_versions(c, ino, MIXED_VERSIONS / 2, MIXED_VERSIONS / 4);
     restore(c, "target", NULL);
     ino = find(c, VOLUME_ROOT, "file");
