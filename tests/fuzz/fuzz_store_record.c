@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
  * of this. */
 #define VERSION_AT 4u
 #define FLAGS_AT 7u
-#define NEWEST 2u
+#define NEWEST 3u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
