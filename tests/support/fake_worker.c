@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -313,6 +314,24 @@ static void tell_progress(const struct fake *fake, int fd)
     (void)worker_message_send(fd, &message, -1, 5000, NULL);
 }
 
+/* With a file "~later" in the store it is of a later version: it tells of what is not known here.
+ */
+static void tell_unknown(const struct fake *fake, int fd)
+{
+    static uint8_t packet[WORKER_PACKET_MAX];
+    struct worker_message message = { .type = WORKER_EVENT, .event.text = "the moon is full" };
+    FILE *file = fake->is_started ? open_word(fake, "~later") : NULL;
+    size_t len = 0;
+
+    if (!file)
+        return;
+    (void)fclose(file);
+    if (worker_message_encode(&message, packet, &len, NULL) < 0)
+        return;
+    packet[8] = UINT8_MAX; /* the kind of event, behind the head */
+    (void)send(fd, packet, len, MSG_NOSIGNAL);
+}
+
 /* Until the peer goes. */
 static void serve(struct fake *fake, int fd, struct worker_message *message,
                   struct worker_message *reply)
@@ -326,6 +345,7 @@ static void serve(struct fake *fake, int fd, struct worker_message *message,
         if (r == 0)
             answer(fake, message, fuse_fd, reply);
         worker_message_release(message);
+        tell_unknown(fake, fd);
         if (r < 0 || worker_message_send(fd, reply, -1, 5000, NULL) < 0)
             return;
         if (type == WORKER_TASK_START)

@@ -95,11 +95,29 @@ static void an_older_worker_that_is_not_mounted_is_not_mounted_and_goes_on(void 
     mount_null(fixture);
 }
 
+static void what_a_later_worker_tells_is_passed_over(void **state)
+{
+    struct fixture *fixture = *state;
+    struct error err = { .code = 0 };
+    char path[PATH_MAX];
+
+    must_add(fixture, "data");
+    must_start(fixture, "data");
+    pid_t pid = worker_pid(fixture, "data");
+    in_store_of(fixture, "~later", path);
+    must(file_replace(path, (struct bytes){ .len = 0 }, 0600, &err), &err);
+    for (unsigned i = 0; i < 5; i++)
+        must(ask(fixture, WORKER_SNAPSHOT_LIST, &err), &err);
+    assert_int_equal(worker_pid(fixture, "data"), pid);
+    assert_int_equal(view_of(fixture, "data").state, FS_STARTED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         STATE_TEST(a_worker_of_an_older_version_goes_on_and_is_not_sent_what_it_does_not_know),
         STATE_TEST(an_older_worker_that_is_not_mounted_is_not_mounted_and_goes_on),
+        STATE_TEST(what_a_later_worker_tells_is_passed_over),
     };
     struct error err = { .code = 0 };
 
