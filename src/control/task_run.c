@@ -163,10 +163,25 @@ static bool note_failure(struct task *task, const struct error *why)
     return is_own;
 }
 
+static bool is_without_filesystem(const struct task *task)
+{
+    CLEANUP(filesystem_unrefp)
+    struct filesystem *fs = filesystem_find_uuid(task->control, &task->record.fs);
+
+    return task->kind->goes_with_filesystem && !fs;
+}
+
 static void fail(struct task *task, const struct error *why)
 {
     struct error err = { .code = 0 };
 
+    /* It may find out before who removes the filesystem ends it. */
+    if (is_without_filesystem(task)) {
+        tasks_end_with(task->control, &task->record.fs);
+        if (!task_should_stop(task))
+            wait_a_while(task, why);
+        return;
+    }
     if (!note_failure(task, why))
         return;
     if (!task->kind->undo)
