@@ -7,7 +7,7 @@
  *
  * Units      lengths are bytes.
  * Ownership  a struct ghash is secret: who has it wipes it.
- * Threads    ghash_lengths: any number, on one.
+ * Threads    ghash_change_lengths(): any number, on one.
  */
 #pragma once
 

@@ -29,18 +29,13 @@ static int note_chunk(struct bytes key, struct bytes value, void *arg)
     return damaged->count == CHUNKS_AT_ONCE;
 }
 
-static bool is_damage(int r)
-{
-    return r == -EBADMSG || r == -EPROTONOSUPPORT;
-}
-
 static int drop_one(struct volume_txn *txn, struct damaged *damaged, uint32_t chunk)
 {
     CLEANUP(extents_release) struct extents list = EXTENTS_INIT;
     struct record_key key;
 
     int r = chunk_get(txn, damaged->ino, chunk, &list);
-    if (!is_damage(r))
+    if (!is_altered(r))
         return r;
     txn->err = (struct error){ .code = 0 };
     extents_key(damaged->ino, chunk, &key);

@@ -85,15 +85,10 @@ static int add_run(struct batch *batch, struct block_run run, uint64_t ino, uint
     return r;
 }
 
-static bool is_damage(int r)
-{
-    return r == -EBADMSG || r == -EPROTONOSUPPORT;
-}
-
 /* The first one is told of, in the end. */
 static int note_damage(struct batch *batch, int r, const char *what)
 {
-    if (!is_damage(r))
+    if (!is_altered(r))
         return error_set(batch->err, r, "%s", what);
     if (batch->damage.code == 0)
         (void)error_set(&batch->damage, -EBADMSG, "%s", what);
@@ -179,7 +174,7 @@ static int find_blocks(struct volume_txn *txn, void *arg)
     batch->damage = (struct error){ .code = 0 };
     int r = meta_scan(txn->meta, record_key_bytes(&first), record_key_bytes(&end), visit, batch,
                       &txn->err);
-    if (is_damage(r)) {
+    if (is_altered(r)) {
         batch->is_cut = true;
         return note_damage(batch, r, txn->err.text);
     }

@@ -223,11 +223,6 @@ int history_subtract_version(struct volume_txn *txn, const struct version *versi
     return r < 0 ? r : run_list_subtract(from, &blocks);
 }
 
-static bool is_altered(int r)
-{
-    return r == -EBADMSG || r == -EPROTONOSUPPORT;
-}
-
 /* Which blocks an altered version names is not known. So nothing is given up that it may name, and
  * what is in use is counted anew when it can be. The live filesystem does not suffer. */
 static int unknown_blocks(struct volume_txn *txn)

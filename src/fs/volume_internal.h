@@ -13,6 +13,7 @@
  */
 #pragma once
 
+#include <errno.h>
 #include <stdatomic.h>
 
 #include "base/thread.h"
@@ -161,6 +162,12 @@ int volume_view_of(struct volume *volume, uint64_t ino, volume_txn_fn *fn, void 
 int volume_result(struct volume *volume, int r, uint64_t ino, const struct error *err);
 void volume_report(struct volume *volume, enum volume_event event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Whether r says that a record or block is not as it was written, or of no version known here. */
+static inline bool is_altered(int r)
+{
+    return r == -EBADMSG || r == -EPROTONOSUPPORT;
+}
 
 /* Whether the volume is there to salvage from, and r says that a record was altered or is missing,
  * without which files can be read. Counts it. */

@@ -11,7 +11,7 @@
 
 bool salvage_passes(struct volume *volume, int r)
 {
-    if (!volume->salvages || (r != -EBADMSG && r != -EPROTONOSUPPORT && r != -ENOENT))
+    if (!volume->salvages || (!is_altered(r) && r != -ENOENT))
         return false;
     atomic_fetch_add(&volume->lost_records, 1);
     return true;
@@ -51,7 +51,7 @@ int volume_result(struct volume *volume, int r, uint64_t ino, const struct error
         report_key(volume, err);
         return -EIO;
     }
-    if (r != -EBADMSG && r != -EPROTONOSUPPORT)
+    if (!is_altered(r))
         return r;
     if (ino != 0)
         volume_report(volume, VOLUME_EVENT_CORRUPTION, "Inode %llu: %s.", (unsigned long long)ino,

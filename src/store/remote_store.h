@@ -6,7 +6,8 @@
  * server sends ends the connection. Objects hold ciphertext, so it cannot read or forge any.
  *
  * What is read in large pieces, 128 KiB or more, comes through shared memory (remote_room.h): up to
- * REMOTE_SLOTS times REMOTE_READ_MAX of it while it is read, none a second later.
+ * REMOTE_SLOTS times REMOTE_READ_MAX of it while it is read, none when nothing at all was
+ * answered for a second.
  *
  * put, replace and get are for objects of at most REMOTE_OBJECT_MAX bytes; create writes longer
  * ones. list holds all that it found in memory before it visits the first.
