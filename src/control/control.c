@@ -295,6 +295,7 @@ int control_open(const struct control_config *config, struct control **ret, stru
     control->bucket_processes.lock = MUTEX_INIT;
     control->uploads_changing = MUTEX_INIT;
     (void)pthread_cond_init(&control->changed, NULL);
+    thread_group_init(&control->keepers);
     control->allows_key_export = config->allows_key_export;
     control->on_step = config->on_step;
     control->step_arg = config->step_arg;
@@ -335,10 +336,7 @@ void control_close(struct control *control)
     if (control->has_monitor)
         (void)pthread_join(control->monitor, NULL);
     policies_stop(control->policies);
-    mutex_lock(&control->lock);
-    while (control->keepers > 0)
-        cond_wait(&control->changed, &control->lock);
-    mutex_unlock(&control->lock);
+    thread_group_wait(&control->keepers);
     tasks_close(control);
     while (control->filesystems)
         filesystem_unlist(control->filesystems);
@@ -351,6 +349,7 @@ void control_close(struct control *control)
     registry_close(control->registry);
     kms_close(control->kms);
     (void)pthread_cond_destroy(&control->changed);
+    thread_group_destroy(&control->keepers);
     free(control->state_dir);
     free(control->worker_program);
     free(control->store_program);

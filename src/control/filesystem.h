@@ -28,6 +28,7 @@
 #include <string.h>
 
 #include "base/thread.h"
+#include "base/thread_group.h"
 #include "control/audit.h"
 #include "control/bucket_session.h"
 #include "control/control.h"
@@ -115,10 +116,10 @@ struct control {
     struct users *users;
     struct policies *policies;
     struct tasks *tasks;
+    struct thread_group keepers;    /* and who resumes removals from buckets */
     struct mutex lock;              /* guards all below */
-    pthread_cond_t changed;         /* a keeper ended, or the control plane shuts down */
+    pthread_cond_t changed;         /* the monitor's: for it to look, or to end */
     struct filesystem *filesystems; /* any order */
-    unsigned keepers;               /* threads that run */
     bool kms_has_changed;           /* the monitor looks at it at once */
     char audit_damage[640];         /* what was found last; "" if all was well */
     struct check_seen check_seen;

@@ -725,37 +725,25 @@ static void finish(struct keeper *keeper)
     mutex_unlock(&fs->lock);
 }
 
-static void *keeper_main(void *arg)
+static void keep(void *arg)
 {
     struct filesystem *fs = arg;
     struct keeper keeper = { .fs = fs, .control = fs->control };
-    struct control *control = fs->control;
 
     while (live(&keeper))
         ;
     finish(&keeper);
     filesystem_unref(fs);
-    mutex_lock(&control->lock);
-    control->keepers--;
-    (void)pthread_cond_broadcast(&control->changed);
-    mutex_unlock(&control->lock);
-    return NULL;
 }
 
 int filesystem_keep(struct filesystem *filesystem, struct error *err)
 {
     struct control *control = filesystem->control;
-    pthread_attr_t attributes;
-    pthread_t thread;
 
     mutex_lock(&control->lock);
-    control->keepers++;
     filesystem->references++;
     mutex_unlock(&control->lock);
-    (void)pthread_attr_init(&attributes);
-    (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    int r = -pthread_create(&thread, &attributes, keeper_main, filesystem);
-    (void)pthread_attr_destroy(&attributes);
+    int r = thread_group_start(&control->keepers, 0, keep, filesystem);
     if (r == 0)
         return 0;
 
@@ -764,8 +752,5 @@ int filesystem_keep(struct filesystem *filesystem, struct error *err)
     filesystem_move_locked(filesystem, FS_STOPPED, "");
     mutex_unlock(&filesystem->lock);
     filesystem_unref(filesystem);
-    mutex_lock(&control->lock);
-    control->keepers--;
-    mutex_unlock(&control->lock);
     return error_set(err, r, "cannot start a thread: %s", strerrordesc_np(-r));
 }

@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/thread_group.h"
 #include "host/unix_socket.h"
 #include "net/json.h"
 
@@ -25,9 +26,7 @@ struct mount_socket {
     int listen_fd;
     int stop_fd;
     pthread_t thread;
-    struct mutex lock;   /* guards all below */
-    pthread_cond_t idle; /* peers fell */
-    unsigned peers;      /* threads that serve one */
+    struct thread_group peers;
 };
 
 struct peer {
@@ -108,7 +107,7 @@ static void answer(int fd, const char *text)
         log_warning("who asked to mount did not wait for the answer: %s", err.text);
 }
 
-static void *peer_main(void *arg)
+static void serve_peer(void *arg)
 {
     struct peer *peer = arg;
     struct mount_socket *socket = peer->socket;
@@ -118,32 +117,17 @@ static void *peer_main(void *arg)
     answer(peer->fd, r < 0 ? err.text : "");
     (void)close(peer->fd);
     free(peer);
-    mutex_lock(&socket->lock);
-    socket->peers--;
-    (void)pthread_cond_broadcast(&socket->idle);
-    mutex_unlock(&socket->lock);
-    return NULL;
 }
 
 /* A thread for the peer; it is turned away if there are too many. */
-static void serve_peer(struct mount_socket *socket, int fd)
+static void take_peer(struct mount_socket *socket, int fd)
 {
     struct peer *peer = malloc(sizeof(*peer));
-    pthread_t thread;
 
-    mutex_lock(&socket->lock);
-    bool has_room = peer && socket->peers < PEERS_MAX;
-    socket->peers += has_room;
-    mutex_unlock(&socket->lock);
-    if (has_room) {
+    if (peer) {
         *peer = (struct peer){ .socket = socket, .fd = fd };
-        if (pthread_create(&thread, NULL, peer_main, peer) == 0) {
-            (void)pthread_detach(thread);
+        if (thread_group_start(&socket->peers, PEERS_MAX, serve_peer, peer) == 0)
             return;
-        }
-        mutex_lock(&socket->lock);
-        socket->peers--;
-        mutex_unlock(&socket->lock);
     }
     free(peer);
     answer(fd, "cofferd is busy; try again");
@@ -166,7 +150,7 @@ static void *listen_main(void *arg)
         if (!(fds[0].revents & POLLIN))
             continue;
         if (unix_socket_accept(socket->listen_fd, 0, &fd, &err) == 0)
-            serve_peer(socket, fd);
+            take_peer(socket, fd);
     }
     return NULL;
 }
@@ -175,7 +159,7 @@ static void socket_free(struct mount_socket *socket)
 {
     close_fd(&socket->listen_fd);
     close_fd(&socket->stop_fd);
-    (void)pthread_cond_destroy(&socket->idle);
+    thread_group_destroy(&socket->peers);
     free(socket);
 }
 
@@ -190,8 +174,7 @@ int mount_socket_open(struct control *control, int listen_fd, struct mount_socke
     }
     socket->control = control;
     socket->listen_fd = listen_fd;
-    socket->lock = MUTEX_INIT;
-    (void)pthread_cond_init(&socket->idle, NULL);
+    thread_group_init(&socket->peers);
     socket->stop_fd = eventfd(0, EFD_CLOEXEC);
     int r =
         socket->stop_fd < 0 ? -errno : -pthread_create(&socket->thread, NULL, listen_main, socket);
@@ -211,9 +194,6 @@ void mount_socket_close(struct mount_socket *socket)
         return;
     (void)!write(socket->stop_fd, &one, sizeof(one)); /* an eventfd at 0 takes it */
     (void)pthread_join(socket->thread, NULL);
-    mutex_lock(&socket->lock);
-    while (socket->peers > 0)
-        cond_wait(&socket->idle, &socket->lock);
-    mutex_unlock(&socket->lock);
+    thread_group_wait(&socket->peers);
     socket_free(socket);
 }

@@ -360,7 +360,7 @@ static bool is_left_alone(struct control *control, const char *store)
 }
 
 /* Of all stores that have a note. */
-static void *resume_main(void *arg)
+static void resume_all(void *arg)
 {
     CLEANUP(free_ptr) struct store_view *views = NULL;
     struct control *control = arg;
@@ -372,10 +372,7 @@ static void *resume_main(void *arg)
                 resume_store(control, views[i].name);
     mutex_lock(&control->lock);
     control->has_resumer = false;
-    control->keepers--;
-    (void)pthread_cond_broadcast(&control->changed);
     mutex_unlock(&control->lock);
-    return NULL;
 }
 
 static int visit_note(struct bytes value, void *arg)
@@ -388,9 +385,7 @@ static int visit_note(struct bytes value, void *arg)
 void uploads_resume(struct control *control)
 {
     int64_t now = clock_monotonic_ms();
-    pthread_attr_t attributes;
     bool is_wanted = false;
-    pthread_t thread;
 
     if (now < control->resume_due_ms ||
         registry_each_value(control->registry, KIND, visit_note, &is_wanted, NULL) < 0 ||
@@ -399,21 +394,11 @@ void uploads_resume(struct control *control)
     control->resume_due_ms = now + RETRY_MS;
     mutex_lock(&control->lock);
     is_wanted = !control->has_resumer && !atomic_load(&control->is_shutting_down);
-    if (is_wanted) {
-        control->has_resumer = true;
-        control->keepers++;
-    }
+    control->has_resumer |= is_wanted;
     mutex_unlock(&control->lock);
-    if (!is_wanted)
-        return;
-    (void)pthread_attr_init(&attributes);
-    (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    int r = pthread_create(&thread, &attributes, resume_main, control);
-    (void)pthread_attr_destroy(&attributes);
-    if (r == 0)
+    if (!is_wanted || thread_group_start(&control->keepers, 0, resume_all, control) == 0)
         return;
     mutex_lock(&control->lock);
     control->has_resumer = false;
-    control->keepers--;
     mutex_unlock(&control->lock);
 }

@@ -2,6 +2,7 @@
 #include "tests/support/cmocka_all.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "base/encoding.h"
 #include "base/parallel.h"
 #include "base/thread.h"
+#include "base/thread_group.h"
 #include "base/uuid.h"
 #include "base/wire.h"
 
@@ -211,6 +213,72 @@ static void a_started_thread_gets_no_signals_and_the_one_that_started_it_as_befo
     }
 }
 
+#define MEMBERS 50u
+
+static pthread_key_t of_each_thread;
+static atomic_uint left_behind;
+
+/* What a library keeps for a thread and gives back when it ends, which takes a moment. */
+static void give_back(void *arg)
+{
+    (void)arg;
+    for (unsigned i = 0; i < 20; i++)
+        (void)sched_yield();
+    atomic_fetch_sub(&left_behind, 1);
+}
+
+static void keep_something(void *arg)
+{
+    atomic_fetch_add(&left_behind, 1);
+    (void)pthread_setspecific(of_each_thread, arg);
+}
+
+static void who_waits_for_a_group_waits_until_its_threads_are_gone(void **state)
+{
+    struct thread_group group;
+    (void)state;
+
+    assert_int_equal(pthread_key_create(&of_each_thread, give_back), 0);
+    thread_group_init(&group);
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < MEMBERS; i++)
+            assert_int_equal(thread_group_start(&group, 0, keep_something, &group), 0);
+        thread_group_wait(&group);
+        assert_int_equal(left_behind, 0);
+    }
+    thread_group_destroy(&group);
+    assert_int_equal(pthread_key_delete(of_each_thread), 0);
+}
+
+static void keep_nothing(void *arg)
+{
+    (void)arg;
+}
+
+static void wait_at_barrier(void *arg)
+{
+    (void)pthread_barrier_wait(arg);
+}
+
+static void a_group_with_a_bound_takes_no_more(void **state)
+{
+    struct thread_group group;
+    pthread_barrier_t barrier;
+    (void)state;
+
+    assert_int_equal(pthread_barrier_init(&barrier, NULL, 3), 0);
+    thread_group_init(&group);
+    assert_int_equal(thread_group_start(&group, 2, wait_at_barrier, &barrier), 0);
+    assert_int_equal(thread_group_start(&group, 2, wait_at_barrier, &barrier), 0);
+    assert_int_equal(thread_group_start(&group, 2, wait_at_barrier, &barrier), -EBUSY);
+    (void)pthread_barrier_wait(&barrier);
+    thread_group_wait(&group);
+    assert_int_equal(thread_group_start(&group, 1, keep_nothing, NULL), 0);
+    thread_group_wait(&group);
+    thread_group_destroy(&group);
+    assert_int_equal(pthread_barrier_destroy(&barrier), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -222,6 +290,8 @@ int main(void)
         cmocka_unit_test(reader_refuses_a_string_above_its_bound_or_with_nul),
         cmocka_unit_test(what_a_writer_wrote_a_reader_reads),
         cmocka_unit_test(writer_says_when_it_did_not_fit),
+        cmocka_unit_test(who_waits_for_a_group_waits_until_its_threads_are_gone),
+        cmocka_unit_test(a_group_with_a_bound_takes_no_more),
         cmocka_unit_test(parallel_work_is_done_once_for_each),
         cmocka_unit_test(a_started_thread_gets_no_signals_and_the_one_that_started_it_as_before),
     };
