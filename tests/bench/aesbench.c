@@ -1,5 +1,6 @@
-/* aesbench.c - how fast AES-256-GCM is: aesbench BLOCK THREADS seal|open [SECONDS]. Each thread
- * works on the blocks of its own 1 MiB, as on a request. Prints MiB/s of all threads together. */
+/* aesbench.c - how fast AES-256-GCM is: aesbench BLOCK THREADS seal|open|check [SECONDS]. Each
+ * thread works on the blocks of its own 1 MiB, as on a request. Prints MiB/s of all threads
+ * together. */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -15,7 +16,7 @@
 struct bench {
     struct aead *aead; /* one for all, as in a volume */
     size_t block;
-    bool is_open;
+    const char *what;
     pthread_barrier_t start;
     atomic_bool stop;
 };
@@ -43,9 +44,9 @@ static double now_s(void)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* Seals all blocks, or opens them again. The nonce is the block's number: what comes out is
+/* Seals all blocks, or opens or checks them. The nonce is the block's number: what comes out is
  * thrown away. */
-static void pass(struct worker *worker, bool is_open)
+static void pass(struct worker *worker, const char *what)
 {
     struct bench *bench = worker->bench;
     size_t sealed_len = bench->block + AEAD_TAG_LEN;
@@ -56,10 +57,11 @@ static void pass(struct worker *worker, bool is_open)
         uint8_t *sealed = worker->sealed + i * sealed_len;
         struct bytes aad = { nonce, sizeof(nonce) };
         memcpy(nonce, &i, sizeof(i));
-        int r =
-            is_open
-                ? aead_open(bench->aead, nonce, aad, (struct bytes){ sealed, sealed_len }, plain)
-                : aead_seal(bench->aead, nonce, aad, (struct bytes){ plain, bench->block }, sealed);
+        const struct bytes all = { sealed, sealed_len };
+        int r = *what == 'o'   ? aead_open(bench->aead, nonce, aad, all, plain)
+                : *what == 'c' ? aead_check(bench->aead, nonce, aad, all)
+                               : aead_seal(bench->aead, nonce, aad,
+                                           (struct bytes){ plain, bench->block }, sealed);
         must(r == 0, "the cipher failed");
     }
 }
@@ -69,10 +71,10 @@ static void *work(void *arg)
     struct worker *worker = arg;
     struct bench *bench = worker->bench;
 
-    pass(worker, false); /* so that there is something to open, and all is warm */
+    pass(worker, "seal"); /* so that there is something to open, and all is warm */
     (void)pthread_barrier_wait(&bench->start);
     while (!atomic_load_explicit(&bench->stop, memory_order_relaxed)) {
-        pass(worker, bench->is_open);
+        pass(worker, bench->what);
         worker->done += WORK_LEN;
     }
     return NULL;
@@ -113,11 +115,12 @@ int main(int argc, char **argv)
     double seconds = argc > 4 ? strtod(argv[4], NULL) : 1;
     struct secret key = SECRET_INIT;
 
-    bool is_seal = argc > 3 && strcmp(argv[3], "seal") == 0;
-    bench.is_open = argc > 3 && strcmp(argv[3], "open") == 0;
-    must((is_seal || bench.is_open) && bench.block > 0 && bench.block <= WORK_LEN && threads > 0 &&
+    bench.what = argc > 3 ? argv[3] : "";
+    bool is_known = strcmp(bench.what, "seal") == 0 || strcmp(bench.what, "open") == 0 ||
+                    strcmp(bench.what, "check") == 0;
+    must(is_known && bench.block > 0 && bench.block <= WORK_LEN && threads > 0 &&
              threads <= THREADS_MAX && seconds > 0,
-         "usage: aesbench BLOCK THREADS seal|open [SECONDS]");
+         "usage: aesbench BLOCK THREADS seal|open|check [SECONDS]");
     must(secret_heap_init(NULL) == 0, "no locked memory");
     must(secret_new(&key, AEAD_KEY_LEN) == 0 && aead_new(&key, &bench.aead) == 0, "no key");
     must(pthread_barrier_init(&bench.start, NULL, threads + 1) == 0, "no barrier");

@@ -6,12 +6,15 @@
 
 #include "base/encoding.h"
 #include "crypto/aead.h"
+#include "crypto/ghash_wide.h"
 #include "crypto/hash.h"
 #include "crypto/kdf.h"
 #include "crypto/random.h"
 #include "crypto/secret.h"
 
 static const uint8_t zero_nonce[AEAD_NONCE_LEN];
+
+typedef void aead_check_way(struct aead *aead);
 
 static struct bytes text(const char *s)
 {
@@ -69,18 +72,26 @@ static void aead_open_refuses_every_altered_byte(void **state)
     secret_release(&key);
 }
 
+/* The two ways in which aead_check() does it. */
+static void as_it_is(struct aead *aead)
+{
+    (void)aead;
+}
+
+static aead_check_way *const check_ways[] = { as_it_is, aead_check_narrowly };
+
 /* Of lengths that end blocks and that do not. */
-static void aead_check_agrees_with_aead_open(void **state)
+static void check_agrees_with_open(aead_check_way *way)
 {
     static uint8_t aad[40], plain[70], sealed[70 + AEAD_TAG_LEN], opened[70];
     struct secret key = SECRET_INIT;
     struct aead *aead = NULL;
     uint8_t nonce[AEAD_NONCE_LEN];
-    (void)state;
 
     assert_int_equal(secret_new(&key, AEAD_KEY_LEN), 0);
     random_bytes(key.data, key.len);
     assert_int_equal(aead_new(&key, &aead), 0);
+    way(aead);
     for (size_t aad_len = 0; aad_len <= sizeof(aad); aad_len++)
         for (size_t len = 0; len <= sizeof(plain); len++) {
             const struct bytes with = { aad, aad_len }, whole = { sealed, len + AEAD_TAG_LEN };
@@ -93,6 +104,14 @@ static void aead_check_agrees_with_aead_open(void **state)
         }
     aead_free(aead);
     secret_release(&key);
+}
+
+static void aead_check_agrees_with_aead_open(void **state)
+{
+    (void)state;
+
+    for (size_t i = 0; i < sizeof(check_ways) / sizeof(check_ways[0]); i++)
+        check_agrees_with_open(check_ways[i]);
 }
 
 static void expect_not_good(struct aead *aead, struct bytes aad, struct bytes sealed)
@@ -126,6 +145,76 @@ static void aead_check_refuses_every_altered_bit(void **state)
         expect_not_good(aead, text("aad"), (struct bytes){ sealed, len });
     aead_free(aead);
     secret_release(&key);
+}
+
+/* SP 800-38D, 6.3, algorithm 1, bit by bit. */
+static void multiply(uint8_t x[static GHASH_LEN], const uint8_t y[static GHASH_LEN])
+{
+    uint8_t z[GHASH_LEN] = { 0 }, v[GHASH_LEN];
+
+    memcpy(v, y, sizeof(v));
+    for (unsigned bit = 0; bit < 8 * GHASH_LEN; bit++) {
+        const bool is_odd = v[GHASH_LEN - 1] & 1;
+        if (x[bit / 8] & (0x80 >> bit % 8))
+            for (unsigned i = 0; i < GHASH_LEN; i++)
+                z[i] ^= v[i];
+        for (unsigned i = GHASH_LEN; i-- > 0;)
+            v[i] = (uint8_t)(v[i] >> 1 | (i > 0 ? v[i - 1] << 7 : 0));
+        if (is_odd)
+            v[0] ^= 0xe1;
+    }
+    memcpy(x, z, GHASH_LEN);
+}
+
+static void hash_slowly(const uint8_t *hash_key, struct bytes data, uint8_t sum[static GHASH_LEN])
+{
+    for (size_t at = 0; at < data.len; at += GHASH_LEN) {
+        for (size_t i = 0; i < GHASH_LEN && at + i < data.len; i++)
+            sum[i] ^= data.data[at + i];
+        multiply(sum, hash_key);
+    }
+}
+
+static void expect_hash(const struct ghash_wide *ghash, const uint8_t *hash_key, struct bytes aad,
+                        struct bytes cipher)
+{
+    uint8_t expected[GHASH_LEN] = { 0 }, found[GHASH_LEN], lens[GHASH_LEN] = { 0 };
+
+    for (unsigned i = 0; i < 4; i++) {
+        lens[7 - i] = (uint8_t)(8 * aad.len >> 8 * i);
+        lens[15 - i] = (uint8_t)(8 * cipher.len >> 8 * i);
+    }
+    hash_slowly(hash_key, aad, expected);
+    hash_slowly(hash_key, cipher, expected);
+    hash_slowly(hash_key, (struct bytes){ lens, sizeof(lens) }, expected);
+    ghash_wide_hash(ghash, aad, cipher, found);
+    assert_memory_equal(found, expected, GHASH_LEN);
+}
+
+/* A failure would not show in aead_check(), which asks OpenSSL then. */
+static void the_wide_hash_is_that_of_the_standard(void **state)
+{
+    static uint8_t data[3 * GHASH_WIDE_BLOCKS * GHASH_LEN + 1];
+    uint8_t hash_key[GHASH_LEN];
+    struct ghash_wide ghash;
+    (void)state;
+
+    if (!ghash_wide_is_there())
+        skip();
+    for (unsigned round = 0; round < 4; round++) {
+        random_bytes(hash_key, sizeof(hash_key));
+        random_bytes(data, sizeof(data));
+        if (round == 0)
+            hash_key[0] |= 0x80; /* the bit that is carried, and not */
+        else if (round == 1)
+            hash_key[0] &= 0x7f;
+        ghash_wide_init(&ghash, hash_key);
+        for (size_t len = 0; len <= sizeof(data); len++) {
+            const struct bytes all = { data, len }, rest = { data + len, sizeof(data) - len };
+            expect_hash(&ghash, hash_key, all, (struct bytes){ data, len % 3 });
+            expect_hash(&ghash, hash_key, (struct bytes){ data, len % 37 }, rest);
+        }
+    }
 }
 
 static void nonce_batches_count_and_are_drawn_again_when_used_up(void **state)
@@ -211,6 +300,7 @@ int main(void)
         cmocka_unit_test(aead_open_refuses_every_altered_byte),
         cmocka_unit_test(aead_check_agrees_with_aead_open),
         cmocka_unit_test(aead_check_refuses_every_altered_bit),
+        cmocka_unit_test(the_wide_hash_is_that_of_the_standard),
         cmocka_unit_test(nonce_batches_count_and_are_drawn_again_when_used_up),
         cmocka_unit_test(hmac_gives_the_published_value),
         cmocka_unit_test(sha256_gives_the_published_value),
