@@ -78,6 +78,16 @@ int object_store_open_object(struct object_store *store, const char *name, struc
     return r < 0 ? r : store->ops->open(store, name, ret, err);
 }
 
+int object_store_open_sized(struct object_store *store, const char *name, uint64_t size,
+                            struct object **ret, struct error *err)
+{
+    int r = check_name(name, err);
+
+    if (r < 0 || size == 0 || store->ops->open_sized == NULL)
+        return r < 0 ? r : store->ops->open(store, name, ret, err);
+    return store->ops->open_sized(store, name, size, ret, err);
+}
+
 int object_store_remove(struct object_store *store, const char *name, struct error *err)
 {
     int r = check_name(name, err);

@@ -74,6 +74,12 @@ struct object_store_ops {
     int (*open)(struct object_store *store, const char *name, struct object **ret,
                 struct error *err);
 
+    /* Like open, for who reads all of an object that is said to have size bytes, at least 1: nobody
+     * need be asked before it is read, so that -ENOENT may come of that. One that has another size
+     * is read as any other. NULL: by open. */
+    int (*open_sized)(struct object_store *store, const char *name, uint64_t size,
+                      struct object **ret, struct error *err);
+
     /* An object that is not there counts as removed. */
     int (*remove)(struct object_store *store, const char *name, struct error *err);
 
@@ -157,6 +163,9 @@ int object_store_replace(struct object_store *store, const char *name, struct by
                          struct error *err);
 int object_store_open_object(struct object_store *store, const char *name, struct object **ret,
                              struct error *err);
+/* size 0: it is not known. */
+int object_store_open_sized(struct object_store *store, const char *name, uint64_t size,
+                            struct object **ret, struct error *err);
 int object_store_remove(struct object_store *store, const char *name, struct error *err);
 int object_store_list(struct object_store *store, const char *prefix, object_visit_fn *visit,
                       void *arg, struct error *err);

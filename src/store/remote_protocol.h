@@ -40,25 +40,26 @@
 
 enum remote_type {
     /* the client asks */
-    REMOTE_HELLO = 1,      /* HELLO_REPLY */
-    REMOTE_PUT = 2,        /* DONE */
-    REMOTE_REPLACE = 3,    /* DONE */
-    REMOTE_PIECE = 4,      /* more of a PUT or REPLACE; without an answer of its own */
-    REMOTE_GET = 5,        /* DATA */
-    REMOTE_OPEN = 6,       /* HANDLE */
-    REMOTE_READ = 7,       /* DATA */
-    REMOTE_REMOVE = 8,     /* DONE */
-    REMOTE_LIST = 9,       /* NAMES */
-    REMOTE_STAT = 10,      /* SIZE */
-    REMOTE_CREATE = 11,    /* HANDLE */
-    REMOTE_WRITE = 12,     /* DONE */
-    REMOTE_SYNC = 13,      /* DONE */
-    REMOTE_SEAL = 14,      /* DONE */
-    REMOTE_CLOSE = 15,     /* DONE */
-    REMOTE_SPACE = 16,     /* SPACE_REPLY */
-    REMOTE_START = 17,     /* DONE; before all others, from whoever started the process */
-    REMOTE_ROOM = 18,      /* DONE; with a descriptor: memory for READ_ROOM, see remote_room.h */
-    REMOTE_READ_ROOM = 19, /* SIZE: so much of it is in the slot's part of that */
+    REMOTE_HELLO = 1,       /* HELLO_REPLY */
+    REMOTE_PUT = 2,         /* DONE */
+    REMOTE_REPLACE = 3,     /* DONE */
+    REMOTE_PIECE = 4,       /* more of a PUT or REPLACE; without an answer of its own */
+    REMOTE_GET = 5,         /* DATA */
+    REMOTE_OPEN = 6,        /* HANDLE */
+    REMOTE_READ = 7,        /* DATA */
+    REMOTE_REMOVE = 8,      /* DONE */
+    REMOTE_LIST = 9,        /* NAMES */
+    REMOTE_STAT = 10,       /* SIZE */
+    REMOTE_CREATE = 11,     /* HANDLE */
+    REMOTE_WRITE = 12,      /* DONE */
+    REMOTE_SYNC = 13,       /* DONE */
+    REMOTE_SEAL = 14,       /* DONE */
+    REMOTE_CLOSE = 15,      /* DONE */
+    REMOTE_SPACE = 16,      /* SPACE_REPLY */
+    REMOTE_START = 17,      /* DONE; before all others, from whoever started the process */
+    REMOTE_ROOM = 18,       /* DONE; with a descriptor: memory for READ_ROOM, see remote_room.h */
+    REMOTE_READ_ROOM = 19,  /* SIZE: so much of it is in the slot's part of that */
+    REMOTE_OPEN_SIZED = 20, /* HANDLE; what it is said to have, and may only show when it is read */
     /* the server answers */
     REMOTE_DONE = 64,
     REMOTE_HELLO_REPLY = 65,
@@ -81,8 +82,8 @@ struct remote_message {
     char name[OBJECT_NAME_MAX + 1]; /* LIST: the prefix */
     uint32_t handle;
     uint64_t offset;
-    uint64_t size; /* PUT, REPLACE: of the whole object; GET, READ, READ_ROOM: at most; SPACE_REPLY:
-                    * total */
+    uint64_t size; /* PUT, REPLACE: of the whole object; GET, READ, READ_ROOM: at most; OPEN_SIZED:
+                    * as it is said; SPACE_REPLY: total */
     uint64_t free;
     uint32_t uid; /* START: whom a process that runs as root becomes */
     uint32_t gid;

@@ -183,7 +183,8 @@ static int on_open(struct call *call, struct error *err)
     if (call->request.type == REMOTE_CREATE)
         r = object_store_create(server->store, call->request.name, &handle->writer, err);
     else
-        r = object_store_open_object(server->store, call->request.name, &handle->object, err);
+        r = object_store_open_sized(server->store, call->request.name, call->request.size,
+                                    &handle->object, err);
     if (r == 0 && !handle_place(server, handle, &call->reply.handle))
         r = error_set(err, -EMFILE, "%u objects are open already, and no connection has more",
                       REMOTE_HANDLES_MAX);
@@ -357,12 +358,13 @@ static int on_space(struct call *call, struct error *err)
 }
 
 static int (*const handlers[])(struct call *call, struct error *err) = {
-    [REMOTE_HELLO] = on_hello, [REMOTE_PUT] = on_put,        [REMOTE_REPLACE] = on_put,
-    [REMOTE_GET] = on_get,     [REMOTE_OPEN] = on_open,      [REMOTE_READ] = on_read,
-    [REMOTE_LIST] = on_list,   [REMOTE_REMOVE] = on_remove,  [REMOTE_STAT] = on_stat,
-    [REMOTE_CREATE] = on_open, [REMOTE_WRITE] = on_writer,   [REMOTE_SYNC] = on_writer,
-    [REMOTE_SEAL] = on_writer, [REMOTE_CLOSE] = on_close,    [REMOTE_SPACE] = on_space,
-    [REMOTE_ROOM] = on_room,   [REMOTE_READ_ROOM] = on_read, [REMOTE_START] = NULL,
+    [REMOTE_HELLO] = on_hello,     [REMOTE_PUT] = on_put,        [REMOTE_REPLACE] = on_put,
+    [REMOTE_GET] = on_get,         [REMOTE_OPEN] = on_open,      [REMOTE_READ] = on_read,
+    [REMOTE_LIST] = on_list,       [REMOTE_REMOVE] = on_remove,  [REMOTE_STAT] = on_stat,
+    [REMOTE_CREATE] = on_open,     [REMOTE_WRITE] = on_writer,   [REMOTE_SYNC] = on_writer,
+    [REMOTE_SEAL] = on_writer,     [REMOTE_CLOSE] = on_close,    [REMOTE_SPACE] = on_space,
+    [REMOTE_ROOM] = on_room,       [REMOTE_READ_ROOM] = on_read, [REMOTE_START] = NULL,
+    [REMOTE_OPEN_SIZED] = on_open,
 };
 
 /* --- the threads of the slots --- */

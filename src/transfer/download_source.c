@@ -311,6 +311,7 @@ struct pack {
 
 static int open_inner(struct pack *pack, struct object **ret, struct error *err)
 {
+    const struct pack_entry *entry = manifest_find_pack(&pack->source->manifest, pack->id.bytes);
     char text[OBJECT_NAME_MAX + 1];
     struct object *opened = NULL;
     int r = 0;
@@ -321,9 +322,8 @@ static int open_inner(struct pack *pack, struct object **ret, struct error *err)
     if (*ret)
         return 0;
     bucket_object_name(&pack->source->bucket, &pack->name, text);
-    r = object_store_open_object(pack->source->bucket.store, text, &opened, err);
-    if (r == -ENOENT)
-        return error_set(err, r, "%s is missing in the object store", text);
+    r = object_store_open_sized(pack->source->bucket.store, text, entry ? entry->len : 0, &opened,
+                                err);
     if (r < 0)
         return r;
     mutex_lock(&pack->lock);
@@ -333,6 +333,14 @@ static int open_inner(struct pack *pack, struct object **ret, struct error *err)
     mutex_unlock(&pack->lock);
     object_close(opened);
     return 0;
+}
+
+static void note_missing(const struct pack *pack, struct error *err)
+{
+    char text[OBJECT_NAME_MAX + 1];
+
+    bucket_object_name(&pack->source->bucket, &pack->name, text);
+    (void)error_set(err, -ENOENT, "%s is missing in the object store", text);
 }
 
 static int read_patiently(struct pack *pack, uint64_t offset, size_t len, uint8_t *to,
@@ -348,6 +356,8 @@ static int read_patiently(struct pack *pack, uint64_t offset, size_t len, uint8_
         r = open_inner(pack, &inner, &why);
         if (r == 0)
             r = object_read(inner, offset, len, to, ret_len, &why);
+        if (r == -ENOENT)
+            note_missing(pack, &why);
     } while (waits(pack->source, &patience, r, &why));
     return r < 0 ? in_its_words(r, "", &why, err) : 0;
 }

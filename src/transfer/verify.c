@@ -369,9 +369,12 @@ static bool is_in_manifest(struct verify *verify, const struct uuid *pack)
 
 static void not_read(struct verify *verify, const struct uuid *pack, int r, const struct error *why)
 {
+    const struct bucket_name name = bucket_name_of(BUCKET_PACK, pack->bytes);
     char text[OBJECT_NAME_MAX + 1];
 
     (void)pack_text(verify, pack, text);
+    if (was_reported(verify, &name, r))
+        return;
     if (is_fault(r)) {
         report(verify, "%s cannot be read: %s", text, why->text);
         return;
@@ -382,17 +385,17 @@ static void not_read(struct verify *verify, const struct uuid *pack, int r, cons
     mutex_unlock(&verify->lock);
 }
 
-/* NULL: there is none that can be read, which was reported. */
+/* Of one in the manifest. NULL: there is none that can be read, which was reported. */
 static struct object *open_pack(struct verify *verify, const struct uuid *pack)
 {
-    const struct bucket_name name = bucket_name_of(BUCKET_PACK, pack->bytes);
+    const struct pack_entry *entry = manifest_find_pack(&verify->manifest, pack->bytes);
     char text[OBJECT_NAME_MAX + 1];
     struct object *object = NULL;
     struct error err = { .code = 0 };
 
-    int r = object_store_open_object(verify->config->bucket->store, pack_text(verify, pack, text),
-                                     &object, &err);
-    if (r < 0 && !was_reported(verify, &name, r))
+    int r = object_store_open_sized(verify->config->bucket->store, pack_text(verify, pack, text),
+                                    entry->len, &object, &err);
+    if (r < 0)
         not_read(verify, pack, r, &err);
     mutex_lock(&verify->lock);
     verify->progress.packs_done++;

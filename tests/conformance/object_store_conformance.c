@@ -296,6 +296,43 @@ static void what_is_not_there_is_enoent_and_counts_as_removed(void **state)
     store_case_expect(c, "folder/a", "kept");
 }
 
+/* Which is true, or not. */
+static void an_object_can_be_opened_with_the_size_that_it_is_said_to_have(void **state)
+{
+    static const uint64_t said[] = { 0, 10, 9, 11, 1 };
+    struct store_case *c = *state;
+    struct object_writer *writer = store_case_create(c, "seg");
+    struct error err = { 0 };
+    struct object *object = NULL;
+    uint8_t byte;
+    size_t len = 0;
+
+    store_case_put(c, "a", "0123456789");
+    store_case_write(writer, 0, "appended");
+    for (size_t i = 0; i < sizeof(said) / sizeof(said[0]); i++) {
+        assert_int_equal(object_store_open_sized(c->store, "a", said[i], &object, NULL), 0);
+        expect_read(object, 0, 100, "0123456789");
+        expect_read(object, 3, 4, "3456");
+        expect_read(object, 0, 10, "0123456789");
+        object_close(object);
+        assert_int_equal(object_store_open_sized(c->store, "a", said[i], &object, NULL), 0);
+        expect_read(object, 3, 100, "3456789");
+        object_close(object);
+    }
+    assert_int_equal(object_store_open_sized(c->store, "seg", 8, &object, NULL), 0);
+    expect_read(object, 0, 8, "appended");
+    object_close(object);
+    object_writer_close(writer);
+
+    int r = object_store_open_sized(c->store, "none", 1, &object, &err);
+    if (r == 0) {
+        r = object_read(object, 0, 1, &byte, &len, &err);
+        object_close(object);
+    }
+    assert_non_null(strstr(err.text, "none"));
+    store_case_expect_error(r, -ENOENT, &err);
+}
+
 static void a_removed_object_is_away_and_its_name_free(void **state)
 {
     struct store_case *c = *state;
@@ -566,6 +603,7 @@ int main(int argc, char **argv)
         EVERY(a_visit_ends_the_listing_with_its_value),
         EVERY(a_visit_may_remove_what_it_is_shown),
         EVERY(what_is_not_there_is_enoent_and_counts_as_removed),
+        EVERY(an_object_can_be_opened_with_the_size_that_it_is_said_to_have),
         EVERY(a_removed_object_is_away_and_its_name_free),
         EVERY(an_open_object_is_read_after_its_removal),
         EVERY(a_read_is_short_only_at_the_end),

@@ -80,6 +80,58 @@ static void a_body_that_was_cut_is_read_again(void **state)
     scripted_end(&s);
 }
 
+static void expect_bytes(struct object *object, const char *value)
+{
+    uint8_t bytes[32];
+    size_t len = 0;
+
+    assert_int_equal(object_read(object, 0, sizeof(bytes), bytes, &len, NULL), 0);
+    assert_int_equal(len, strlen(value));
+    assert_memory_equal(bytes, value, len);
+}
+
+static void an_object_of_known_size_is_got_by_one_request(void **state)
+{
+    static const struct fake_answer script[] = {
+        { 200, NULL, "found it", 3 },
+        { 200, NULL, "found it", 0 },
+    };
+    struct object *object = NULL;
+    struct scripted s;
+    (void)state;
+
+    BEGIN(&s, script);
+    assert_int_equal(object_store_open_sized(s.store, "a", 8, &object, &s.err), 0);
+    expect_bytes(object, "found it"); /* and asks again for what was cut */
+    for (size_t i = 0; i < 2; i++) {
+        expect_part(fake_s3_request(s.fake, i), "GET /bucket/of/tests/a HTTP/1.1\r\n");
+        assert_null(strstr(fake_s3_request(s.fake, i), "range:"));
+    }
+    object_close(object);
+    scripted_end(&s);
+}
+
+static void one_of_another_size_than_was_said_is_read_as_any_other(void **state)
+{
+    static const char *const bodies[] = { "longer than that", "short" };
+    static const char *const heads[] = { "Content-Range: bytes 0-15/16\r\nETag: \"e\"\r\n",
+                                         "Content-Range: bytes 0-4/5\r\nETag: \"e\"\r\n" };
+    (void)state;
+
+    for (size_t i = 0; i < 2; i++) {
+        const struct fake_answer script[] = { { 200, NULL, bodies[i], 0 },
+                                              { 206, heads[i], bodies[i], 0 } };
+        struct object *object = NULL;
+        struct scripted s;
+        BEGIN(&s, script);
+        assert_int_equal(object_store_open_sized(s.store, "a", 8, &object, &s.err), 0);
+        expect_bytes(object, bodies[i]);
+        expect_bytes(object, bodies[i]); /* it was asked already */
+        object_close(object);
+        scripted_end(&s);
+    }
+}
+
 static void a_range_that_was_cut_is_read_again(void **state)
 {
     static const char head[] = "Content-Range: bytes 0-4/20000\r\nETag: \"e\"\r\n";
@@ -574,6 +626,8 @@ int main(void)
         cmocka_unit_test(a_busy_server_is_asked_again),
         cmocka_unit_test(a_server_that_stays_busy_is_an_error_in_the_end),
         cmocka_unit_test(a_body_that_was_cut_is_read_again),
+        cmocka_unit_test(an_object_of_known_size_is_got_by_one_request),
+        cmocka_unit_test(one_of_another_size_than_was_said_is_read_as_any_other),
         cmocka_unit_test(a_range_that_was_cut_is_read_again),
         cmocka_unit_test(a_put_that_was_done_but_not_answered_is_known_by_its_mark),
         cmocka_unit_test(the_put_of_somebody_else_is_not_taken_for_ours),

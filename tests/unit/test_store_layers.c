@@ -17,6 +17,7 @@
 #include "store/layers/retry.h"
 #include "store/layers/trace.h"
 #include "store/stores/stores.h"
+#include "tests/support/remote_case.h"
 #include "tests/support/store_case.h"
 
 /* A memory store in a fault layer. */
@@ -688,6 +689,53 @@ static void what_was_opened_in_a_store_that_ended_is_read_in_the_next_one(void *
     assert_int_equal(object_store_get(store, "w", 100, &found, NULL), -ENOENT);
 }
 
+/* --- what passes through all --- */
+
+/* Notes with which size something is opened, which it never is. */
+struct spy {
+    struct object_store base;
+    uint64_t *noted;
+};
+
+static int spy_open_sized(struct object_store *base, const char *name, uint64_t size,
+                          struct object **ret, struct error *err)
+{
+    (void)name;
+    (void)ret;
+    *((struct spy *)base)->noted = size;
+    return error_set(err, -EIO, "it is a spy");
+}
+
+static void spy_close(struct object_store *base)
+{
+    free(base);
+}
+
+static const struct object_store_ops spy_ops = {
+    .type = "spy",
+    .open_sized = spy_open_sized,
+    .close = spy_close,
+};
+
+static void the_size_that_an_object_is_said_to_have_reaches_the_store(void **state)
+{
+    struct spy *spy = malloc(sizeof(*spy));
+    struct renewable_store *renewable = NULL;
+    struct trace_store *trace = NULL;
+    struct object_store *store = NULL;
+    struct object *object = NULL;
+    uint64_t noted = 0;
+    (void)state;
+
+    assert_non_null(spy);
+    *spy = (struct spy){ { &spy_ops }, &noted };
+    assert_int_equal(trace_store_new(&spy->base, &store, &trace), 0);
+    assert_int_equal(renewable_store_new(remote_over(store), &store, &renewable), 0);
+    assert_int_equal(object_store_open_sized(store, "a", 17, &object, NULL), -EIO);
+    object_store_close(store);
+    assert_int_equal(noted, 17);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -711,6 +759,7 @@ int main(void)
         ON_FAULTY(each_waits_until_those_before_it_are_paid_for),
         ON_FAULTY(nothing_is_saved_up_and_no_limit_is_none),
         cmocka_unit_test(what_was_opened_in_a_store_that_ended_is_read_in_the_next_one),
+        cmocka_unit_test(the_size_that_an_object_is_said_to_have_reaches_the_store),
     };
 
     return cmocka_run_group_tests_name("store_layers", tests, NULL, NULL);

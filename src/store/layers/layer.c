@@ -43,7 +43,7 @@ int store_call_perform(const struct store_call *call, struct error *err)
     case STORE_REPLACE:
         return object_store_replace(call->store, call->name, call->data, err);
     case STORE_OPEN:
-        return object_store_open_object(call->store, call->name, call->ret_object, err);
+        return object_store_open_sized(call->store, call->name, call->size, call->ret_object, err);
     case STORE_READ:
         if (call->look != NULL)
             return object_look(call->object, call->offset, call->len, call->look, err);
@@ -187,15 +187,16 @@ static const struct object_ops object_ops = {
     .close = layer_object_close,
 };
 
-static int layer_open(struct object_store *store, const char *name, struct object **ret,
-                      struct error *err)
+static int layer_open_sized(struct object_store *store, const char *name, uint64_t size,
+                            struct object **ret, struct error *err)
 {
     CLEANUP(free_ptr) struct layer_object *object = calloc(1, sizeof(*object));
 
     if (object == NULL)
         return error_set(err, -ENOMEM, "no memory to open object %s", name);
-    int r =
-        on_store(store, (struct store_call){ STORE_OPEN, name, .ret_object = &object->inner }, err);
+    int r = on_store(
+        store, (struct store_call){ STORE_OPEN, name, .size = size, .ret_object = &object->inner },
+        err);
     if (r < 0)
         return r;
     object->base.ops = &object_ops;
@@ -203,6 +204,12 @@ static int layer_open(struct object_store *store, const char *name, struct objec
     memcpy(object->name, name, strlen(name) + 1);
     *ret = &TAKE(object)->base;
     return 0;
+}
+
+static int layer_open(struct object_store *store, const char *name, struct object **ret,
+                      struct error *err)
+{
+    return layer_open_sized(store, name, 0, ret, err);
 }
 
 /* --- writing --- */
@@ -277,8 +284,8 @@ static int layer_create(struct object_store *store, const char *name, struct obj
 
 #define STORE_OPS_OF_A_LAYER                                                                       \
     .type = "layer", .put = layer_put, .replace = layer_replace, .open = layer_open,               \
-    .remove = layer_remove, .list = layer_list, .stat = layer_stat, .create = layer_create,        \
-    .space = layer_space, .close = layer_close
+    .open_sized = layer_open_sized, .remove = layer_remove, .list = layer_list,                    \
+    .stat = layer_stat, .create = layer_create, .space = layer_space, .close = layer_close
 
 /* Around a store with and without a get of its own, and one that prefers sealing. */
 static const struct object_store_ops store_ops[2][2] = {

@@ -51,6 +51,7 @@ struct store_call {
     object_visit_fn *visit; /* list */
     void *arg;
 
+    uint64_t size;                     /* open: that it is said to have; 0: not known */
     uint64_t *ret_size;                /* stat */
     struct object **ret_object;        /* open: the one that is wrapped */
     struct object_writer **ret_writer; /* create: the one that is wrapped */

@@ -31,6 +31,7 @@ struct renewed_object {
     struct object base;
     struct renewable_store *store;
     struct opened *opened; /* guarded by the store's lock; NULL at first only */
+    uint64_t said_size;    /* 0: it is not known */
     char name[OBJECT_NAME_MAX + 1];
 };
 
@@ -163,8 +164,8 @@ static int renewable_space(struct object_store *base, struct object_store_space 
 /* --- objects --- */
 
 /* In the current store; with a use of its own for the caller. */
-static int open_now(struct renewable_store *store, const char *name, struct opened **ret,
-                    struct error *err)
+static int open_now(struct renewable_store *store, const char *name, uint64_t said_size,
+                    struct opened **ret, struct error *err)
 {
     struct opened *opened = calloc(1, sizeof(*opened));
 
@@ -172,7 +173,7 @@ static int open_now(struct renewable_store *store, const char *name, struct open
         return error_set(err, -ENOMEM, "no memory to open object %s", name);
     opened->held = hold(store);
     opened->users = 1;
-    int r = object_store_open_object(opened->held->store, name, &opened->inner, err);
+    int r = object_store_open_sized(opened->held->store, name, said_size, &opened->inner, err);
     if (r < 0) {
         let(store, opened->held);
         free(opened);
@@ -201,7 +202,7 @@ static int reopen(struct renewed_object *object, struct opened **ret, struct err
 {
     struct opened *opened = NULL;
 
-    int r = open_now(object->store, object->name, &opened, err);
+    int r = open_now(object->store, object->name, object->said_size, &opened, err);
     if (r < 0)
         return r;
     mutex_lock(&object->store->lock);
@@ -257,23 +258,30 @@ static const struct object_ops object_ops = {
     .close = renewed_close,
 };
 
-static int renewable_open(struct object_store *base, const char *name, struct object **ret,
-                          struct error *err)
+static int renewable_open_sized(struct object_store *base, const char *name, uint64_t size,
+                                struct object **ret, struct error *err)
 {
     struct renewed_object *object = calloc(1, sizeof(*object));
 
     if (object == NULL)
         return error_set(err, -ENOMEM, "no memory to open object %s", name);
-    int r = open_now(of(base), name, &object->opened, err);
+    int r = open_now(of(base), name, size, &object->opened, err);
     if (r < 0) {
         free(object);
         return r;
     }
     object->base.ops = &object_ops;
     object->store = of(base);
+    object->said_size = size;
     memcpy(object->name, name, strnlen(name, OBJECT_NAME_MAX));
     *ret = &object->base;
     return 0;
+}
+
+static int renewable_open(struct object_store *base, const char *name, struct object **ret,
+                          struct error *err)
+{
+    return renewable_open_sized(base, name, 0, ret, err);
 }
 
 /* --- writers --- */
@@ -343,9 +351,9 @@ static void renewable_close(struct object_store *base)
 
 #define STORE_OPS                                                                                  \
     .type = "renewable", .put = renewable_put, .replace = renewable_replace, .get = renewable_get, \
-    .open = renewable_open, .remove = renewable_remove, .list = renewable_list,                    \
-    .stat = renewable_stat, .create = renewable_create, .space = renewable_space,                  \
-    .close = renewable_close
+    .open = renewable_open, .open_sized = renewable_open_sized, .remove = renewable_remove,        \
+    .list = renewable_list, .stat = renewable_stat, .create = renewable_create,                    \
+    .space = renewable_space, .close = renewable_close
 
 /* In front of a store that does not prefer sealing, and of one that does. */
 static const struct object_store_ops store_ops[2] = {

@@ -212,6 +212,26 @@ int s3_get_range(struct s3_client *client, const char *name, const char *etag, u
     return 0;
 }
 
+int s3_get_all(struct s3_client *client, const char *name, size_t len, uint8_t *to,
+               struct error *err)
+{
+    CLEANUP(s3_answer_release) struct s3_answer answer = S3_ANSWER_INIT;
+    const struct s3_call call = { .method = "GET", .name = name, .into = to, .into_size = len };
+
+    struct error why = { .code = 0 };
+
+    int r = s3_client_call(client, &call, &answer, &why);
+    if (r == -EFBIG)
+        return 1;
+    if (r < 0)
+        return error_set(err, r, "%s", why.text);
+    if (answer.status == 404)
+        return no_object(client, name, err);
+    if (answer.status != 200)
+        return strange(client, &call, answer.status, err);
+    return answer.http.into_len == len ? 0 : 1;
+}
+
 int s3_get_whole(struct s3_client *client, const char *name, size_t max, struct buf *ret,
                  struct error *err)
 {

@@ -29,6 +29,10 @@ int s3_get_first(struct s3_client *client, const char *name, size_t len, struct 
 int s3_get_range(struct s3_client *client, const char *name, const char *etag, uint64_t offset,
                  size_t len, uint8_t *to, struct error *err);
 
+/* All of it, into room for len bytes, len > 0. 1: it has another length. */
+int s3_get_all(struct s3_client *client, const char *name, size_t len, uint8_t *to,
+               struct error *err);
+
 /* -EFBIG: it is longer than max. */
 int s3_get_whole(struct s3_client *client, const char *name, size_t max, struct buf *ret,
                  struct error *err);

@@ -504,7 +504,7 @@ static void file_close(struct remote_file *file)
 }
 
 static int file_open(struct object_store *base, enum remote_type type, const char *name,
-                     struct remote_file **ret, struct error *err)
+                     uint64_t size, struct remote_file **ret, struct error *err)
 {
     CLEANUP(asking_release) struct asking asking = about(type, name);
     CLEANUP(free_ptr) struct remote_file *file = calloc(1, sizeof(*file));
@@ -512,6 +512,7 @@ static int file_open(struct object_store *base, enum remote_type type, const cha
     if (file == NULL)
         return error_set(err, -ENOMEM, "no memory to open object %s", name);
     file->store = (struct remote_store *)base;
+    asking.request.size = size;
     int r = ask(file->store, &asking, err);
     if (r < 0)
         return r;
@@ -607,17 +608,23 @@ static const struct object_ops object_ops = {
     .close = remote_object_close,
 };
 
-static int remote_open(struct object_store *base, const char *name, struct object **ret,
-                       struct error *err)
+static int open_object(struct object_store *base, const char *name, uint64_t size,
+                       struct object **ret, struct error *err)
 {
     struct remote_file *file = NULL;
 
-    int r = file_open(base, REMOTE_OPEN, name, &file, err);
+    int r = file_open(base, size > 0 ? REMOTE_OPEN_SIZED : REMOTE_OPEN, name, size, &file, err);
     if (r < 0)
         return r;
     file->base.object.ops = &object_ops;
     *ret = &file->base.object;
     return 0;
+}
+
+static int remote_open(struct object_store *base, const char *name, struct object **ret,
+                       struct error *err)
+{
+    return open_object(base, name, 0, ret, err);
 }
 
 static int remote_write(struct object_writer *writer, uint64_t offset, struct bytes data,
@@ -673,7 +680,7 @@ static int remote_create(struct object_store *base, const char *name, struct obj
 {
     struct remote_file *file = NULL;
 
-    int r = file_open(base, REMOTE_CREATE, name, &file, err);
+    int r = file_open(base, REMOTE_CREATE, name, 0, &file, err);
     if (r < 0)
         return r;
     file->base.writer.ops = &writer_ops;
@@ -707,8 +714,8 @@ static void remote_close(struct object_store *base)
 
 #define STORE_OPS                                                                                  \
     .type = "remote", .put = remote_put, .replace = remote_replace, .get = remote_get,             \
-    .open = remote_open, .remove = remote_remove, .list = remote_list, .stat = remote_stat,        \
-    .create = remote_create, .space = remote_space, .close = remote_close
+    .open = remote_open, .open_sized = open_object, .remove = remote_remove, .list = remote_list,  \
+    .stat = remote_stat, .create = remote_create, .space = remote_space, .close = remote_close
 
 /* In front of a store that does not prefer sealing, and of one that does. */
 static const struct object_store_ops store_ops[2] = {

@@ -32,6 +32,9 @@ struct s3_object {
     struct object base;
     struct s3_store *store;
     struct s3_growing *growing; /* NULL: it was whole when it was opened */
+    uint64_t said_size;         /* before the server was asked; 0: it was, at once */
+    struct mutex lock;          /* held while it is asked: who reads waits for that */
+    bool is_asked;              /* under the lock, and for good, as what follows: */
     struct s3_stat stat;
     struct buf first; /* its first bytes, and of a small one all */
     char name[OBJECT_NAME_MAX + 1];
@@ -222,6 +225,42 @@ static int read_first(const struct s3_object *object, uint64_t offset, size_t le
     return 1;
 }
 
+static bool was_asked(struct s3_object *object)
+{
+    mutex_lock(&object->lock);
+    bool was = object->is_asked;
+    mutex_unlock(&object->lock);
+    return was;
+}
+
+static int ask_once(struct s3_object *object, struct error *err)
+{
+    int r = 0;
+
+    mutex_lock(&object->lock);
+    if (!object->is_asked) {
+        r = s3_get_first(object->store->client, object->name, S3_SMALL_LEN, &object->first,
+                         &object->stat, err);
+        object->is_asked = r == 0;
+    }
+    mutex_unlock(&object->lock);
+    return r;
+}
+
+/* By one request, which a server also answers with the least effort. 1: it is not done so. */
+static int read_all(struct s3_object *object, uint64_t offset, size_t len, uint8_t *to,
+                    size_t *ret_len, struct error *err)
+{
+    const uint64_t size = object->said_size;
+
+    if (offset > 0 || size == 0 || len < size || was_asked(object))
+        return 1;
+    int r = s3_get_all(object->store->client, object->name, (size_t)size, to, err);
+    if (r == 0)
+        *ret_len = (size_t)size;
+    return r;
+}
+
 static int object_read_range(struct object *base, uint64_t offset, size_t len, uint8_t *to,
                              size_t *ret_len, struct error *err)
 {
@@ -229,10 +268,16 @@ static int object_read_range(struct object *base, uint64_t offset, size_t len, u
 
     if (object->growing != NULL)
         return s3_growing_read(object->growing, offset, len, to, ret_len, err);
+    int r = read_all(object, offset, len, to, ret_len, err);
+    if (r == 1)
+        r = ask_once(object, err);
+    else
+        return r;
+    if (r < 0)
+        return r;
     uint64_t left = offset < object->stat.size ? object->stat.size - offset : 0;
     if (len > left)
         len = (size_t)left;
-    int r = 0;
     if (!read_first(object, offset, len, to))
         r = s3_get_range(object->store->client, object->name, object->stat.etag, offset, len, to,
                          err);
@@ -247,6 +292,7 @@ static void object_release(struct object *base)
 
     s3_growing_unref(object->growing);
     buf_release(&object->first);
+    (void)pthread_mutex_destroy(&object->lock.native);
     free(object);
 }
 
@@ -255,25 +301,40 @@ static const struct object_ops object_ops = {
     .close = object_release,
 };
 
-static int store_open_object(struct object_store *base, const char *name, struct object **ret,
-                             struct error *err)
+static int open_said(struct object_store *base, const char *name, uint64_t said_size,
+                     struct object **ret, struct error *err)
 {
     struct s3_store *store = (struct s3_store *)base;
-    CLEANUP(free_ptr) struct s3_object *object = calloc(1, sizeof(*object));
+    struct s3_object *object = calloc(1, sizeof(*object));
+    int r = 0;
 
     if (object == NULL)
         return error_set(err, -ENOMEM, "no memory to open object %s", name);
     object->base.ops = &object_ops;
     object->store = store;
+    object->said_size = said_size;
+    object->lock = MUTEX_INIT;
     memcpy(object->name, name, strlen(name) + 1);
     object->growing = find_growing(store, name);
-    if (object->growing == NULL) {
-        int r = s3_get_first(store->client, name, S3_SMALL_LEN, &object->first, &object->stat, err);
-        if (r < 0)
-            return r;
-    }
-    *ret = &TAKE(object)->base;
-    return 0;
+    if (object->growing == NULL && said_size == 0)
+        r = ask_once(object, err);
+    if (r < 0)
+        object_release(&object->base);
+    else
+        *ret = &object->base;
+    return r;
+}
+
+static int store_open_object(struct object_store *base, const char *name, struct object **ret,
+                             struct error *err)
+{
+    return open_said(base, name, 0, ret, err);
+}
+
+static int store_open_sized(struct object_store *base, const char *name, uint64_t size,
+                            struct object **ret, struct error *err)
+{
+    return open_said(base, name, size, ret, err);
 }
 
 /* --- writing --- */
@@ -487,6 +548,7 @@ static const struct object_store_ops store_ops = {
     .replace = store_replace,
     .get = store_get,
     .open = store_open_object,
+    .open_sized = store_open_sized,
     .remove = store_remove,
     .list = store_list,
     .stat = store_stat,
