@@ -25,22 +25,6 @@ int remote_room_new(int *ret_fd)
     return 0;
 }
 
-int remote_room_copy(int fd, unsigned slot, size_t len, uint8_t *to)
-{
-    size_t done = 0;
-
-    while (done < len) {
-        ssize_t n =
-            pread(fd, to + done, len - done, (off_t)(slot * (size_t)REMOTE_READ_MAX + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -EIO;
-        done += (size_t)n;
-    }
-    return 0;
-}
-
 int remote_room_view(int fd, uint8_t **ret)
 {
     void *room = mmap(NULL, ROOM_LEN, PROT_READ, MAP_SHARED, fd, 0);

@@ -3,13 +3,15 @@
  *
  *     client  remote_room_new ──fd, by ROOM──► server  remote_room_map
  *             READ_ROOM ──────────────────────►        remote_room_part, fills it
- *             remote_room_copy ◄── how much ──
+ *             takes a copy ◄────── how much ──
  *
- * Neither side trusts the other with it. Its size is sealed, so that nobody's memory goes away. The
- * server only writes to it. The client takes a copy and looks at that, which nobody else can change
- * while it is verified and used. Only a verification, which uses nothing of it, looks at it where
- * it is (object_look()): a server that shows good bytes to that and others later needs no shared
- * memory for it.
+ * Neither side trusts the other with it. Its size is sealed, so that nobody's memory goes away: of
+ * what a server takes out of it the client finds zeros. (They need memory; where the kernel grants
+ * none, with vm.overcommit_memory=2, such a server can end the client by a signal.) The server only
+ * writes to it. The client takes a copy and looks at that, which nobody else can change while it is
+ * verified and used; to read() it, page by page, would cost twice as much as memcpy() does. Only a
+ * verification, which uses nothing of it, looks at it where it is (object_look()): a server that
+ * shows good bytes to that and others later needs no shared memory for it.
  *
  * Units      bytes.
  * Errors     negative errno, and where a person will read it a sentence.
@@ -25,9 +27,6 @@
 
 /* The client's; *ret_fd is to be closed. No memory is used yet. */
 int remote_room_new(int *ret_fd);
-
-/* What the server put in the slot's part, into to. -EIO: there is not so much. */
-int remote_room_copy(int fd, unsigned slot, size_t len, uint8_t *to);
 
 /* All of it, for reading, and until it is unmapped. */
 int remote_room_view(int fd, uint8_t **ret);

@@ -27,6 +27,7 @@ struct sharer {
     int refusal;      /* of ROOM; 0: it is taken */
     uint64_t claimed; /* by SIZE */
     int room_fd;
+    bool takes_back; /* what it put there */
     const uint8_t *data;
     unsigned asked[UINT8_MAX + 1]; /* how often, by type */
     unsigned flagged;              /* of them with the flag */
@@ -40,6 +41,8 @@ static void fill_room(const struct sharer *sharer, const struct remote_message *
     if (remote_room_map(sharer->room_fd, &room, NULL) < 0)
         return;
     memcpy(remote_room_part(room, asked->slot), sharer->data, ROOM_READ);
+    if (sharer->takes_back)
+        remote_room_empty(sharer->room_fd);
     remote_room_unmap(room);
 }
 
@@ -217,6 +220,28 @@ static void more_in_shared_memory_than_was_asked_for_ends_the_connection(void **
     sharer_end(&sharer, store);
 }
 
+static void what_a_server_takes_out_of_shared_memory_is_zeros(void **state)
+{
+    CLEANUP(free_ptr) uint8_t *data = malloc(ROOM_READ);
+    CLEANUP(free_ptr) uint8_t *to = malloc(ROOM_READ);
+    CLEANUP(object_closep) struct object *object = NULL;
+    struct sharer sharer;
+    size_t len = 0;
+
+    (void)state;
+    assert_non_null(data);
+    assert_non_null(to);
+    struct object_store *store = sharer_begin(&sharer, 0, data);
+    sharer.takes_back = true;
+    assert_int_equal(object_store_open_object(store, "a", &object, NULL), 0);
+    assert_int_equal(object_read(object, 0, ROOM_READ, to, &len, NULL), 0);
+    assert_int_equal(len, ROOM_READ);
+    for (size_t i = 0; i < len; i++)
+        assert_true(to[i] == 0);
+    object_close(TAKE(object));
+    sharer_end(&sharer, store);
+}
+
 static blkcnt_t memory_of(const struct sharer *sharer)
 {
     struct stat stat;
@@ -249,6 +274,7 @@ int main(void)
         cmocka_unit_test(a_server_that_takes_no_memory_is_read_by_the_socket),
         cmocka_unit_test(who_only_looks_does_so_where_it_is),
         cmocka_unit_test(more_in_shared_memory_than_was_asked_for_ends_the_connection),
+        cmocka_unit_test(what_a_server_takes_out_of_shared_memory_is_zeros),
         cmocka_unit_test(shared_memory_is_given_back_when_nobody_reads),
     };
 

@@ -283,25 +283,20 @@ static int slot_wait(struct remote_store *store, struct client_slot *slot, struc
 }
 
 /* What was read into the room: as long as the slot is held, it stays there. */
-static int slot_take_out(struct remote_store *store, struct client_slot *slot,
-                         struct asking *asking, struct error *err)
+static void slot_take_out(struct remote_store *store, const struct client_slot *slot,
+                          struct asking *asking)
 {
-    unsigned number = (unsigned)(slot - store->slots);
-    size_t len = (size_t)asking->reply.size;
-
     if (asking->request.type != REMOTE_READ_ROOM || asking->reply.code < 0)
-        return 0;
+        return;
+    const unsigned number = (unsigned)(slot - store->slots);
+    const struct bytes found = { remote_room_part(store->room, number),
+                                 (size_t)asking->reply.size };
     if (asking->look != NULL) {
-        asking->look->fn((struct bytes){ remote_room_part(store->room, number), len },
-                         asking->look->arg);
-        return 0;
+        asking->look->fn(found, asking->look->arg);
+        return;
     }
-    int r = remote_room_copy(store->room_fd, number, len, asking->to);
-    if (r < 0)
-        return error_set(err, r, "cannot take what was read out of shared memory: %s",
-                         strerrordesc_np(-r));
-    asking->to_len = len;
-    return 0;
+    memcpy(asking->to, found.data, found.len);
+    asking->to_len = found.len;
 }
 
 static void slot_give(struct remote_store *store, struct client_slot *slot)
@@ -367,7 +362,7 @@ static int ask(struct remote_store *store, struct asking *asking, struct error *
         break_off(store, &fault);
     r = slot_wait(store, slot, asking, err);
     if (r == 0)
-        r = slot_take_out(store, slot, asking, err);
+        slot_take_out(store, slot, asking);
     slot_give(store, slot);
     if (r < 0)
         return r;
