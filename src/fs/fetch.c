@@ -29,7 +29,7 @@
 #define BATCH_BYTES ((uint64_t)512 * 1024 * 1024)
 #define BATCH_MS 2000
 #define BATCH_FIRST_MS 300 /* to see how fast the bucket is: */
-#define BATCH_FIRST_BYTES ((uint64_t)SEGMENT_FETCHES_MAX * PACK_SPAN_SMALL)
+#define BATCH_FIRST_BYTES ((uint64_t)2 * PACK_SPAN_SMALL)
 #define FAST_PER_MS ((uint64_t)32 * 1024) /* bytes: where large requests keep nobody waiting */
 #define BATCH_RUNS ((size_t)65536)
 #define SCAN_BYTES ((size_t)4 * 1024 * 1024) /* of records, in one transaction */
