@@ -22,7 +22,7 @@
 #define STALL_TIMEOUT_S 30 /* a peer that is gone without a word; one that is slow is not */
 #define TIMEOUT_MS 30000   /* and more for what is long: */
 #define SLOWEST_PER_MS 64u /* bytes */
-#define TRANSFER_BUFFER (256u * 1024u)
+#define TRANSFER_BUFFER (512u * 1024u) /* as much as libcurl 7.88 grants */
 #define HOST_SIZE (S3_HOSTNAME_SIZE + 8u)
 #define PLACE_SIZE (HOST_SIZE + S3_BUCKET_SIZE + 16u)
 #define URL_SIZE 8192u
