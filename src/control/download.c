@@ -10,6 +10,7 @@
 #include "control/bucket_session.h"
 #include "control/foreign_keys.h"
 #include "control/kms.h"
+#include "control/left_references.h"
 #include "control/own_key.h"
 #include "crypto/random.h"
 #include "transfer/sharing.h"
@@ -167,8 +168,12 @@ void download_drop(struct filesystem *fs)
     if (drop_reference(fs->control, &record->origin, &err) == 0)
         return;
     uuid_format(&record->origin.reference, id);
+    bool is_noted = left_references_note(fs->control, &record->origin, NULL) == 0;
     events_add(&fs->control->events, LOG_LEVEL_WARNING, "reference-left", record->name,
                "the removed filesystem still holds what it was downloaded from in the object store "
-               "%s, as use %s; expire that there: %s",
-               record->origin.store, id, err.text);
+               "%s, as use %s; %s: %s",
+               record->origin.store, id,
+               is_noted ? "it is dropped as soon as that store can be reached"
+                        : "expire that there",
+               err.text);
 }

@@ -43,7 +43,7 @@ int download_forget_origin(struct filesystem *fs, struct error *err);
 /* Another socket for that worker, whose bucket's process has ended. */
 int download_renew_bucket(struct filesystem *fs, struct worker *worker, struct error *err);
 
-/* What a removed one left in the bucket. Failures are an event: the reference can be expired. */
+/* What a removed one left in the bucket; if that fails, it is dropped later (left_references.h). */
 void download_drop(struct filesystem *fs);
 
 /* create.c: has a blob wrapped, and proves that what came back unwraps to the same. */

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "control/filesystem.h"
+#include "control/left_references.h"
 #include "control/locators.h"
 #include "control/tasks.h"
 #include "store/place_mark.h"
@@ -550,6 +551,8 @@ static int remove_locked(struct control *control, const struct store_record *rec
         r = expect_unused(control, record->name, err);
     if (r == 0)
         r = locators_forget_store(control, record->name, err);
+    if (r == 0)
+        r = left_references_forget(control, record->name, err);
     if (r == 0)
         r = registry_put_value(control->registry, key, (struct bytes){ .len = 0 }, err);
     if (r == 0)

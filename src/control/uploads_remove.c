@@ -8,6 +8,7 @@
 #include "base/wire.h"
 #include "control/bucket_session.h"
 #include "control/filesystem.h"
+#include "control/left_references.h"
 #include "control/locators.h"
 #include "control/object_stores.h"
 #include "control/tasks.h"
@@ -275,6 +276,8 @@ int uploads_removal_run(struct control *control, const char *store, const struct
     mutex_lock(&control->uploads_changing);
     int r = open_bucket(&removing, &opened, err);
     if (r == 0)
+        r = left_references_drop(control, store, &removing.bucket, err);
+    if (r == 0)
         r = run(&removing, locators, count, &removed, err);
     mutex_unlock(&control->uploads_changing);
     if (r < 0)
@@ -359,6 +362,17 @@ static bool is_left_alone(struct control *control, const char *store)
            !tasks_has(control, &removal_kind, store);
 }
 
+/* Failures were told when the reference was left. */
+static void drop_left(struct control *control, const char *store)
+{
+    CLEANUP(object_store_closep) struct object_store *opened = NULL;
+    struct bucket bucket;
+
+    if (bucket_session_open(control, store, &opened, NULL) == 0 &&
+        bucket_init(&bucket, opened, "", NULL) == 0)
+        (void)left_references_drop(control, store, &bucket, NULL);
+}
+
 /* Of all stores that have a note. */
 static void resume_all(void *arg)
 {
@@ -367,9 +381,12 @@ static void resume_all(void *arg)
     size_t count = 0;
 
     if (control_store_list(control, &views, &count, NULL) == 0)
-        for (size_t i = 0; i < count && !atomic_load(&control->is_shutting_down); i++)
+        for (size_t i = 0; i < count && !atomic_load(&control->is_shutting_down); i++) {
+            if (left_references_exist(control, views[i].name))
+                drop_left(control, views[i].name);
             if (is_left_alone(control, views[i].name))
                 resume_store(control, views[i].name);
+        }
     mutex_lock(&control->lock);
     control->has_resumer = false;
     mutex_unlock(&control->lock);
@@ -387,9 +404,11 @@ void uploads_resume(struct control *control)
     int64_t now = clock_monotonic_ms();
     bool is_wanted = false;
 
-    if (now < control->resume_due_ms ||
-        registry_each_value(control->registry, KIND, visit_note, &is_wanted, NULL) < 0 ||
-        !is_wanted)
+    if (now < control->resume_due_ms)
+        return;
+    (void)registry_each_value(control->registry, KIND, visit_note, &is_wanted, NULL);
+    is_wanted = is_wanted || left_references_exist(control, NULL);
+    if (!is_wanted)
         return;
     control->resume_due_ms = now + RETRY_MS;
     mutex_lock(&control->lock);

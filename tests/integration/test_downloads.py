@@ -114,3 +114,30 @@ def test_what_stands_in_the_way_is_named(sites, kms):
     assert json.loads(coffer("fs", "-J").stdout) == []
     names = os.listdir(two.folder.parent / "disk" / "coffer-1" / "references")
     assert len({name.split(".")[0] for name in names}) == 1  # that of the snapshot
+
+
+def test_what_a_removed_download_holds_is_dropped_when_the_store_is_back(sites):
+    one, two = sites
+    disk, away = two.disk, two.disk.with_name("away")
+    one.instance.add("projects")
+    (one.mount("projects") / "file").write_bytes(os.urandom(100_000))
+    locator = one.upload("projects", "first")
+
+    def remove_without_the_store():
+        two.download("copy", locator)
+        disk.rename(away)
+        two.instance.run("fs", "remove", "copy", "--force")
+        away.rename(disk)
+        return held()
+
+    def held():
+        return [use["id"] for use in two.uses() if use["kind"] == "download" and use["this_instance"]]
+    assert remove_without_the_store()
+    assert "reference-left" in two.instance.run("events").stdout
+    two.instance.run("fs", "tier", "clean", "disk")
+    assert held() == []
+
+    assert remove_without_the_store()
+    two.instance.stop()
+    two.instance.start()
+    wait_until(lambda: held() == [], "it is dropped")

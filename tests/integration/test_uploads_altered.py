@@ -24,6 +24,7 @@ def origin(site):
     (top / "data-0").write_bytes(os.urandom(600_000))
     for number in range(450):
         (top / f"small-{number}").write_bytes(os.urandom(1500))
+        (top / f"empty-{number}-{'n' * 200}").touch()  # where chunks end is chance: there are many
     site.first = site.upload("projects", "first")
     (top / "data-1").write_bytes(os.urandom(600_000))
     made = Origin.__new__(Origin)

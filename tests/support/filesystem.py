@@ -167,7 +167,13 @@ class Disk:
             os.close(fd)
 
     def unmount(self):
+        """Another mount namespace that was made meanwhile may have it still: mounted again, it would
+        be the one that lost its power."""
         subprocess.run(["umount", self.path], check=True)
+        until(lambda: self.kind != "ext4" or not self.has_loop_device(), "the loop device is free")
+
+    def has_loop_device(self):
+        return subprocess.run(["losetup", "-j", self.image], check=True, stdout=subprocess.PIPE).stdout
 
     def free(self):
         space = os.statvfs(self.path)
