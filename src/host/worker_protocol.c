@@ -1,6 +1,10 @@
 /* A packet: u8 1, the form of packets, u8 number, u16 zero, u32 request number, body. Texts and
- * URLs are a u16 length and so many bytes. A body with anything left behind it is refused, so one
- * that grows belongs to a later version (WORKER_SPEAKS): its row says which. */
+ * URLs are a u16 length and so many bytes.
+ *
+ * An order with anything left behind its body is refused: it would not be done as it was meant. So
+ * one that grows belongs to a later version (WORKER_SPEAKS), and its row says which. What a worker
+ * says grows at its end only: who knows less passes over the rest, and who knows more takes what is
+ * left out for zeros, as get_status() does. */
 #include "host/worker_protocol.h"
 
 #include <assert.h>
@@ -713,6 +717,13 @@ int worker_message_encode(const struct worker_message *message, uint8_t *ret, si
     return 0;
 }
 
+static int end_of_body(const struct reader *reader, enum worker_side sender)
+{
+    if (sender == WORKER_SIDE_COFFERD)
+        return reader_done(reader);
+    return reader->failed ? -EBADMSG : 0;
+}
+
 int worker_message_decode(struct bytes packet, enum worker_side sender, struct worker_message *ret,
                           struct error *err)
 {
@@ -737,7 +748,7 @@ int worker_message_decode(struct bytes packet, enum worker_side sender, struct w
     ret->type = row->info.type;
     int r = row->get(&reader, ret);
     if (r == 0)
-        r = reader_done(&reader);
+        r = end_of_body(&reader, sender);
     if (r < 0)
         return error_set(err, r, "a %s message is malformed: %s", row->info.name,
                          strerrordesc_np(-r));

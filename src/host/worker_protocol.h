@@ -13,7 +13,8 @@
  * tells in STATUS_REPLY which version it speaks (WORKER_SPEAKS), and the table says since which one
  * a message is as it is: cofferd does not send what a worker does not know. A worker answers DONE
  * with -ENOSYS to an order that it does not know, with -EBADMSG to one that it cannot read, and
- * goes on.
+ * goes on. After a downgrade a cofferd also meets workers of a later version: it passes over what
+ * they tell unasked and it does not know, and what stands behind all that it knows of a message.
  *
  * Errors     negative errno and a sentence. -EBADMSG: malformed; -EPROTO: not in the table, or
  *            not for this side to send; -EPROTONOSUPPORT: packets of another form.

@@ -107,15 +107,27 @@ static FILE *open_word(const struct fake *fake, const char *name)
     return fopen(path, "re");
 }
 
-/* With a file "~old" in the store it is one of before: it says nothing of versions, and orders that
- * it does not know end the connection. */
-static bool is_old(const struct fake *fake)
+static bool has_word(const struct fake *fake, const char *name)
 {
-    FILE *file = fake->is_started ? open_word(fake, "~old") : NULL;
+    FILE *file = fake->is_started ? open_word(fake, name) : NULL;
 
     if (file)
         (void)fclose(file);
     return file;
+}
+
+/* With a file "~old" in the store it is one of before: it says nothing of versions, and orders that
+ * it does not know end the connection. */
+static bool is_old(const struct fake *fake)
+{
+    return has_word(fake, "~old");
+}
+
+/* With a file "~later" in the store it is of a later version: it tells of what is not known here,
+ * and its answers are longer. */
+static bool is_later(const struct fake *fake)
+{
+    return has_word(fake, "~later");
 }
 
 /* For the test to read; a place that was only made is left as it was found. */
@@ -314,22 +326,40 @@ static void tell_progress(const struct fake *fake, int fd)
     (void)worker_message_send(fd, &message, -1, 5000, NULL);
 }
 
-/* With a file "~later" in the store it is of a later version: it tells of what is not known here.
- */
-static void tell_unknown(const struct fake *fake, int fd)
+static void tell_unknown(int fd)
 {
     static uint8_t packet[WORKER_PACKET_MAX];
     struct worker_message message = { .type = WORKER_EVENT, .event.text = "the moon is full" };
-    FILE *file = fake->is_started ? open_word(fake, "~later") : NULL;
     size_t len = 0;
 
-    if (!file)
-        return;
-    (void)fclose(file);
     if (worker_message_encode(&message, packet, &len, NULL) < 0)
         return;
     packet[8] = UINT8_MAX; /* the kind of event, behind the head */
     (void)send(fd, packet, len, MSG_NOSIGNAL);
+}
+
+#define LATER_LEN 5u /* what a later version has behind each answer */
+
+static int send_longer(struct worker_message *reply, int fd)
+{
+    static uint8_t packet[WORKER_PACKET_MAX];
+    size_t len = 0;
+
+    if (reply->type == WORKER_STATUS_REPLY)
+        reply->status.speaks = WORKER_SPEAKS + 1;
+    int r = worker_message_encode(reply, packet, &len, NULL);
+    if (r < 0 || len + LATER_LEN > sizeof(packet))
+        return r < 0 ? r : -ENOSPC;
+    memset(packet + len, UINT8_MAX, LATER_LEN);
+    return unix_socket_send(fd, (struct bytes){ packet, len + LATER_LEN }, -1, 5000, NULL);
+}
+
+static int send_reply(const struct fake *fake, int fd, struct worker_message *reply)
+{
+    if (!is_later(fake))
+        return worker_message_send(fd, reply, -1, 5000, NULL);
+    tell_unknown(fd);
+    return send_longer(reply, fd);
 }
 
 /* Until the peer goes. */
@@ -345,8 +375,7 @@ static void serve(struct fake *fake, int fd, struct worker_message *message,
         if (r == 0)
             answer(fake, message, fuse_fd, reply);
         worker_message_release(message);
-        tell_unknown(fake, fd);
-        if (r < 0 || worker_message_send(fd, reply, -1, 5000, NULL) < 0)
+        if (r < 0 || send_reply(fake, fd, reply) < 0)
             return;
         if (type == WORKER_TASK_START)
             tell_progress(fake, fd);

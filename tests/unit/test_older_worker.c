@@ -1,5 +1,5 @@
 /* A worker that a cofferd of an older version started: it goes on, is told of, and is not sent what
- * it does not know. */
+ * it does not know. And one of a later version: what it says and is not known is passed over. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -110,6 +110,11 @@ static void what_a_later_worker_tells_is_passed_over(void **state)
         must(ask(fixture, WORKER_SNAPSHOT_LIST, &err), &err);
     assert_int_equal(worker_pid(fixture, "data"), pid);
     assert_int_equal(view_of(fixture, "data").state, FS_STARTED);
+    reopen_control(fixture); /* its status, too, is longer than it is known here */
+    wait_state(fixture, "data", FS_STARTED);
+    assert_int_equal(worker_pid(fixture, "data"), pid);
+    assert_false(view_of(fixture, "data").has_older_worker);
+    must(ask(fixture, WORKER_SNAPSHOT_LIST, &err), &err);
 }
 
 int main(void)

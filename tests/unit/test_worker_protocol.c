@@ -514,7 +514,7 @@ static void each_message_has_a_number_of_its_own_and_a_version_that_there_is(voi
     }
 }
 
-static void a_shortened_or_lengthened_message_is_refused(void **state)
+static void a_shortened_or_lengthened_order_is_refused(void **state)
 {
     struct worker_message message;
     struct worker_message got;
@@ -533,6 +533,39 @@ static void a_shortened_or_lengthened_message_is_refused(void **state)
                      -EBADMSG);
     worker_message_release(&got);
     worker_message_release(&message);
+}
+
+/* Of each message that a worker sends, as short as it can be. */
+static void what_a_later_worker_has_behind_a_message_is_passed_over(void **state)
+{
+    static struct worker_message sent;
+    static struct worker_message got;
+    unsigned tried = 0;
+    (void)state;
+
+    for (unsigned number = 0; number < 256; number++) {
+        const struct worker_message_info *info = worker_message_info(number);
+        if (!info || info->sender != WORKER_SIDE_WORKER)
+            continue;
+        memset(&sent, 0, sizeof(sent));
+        sent.type = info->type;
+        sent.request = 9;
+        if (sent.type == WORKER_STATUS_REPLY) {
+            sent.status.used = 5;
+            sent.status.speaks = WORKER_SPEAKS + 1;
+        }
+        struct bytes bytes = encode(&sent);
+        memset(packet + bytes.len, 0xff, 7);
+        bytes.len += 7;
+        assert_int_equal(worker_message_decode(bytes, WORKER_SIDE_WORKER, &got, NULL), 0);
+        assert_int_equal(got.type, info->type);
+        assert_int_equal(got.request, 9);
+        if (got.type == WORKER_STATUS_REPLY)
+            assert_memory_equal(&got.status, &sent.status, sizeof(got.status));
+        worker_message_release(&got);
+        tried++;
+    }
+    assert_true(tried > 10);
 }
 
 static void keys_out_of_order_are_refused(void **state)
@@ -612,7 +645,8 @@ int main(void)
         cmocka_unit_test(a_message_of_the_other_side_is_refused),
         cmocka_unit_test(an_unknown_number_or_form_is_refused),
         cmocka_unit_test(each_message_has_a_number_of_its_own_and_a_version_that_there_is),
-        cmocka_unit_test(a_shortened_or_lengthened_message_is_refused),
+        cmocka_unit_test(a_shortened_or_lengthened_order_is_refused),
+        cmocka_unit_test(what_a_later_worker_has_behind_a_message_is_passed_over),
         cmocka_unit_test(keys_out_of_order_are_refused),
         cmocka_unit_test(mount_brings_its_descriptor_and_others_bring_none),
     };
