@@ -46,7 +46,7 @@ struct audit_key audit_key_of(const struct wrapped_key *wrapped)
                                .version = wrapped->key_version };
 }
 
-static const char *operation_name(enum audit_operation operation)
+const char *audit_operation_name(enum audit_operation operation)
 {
     static const char *const names[AUDIT_OPERATION_COUNT] = {
         [AUDIT_CREATE] = "create",       [AUDIT_UNWRAP] = "unwrap",
@@ -100,7 +100,7 @@ static void fill_entry(const struct audit_note *note, const struct audit_head *b
     memcpy(ret->user, acting_for.name, sizeof(ret->user));
     if (note->uuid)
         ret->uuid = *note->uuid;
-    copy_text(ret->operation, sizeof(ret->operation), operation_name(note->operation));
+    copy_text(ret->operation, sizeof(ret->operation), audit_operation_name(note->operation));
     copy_text(ret->filesystem, sizeof(ret->filesystem), note->filesystem);
     copy_text(ret->result, sizeof(ret->result), result_name(note->result));
     copy_text(ret->text, sizeof(ret->text), note->text);

@@ -49,6 +49,9 @@ enum audit_operation {
     AUDIT_OPERATION_COUNT,
 };
 
+/* As entries have it, and docs/formats/audit.md lists it. */
+const char *audit_operation_name(enum audit_operation operation);
+
 /* A key of a key server. Texts may be NULL. */
 struct audit_key {
     const char *provider;

@@ -528,9 +528,28 @@ static void texts_from_elsewhere_are_stored_clean(void **state)
 
 #define LOG_TEST(function) cmocka_unit_test_setup_teardown(function, set_up_with_entries, tear_down)
 
+static void every_operation_is_on_the_page_about_the_log(void **state)
+{
+    CLEANUP(buf_release) struct buf page = BUF_INIT;
+    const struct bytes nul = { .data = (const uint8_t *)"", .len = 1 };
+
+    (void)state;
+    assert_int_equal(file_read(FORMATS_FOLDER "/../../docs/formats/audit.md", 1 << 20, &page, NULL),
+                     0);
+    assert_int_equal(buf_append(&page, nul), 0);
+    for (int i = 0; i < AUDIT_OPERATION_COUNT; i++) {
+        char quoted[64];
+        (void)snprintf(quoted, sizeof(quoted), "`%s`",
+                       audit_operation_name((enum audit_operation)i));
+        if (!strstr((const char *)page.data, quoted))
+            fail_msg("docs/formats/audit.md has no operation %s", quoted);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_operation_is_on_the_page_about_the_log),
         cmocka_unit_test(texts_from_elsewhere_are_stored_clean),
         cmocka_unit_test(an_entry_survives_encoding_and_no_altered_length_is_read),
         cmocka_unit_test_setup_teardown(entries_of_all_versions_are_read_and_are_a_chain, set_up,
