@@ -45,10 +45,9 @@ static int make_folders(const char *state_dir, struct error *err)
 static void peek_wrapped(struct filesystem *fs)
 {
     CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
-    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
 
-    if (registry_get_ring(fs->control->registry, &fs->record.uuid, &encoded, NULL) < 0 ||
-        key_ring_peek(buf_bytes(&encoded), &ring, NULL) < 0 || !rings_newest(&ring))
+    if (registry_peek_ring(fs->control->registry, &fs->record.uuid, &ring, NULL) < 0 ||
+        !rings_newest(&ring))
         return;
     mutex_lock(&fs->lock);
     fs->wrapped = *rings_newest(&ring);

@@ -121,15 +121,12 @@ static int count_missing(struct filesystem *fs, const struct upload_opened *head
                          struct error *err)
 {
     CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
-    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
     const struct snapshot_about *about = &head->head.about;
     uint32_t missing = 0, lacking = 0;
 
     filesystem_hold_rings(fs);
-    int r = registry_get_ring(fs->control->registry, &fs->record.uuid, &encoded, err);
+    int r = registry_peek_ring(fs->control->registry, &fs->record.uuid, &ring, err);
     filesystem_let_rings(fs);
-    if (r == 0)
-        r = key_ring_peek(buf_bytes(&encoded), &ring, err);
     for (uint32_t i = 0; r == 0 && i < about->needed_count; i++) {
         const struct key_needed *needed = &about->needed[i];
         const struct key_generation *found =

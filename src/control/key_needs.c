@@ -15,11 +15,9 @@
 static int need_of_ring(struct filesystem *filesystem, void *arg, struct error *err)
 {
     CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
-    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
     struct registry *registry = filesystem->control->registry;
 
-    if (registry_get_ring(registry, &filesystem->record.uuid, &encoded, NULL) < 0 ||
-        key_ring_peek(buf_bytes(&encoded), &ring, NULL) < 0)
+    if (registry_peek_ring(registry, &filesystem->record.uuid, &ring, NULL) < 0)
         return 0;
     return key_list_add_ring(arg, &ring, err);
 }

@@ -145,19 +145,13 @@ static int try_filesystem(struct filesystem *filesystem, void *arg, struct error
 {
     struct checking *checking = arg;
     CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
-    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
-    CLEANUP(free_ptr) struct fs_record *record = malloc(sizeof(*record));
+    CLEANUP(free_ptr) struct fs_record *record = filesystem_copy_record(filesystem);
 
     if (!record)
         return error_set(err, -ENOMEM, "out of memory");
-    mutex_lock(&filesystem->lock);
-    *record = filesystem->record;
-    mutex_unlock(&filesystem->lock);
-    int r = registry_get_ring(checking->control->registry, &record->uuid, &encoded, err);
+    int r = registry_peek_ring(checking->control->registry, &record->uuid, &ring, err);
     if (r == -ENOENT)
         return 0; /* it is being added: nothing wrapped it yet */
-    if (r == 0)
-        r = key_ring_peek(buf_bytes(&encoded), &ring, err);
     if (r < 0)
         return error_prefix(err, r, "filesystem %s", record->name);
     return names_server(&ring) ? check_ring(checking, record, &ring) : 0;

@@ -146,14 +146,13 @@ static bool opens(struct filesystem *fs, const struct fs_record *record,
 static bool one_opens(struct filesystem *fs, uint64_t missing)
 {
     CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
-    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
     CLEANUP(free_ptr) struct fs_record *record = filesystem_copy_record(fs);
     bool is_found = false;
 
     filesystem_hold_rings(fs);
-    int r = registry_get_ring(fs->control->registry, &fs->record.uuid, &encoded, NULL);
+    int r = registry_peek_ring(fs->control->registry, &fs->record.uuid, &ring, NULL);
     filesystem_let_rings(fs);
-    if (r < 0 || !record || key_ring_peek(buf_bytes(&encoded), &ring, NULL) < 0)
+    if (r < 0 || !record)
         return false;
     for (uint32_t i = 0; i < ring.count && !is_found; i++) {
         const struct key_generation *generation = &ring.generations[i];

@@ -307,7 +307,6 @@ static int try_new(struct changing *changing, struct error *err)
     struct control *control = changing->control;
     CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
     CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
-    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
     struct secret plains[KEY_GENERATIONS_MAX] = { { .data = NULL } };
     struct key_description seen;
     struct rings_outcome outcome;
@@ -316,9 +315,7 @@ static int try_new(struct changing *changing, struct error *err)
     if (r == 0)
         r = key_provider_verify(provider, &seen, err);
     if (r == 0)
-        r = registry_get_ring(control->registry, &changing->fs->record.uuid, &encoded, err);
-    if (r == 0)
-        r = key_ring_peek(buf_bytes(&encoded), &ring, err);
+        r = registry_peek_ring(control->registry, &changing->fs->record.uuid, &ring, err);
     changing->is_wrapped = r == 0 && wraps_first(control, &changing->wanted, &ring, ring.count);
     if (!changing->is_wrapped)
         return r;

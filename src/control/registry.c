@@ -309,6 +309,15 @@ int registry_get_ring(struct registry *registry, const struct uuid *uuid, struct
     return r;
 }
 
+int registry_peek_ring(struct registry *registry, const struct uuid *uuid, struct key_ring *ret,
+                       struct error *err)
+{
+    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
+    int r = registry_get_ring(registry, uuid, &encoded, err);
+
+    return r < 0 ? r : key_ring_peek(buf_bytes(&encoded), ret, err);
+}
+
 int registry_get_shred(struct registry *registry, const struct uuid *uuid, struct buf *ret,
                        struct error *err)
 {

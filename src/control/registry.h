@@ -12,9 +12,11 @@
  *   "removal/" name                struct removal_record, of the object store of that name
  *   "policy/" name                 struct policy
  *   "policy-of/" uuid "/" name     struct policy_attachment; the UUID as text
+ *   "user/" name                   struct user_record
+ *   "task/" id                     struct task_record
  *   a name                         values of their own: "audit-head", "audit-base", "audit-keys",
- *                                  "unneeded-keys",
- * "user/" name
+ *                                  "unneeded-keys", and what begins with "alert-mute/",
+ *                                  "locator/", "snapshot-mount/"
  *
  * Nothing in it opens anything: rings hold wrapped keys, users hashes of passwords.
  *
@@ -28,6 +30,7 @@
 #include "base/error.h"
 #include "base/uuid.h"
 #include "control/fs_record.h"
+#include "keyring/key_ring.h"
 
 struct registry;
 
@@ -65,6 +68,9 @@ int registry_put_ring(struct registry *registry, const struct uuid *uuid, struct
 
 int registry_get_ring(struct registry *registry, const struct uuid *uuid, struct buf *ret,
                       struct error *err);
+/* What stands in it, unverified; ret is KEY_RING_INIT. */
+int registry_peek_ring(struct registry *registry, const struct uuid *uuid, struct key_ring *ret,
+                       struct error *err);
 
 /* Keeps a ring that lost. place says where it was found: 'r' the registry, 's' the store. */
 int registry_keep_ring(struct registry *registry, const struct uuid *uuid, char place,

@@ -71,16 +71,12 @@ static int unlock_held(struct filesystem *filesystem, const struct unlocking *un
                        struct key_set *ret, bool *ret_is_kms, struct error *err)
 {
     CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
-    CLEANUP(free_ptr) struct fs_record *record = malloc(sizeof(*record));
+    CLEANUP(free_ptr) struct fs_record *record = filesystem_copy_record(filesystem);
     struct rings_options options = { .may_repair = unlocking->may_repair };
     struct error why = { .code = 0 };
 
     if (!record)
         return error_set(err, -ENOMEM, "out of memory");
-    mutex_lock(&filesystem->lock);
-    *record = filesystem->record;
-    mutex_unlock(&filesystem->lock);
-
     /* What is not all here yet does not start without its origin's key: that is waited for. */
     options.may_lack_foreign = !record->has_origin;
     int r = rings_open(filesystem->control, record, &options, &opened, ret_is_kms, &why);

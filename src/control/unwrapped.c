@@ -27,11 +27,9 @@ void unwrapped_collect(struct unwrapped *unwrapped, struct control *control,
                        const struct fs_record *record)
 {
     CLEANUP(key_ring_release) struct key_ring ring = KEY_RING_INIT;
-    CLEANUP(buf_release) struct buf encoded = BUF_INIT;
 
     if (fs_record_has_own_login(record) || record->has_next ||
-        registry_get_ring(control->registry, &record->uuid, &encoded, NULL) < 0 ||
-        key_ring_peek(buf_bytes(&encoded), &ring, NULL) < 0)
+        registry_peek_ring(control->registry, &record->uuid, &ring, NULL) < 0)
         return;
     for (uint32_t i = 0; i < ring.count && unwrapped->count < UNWRAPPED_MAX; i++)
         if (strcmp(ring.generations[i].current.key.provider, "local") != 0)
