@@ -115,3 +115,24 @@ int address_list_call(struct address_list *list, address_attempt_fn *attempt, vo
         pause *= 4;
     }
 }
+
+static int result_class(int r)
+{
+    switch (r) {
+    case -EHOSTUNREACH:
+    case -ECONNREFUSED:
+    case -ETIMEDOUT:
+        return -EAGAIN;
+    case -EKEYREJECTED:
+        return -EACCES;
+    case -EFBIG:
+        return -EPROTO;
+    default:
+        return r;
+    }
+}
+
+int address_result(int r, struct error *err)
+{
+    return r < 0 ? error_recode(err, result_class(r)) : r;
+}

@@ -46,3 +46,7 @@ typedef int address_attempt_fn(void *arg, struct address_attempt *attempt, struc
 
 int address_list_call(struct address_list *list, address_attempt_fn *attempt, void *arg,
                       struct error *err);
+
+/* What net/ returned to an attempt, sorted as key_provider.h says: -EAGAIN is what another address
+ * may mend. The sentence stays. */
+int address_result(int r, struct error *err);

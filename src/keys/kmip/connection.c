@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "crypto/secret.h"
+#include "keys/address_list.h"
 #include "keys/kmip/ttlv.h"
 
 #define TAG_RESPONSE_MESSAGE 0x42007bu
@@ -20,26 +21,6 @@ struct kmip_connection {
 static const struct kmip_version spoken[] = { { 1, 4 }, { 1, 3 }, { 1, 2 }, { 2, 1 }, { 2, 0 } };
 #define SPOKEN_COUNT (sizeof(spoken) / sizeof(spoken[0]))
 
-static int transport_class(int r)
-{
-    switch (r) {
-    case -EHOSTUNREACH:
-    case -ECONNREFUSED:
-    case -ETIMEDOUT:
-        return -EAGAIN;
-    case -EKEYREJECTED:
-        return -EACCES;
-    default:
-        return r;
-    }
-}
-
-/* The sentence of net/ stays; its code becomes the contract's. */
-static int as_class(int r, struct error *err)
-{
-    return r < 0 ? error_recode(err, transport_class(r)) : r;
-}
-
 static int read_message(struct kmip_connection *connection, int64_t deadline_ms, struct buf *ret,
                         struct error *err)
 {
@@ -49,7 +30,7 @@ static int read_message(struct kmip_connection *connection, int64_t deadline_ms,
 
     int r = tls_read(connection->tls, header, sizeof(header), deadline_ms, err);
     if (r < 0)
-        return as_class(r, err);
+        return address_result(r, err);
     r = ttlv_read_header((struct bytes){ .data = header, .len = sizeof(header) }, &tag, &type,
                          &len);
     if (r < 0 || tag != TAG_RESPONSE_MESSAGE || type != TTLV_STRUCTURE || len > KMIP_RESPONSE_MAX)
@@ -64,7 +45,7 @@ static int read_message(struct kmip_connection *connection, int64_t deadline_ms,
     if (r < 0) {
         message.len = 0; /* nothing secret: it was not all read, and is not shown */
         buf_release(&message);
-        return as_class(r, err);
+        return address_result(r, err);
     }
     buf_wipe(ret);
     buf_move(ret, &message);
@@ -78,7 +59,7 @@ int kmip_exchange(struct kmip_connection *connection, struct bytes request,
     int r = tls_write(connection->tls, request, deadline_ms, err);
 
     if (r < 0)
-        return as_class(r, err);
+        return address_result(r, err);
     r = read_message(connection, deadline_ms, ret_message, err);
     if (r < 0)
         return r;
@@ -206,7 +187,7 @@ int kmip_connect(const struct tls_target *target, const struct kmip_credential *
     connection->header.credential = *credential;
     int r = tls_connect(target, deadline_ms, &connection->tls, err);
     if (r < 0)
-        return as_class(r, err);
+        return address_result(r, err);
     r = negotiate(connection, deadline_ms, err);
     if (r == 0)
         *ret = TAKE(connection);

@@ -90,22 +90,6 @@ struct asking {
     const struct vault_call *call;
 };
 
-static int transport_class(int r)
-{
-    switch (r) {
-    case -EHOSTUNREACH:
-    case -ECONNREFUSED:
-    case -ETIMEDOUT:
-        return -EAGAIN;
-    case -EKEYREJECTED:
-        return -EACCES;
-    case -EFBIG:
-        return -EPROTO;
-    default:
-        return r;
-    }
-}
-
 static int send_to(const struct asking *asking, const char *base, int64_t deadline_ms,
                    struct error *err)
 {
@@ -129,8 +113,7 @@ static int send_to(const struct asking *asking, const char *base, int64_t deadli
                                           .header_count = count,
                                           .body = call->body,
                                           .total_timeout_ms = left > 0 ? left : 1 };
-    int r = http_send(asking->client->http, &request, call->response, err);
-    return r < 0 ? error_recode(err, transport_class(r)) : 0;
+    return address_result(http_send(asking->client->http, &request, call->response, err), err);
 }
 
 /* Where a 307 leads to, if that is the same question at an address of the same scheme that would
