@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/altered.h"
 #include "base/cleanup.h"
 #include "base/parallel.h"
 #include "control/bucket_session.h"
@@ -118,7 +119,7 @@ static void read_head(void *arg, size_t index)
  * say nothing. */
 static bool is_of_store(int code)
 {
-    return code != 0 && code != -EBADMSG && code != -EPROTONOSUPPORT && code != -EFBIG;
+    return code != 0 && !is_altered(code) && code != -EFBIG;
 }
 
 static int visit_group(struct group *group, size_t count, uploaded_visit_fn *visit, void *arg,

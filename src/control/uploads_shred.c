@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/altered.h"
 #include "base/cleanup.h"
 #include "control/bucket_session.h"
 #include "control/filesystem.h"
@@ -92,7 +93,7 @@ static int look_at_head(struct store_shredding *one, const struct bucket *bucket
     int r = upload_read(one->all->control, bucket, locator, &opened, &why);
     if (r == -ENOENT)
         return 0;
-    if (r < 0 && r != -EBADMSG && r != -EPROTONOSUPPORT && r != -EFBIG)
+    if (r < 0 && !is_altered(r) && r != -EFBIG)
         return error_set(err, r, "%s", why.text);
     if (r < 0) {
         (void)locator_format(locator, name, NULL);

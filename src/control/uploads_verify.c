@@ -13,6 +13,7 @@
 #include "control/upload_keys.h"
 #include "control/uploads.h"
 #include "crypto/random.h"
+#include "transfer/verify.h"
 
 #define PARAMETERS_VERSION 1u
 
@@ -214,12 +215,6 @@ static void note_fault(const char *text, void *arg)
         findings->text[findings->len] = '\0';
 }
 
-/* Of the snapshot, not of the way to it. */
-static bool is_final(int r)
-{
-    return r == -ENOENT || r == -EBADMSG || r == -EFBIG || r == -ENOKEY || r == -EPROTONOSUPPORT;
-}
-
 static int judge(struct task *task, const struct verifying *verifying, struct error *err)
 {
     const struct findings *findings = verifying->arg;
@@ -251,7 +246,7 @@ static int run(struct task *task, struct error *err)
     if (r < 0)
         return r;
     r = verify(task_control(task), &verifying, err);
-    if (is_final(r))
+    if (verify_is_fault(r))
         task_give_up(task);
     return r < 0 ? r : judge(task, &verifying, err);
 }

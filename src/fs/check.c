@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/altered.h"
 #include "base/cleanup.h"
 #include "fs/check_internal.h"
 #include "fs/superblocks.h"
@@ -152,7 +153,7 @@ int volume_check(struct volume *volume, bool read_data, volume_report_fn *report
     }
     maintenance_end(&volume->maintenance);
     free(check.inodes);
-    if (r == -EBADMSG || r == -EPROTONOSUPPORT) { /* as far as it was possible */
+    if (is_altered(r)) { /* as far as it was possible */
         check_fault(&check, "The check had to end at a record that was altered: %s.", why.text);
         r = 0;
     }

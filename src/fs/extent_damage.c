@@ -2,6 +2,7 @@
  * they would keep the inode, its blocks, and of a downloaded filesystem its bucket, for ever. */
 #include <errno.h>
 
+#include "base/altered.h"
 #include "base/cleanup.h"
 #include "fs/history.h"
 #include "fs/volume_internal.h"

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/altered.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "fs/commit.h"
@@ -281,9 +282,9 @@ static void rest(struct origin_work *work, int64_t ms) REQUIRES(work->lock)
 static void tell(struct volume *volume, struct origin_work *work, const struct error *err)
 {
     int64_t now_ms = clock_monotonic_ms();
-    bool is_altered = err->code == -EBADMSG || err->code == -EPROTONOSUPPORT;
+    bool has_told = work->reported_ms != 0 && now_ms - work->reported_ms < REPORT_REST_MS;
 
-    if (!is_altered || (work->reported_ms != 0 && now_ms - work->reported_ms < REPORT_REST_MS))
+    if (!is_altered(err->code) || has_told)
         return;
     work->reported_ms = now_ms;
     volume_report(volume, VOLUME_EVENT_CORRUPTION, "The downloaded snapshot: %s.", err->text);

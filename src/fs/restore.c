@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/altered.h"
 #include "base/cleanup.h"
 #include "fs/history.h"
 #include "fs/snapshot.h"
@@ -205,7 +206,7 @@ static int put_back(struct volume_txn *txn, const struct change *change, bool is
 /* A trial found all of them whole. What was altered since stays as it is: the rest must not. */
 static int leave_altered(struct volume_txn *txn, int r, const struct restore_walk *walk)
 {
-    if (walk->is_trial || (r != -EBADMSG && r != -EPROTONOSUPPORT))
+    if (walk->is_trial || !is_altered(r))
         return r;
     volume_report(txn->volume, VOLUME_EVENT_CORRUPTION,
                   "A restore could not put a record back: %s.",

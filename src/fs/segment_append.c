@@ -430,6 +430,24 @@ void piece_place(struct piece *piece, uint32_t offset)
     piece->offset = offset;
 }
 
+int segment_write_copy(struct segments *segments, const struct room *room, struct piece *piece,
+                       const struct block_run *run, struct segment_copy *ret, struct error *err)
+{
+    piece_place(piece, room->offset);
+    const struct segment_copy copy = { .segment = run->segment,
+                                       .address = run->address,
+                                       .len = piece->len,
+                                       .identity = piece->identity,
+                                       .object = room->segment->id,
+                                       .offset = room->offset };
+    int r = segment_write(segments, room->segment, piece, err);
+    if (r < 0)
+        piece_free(segments, piece);
+    else
+        *ret = copy;
+    return r;
+}
+
 /* What an append of len bytes becomes: full blocks, and a shorter one. */
 static size_t plan_runs(size_t len, uint32_t block_len, struct block_run ret[APPEND_RUNS_MAX])
 {

@@ -180,18 +180,9 @@ static int store_in(struct fetching *fetching, struct lane *lane, struct piece *
         piece_free(segments, piece);
         return r;
     }
-    piece_place(piece, room.offset);
-    const struct segment_copy copy = { .segment = run->segment,
-                                       .address = run->address,
-                                       .len = piece->len,
-                                       .identity = piece->identity,
-                                       .object = room.segment->id,
-                                       .offset = room.offset };
-    r = segment_write(segments, room.segment, piece, err);
-    if (r < 0)
-        piece_free(segments, piece);
-    else
-        fetching->copies[fetching->copied++] = copy;
+    r = segment_write_copy(segments, &room, piece, run, &fetching->copies[fetching->copied], err);
+    if (r == 0)
+        fetching->copied++;
     return r;
 }
 

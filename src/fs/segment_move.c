@@ -211,17 +211,7 @@ static int store_piece(struct segments *segments, struct piece *piece, const str
                                                 .file_offset = origin->offset,
                                                 .identity = piece->identity };
     piece->entry_count = 1;
-    piece_place(piece, room.offset);
-    *ret = (struct segment_copy){ .segment = run->segment,
-                                  .address = run->address,
-                                  .len = piece->len,
-                                  .identity = piece->identity,
-                                  .object = room.segment->id,
-                                  .offset = room.offset };
-    r = segment_write(segments, room.segment, piece, err);
-    if (r < 0)
-        piece_free(segments, piece);
-    return r;
+    return segment_write_copy(segments, &room, piece, run, ret, err);
 }
 
 static int read_outside(struct segments *segments, const struct block_run *run,

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/altered.h"
 #include "base/cleanup.h"
 #include "fs/segments_internal.h"
 
@@ -63,7 +64,7 @@ struct load {
 
 static int unreadable(struct load *load, const char *what, int r)
 {
-    if (load->segments->salvages && (r == -EBADMSG || r == -EPROTONOSUPPORT))
+    if (load->segments->salvages && is_altered(r))
         return 0; /* reads that it concerns say so */
     return error_set(load->err, r, "a %s record of the metadata cannot be understood: %s", what,
                      strerrordesc_np(-r));

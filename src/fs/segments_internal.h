@@ -12,8 +12,7 @@
  *   segment_salvage.c what the store tells of when records are lost
  *
  * Locks, in this order: sync_lock (one thread makes things durable), lock (short; never across a
- * store's call). The engine's write transaction may be held around
- * lock, never the other way.
+ * store's call). The engine's write transaction may be held around lock, never the other way.
  */
 #pragma once
 
@@ -295,6 +294,10 @@ int segment_write_header(struct segments *segments, const struct segment *segmen
  * segment_reserve() began, but for pending after a success. */
 int segment_write(struct segments *segments, struct segment *segment, struct piece *piece,
                   struct error *err);
+/* The same of ciphertext that is copied as it is: run, to the room that was reserved. The piece is
+ * taken. *ret: where it lies then. */
+int segment_write_copy(struct segments *segments, const struct room *room, struct piece *piece,
+                       const struct block_run *run, struct segment_copy *ret, struct error *err);
 /* What it does besides the write, which returned r. */
 int segment_keep(struct segments *segments, struct segment *segment, struct piece *piece)
     REQUIRES(segments->lock); /* -ENOMEM */

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/altered.h"
 #include "fs/history.h"
 #include "fs/restore.h"
 
@@ -47,7 +48,7 @@ static int remove_saved(struct volume_txn *txn, const struct index_entry *entry)
     int r = history_find(txn, &entry->key, entry->epoch, &version);
     if (r == -ENOENT || (r == 0 && version.last != entry->epoch))
         return history_remove(txn, &entry->key, entry->epoch); /* its index entry alone */
-    if (r == -EBADMSG || r == -EPROTONOSUPPORT) /* for whom it was is not known any more */
+    if (is_altered(r)) /* for whom it was is not known any more */
         version.written = 0;
     else if (r < 0)
         return r;

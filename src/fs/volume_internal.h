@@ -5,8 +5,8 @@
  * the store before, outside of it.
  *
  *     volume_change(volume, META_WRITE, fn, arg)
- *         fn(txn, arg)           reads and puts records; adds to txn->made_live, freed, files,
- * stored account, commit        again from the start after -EAGAIN: fn must be repeatable
+ *         fn(txn, arg)      reads and puts records; adds to txn->made_live, freed, files, stored
+ *         account, commit   again from the start after -EAGAIN: fn must be repeatable
  *
  * Errors     functions here return engine errors (-EBADMSG: altered) with a sentence in txn->err;
  *            volume_change() and volume_view() turn them into what volume.h says and report them.
@@ -141,6 +141,9 @@ typedef int volume_txn_fn(struct volume_txn *txn, void *arg);
 /* access: META_WRITE, or META_FREE or META_RECLAIM for what makes room. -EROFS on a read-only
  * volume. Returns what volume.h promises: 0, what fn returned, -EIO for what was altered. */
 int volume_change(struct volume *volume, enum meta_access access, volume_txn_fn *fn, void *arg);
+/* Puts the counters as they are: for who changes nothing but what is put when a group is closed, so
+ * that there is a group. */
+int txn_touch(struct volume_txn *txn);
 int volume_view(struct volume *volume, volume_txn_fn *fn, void *arg);
 
 /* Inodes of snapshots have the number of a slot in the upper 16 bits; 0: of the live filesystem. */
@@ -162,12 +165,6 @@ int volume_view_of(struct volume *volume, uint64_t ino, volume_txn_fn *fn, void 
 int volume_result(struct volume *volume, int r, uint64_t ino, const struct error *err);
 void volume_report(struct volume *volume, enum volume_event event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-
-/* Whether r says that a record or block is not as it was written, or of no version known here. */
-static inline bool is_altered(int r)
-{
-    return r == -EBADMSG || r == -EPROTONOSUPPORT;
-}
 
 /* Whether the volume is there to salvage from, and r says that a record was altered or is missing,
  * without which files can be read. Counts it. */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/altered.h"
 #include "base/clock.h"
 
 bool salvage_passes(struct volume *volume, int r)
@@ -165,6 +166,16 @@ static int run(struct volume *volume, enum meta_access access, uint64_t snapshot
 int volume_change(struct volume *volume, enum meta_access access, volume_txn_fn *fn, void *arg)
 {
     return volume->is_read_only ? -EROFS : run(volume, access, 0, fn, arg);
+}
+
+int txn_touch(struct volume_txn *txn)
+{
+    struct record_key key;
+    struct bytes counters;
+
+    state_key(STATE_COUNTERS, &key);
+    int r = txn_get(txn, &key, &counters);
+    return r < 0 ? r : txn_put(txn, &key, counters);
 }
 
 int volume_view(struct volume *volume, volume_txn_fn *fn, void *arg)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/altered.h"
 #include "base/cleanup.h"
 #include "meta/record_kinds.h"
 #include "meta/sealer_internal.h"
@@ -63,7 +64,7 @@ static int load_commit(struct bytes key, struct bytes stored, void *arg)
     struct commit_body body;
 
     int r = read_commit(sealer, key, stored, &body, load->err);
-    if (sealer->salvages && (r == -EBADMSG || r == -EPROTONOSUPPORT)) {
+    if (sealer->salvages && is_altered(r)) {
         sealer->lost_commits++;
         return 0;
     }

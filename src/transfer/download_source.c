@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/altered.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/thread.h"
@@ -67,8 +68,8 @@ static struct download_source *source_of_records(struct underlay_source *records
 /* Of the store; the rest says something of what lies there, and waiting changes nothing. */
 static bool can_pass(int r)
 {
-    return r < 0 && r != -EBADMSG && r != -EPROTONOSUPPORT && r != -ENOKEY && r != -ENOMEM &&
-           r != -ENOENT && r != -EFBIG && r != -EINVAL;
+    return r < 0 && !is_altered(r) && r != -ENOKEY && r != -ENOMEM && r != -ENOENT && r != -EFBIG &&
+           r != -EINVAL;
 }
 
 struct patience {

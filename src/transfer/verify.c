@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/altered.h"
 #include "base/cleanup.h"
 #include "base/parallel.h"
 #include "base/thread.h"
@@ -70,10 +71,9 @@ static int no_memory(struct verify *verify)
     return error_set(verify->err, -ENOMEM, "cannot verify a snapshot: out of memory");
 }
 
-/* Of the snapshot; any other code tells of the way to it, and tomorrow there may be another. */
-static bool is_fault(int r)
+bool verify_is_fault(int code)
 {
-    return r == -ENOENT || r == -EBADMSG || r == -EFBIG || r == -EPROTONOSUPPORT || r == -ENOKEY;
+    return is_altered(code) || code == -ENOENT || code == -EFBIG || code == -ENOKEY;
 }
 
 static bool is_sampled(const struct verify *verify)
@@ -161,7 +161,7 @@ static int check_references(struct verify *verify, const struct name_set *needed
     int r = bucket_references(verify->config->bucket, join_names, &named, &err);
     if (r == -ENOMEM)
         return no_memory(verify);
-    if (r < 0 && !is_fault(r))
+    if (r < 0 && !verify_is_fault(r))
         return error_set(verify->err, r, "references cannot be read: %s", err.text);
     if (r < 0) {
         report(verify, "references cannot be read: %s", err.text);
@@ -277,7 +277,7 @@ static int check_chunk(struct verify *verify, uint32_t index)
     verify->progress.chunks_done++;
     if (was_reported(verify, &name, r))
         return 0;
-    if (r < 0 && !is_fault(r))
+    if (r < 0 && !verify_is_fault(r))
         return error_set(verify->err, r, "%s", err.text);
     if (r < 0) {
         report(verify, "%s", err.text);
@@ -375,7 +375,7 @@ static void not_read(struct verify *verify, const struct uuid *pack, int r, cons
     (void)pack_text(verify, pack, text);
     if (was_reported(verify, &name, r))
         return;
-    if (is_fault(r)) {
+    if (verify_is_fault(r)) {
         report(verify, "%s cannot be read: %s", text, why->text);
         return;
     }

@@ -37,3 +37,6 @@ struct verify_config {
 /* Returns 0 even if there are faults, and their number. */
 int verify_run(const struct verify_config *config, struct verify_progress *ret_progress,
                uint64_t *ret_faults, struct error *err);
+
+/* Of the snapshot; any other code tells of the way to it, and tomorrow there may be another. */
+bool verify_is_fault(int code);

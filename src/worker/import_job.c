@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/altered.h"
 #include "base/cleanup.h"
 #include "fs/snapshot_import.h"
 #include "host/import_order.h"
@@ -16,8 +17,8 @@
  * ring since the worker started: cofferd looks, and tells it. */
 static bool is_final(int code)
 {
-    return code == -EBADMSG || code == -EPROTONOSUPPORT || code == -EXDEV || code == -ENOENT ||
-           code == -EFBIG || code == -EEXIST || code == -EINVAL || code == -EROFS;
+    return is_altered(code) || code == -EXDEV || code == -ENOENT || code == -EFBIG ||
+           code == -EEXIST || code == -EINVAL || code == -EROFS;
 }
 
 static bool on_progress(const struct snapshot_import_progress *progress, void *arg)

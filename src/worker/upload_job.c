@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/altered.h"
 #include "base/cleanup.h"
 #include "fs/export.h"
 #include "host/upload_order.h"
@@ -15,8 +16,7 @@
 /* What is wrong with the snapshot itself; a store may be better tomorrow. */
 static bool is_final(int code)
 {
-    return code == -ESTALE || code == -EBADMSG || code == -EPROTONOSUPPORT ||
-           code == -ENAMETOOLONG || code == -ECANCELED;
+    return is_altered(code) || code == -ESTALE || code == -ENAMETOOLONG || code == -ECANCELED;
 }
 
 struct naming {
