@@ -9,7 +9,8 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
-from key_servers import instance, openbao, pykmip, vaultcore  # noqa: E402, F401
+from home import home  # noqa: E402, F401
+from key_servers import instance, openbao, pykmip, s3, vaultcore  # noqa: E402, F401
 
 
 @pytest.fixture(scope="session")

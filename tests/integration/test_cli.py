@@ -14,6 +14,8 @@ import threading
 
 import pytest
 
+import terminal
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PROGRAMS = pathlib.Path(os.environ.get("COFFER_BUILD", ROOT / "build")) / "src" / "programs"
 
@@ -306,14 +308,8 @@ def test_fs_remove_on_a_terminal_takes_no_for_an_answer(fake, tmp_path):
         os.environ["COFFER_STATE_DIR"] = str(tmp_path)
         os.execv(PROGRAMS / "coffer", ["coffer", "fs", "remove", "a"])
     os.write(fd, b"n\n")
-    text = b""
-    try:
-        while chunk := os.read(fd, 1000):
-            text += chunk
-    except OSError:
-        pass
-    os.close(fd)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+    text, code = terminal.finish(pid, fd)
+    assert code == 1
     assert b"Nothing brings it back" in text
     assert b"nothing was removed" in text
     assert not fake.requests
@@ -520,13 +516,8 @@ def test_a_secret_can_be_typed_without_an_echo(fake, tmp_path, words, question, 
     while question not in text:
         text += os.read(fd, 1000)
     os.write(fd, b"s.typed\n")
-    try:
-        while chunk := os.read(fd, 1000):
-            text += chunk
-    except OSError:
-        pass
-    os.close(fd)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, text
+    text, code = terminal.finish(pid, fd, text)
+    assert code == 0, text
     assert b"s.typed" not in text
     assert fake.requests.pop()[2][name] == "s.typed"
 

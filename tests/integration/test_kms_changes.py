@@ -10,6 +10,7 @@ import time
 import pytest
 
 import servers
+import terminal
 from instance import ApiError
 from key_servers import started
 
@@ -217,14 +218,8 @@ def on_a_terminal(instance, answer, *words):
     if pid == 0:
         os.execve(instance.programs / "coffer", ["coffer", *words], instance.environment)
     os.write(fd, answer)
-    text = b""
-    try:
-        while chunk := os.read(fd, 1000):
-            text += chunk
-    except OSError:
-        pass
-    os.close(fd)
-    return text.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    text, code = terminal.finish(pid, fd)
+    return text.decode(), code
 
 
 def test_on_a_terminal_it_asks_and_takes_no_for_an_answer(instance, openbao):

@@ -12,23 +12,13 @@ import time
 
 import pytest
 
-import servers
 from home import (GROUP, KEEP_SIZE, OTHER, PUNCH_HOLE, USER, as_user, fallocate, make_varied_tree,
-                  mounted_home, python, run, start_python, wait_all)
+                  python, run, start_python, wait_all)
 from instance import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
                                 reason="needs root and /dev/fuse")
 COARSE = 5  # CLOCK_REALTIME_COARSE
-
-
-@pytest.fixture(scope="module")
-def home(build_folder, tmp_path_factory):
-    try:
-        with mounted_home(build_folder, tmp_path_factory.mktemp("home")) as made:
-            yield made
-    except servers.Unavailable as reason:
-        pytest.skip(str(reason))
 
 
 # Content

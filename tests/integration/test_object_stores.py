@@ -15,16 +15,6 @@ from instance import ApiError, Instance
 SECRET_PART = "secret-of-the-root"
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    try:
-        server = servers.VersitygwServer(tmp_path_factory.mktemp("versitygw"), tls=True)
-    except servers.Unavailable as reason:
-        pytest.skip(str(reason))
-    with server:
-        yield server
-
-
 @pytest.fixture
 def instance(build_folder, folder):
     with Instance(build_folder, folder) as made:

@@ -8,8 +8,7 @@ import threading
 
 import pytest
 
-import servers
-from home import make_varied_tree, mounted_home
+from home import make_varied_tree
 from instance import ApiError, wait_until
 from trees import age, describe, differences
 
@@ -18,15 +17,6 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fu
 RESTORE = "/api/v1/filesystems/home/restore"
 DIFF = "/api/v1/filesystems/home/snapshots/diff"
 SNAPSHOTS = "/api/v1/filesystems/home/snapshots"
-
-
-@pytest.fixture(scope="module")
-def home(build_folder, tmp_path_factory):
-    try:
-        with mounted_home(build_folder, tmp_path_factory.mktemp("home")) as made:
-            yield made
-    except servers.Unavailable as reason:
-        pytest.skip(str(reason))
 
 
 def take(home, name):

@@ -10,23 +10,13 @@ import threading
 
 import pytest
 
-import servers
-from home import make_varied_tree, mounted_home, run
+from home import make_varied_tree, run
 from instance import ApiError, wait_until
 from trees import age, describe, differences
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
                                 reason="needs root and /dev/fuse")
 SNAPSHOTS = "/api/v1/filesystems/home/snapshots"
-
-
-@pytest.fixture(scope="module")
-def home(build_folder, tmp_path_factory):
-    try:
-        with mounted_home(build_folder, tmp_path_factory.mktemp("home")) as made:
-            yield made
-    except servers.Unavailable as reason:
-        pytest.skip(str(reason))
 
 
 def snapshots(home):

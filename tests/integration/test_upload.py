@@ -9,7 +9,6 @@ import signal
 
 import pytest
 
-import servers
 from home import run
 from instance import ApiError, Instance, wait_until
 
@@ -95,16 +94,6 @@ def home(build_folder, folder, pykmip):
         instance.add("home")
         instance.mount("home", folder / "mnt")
         yield Home(instance, folder)
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    try:
-        server = servers.VersitygwServer(tmp_path_factory.mktemp("versitygw"), tls=True)
-    except servers.Unavailable as reason:
-        pytest.skip(str(reason))
-    with server:
-        yield server
 
 
 def add_bucket(home, s3, name="backup", **others):

@@ -10,16 +10,6 @@ from instance import Instance, wait_until
 
 
 @pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    try:
-        server = servers.VersitygwServer(tmp_path_factory.mktemp("versitygw"), tls=True)
-    except servers.Unavailable as reason:
-        pytest.skip(str(reason))
-    with server:
-        yield server
-
-
-@pytest.fixture(scope="module")
 def vault(tmp_path_factory):
     try:
         server = servers.OpenBaoServer(tmp_path_factory.mktemp("openbao"))

@@ -8,16 +8,6 @@ from sites import forget_ring, ring_of, set_kms
 from web_page import Page, bao, browser, instance, must_be_nowhere, page  # noqa: F401
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    try:
-        server = servers.VersitygwServer(tmp_path_factory.mktemp("versitygw"), tls=True)
-    except servers.Unavailable as reason:
-        pytest.skip(str(reason))
-    with server:
-        yield server
-
-
 def pykmip(folder):
     try:
         return servers.PykmipServer(folder / "kmip")

@@ -10,8 +10,7 @@ import subprocess
 
 import pytest
 
-import servers
-from home import (make_varied_tree, mounted_home, run, start_python, wait_all)
+from home import (make_varied_tree, run, start_python, wait_all)
 from instance import wait_until
 from trees import age, describe, differences
 
@@ -20,15 +19,6 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fu
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MEMORY_MAX = 150 << 20  # of a worker with 100,000 files
 KMIP_ENCRYPT, KMIP_DECRYPT = 0x1F, 0x20
-
-
-@pytest.fixture(scope="module")
-def home(build_folder, tmp_path_factory):
-    try:
-        with mounted_home(build_folder, tmp_path_factory.mktemp("home")) as made:
-            yield made
-    except servers.Unavailable as reason:
-        pytest.skip(str(reason))
 
 
 # Programs

@@ -12,6 +12,15 @@
 int file_case_setup(void **state);
 int file_case_teardown(void **state);
 
+/* A test on such a volume; inside of a function. */
+#define FILE_CASE_TEST(function, kind)                                                             \
+    {                                                                                              \
+#function " (" kind ")", function, file_case_setup, file_case_teardown, (char[])           \
+        {                                                                                          \
+            kind                                                                                   \
+        }                                                                                          \
+    }
+
 /* Of which no two blocks are equal. */
 void file_case_fill(uint8_t *data, size_t len, unsigned seed);
 /* A new file in the root with that. */

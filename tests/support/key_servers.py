@@ -1,5 +1,5 @@
-"""Key servers as fixtures, one of each for a test module, and an instance for each test. conftest.py
-has them for all modules; one that needs another kind defines its own under the same name.
+"""Servers as fixtures, one of each for a test module, and an instance for each test. conftest.py has
+them for all modules; one that needs another kind defines its own under the same name.
 """
 import pytest
 
@@ -36,6 +36,13 @@ def openbao(tmp_path_factory):
 def vaultcore(tmp_path_factory):
     """Without TLS."""
     yield from _with_transit(servers.VaultCoreServer, tmp_path_factory.mktemp("vaultcore"))
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("versitygw")
+    with started(lambda: servers.VersitygwServer(folder, tls=True)) as server:
+        yield server
 
 
 @pytest.fixture

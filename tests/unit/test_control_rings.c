@@ -39,20 +39,24 @@ static void get_object(struct fixture *fixture, const char *name, const char *ob
     assert_int_equal(object_store_get(store, object, KEY_RING_MAX, ret, NULL), 0);
 }
 
-static void a_ring_damaged_in_the_store_is_repaired_from_the_registry(void **state)
+static void assert_start_repairs(struct fixture *fixture, const char *object, const char *event)
 {
-    struct fixture *fixture = *state;
     CLEANUP(buf_release) struct buf before = BUF_INIT;
     CLEANUP(buf_release) struct buf after = BUF_INIT;
 
     must_add(fixture, "data");
-    get_object(fixture, "data", KEY_RING_OBJECT, &before);
-    flip(fixture, "data", KEY_RING_OBJECT);
+    get_object(fixture, "data", object, &before);
+    flip(fixture, "data", object);
     must_start(fixture, "data");
-    get_object(fixture, "data", KEY_RING_OBJECT, &after);
+    get_object(fixture, "data", object, &after);
     assert_int_equal(before.len, after.len);
     assert_memory_equal(before.data, after.data, before.len);
-    assert_event(fixture, "ring-repaired");
+    assert_event(fixture, event);
+}
+
+static void a_ring_damaged_in_the_store_is_repaired_from_the_registry(void **state)
+{
+    assert_start_repairs(*state, KEY_RING_OBJECT, "ring-repaired");
 }
 
 /* Writes ring into the registry while the control plane is closed. */
@@ -123,18 +127,7 @@ static void a_repair_is_in_the_audit_log(void **state)
 
 static void a_superblock_damaged_in_the_store_is_repaired_from_the_metadata(void **state)
 {
-    struct fixture *fixture = *state;
-    CLEANUP(buf_release) struct buf before = BUF_INIT;
-    CLEANUP(buf_release) struct buf after = BUF_INIT;
-
-    must_add(fixture, "data");
-    get_object(fixture, "data", SUPERBLOCK_OBJECT, &before);
-    flip(fixture, "data", SUPERBLOCK_OBJECT);
-    must_start(fixture, "data");
-    get_object(fixture, "data", SUPERBLOCK_OBJECT, &after);
-    assert_int_equal(before.len, after.len);
-    assert_memory_equal(before.data, after.data, before.len);
-    assert_event(fixture, "superblock-repaired");
+    assert_start_repairs(*state, SUPERBLOCK_OBJECT, "superblock-repaired");
 }
 
 static void a_ring_and_superblock_of_another_filesystem_in_the_store_are_not_believed(void **state)

@@ -401,19 +401,13 @@ static void what_cannot_be_compared_is_refused(void **state)
     volume_diff_close(diff);
 }
 
-#define ON_DIR(test)                                                                               \
-    {                                                                                              \
-#test, test, file_case_setup, file_case_teardown, dir                                      \
-    }
-
 int main(void)
 {
-    char dir[] = "dir";
     const struct CMUnitTest tests[] = {
-        ON_DIR(random_changes_are_told_and_nothing_else),
-        ON_DIR(names_are_safe_to_print),
-        ON_DIR(a_path_that_is_longer_than_any_is_cut),
-        ON_DIR(what_cannot_be_compared_is_refused),
+        FILE_CASE_TEST(random_changes_are_told_and_nothing_else, "dir"),
+        FILE_CASE_TEST(names_are_safe_to_print, "dir"),
+        FILE_CASE_TEST(a_path_that_is_longer_than_any_is_cut, "dir"),
+        FILE_CASE_TEST(what_cannot_be_compared_is_refused, "dir"),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -520,27 +520,23 @@ static void times_follow_changes(void **state)
     assert_int_equal(volume_sync(c->volume, NULL), 0);
 }
 
-#define CASE(function)                                                                             \
-    cmocka_unit_test_prestate_setup_teardown(function, file_case_setup, file_case_teardown, kind)
-
 int main(void)
 {
-    static char kind[] = "memory";
     const struct CMUnitTest tests[] = {
-        CASE(small_files_live_in_their_inode),
-        CASE(a_file_that_grows_leaves_its_inode),
-        CASE(a_small_body_can_have_a_large_size),
-        CASE(sparse_files_of_terabytes_are_sought_and_cut),
-        CASE(the_end_of_much_data_is_found),
-        CASE(no_file_is_larger_than_its_chunks_can_be_counted),
-        CASE(fallocate_does_what_its_mode_says),
-        CASE(many_chunks_are_cut_and_emptied),
-        CASE(what_was_cut_does_not_come_back),
-        CASE(a_chunk_in_too_many_pieces_is_rewritten),
-        CASE(a_hole_in_a_full_list_can_be_made),
-        CASE(one_write_may_span_many_chunks),
-        CASE(a_full_volume_refuses_what_is_new_and_takes_what_is_not),
-        CASE(times_follow_changes),
+        FILE_CASE_TEST(small_files_live_in_their_inode, "memory"),
+        FILE_CASE_TEST(a_file_that_grows_leaves_its_inode, "memory"),
+        FILE_CASE_TEST(a_small_body_can_have_a_large_size, "memory"),
+        FILE_CASE_TEST(sparse_files_of_terabytes_are_sought_and_cut, "memory"),
+        FILE_CASE_TEST(the_end_of_much_data_is_found, "memory"),
+        FILE_CASE_TEST(no_file_is_larger_than_its_chunks_can_be_counted, "memory"),
+        FILE_CASE_TEST(fallocate_does_what_its_mode_says, "memory"),
+        FILE_CASE_TEST(many_chunks_are_cut_and_emptied, "memory"),
+        FILE_CASE_TEST(what_was_cut_does_not_come_back, "memory"),
+        FILE_CASE_TEST(a_chunk_in_too_many_pieces_is_rewritten, "memory"),
+        FILE_CASE_TEST(a_hole_in_a_full_list_can_be_made, "memory"),
+        FILE_CASE_TEST(one_write_may_span_many_chunks, "memory"),
+        FILE_CASE_TEST(a_full_volume_refuses_what_is_new_and_takes_what_is_not, "memory"),
+        FILE_CASE_TEST(times_follow_changes, "memory"),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

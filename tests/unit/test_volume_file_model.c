@@ -375,22 +375,14 @@ static void threads_share_a_chunk_whose_list_is_full(void **state)
     file_case_expect(shared.c, shared.ino, 0, expected, MIB);
 }
 
-#define CASE(function, kind)                                                                       \
-    {                                                                                              \
-#function " (" kind ")", function, file_case_setup, file_case_teardown, (char[])           \
-        {                                                                                          \
-            kind                                                                                   \
-        }                                                                                          \
-    }
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(files_are_what_the_model_says, "memory"),
-        CASE(files_are_what_the_model_says, "dir"),
-        CASE(threads_never_see_half_of_a_write, "memory"),
-        CASE(threads_never_see_half_of_a_write, "dir"),
-        CASE(threads_share_a_chunk_whose_list_is_full, "memory"),
+        FILE_CASE_TEST(files_are_what_the_model_says, "memory"),
+        FILE_CASE_TEST(files_are_what_the_model_says, "dir"),
+        FILE_CASE_TEST(threads_never_see_half_of_a_write, "memory"),
+        FILE_CASE_TEST(threads_never_see_half_of_a_write, "dir"),
+        FILE_CASE_TEST(threads_share_a_chunk_whose_list_is_full, "memory"),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

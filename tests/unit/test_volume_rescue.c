@@ -53,14 +53,17 @@ static void expect_pieces(struct volume_case *c, uint64_t ino)
     }
 }
 
-static struct object_store *with_faults(struct volume_case *c, struct fault_store **ret)
+/* A volume with a store that can be made to fail. */
+static void begin_with_faults(struct volume_case *c, struct fault_store **ret)
 {
     struct object_store *inner;
-    struct object_store *store;
 
+    volume_case_new(c, 0);
+    volume_case_close(c);
+    object_store_close(c->store);
     assert_int_equal(object_store_open(c->store_url, &inner, NULL), 0);
-    assert_int_equal(fault_store_new(inner, &store, ret), 0);
-    return store;
+    assert_int_equal(fault_store_new(inner, &c->store, ret), 0);
+    volume_case_open(c);
 }
 
 /* times: requests for memory that pass before one fails. */
@@ -71,11 +74,7 @@ static void run_out(unsigned times)
     struct fault_store *fault;
     struct volume_case c;
 
-    volume_case_new(&c, 0);
-    volume_case_close(&c);
-    object_store_close(c.store);
-    c.store = with_faults(&c, &fault);
-    volume_case_open(&c);
+    begin_with_faults(&c, &fault);
     uint64_t ino = volume_case_file(&c, "file");
     assert_int_equal(volume_sync(c.volume, NULL), 0);
     passing = times;
@@ -119,11 +118,7 @@ static void what_waits_and_is_damaged_is_an_error_at_once(void **state)
     size_t len = 0;
 
     (void)state;
-    volume_case_new(&c, 0);
-    volume_case_close(&c);
-    object_store_close(c.store);
-    c.store = with_faults(&c, &fault);
-    volume_case_open(&c);
+    begin_with_faults(&c, &fault);
     uint64_t ino = volume_case_file(&c, "file");
     assert_int_equal(volume_sync(c.volume, NULL), 0);
     fault_arm(fault, FAULT_SYNC, "segments/", 0, FAULT_ALWAYS, -EIO);
@@ -175,11 +170,7 @@ static void a_rescue_beside_a_recount_gives_nothing_up(void **state)
     size_t len = 0;
 
     (void)state;
-    volume_case_new(&c, 0);
-    volume_case_close(&c);
-    object_store_close(c.store);
-    c.store = with_faults(&c, &fault);
-    volume_case_open(&c);
+    begin_with_faults(&c, &fault);
     fill(data, 0);
     const struct bytes all = { .data = data, .len = LEN };
     uint64_t durable = volume_case_file(&c, "durable");

@@ -437,11 +437,6 @@ static void a_crash_at_any_step_is_made_good_by_the_next_start(void **state)
     tree_model_free(&before);
 }
 
-#define ON_DIR(test)                                                                               \
-    {                                                                                              \
-#test, test, file_case_setup, file_case_teardown, dir                                      \
-    }
-
 /* --- what came from outside was restored: any two versions may share blocks --- */
 
 #define MIXED_VERSIONS 40u
@@ -504,18 +499,17 @@ static void each_block_of_mixed_versions_is_counted_once(void **state)
 
 int main(void)
 {
-    char dir[] = "dir";
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(records_of_restores_that_cannot_be_are_refused),
-        ON_DIR(a_restore_brings_all_back_and_leaves_snapshots_alone),
-        ON_DIR(what_was_overwritten_is_kept_under_the_name_that_was_asked_for),
-        ON_DIR(blocks_that_come_back_are_counted_once_and_given_up_once),
-        ON_DIR(an_open_file_without_a_name_does_not_come_back),
-        ON_DIR(what_cannot_be_restored_is_refused_and_nothing_changed),
-        ON_DIR(so_many_restores_are_remembered_as_their_snapshots_are_kept),
-        ON_DIR(random_restores_agree_with_copies_of_the_tree),
-        ON_DIR(a_crash_at_any_step_is_made_good_by_the_next_start),
-        ON_DIR(each_block_of_mixed_versions_is_counted_once),
+        FILE_CASE_TEST(a_restore_brings_all_back_and_leaves_snapshots_alone, "dir"),
+        FILE_CASE_TEST(what_was_overwritten_is_kept_under_the_name_that_was_asked_for, "dir"),
+        FILE_CASE_TEST(blocks_that_come_back_are_counted_once_and_given_up_once, "dir"),
+        FILE_CASE_TEST(an_open_file_without_a_name_does_not_come_back, "dir"),
+        FILE_CASE_TEST(what_cannot_be_restored_is_refused_and_nothing_changed, "dir"),
+        FILE_CASE_TEST(so_many_restores_are_remembered_as_their_snapshots_are_kept, "dir"),
+        FILE_CASE_TEST(random_restores_agree_with_copies_of_the_tree, "dir"),
+        FILE_CASE_TEST(a_crash_at_any_step_is_made_good_by_the_next_start, "dir"),
+        FILE_CASE_TEST(each_block_of_mixed_versions_is_counted_once, "dir"),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

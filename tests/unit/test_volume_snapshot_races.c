@@ -208,10 +208,8 @@ static void snapshots_are_whole_whatever_goes_on(void **state)
 
 int main(void)
 {
-    char dir[] = "dir";
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_prestate_setup_teardown(snapshots_are_whole_whatever_goes_on,
-                                                 file_case_setup, file_case_teardown, dir),
+        FILE_CASE_TEST(snapshots_are_whole_whatever_goes_on, "dir"),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

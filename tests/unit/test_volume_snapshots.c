@@ -458,24 +458,18 @@ static void a_crash_at_any_moment_leaves_whole_snapshots(void **state)
     assert_true(number > 1);
 }
 
-#define ON_DIR(test)                                                                               \
-    {                                                                                              \
-#test, test, file_case_setup, file_case_teardown, dir                                      \
-    }
-
 int main(void)
 {
-    char dir[] = "dir";
     const struct CMUnitTest tests[] = {
-        ON_DIR(a_snapshot_shows_what_was_there_when_it_was_taken),
-        ON_DIR(the_folder_of_snapshots_lists_access_points_and_is_not_listed_itself),
-        ON_DIR(nothing_can_be_changed_in_a_snapshot),
-        ON_DIR(names_and_access_points_are_used_once),
-        ON_DIR(what_only_a_snapshot_holds_comes_back_when_it_is_removed),
-        ON_DIR(a_removed_snapshot_is_gone_for_who_still_looks_at_it),
-        ON_DIR(an_open_file_without_a_name_ends_while_a_snapshot_holds_its_data),
-        ON_DIR(random_changes_agree_with_copies_of_the_tree),
-        ON_DIR(a_crash_at_any_moment_leaves_whole_snapshots),
+        FILE_CASE_TEST(a_snapshot_shows_what_was_there_when_it_was_taken, "dir"),
+        FILE_CASE_TEST(the_folder_of_snapshots_lists_access_points_and_is_not_listed_itself, "dir"),
+        FILE_CASE_TEST(nothing_can_be_changed_in_a_snapshot, "dir"),
+        FILE_CASE_TEST(names_and_access_points_are_used_once, "dir"),
+        FILE_CASE_TEST(what_only_a_snapshot_holds_comes_back_when_it_is_removed, "dir"),
+        FILE_CASE_TEST(a_removed_snapshot_is_gone_for_who_still_looks_at_it, "dir"),
+        FILE_CASE_TEST(an_open_file_without_a_name_ends_while_a_snapshot_holds_its_data, "dir"),
+        FILE_CASE_TEST(random_changes_agree_with_copies_of_the_tree, "dir"),
+        FILE_CASE_TEST(a_crash_at_any_moment_leaves_whole_snapshots, "dir"),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
