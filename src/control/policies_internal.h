@@ -1,4 +1,12 @@
-/* policies_internal.h - what policies.c and policy_run.c share. */
+/* policies_internal.h - what the files of snapshot policies share.
+ *
+ *   policies.c       which there are, what they are attached to, the thread that waits for the next
+ *   policies_heap.c  what is due next
+ *   policies_view.c  what people are shown of them
+ *   policy_run.c     taking, uploading and removing for one filesystem
+ *
+ * Locks: as policies.h says.
+ */
 #pragma once
 
 #include "base/thread.h"

@@ -1,15 +1,18 @@
 /* chunk_scan.h - every chunk of every file, for what looks at all data: account, compaction,
  * check.
+ *
+ * Errors     of the engine; -EBADMSG, -EPROTONOSUPPORT: a record cannot be understood. Anything but
+ *            0 from a visitor ends a scan, which returns it.
+ * Ownership  what a visitor is shown lives until it returns.
  */
 #pragma once
 
 #include "fs/extents.h"
 #include "fs/volume_internal.h"
 
-/* The list lives until it returns. */
 typedef int chunk_visit_fn(uint64_t ino, uint32_t chunk, const struct extents *list, void *arg);
 
-/* In one transaction; anything but 0 from visit ends it and is returned. */
+/* In one transaction. */
 int chunk_scan(struct meta_txn *txn, chunk_visit_fn *visit, void *arg, struct error *err);
 
 /* Every block that any file or any saved version of a file names, each once. */
