@@ -99,7 +99,7 @@ static int begin(struct check *check, struct meta_txn **ret_view)
     int r = 0;
 
     if (!check->volume->is_read_only)
-        r = meta_begin(check->volume->engine, META_FREE, &change, check->err);
+        r = meta_begin(check->volume->engine, META_RECLAIM, &change, check->err);
     if (r < 0)
         return r;
     segments_check_begin(check->volume->segments);
@@ -151,7 +151,8 @@ int volume_check(struct volume *volume, bool read_data, volume_report_fn *report
         check_superblocks(&check);
         r = check_records(&check);
     }
-    maintenance_end(&volume->maintenance);
+    segments_check_end(volume->segments);
+    maintenance_end_check(&volume->maintenance);
     free(check.inodes);
     if (is_altered(r)) { /* as far as it was possible */
         check_fault(&check, "The check had to end at a record that was altered: %s.", why.text);

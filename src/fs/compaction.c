@@ -203,8 +203,7 @@ static int compact(struct volume *volume, unsigned live_max_8, struct error *err
 
     if (origin_is_importing(volume)) /* a round looks at all extents */
         return 0;
-    if (!maintenance_try(&volume->maintenance))
-        return 0;
+    maintenance_begin(&volume->maintenance);
     int r = run_round(&round);
     atomic_store(&volume->claimed_room, 0);
     if (r < 0 && round.copied > 0)
@@ -289,7 +288,7 @@ int volume_recount(struct volume *volume, struct error *err)
 {
     struct recount recount = { .volume = volume };
 
-    if (!maintenance_try(&volume->maintenance))
+    if (!maintenance_begin_recount(&volume->maintenance))
         return error_set(err, -EBUSY, "what is in use is not counted during a check");
     int r = volume_change(volume, META_RECLAIM, recount_all, &recount);
     maintenance_end(&volume->maintenance);

@@ -59,15 +59,11 @@ static bool has_room(struct volume *volume, uint64_t bytes)
 int room_find(struct volume *volume, uint64_t bytes, struct error *err)
 {
     while (!has_room(volume, bytes)) {
-        bool is_check = maintenance_is_check(&volume->maintenance);
         if (!keeper_make_room(volume))
             return error_set(err, -ENOSPC,
                              "the disk under the filesystem's store has no room for the next %llu "
-                             "MiB; %sremove files or snapshots, or make the disk larger",
-                             (unsigned long long)(bytes >> 20) + 1,
-                             is_check ? "a check is running, during which nothing is moved "
-                                        "together: try again when it is over, or "
-                                      : "");
+                             "MiB; remove files or snapshots, or make the disk larger",
+                             (unsigned long long)(bytes >> 20) + 1);
     }
     return 0;
 }

@@ -111,7 +111,8 @@ static int make_way(struct segments *segments, struct segment *segment, uint32_t
     return r;
 }
 
-/* In the place of what lies elsewhere, and between that. */
+/* In the place of what lies elsewhere, and between that. A check may look for what was freed since
+ * it began. */
 static int fill(struct segment *segment, const struct location *whole)
 {
     uint32_t at = whole->first, end = whole->first + whole->len;
@@ -128,6 +129,8 @@ static int fill(struct segment *segment, const struct location *whole)
         part.len = part_end - at;
         part.offset += at - whole->first;
         part.identity.address += at - whole->first;
+        whole->object->is_shifted = true;
+        (is_gap ? segment : next->object)->is_shifted = true;
         if (is_gap)
             r = segment_insert_location(segment, i, &part);
         else

@@ -335,6 +335,8 @@ static int fetched_one(struct segments *segments, const struct segment_copy *cop
         bool is_freed = location->live == 0 && !segments->needs_recount;
         if (location->object->kind != SEGMENT_PACK || is_freed)
             continue;
+        location->object->is_shifted = true;
+        object->is_shifted = true;
         segment_account(segments, location->object, -(int64_t)location->live);
         segment_account(segments, object, location->live);
         location->object = object;

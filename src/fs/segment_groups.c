@@ -74,7 +74,7 @@ static bool is_dead(const struct segments *segments, const struct segment *segme
 static int put_locations(struct segments *segments, struct meta_txn *txn, struct segment *segment,
                          struct error *err) REQUIRES(segments->lock)
 {
-    bool drop = may_give_up(segments, segment);
+    bool drop = may_give_up(segments, segment) && !segments->is_checking;
     struct record_key key;
 
     for (size_t i = 0; i < segment->moved_count;) {
@@ -106,10 +106,10 @@ static int put_segment(struct segments *segments, struct meta_txn *txn, struct s
     int r = put_locations(segments, txn, segment, err);
     if (r < 0)
         return r;
+    bool is_empty = segment->moved_count == 0 && segment->pending == 0 && !segments->is_checking;
     if (segment->kind != SEGMENT_OWN) /* which has no record */
-        return segment->kind == SEGMENT_FOREIGN && segment->moved_count == 0 &&
-               segment->pending == 0;
-    if (segment->is_deleted && segment->moved_count == 0 && segment->pending == 0) {
+        return segment->kind == SEGMENT_FOREIGN && is_empty;
+    if (segment->is_deleted && is_empty) {
         usage_key(&segment->id, &key);
         r = meta_remove(txn, record_key_bytes(&key), err);
         return r < 0 ? r : 1;
@@ -121,19 +121,23 @@ static int put_segment(struct segments *segments, struct meta_txn *txn, struct s
     return put_usage(txn, segment, err);
 }
 
-/* A segment that is not settled yet stays for the next group. */
-static bool stays_changed(const struct segment *segment)
+bool segment_is_to_forget(const struct segment *segment)
 {
-    bool is_ended = segment->state == SEGMENT_CLOSED || segment->state == SEGMENT_ENDED;
-
-    if (segment->is_deleted)
-        return segment->moved_count == 0;
-    if (is_ended && segment->live == 0)
-        return true;
     for (size_t i = 0; i < segment->moved_count; i++)
         if (segment->moved[i].live == 0)
             return true;
-    return false;
+    return segment->is_deleted && segment->moved_count == 0;
+}
+
+/* A segment that is not settled yet stays for the next group. */
+static bool stays_changed(const struct segments *segments, const struct segment *segment)
+    REQUIRES(segments->lock)
+{
+    bool is_ended = segment->state == SEGMENT_CLOSED || segment->state == SEGMENT_ENDED;
+
+    if (is_ended && segment->live == 0 && !segment->is_deleted)
+        return true;
+    return !segments->is_checking && segment_is_to_forget(segment);
 }
 
 static int put_changed(struct segments *segments, struct meta_txn *txn, struct error *err)
@@ -150,7 +154,7 @@ static int put_changed(struct segments *segments, struct meta_txn *txn, struct e
             r = put_segment(segments, txn, segment, err);
         if (r == 1)
             segment_drop(segments, segment);
-        else if (r < 0 || stays_changed(segment))
+        else if (r < 0 || stays_changed(segments, segment))
             segment_changed(segments, segment);
     }
     return r < 0 ? r : 0;

@@ -300,6 +300,8 @@ int segment_relocate(struct segments *segments, const struct uuid *id, uint32_t 
         if (r < 0)
             return r;
     }
+    before.object->is_shifted = true;
+    object->is_shifted = true;
     segment_account(segments, before.object, -(int64_t)live);
     segment_account(segments, object, live);
     segment_changed(segments, segment);

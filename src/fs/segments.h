@@ -131,14 +131,16 @@ void segments_ids_failed(struct segments *segments, const struct error *why);
  * with the next group. */
 bool segments_delete_dead(struct segments *segments);
 
-/* A check of what lies where: begin while nothing changes, then each run once, then the objects.
- * report gets a sentence for each fault. segments_check_run(): -ENOENT if the segment is not
- * known. */
+/* A check of what lies where: begin while nothing changes, then each run of that moment once, then
+ * the objects; then end, also if it did not begin. Meanwhile blocks may be moved, and objects
+ * deleted, but what tells where blocks lay stays. report gets a sentence for each fault.
+ * segments_check_run(): -ENOENT if the segment is not known. */
 typedef void segments_report_fn(const char *text, void *arg);
 void segments_check_begin(struct segments *segments);
 int segments_check_run(struct segments *segments, const struct block_run *run);
 int segments_check_objects(struct segments *segments, segments_report_fn *report, void *arg,
                            struct error *err);
+void segments_check_end(struct segments *segments);
 
 /* Compaction: see segment_move.c. */
 struct segment_copy {

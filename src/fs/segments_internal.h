@@ -103,6 +103,8 @@ struct segment {
     uint64_t check_expected; /* live when a check began */
     uint64_t check_found;
     bool is_checked;
+    bool is_shifted; /* since a check began, ranges went from or to it: only the sum of all such
+                      * tells whether what is found is what was expected */
 
     /* While it is written. */
     struct object_writer *writer;
@@ -180,6 +182,8 @@ struct segments {
     bool needs_recount;   /* the account is not to be relied on */
     bool is_rescued;      /* something was, since a recount began: that may be wrong */
     bool recount_noted;   /* and the stored metadata says so */
+
+    bool is_checking; /* what lies where is looked up as of when that began: none is forgotten */
 
     struct segment *changed_first;  /* their usage or locations are to be written */
     struct segment_list announcing; /* ids in the group that collects, or is being written */
@@ -268,6 +272,9 @@ size_t segment_find_location(const struct segment *segment, uint32_t address);
 /* So many bytes more of an object are in use. */
 void segment_account(struct segments *segments, struct segment *object, int64_t bytes)
     REQUIRES(segments->lock);
+
+/* segment_groups.c: it, or where a range of it lies, is of no use any more. */
+bool segment_is_to_forget(const struct segment *segment);
 
 /* segment_append.c */
 struct room {

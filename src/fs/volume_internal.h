@@ -86,7 +86,7 @@ struct volume {
     struct collector *collector;    /* the keeper's: how far the removal of a snapshot is */
     struct mutex superblock_lock;
     struct superblock superblock;      /* as last written */
-    struct maintenance maintenance;    /* compaction, recount and check: one at a time */
+    struct maintenance maintenance;    /* which of these may go on at once */
     int64_t compaction_rests_until_ms; /* the keeper's */
     _Atomic int64_t key_event_due_ms;  /* when a missing key may be told of again */
     atomic_uint_fast64_t claimed_room; /* of the store's disk, by compaction */
@@ -325,8 +325,7 @@ int file_set_size(struct volume_txn *txn, uint64_t ino, struct inode *inode, uin
                   bool *ret_more);
 
 /* room.c. -ENOSPC, with words, if the store's disk has no room for so many bytes more, and the
- * keeper could win none, which it does not try during a check. Waits for it, so without any lock.
- */
+ * keeper could win none. Waits for it, so without any lock. */
 int room_find(struct volume *volume, uint64_t bytes, struct error *err);
 /* How large segments are in this store. */
 uint32_t room_segment_size(struct object_store *store);
@@ -339,8 +338,7 @@ int room_append(struct volume *volume, const struct segment_origin *origin, stru
 /* compaction.c: one round, if it is due. Returns 1 if there was something to do, 0 if not. */
 int volume_compact(struct volume *volume, struct error *err);
 /* For somebody who found the disk full: deletes what is dead, also what is about to be, or moves
- * what is left in segments together, if no check is at work. True if an object was deleted. By the
- * keeper. */
+ * what is left in segments together. True if an object was deleted. By the keeper. */
 bool volume_make_room(struct volume *volume);
 /* Counts anew what is in use of each object. -EBUSY: a check is at work. */
 int volume_recount(struct volume *volume, struct error *err);

@@ -136,6 +136,25 @@ static void only_what_is_missing_is_moved(void **state)
     volume_case_check(v);
 }
 
+/* Which may take hours. */
+static void a_snapshot_arrives_during_a_check(void **state)
+{
+    struct transfer_case *c = *state;
+    struct volume_case *v = &c->volume;
+    struct snapshot_import_progress progress = { .fetched = 0 };
+
+    (void)file_case_make(v, "f", MIB, 1);
+    (void)transfer_case_take(c, "a");
+    struct locator locator = transfer_case_upload(c, "a");
+    snapshot_case_drop(v, "a");
+    assert_int_equal(volume_unlink(v->volume, VOLUME_ROOT, "f"), 0);
+    snapshot_case_settle(v);
+    maintenance_begin_check(&v->volume->maintenance);
+    (void)import_case_bring(v, &c->bucket, &locator, "back", &progress);
+    maintenance_end_check(&v->volume->maintenance);
+    volume_case_check(v);
+}
+
 /* A version that is neither the first nor the last one names some of its blocks, also when the
  * filesystem goes on from it. */
 static void blocks_of_a_version_in_the_middle_are_not_given_up(void **state)
@@ -731,6 +750,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(what_was_removed_here_comes_back),
         TEST(only_what_is_missing_is_moved),
+        TEST(a_snapshot_arrives_during_a_check),
         TEST(blocks_of_a_version_in_the_middle_are_not_given_up),
         TEST(what_is_not_here_any_more_is_brought),
         TEST(what_cannot_be_is_refused_with_words),

@@ -1,5 +1,5 @@
-/* What happens between the steps of an operation on a file: a layer of the store makes another
- * change there, at a chosen call of the first one. */
+/* What happens between the steps of an operation on a file, or of a check: a layer of the store
+ * makes another change there, at a chosen call of the first one. */
 #include "tests/support/cmocka_all.h"
 
 #include <errno.h>
@@ -8,7 +8,10 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "fs/commit.h"
 #include "fs/extents.h"
+#include "fs/segments_internal.h"
+#include "fs/volume_internal.h"
 #include "store/layers/fault.h"
 #include "store/layers/layer.h"
 #include "tests/support/file_case.h"
@@ -17,7 +20,7 @@
 
 typedef void interruption_fn(struct volume_case *c, uint64_t ino);
 
-/* Calls fn once, in front of the operation of that kind after skip others. */
+/* Calls fn once, in front of the operation of that kind on a segment after skip others. */
 struct interrupting_store {
     struct layer base;
     struct volume_case *c;
@@ -31,7 +34,8 @@ static int interrupt(struct layer *layer, struct store_call *call, struct error 
 {
     struct interrupting_store *store = (struct interrupting_store *)layer;
 
-    if (store->fn != NULL && call->op == store->op && store->skip-- == 0) {
+    if (store->fn != NULL && call->op == store->op &&
+        strncmp(call->name, SEGMENT_PREFIX, strlen(SEGMENT_PREFIX)) == 0 && store->skip-- == 0) {
         interruption_fn *fn = TAKE(store->fn);
         fn(store->c, store->ino);
     }
@@ -53,6 +57,8 @@ struct race {
     struct interrupting_store *store;
     struct fault_store *fault;
     uint64_t ino;
+    bool has_room; /* of ask_for_room() */
+    int recounted;
 };
 
 static int setup(void **state)
@@ -267,6 +273,151 @@ static void a_rewrite_that_cannot_read_all_changes_nothing(void **state)
     }
 }
 
+/* --- during a check --- */
+
+#define SIZE ((size_t)3 * CHUNK_SIZE)
+
+static void write_all(struct volume_case *c, uint64_t ino)
+{
+    CLEANUP(free_ptr) uint8_t *data = malloc(SIZE);
+
+    memset(data, 0x3c, SIZE);
+    file_case_write(c, ino, 0, data, SIZE);
+}
+
+static void expect_all(struct volume_case *c, uint64_t ino)
+{
+    CLEANUP(free_ptr) uint8_t *data = malloc(SIZE);
+
+    memset(data, 0x3c, SIZE);
+    file_case_expect(c, ino, 0, data, SIZE);
+}
+
+/* What was written is in segments that have ended. */
+static void end_segment(struct volume_case *c)
+{
+    segments_end_current(c->volume->segments);
+    assert_int_equal(commit_group(c->volume, NULL), 0);
+}
+
+static void remove_now(struct volume_case *c, const char *name, uint64_t ino)
+{
+    assert_int_equal(volume_unlink(c->volume, VOLUME_ROOT, name), 0);
+    volume_forget(c->volume, ino, 1);
+    reap_waiting(c->volume);
+}
+
+/* Deletes what is dead; returns how many segments are still known of which all is gone. */
+static unsigned settle(struct volume_case *c)
+{
+    struct segments *segments = c->volume->segments;
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(commit_group(c->volume, NULL), 0);
+        (void)segments_delete_dead(segments);
+    }
+    assert_int_equal(commit_group(c->volume, NULL), 0);
+    mutex_lock(&segments->lock);
+    for (size_t i = 0; i < segments->bucket_count; i++)
+        for (const struct segment *s = segments->buckets[i]; s != NULL; s = s->next_in_bucket)
+            count += s->is_deleted && segment_is_to_forget(s);
+    mutex_unlock(&segments->lock);
+    return count;
+}
+
+static void remove_the_last(struct volume_case *c, uint64_t ino)
+{
+    remove_now(c, "last", ino);
+    (void)settle(c);
+}
+
+/* The check finds it in the records of when it began. */
+static void what_is_removed_during_a_check_is_no_fault(void **state)
+{
+    struct race *race = *state;
+
+    write_all(&race->c, race->ino);
+    end_segment(&race->c);
+    uint64_t last = volume_case_file(&race->c, "last");
+    write_all(&race->c, last);
+    end_segment(&race->c);
+    arm(race, STORE_READ, 0, remove_the_last);
+    race->store->ino = last;
+    volume_case_check(&race->c);
+    assert_int_equal(settle(&race->c), 0);
+}
+
+/* Two files share segments, and the second one goes. */
+static void waste_half(struct race *race)
+{
+    const size_t part = 256 * 1024;
+    uint64_t waste = volume_case_file(&race->c, "waste");
+    CLEANUP(free_ptr) uint8_t *data = malloc(part);
+
+    memset(data, 0x3c, part);
+    for (size_t at = 0; at < SIZE; at += part) {
+        file_case_write(&race->c, race->ino, at, data, part);
+        file_case_write(&race->c, waste, at, data, part);
+    }
+    end_segment(&race->c);
+    remove_now(&race->c, "waste", waste);
+    assert_int_equal(settle(&race->c), 0);
+}
+
+/* As a writer does who finds the disk full. */
+static void ask_for_room(struct volume_case *c, uint64_t ino)
+{
+    struct race *race = (struct race *)c;
+
+    (void)ino;
+    race->has_room = keeper_make_room(c->volume);
+    race->recounted = volume_recount(c->volume, NULL);
+}
+
+static void room_is_made_during_a_check(void **state)
+{
+    struct race *race = *state;
+
+    for (unsigned skip = 0; skip < 3; skip++) { /* some of it was found already, or all */
+        waste_half(race);
+        arm(race, STORE_READ, 3 * skip, ask_for_room);
+        volume_case_check(&race->c);
+        assert_null(race->store->fn);
+        assert_true(race->has_room);
+        assert_int_equal(race->recounted, -EBUSY);
+        expect_all(&race->c, race->ino);
+        assert_int_equal(settle(&race->c), 0);
+        volume_case_reopen(&race->c);
+        volume_case_check(&race->c);
+    }
+    assert_int_equal(volume_recount(race->c.volume, NULL), 0);
+}
+
+/* Of where blocks are moved to. */
+static void miscount(struct volume_case *c)
+{
+    struct segments *segments = c->volume->segments;
+
+    mutex_lock(&segments->lock);
+    segment_account(segments, segments->lanes[0].current, 100);
+    mutex_unlock(&segments->lock);
+}
+
+static void a_check_finds_a_wrong_count_although_blocks_are_moved(void **state)
+{
+    struct race *race = *state;
+
+    waste_half(race);
+    write_all(&race->c, volume_case_file(&race->c, "more")); /* into the current segment */
+    assert_int_equal(commit_group(race->c.volume, NULL), 0);
+    miscount(&race->c);
+    arm(race, STORE_READ, 0, ask_for_room);
+    assert_int_equal(volume_case_faults(&race->c, true), 1);
+    segments_distrust(race->c.volume->segments);
+    assert_int_equal(volume_recount(race->c.volume, NULL), 0);
+}
+
 #define RACE(function) cmocka_unit_test_setup_teardown(function, setup, teardown)
 
 int main(void)
@@ -281,6 +432,9 @@ int main(void)
         RACE(a_read_looks_again_for_what_is_gone),
         RACE(a_rewrite_looks_again_for_what_is_gone),
         RACE(a_rewrite_that_cannot_read_all_changes_nothing),
+        RACE(what_is_removed_during_a_check_is_no_fault),
+        RACE(room_is_made_during_a_check),
+        RACE(a_check_finds_a_wrong_count_although_blocks_are_moved),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

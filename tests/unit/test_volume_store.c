@@ -648,57 +648,6 @@ static void what_was_rescued_while_it_was_moved_is_where_it_was_rescued_to(void 
     faulty_end(&f);
 }
 
-/* --- the keeper during a check --- */
-
-struct full_check {
-    struct volume *volume;
-    unsigned asked;
-    int result;
-    struct error why;
-    int recounted;
-};
-
-/* The check waits for this. */
-static void ask_for_room(const char *text, void *arg)
-{
-    struct full_check *full = arg;
-
-    (void)text;
-    if (full->asked++ > 0)
-        return;
-    full->result = room_find(full->volume, (uint64_t)1 << 60, &full->why);
-    full->recounted = volume_recount(full->volume, NULL);
-}
-
-static void who_looks_for_room_does_not_wait_for_a_check(void **state)
-{
-    struct full_check full = { .asked = 0 };
-    uint64_t faults = 0;
-    struct faulty f;
-
-    (void)state;
-    faulty_new(&f);
-    volume_case_open(&f.c);
-    uint64_t ino = volume_case_file(&f.c, "file");
-    assert_int_equal(write_piece(&f.c, ino, 0), 0);
-    assert_int_equal(volume_sync(f.c.volume, NULL), 0);
-    fault_arm(f.fault, FAULT_READ_FLIP, "segments/", 0, FAULT_ALWAYS, 0); /* something to tell */
-    full.volume = f.c.volume;
-    assert_int_equal(volume_check(f.c.volume, true, ask_for_room, &full, &faults, NULL), 0);
-    assert_true(full.asked > 0);
-    assert_int_equal(full.result, -ENOSPC);
-    assert_non_null(strstr(full.why.text, "a check is running"));
-    assert_int_equal(full.recounted, -EBUSY);
-    fault_disarm(f.fault);
-
-    full.why.text[0] = '\0';
-    assert_int_equal(room_find(f.c.volume, (uint64_t)1 << 60, &full.why), -ENOSPC);
-    assert_null(strstr(full.why.text, "a check is running"));
-    assert_int_equal(volume_recount(f.c.volume, NULL), 0);
-    volume_case_check(&f.c);
-    faulty_end(&f);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -712,7 +661,6 @@ int main(void)
         cmocka_unit_test(an_altered_block_is_an_error_and_never_wrong_bytes),
         cmocka_unit_test(a_damaged_copy_is_noticed_and_the_original_is_read),
         cmocka_unit_test(compaction_gives_room_back_and_loses_nothing),
-        cmocka_unit_test(who_looks_for_room_does_not_wait_for_a_check),
     };
 
     return cmocka_run_group_tests_name("volume_store", tests, NULL, NULL);
