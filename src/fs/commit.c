@@ -49,18 +49,19 @@ static uint64_t hook_epoch(void *arg)
     return atomic_load(&((struct volume *)arg)->epoch);
 }
 
-/* What changed is noted as stored only when all of it is in the group. */
+/* What changed is noted as stored only when all of it is in the group. Segments do so by themselves
+ * and come last. */
 static int hook_close_group(void *arg, struct meta_txn *txn, struct error *err)
 {
     struct volume *volume = arg;
 
     int r = snapshots_close_group(volume, txn, err);
-    if (r == 0)
-        r = segments_close_group(volume->segments, txn, err);
     if (r == 0 && atomic_load(&volume->counters_changed))
         r = put_counters(volume, txn, err);
     if (r == 0 && atomic_load(&volume->held_changed))
         r = put_held(volume, txn, err);
+    if (r == 0)
+        r = segments_close_group(volume->segments, txn, err);
     if (r < 0)
         return r;
     atomic_store(&volume->counters_changed, false);

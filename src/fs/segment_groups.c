@@ -196,6 +196,21 @@ static int put_recount(struct segments *segments, struct meta_txn *txn, struct e
     return meta_remove(txn, record_key_bytes(&key), err);
 }
 
+/* What was put is taken back. */
+static void put_all_again(struct segments *segments) REQUIRES(segments->lock)
+{
+    for (size_t i = 0; i < segments->bucket_count; i++)
+        for (struct segment *s = segments->buckets[i]; s != NULL; s = s->next_in_bucket) {
+            for (size_t k = 0; k < s->moved_count; k++)
+                s->moved[k].is_changed = true;
+            segment_changed(segments, s);
+        }
+}
+
+/* Extra records that are still here were noted since the group before was written, and the table
+ * has had them since: this group has it all, and maybe what was changed after them, by a recount
+ * and a compaction. As they come last in a group, they would bring back where blocks were before.
+ */
 int segments_close_group(struct segments *segments, struct meta_txn *txn, struct error *err)
 {
     mutex_lock(&segments->lock);
@@ -206,6 +221,10 @@ int segments_close_group(struct segments *segments, struct meta_txn *txn, struct
         r = put_changed(segments, txn, err);
     if (r == 0 && known < IDS_LOW)
         r = announce(segments, txn, err);
+    if (r == 0)
+        segments->extra_count = 0;
+    else
+        put_all_again(segments);
     mutex_unlock(&segments->lock);
     return r;
 }

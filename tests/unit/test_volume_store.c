@@ -607,6 +607,52 @@ static int move_survivors(struct volume_txn *txn, void *arg)
     return segments_moved(moving->segments, moving->copies, moving->copied);
 }
 
+static void move_all(struct volume_case *c, unsigned victims)
+{
+    const struct segment_choice choice = { .max = 16, .live_max_8 = 8, .budget = UINT64_MAX };
+    struct moving moving = { .segments = c->volume->segments };
+
+    maintenance_begin(&c->volume->maintenance);
+    assert_int_equal(segments_choose_victims(moving.segments, &choice), victims);
+    assert_int_equal(volume_view(c->volume, find_survivors, &moving), 0);
+    assert_int_equal(volume_change(c->volume, META_FREE, move_survivors, &moving), 0);
+    for (size_t i = 0; i < moving.copied; i++)
+        segments_uncopy(moving.segments, &moving.copies[i]);
+    segments_end_victims(moving.segments);
+    maintenance_end(&c->volume->maintenance);
+}
+
+/* As the keeper does of what a writer's own sync rescued, before the group is written. */
+static void move_what_was_rescued(struct faulty *f)
+{
+    struct segments *segments = f->c.volume->segments;
+
+    keeper_stop(f->c.volume);
+    uint64_t ino = volume_case_file(&f->c, "file");
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(write_piece(&f->c, ino, i), 0);
+    fault_arm(f->fault, FAULT_SYNC_LOSE, "segments/", 0, 1, -EIO);
+    assert_int_equal(segments_sync(segments, NULL), 0);
+    assert_int_equal(f->c.events[VOLUME_EVENT_WRITE_LOST], 1);
+    assert_int_equal(volume_recount(f->c.volume, NULL), 0);
+    segments_end_current(segments);
+    assert_int_equal(segments_sync(segments, NULL), 0);
+    move_all(&f->c, 1);
+    assert_int_equal(commit_group(f->c.volume, NULL), 0);
+    assert_true(segments_delete_dead(segments));
+}
+
+static void what_was_moved_after_it_was_rescued_is_where_it_was_moved_to(void **state)
+{
+    struct faulty f;
+
+    (void)state;
+    faulty_new(&f);
+    crash_in(&f, move_what_was_rescued);
+    expect_pieces(&f.c, "file", 4);
+    faulty_end(&f);
+}
+
 static void what_was_rescued_while_it_was_moved_is_where_it_was_rescued_to(void **state)
 {
     const struct segment_choice choice = { .max = 1, .live_max_8 = 8, .budget = UINT64_MAX };
@@ -652,6 +698,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_rescued_while_it_was_moved_is_where_it_was_rescued_to),
+        cmocka_unit_test(what_was_moved_after_it_was_rescued_is_where_it_was_moved_to),
         cmocka_unit_test(what_a_failed_sync_lost_is_written_again),
         cmocka_unit_test(what_was_rescued_may_be_lost_and_rescued_again),
         cmocka_unit_test(what_threads_store_ahead_is_durable),
