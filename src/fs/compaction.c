@@ -18,7 +18,9 @@
 #define VICTIMS_MAX 16u
 #define USUAL_LIVE_MAX_8 4u /* eighths of an object in use: it is moved if there are less */
 #define FULL_LIVE_MAX_8 7u  /* the same when somebody waits for room */
+#define FEWER_BY 4u         /* if the metadata has no room for what a round would tell of */
 #define BUDGET_SLACK ((uint64_t)1024 * 1024)
+#define MOVE_LEN (32u + LOCATION_VALUE_LEN + META_SEAL_OVERHEAD_MAX) /* a record and its key */
 #define GARBAGE_MIN ((uint64_t)128 * 1024 * 1024)
 #define REST_MS ((int64_t)10 * 1000) /* after a round that failed or won nothing */
 
@@ -36,6 +38,7 @@ struct round {
     size_t room;
     struct segment_copy *copies;
     size_t copied;
+    bool is_too_much; /* for the metadata */
     struct error *err;
 };
 
@@ -80,6 +83,29 @@ static int visit_blocks(uint64_t ino, uint32_t chunk, const struct run_list *blo
     return r;
 }
 
+/* The LOCATION records of so many copies are put when the group is closed, where nobody is asked
+ * any more whether there is room, and no other group could come before this one. */
+static int expect_records(struct round *round, struct meta_txn *txn, size_t count)
+{
+    int r = meta_expect(txn, count, count * MOVE_LEN, round->err);
+
+    round->is_too_much = r == -ENOSPC;
+    return r;
+}
+
+/* Before anything is copied. */
+static int look_for_room(struct round *round)
+{
+    struct meta_txn *change = NULL;
+
+    int r = meta_begin(round->volume->engine, META_RECLAIM, &change, round->err);
+    if (r < 0)
+        return r;
+    r = expect_records(round, change, round->count);
+    meta_abort(change);
+    return r;
+}
+
 /* Victims and what survives in them, as of one moment between two changes. Returns the number of
  * victims. */
 static int choose(struct round *round)
@@ -88,7 +114,7 @@ static int choose(struct round *round)
     CLEANUP(meta_abortp) struct meta_txn *view = NULL;
     struct meta_txn *change = NULL;
 
-    int r = meta_begin(volume->engine, META_FREE, &change, round->err);
+    int r = meta_begin(volume->engine, META_RECLAIM, &change, round->err);
     if (r < 0)
         return r;
     unsigned victims = segments_choose_victims(volume->segments, &round->choice);
@@ -98,6 +124,8 @@ static int choose(struct round *round)
     if (r < 0 || victims == 0)
         return r;
     r = blocks_scan(volume, view, visit_blocks, round, round->err);
+    if (r == 0)
+        r = look_for_room(round);
     return r < 0 ? r : (int)victims;
 }
 
@@ -147,6 +175,8 @@ static int apply_moves(struct volume_txn *txn, void *arg)
     struct round *round = arg;
 
     int r = txn_touch(txn);
+    if (r == 0)
+        r = expect_records(round, txn->meta, round->copied);
     return r < 0 ? r : segments_moved(txn->volume->segments, round->copies, round->copied);
 }
 
@@ -158,7 +188,7 @@ static int run_round(struct round *round)
         return victims;
     int r = copy_all(round);
     if (r == 0)
-        r = volume_change(round->volume, META_FREE, apply_moves, round);
+        r = volume_change(round->volume, META_RECLAIM, apply_moves, round);
     for (size_t i = 0; i < round->copied; i++)
         segments_uncopy(round->volume->segments, &round->copies[i]);
     return r < 0 ? r : 1;
@@ -192,17 +222,11 @@ static uint64_t budget(struct volume *volume)
     return part > BUDGET_SLACK ? part - BUDGET_SLACK : 0;
 }
 
-/* Of segments of which less than so many eighths are in use. */
-static int compact(struct volume *volume, unsigned live_max_8, struct error *err)
+static int compact_once(struct volume *volume, const struct segment_choice *choice,
+                        bool *ret_is_too_much, struct error *err)
 {
-    struct round round = {
-        .volume = volume,
-        .choice = { .max = VICTIMS_MAX, .live_max_8 = live_max_8, .budget = budget(volume) },
-        .err = err
-    };
+    struct round round = { .volume = volume, .choice = *choice, .err = err };
 
-    if (origin_is_importing(volume)) /* a round looks at all extents */
-        return 0;
     maintenance_begin(&volume->maintenance);
     int r = run_round(&round);
     atomic_store(&volume->claimed_room, 0);
@@ -210,8 +234,26 @@ static int compact(struct volume *volume, unsigned live_max_8, struct error *err
         segments_end_current(volume->segments); /* so that what was copied in vain goes */
     segments_end_victims(volume->segments);
     maintenance_end(&volume->maintenance);
+    *ret_is_too_much = round.is_too_much;
     free(round.survivors);
     free(round.copies);
+    return r;
+}
+
+/* Of segments of which less than so many eighths are in use. */
+static int compact(struct volume *volume, unsigned live_max_8, struct error *err)
+{
+    struct segment_choice choice = { .max = VICTIMS_MAX, .live_max_8 = live_max_8 };
+    bool is_too_much;
+    int r;
+
+    if (origin_is_importing(volume)) /* a round looks at all extents */
+        return 0;
+    do {
+        choice.budget = budget(volume);
+        r = compact_once(volume, &choice, &is_too_much, err);
+        choice.max /= FEWER_BY;
+    } while (is_too_much && choice.max > 0);
     return r;
 }
 

@@ -67,6 +67,13 @@ int meta_remove(struct meta_txn *txn, struct bytes key, struct error *err)
     return txn->engine->ops->remove(txn, key, err);
 }
 
+int meta_expect(struct meta_txn *txn, uint64_t records, uint64_t len, struct error *err)
+{
+    assert(txn->access != META_READ && txn->access != META_OPTIMISTIC);
+    const struct meta_engine_ops *ops = txn->engine->ops;
+    return ops->expect != NULL ? ops->expect(txn, records, len, err) : 0;
+}
+
 int meta_scan(struct meta_txn *txn, struct bytes first, struct bytes end, meta_visit_fn *visit,
               void *arg, struct error *err)
 {

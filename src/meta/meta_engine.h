@@ -136,6 +136,11 @@ struct meta_engine_ops {
     /* A key that is not there counts as removed. */
     int (*remove)(struct meta_txn *txn, struct bytes key, struct error *err);
 
+    /* The owner will put so many records more when the group is closed, for which nobody is asked:
+     * len bytes of keys and values, sealed, in all. -ENOSPC: there is no room for them, and
+     * nothing was changed. Taken back with the transaction. Optional. */
+    int (*expect)(struct meta_txn *txn, uint64_t records, uint64_t len, struct error *err);
+
     /* Visits first <= key < end in ascending byte order. The visitor may get, but not change. */
     int (*scan)(struct meta_txn *txn, struct bytes first, struct bytes end, meta_visit_fn *visit,
                 void *arg, struct error *err);
@@ -202,6 +207,7 @@ int meta_put(struct meta_txn *txn, struct bytes key, struct bytes value, struct 
 int meta_patch(struct meta_txn *txn, struct bytes key, const struct splice *patch,
                struct error *err);
 int meta_remove(struct meta_txn *txn, struct bytes key, struct error *err);
+int meta_expect(struct meta_txn *txn, uint64_t records, uint64_t len, struct error *err);
 int meta_scan(struct meta_txn *txn, struct bytes first, struct bytes end, meta_visit_fn *visit,
               void *arg, struct error *err);
 int meta_commit(struct meta_txn *txn, struct error *err);

@@ -412,6 +412,11 @@ static int under_close(struct meta_engine *engine, struct error *err)
     return r;
 }
 
+static int under_expect(struct meta_txn *base, uint64_t records, uint64_t len, struct error *err)
+{
+    return meta_expect(((struct underlay_txn *)base)->inner, records, len, err);
+}
+
 static const struct meta_engine_ops underlay_ops = {
     .begin = under_begin,
     .get = under_get_value,
@@ -419,6 +424,7 @@ static const struct meta_engine_ops underlay_ops = {
     .put = under_put,
     .patch = under_patch,
     .remove = under_remove,
+    .expect = under_expect,
     .scan = underlay_scan,
     .commit = under_commit,
     .abort = under_abort,

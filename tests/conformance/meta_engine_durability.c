@@ -385,6 +385,11 @@ static void refuse_first_and_lose_nothing(struct engine_case *c)
         assert_int_equal(mount_disk(c, MS_REMOUNT, FULL_DISK_KIB + more_kib), 0);
         assert_int_equal(meta_scrub(c->engine, NULL), -ENOSPC); /* and all stays as it was */
     }
+    txn = begin(c, META_FREE);
+    assert_int_equal(meta_expect(txn, 100000, (uint64_t)1 << 30, NULL), -ENOSPC);
+    assert_int_equal(meta_expect(txn, 1, 1000, NULL), 0); /* it goes on */
+    assert_int_equal(meta_remove(txn, text("f000000"), NULL), 0);
+    commit(txn);
     remove_half(c, count);
     assert_int_equal(c->owner.not_durable, 0);
     assert_true(fill(c, 2000) > 0);

@@ -223,28 +223,6 @@ static int wait_admission(struct overlay_engine *engine, struct error *err)
     return r;
 }
 
-static uint64_t keep_back(enum meta_access access)
-{
-    if (access == META_RECLAIM)
-        return OVERLAY_KEEP_CLOSE;
-    return OVERLAY_KEEP_CLOSE + (access == META_FREE ? OVERLAY_KEEP_RECLAIM : OVERLAY_KEEP_FREE);
-}
-
-/* What must be free in the store for a group with txn's changes, and extra bytes, in it. */
-static int reserve_for(struct overlay_engine *engine, enum meta_access access, uint64_t extra,
-                       struct error *err) REQUIRES(engine->writer)
-{
-    if (engine->store->ops->reserve == NULL)
-        return 0;
-
-    mutex_lock(&engine->state);
-    struct overlay_need need = engine->frozen_need;
-    mutex_unlock(&engine->state);
-    need.records += engine->active->need.records;
-    need.bytes += engine->active->need.bytes + extra;
-    return engine->store->ops->reserve(engine->store, &need, keep_back(access), err);
-}
-
 /* As begin_write, with the writer lock held when it returns 0. */
 static int begin_write_once(struct overlay_engine *engine, enum meta_access access,
                             struct overlay_txn **ret, bool *ret_is_flush_needed, struct error *err)
@@ -260,7 +238,7 @@ static int begin_write_once(struct overlay_engine *engine, enum meta_access acce
     r = refusal(engine, err); /* it may have begun while we waited for the lock */
     mutex_unlock(&engine->state);
     if (r == 0) {
-        r = reserve_for(engine, access, NEED_AHEAD, err);
+        r = overlay_reserve(engine, access, NEED_AHEAD, err);
         *ret_is_flush_needed = r == -ENOSPC;
     }
     if (r == 0)
@@ -360,7 +338,7 @@ static bool is_admitted(struct overlay_engine *engine, struct overlay_txn *txn)
                        engine->active_bytes <= OVERLAY_MAX_BYTES;
     txn->seq = engine->seq + 1;
     mutex_unlock(&engine->state);
-    return is_admitted && reserve_for(engine, META_WRITE, NEED_AHEAD, NULL) == 0;
+    return is_admitted && overlay_reserve(engine, META_WRITE, NEED_AHEAD, NULL) == 0;
 }
 
 /* Before each change: only an optimistic transaction is not the writer yet. */
@@ -668,7 +646,7 @@ static int overlay_commit(struct meta_txn *base, struct error *err)
         if (txn->failed < 0)
             r = error_set(err, txn->failed, "No memory for a change of the metadata.");
         else if (ordered_map_is_changed(txn->active->map))
-            r = reserve_for(engine, txn->base.access, 0, err);
+            r = overlay_reserve(engine, txn->base.access, 0, err);
         if (r < 0)
             take_back(txn);
         else if (ordered_map_is_changed(txn->active->map))
@@ -746,6 +724,7 @@ static const struct meta_engine_ops overlay_ops = {
     .view = overlay_view,
     .put = overlay_put,
     .patch = overlay_patch,
+    .expect = overlay_expect,
     .remove = overlay_remove,
     .scan = overlay_scan,
     .commit = overlay_commit,

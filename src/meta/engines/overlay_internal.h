@@ -112,6 +112,12 @@ struct overlay_engine {
 void overlay_layer_unref(struct overlay_layer *layer);
 int overlay_layer_new(struct overlay_layer **ret);
 
+/* overlay_room.c. What must be free in the store for a group with the changes of active, and extra
+ * bytes, in it. */
+int overlay_reserve(struct overlay_engine *engine, enum meta_access access, uint64_t extra,
+                    struct error *err) REQUIRES(engine->writer);
+int overlay_expect(struct meta_txn *base, uint64_t records, uint64_t len, struct error *err);
+
 /* A write transaction under the writer lock, which stays the caller's business. */
 int overlay_txn_begin_locked(struct overlay_engine *engine, enum meta_access access,
                              struct overlay_txn **ret, struct error *err) REQUIRES(engine->writer);
