@@ -35,10 +35,13 @@ int remote_room_view(int fd, uint8_t **ret)
     return 0;
 }
 
-void remote_room_empty(int fd)
+void remote_room_trim(int fd, unsigned slot, size_t keep)
 {
+    size_t from = slot * (size_t)REMOTE_READ_MAX + keep;
+
     /* If it cannot be done the memory stays until the room is closed. */
-    (void)fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)ROOM_LEN);
+    (void)fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
+                    (off_t)(REMOTE_READ_MAX - keep));
 }
 
 static bool is_room(int fd)

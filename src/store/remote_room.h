@@ -31,8 +31,8 @@ int remote_room_new(int *ret_fd);
 /* All of it, for reading, and until it is unmapped. */
 int remote_room_view(int fd, uint8_t **ret);
 
-/* Gives the memory of all parts back to the system. */
-void remote_room_empty(int fd);
+/* Gives the memory of a slot's part back to the system, but for the first keep bytes. */
+void remote_room_trim(int fd, unsigned slot, size_t keep);
 
 /* The server's: where the room begins. -EBADMSG: it is none. fd stays the caller's and can be
  * closed. */

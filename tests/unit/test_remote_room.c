@@ -25,7 +25,7 @@
 struct sharer {
     int fd;
     int refusal;      /* of ROOM; 0: it is taken */
-    uint64_t claimed; /* by SIZE */
+    uint64_t claimed; /* by SIZE; 0: as much as was asked for */
     int room_fd;
     bool takes_back; /* what it put there */
     const uint8_t *data;
@@ -40,24 +40,24 @@ static void fill_room(const struct sharer *sharer, const struct remote_message *
 
     if (remote_room_map(sharer->room_fd, &room, NULL) < 0)
         return;
-    memcpy(remote_room_part(room, asked->slot), sharer->data, ROOM_READ);
+    memcpy(remote_room_part(room, asked->slot), sharer->data, (size_t)asked->size);
     if (sharer->takes_back)
-        remote_room_empty(sharer->room_fd);
+        remote_room_trim(sharer->room_fd, asked->slot, 0);
     remote_room_unmap(room);
 }
 
 static void share_one(struct sharer *sharer, const struct remote_message *asked)
 {
-    struct remote_message reply = { .type = remote_info(asked->type)->reply,
-                                    .slot = asked->slot,
-                                    .size = sharer->claimed };
+    struct remote_message reply = { .type = remote_info(asked->type)->reply, .slot = asked->slot };
 
     sharer->asked[asked->type]++;
     sharer->flagged += asked->flag;
     if (asked->type == REMOTE_ROOM)
         reply.code = sharer->refusal;
-    if (asked->type == REMOTE_READ_ROOM)
+    if (asked->type == REMOTE_READ_ROOM) {
         fill_room(sharer, asked);
+        reply.size = sharer->claimed != 0 ? sharer->claimed : asked->size;
+    }
     for (size_t at = 0; asked->type == REMOTE_READ && at < ROOM_READ; at += REMOTE_DATA_MAX) {
         reply.data = (struct bytes){ sharer->data + at, REMOTE_DATA_MAX };
         reply.flag = at + REMOTE_DATA_MAX < ROOM_READ;
@@ -92,9 +92,7 @@ static struct object_store *sharer_begin(struct sharer *sharer, int refusal, uin
     for (size_t i = 0; i < ROOM_READ; i++)
         data[i] = (uint8_t)(i * 5 + i / 253);
     socket_pair(fds);
-    *sharer = (struct sharer){
-        .fd = fds[1], .refusal = refusal, .claimed = ROOM_READ, .room_fd = -1, .data = data
-    };
+    *sharer = (struct sharer){ .fd = fds[1], .refusal = refusal, .room_fd = -1, .data = data };
     assert_int_equal(pthread_create(&sharer->thread, NULL, share, sharer), 0);
     assert_int_equal(remote_store_open(fds[0], &store, NULL), 0);
     return store;
@@ -267,6 +265,33 @@ static void shared_memory_is_given_back_when_nobody_reads(void **state)
     assert_int_equal(sharer.flagged, 2);
 }
 
+/* While others, or shorter ones, go on. */
+static void shared_memory_that_is_not_used_any_more_is_given_back(void **state)
+{
+    const struct timespec moment = { .tv_nsec = 10000000 };
+    CLEANUP(object_closep) struct object *object = NULL;
+    CLEANUP(free_ptr) uint8_t *data = malloc(ROOM_READ);
+    CLEANUP(free_ptr) uint8_t *to = malloc(REMOTE_DATA_MAX);
+    struct sharer sharer;
+    size_t len = 0;
+
+    (void)state;
+    assert_non_null(data);
+    assert_non_null(to);
+    struct object_store *store = sharer_begin(&sharer, 0, data);
+    assert_int_equal(read_twice(store, data, NULL), 0);
+    assert_true(memory_of(&sharer) >= (blkcnt_t)(ROOM_READ / 512));
+    assert_int_equal(object_store_open_object(store, "a", &object, NULL), 0);
+    do {
+        assert_int_equal(object_read(object, 0, REMOTE_DATA_MAX, to, &len, NULL), 0);
+        assert_memory_equal(to, data, REMOTE_DATA_MAX);
+        (void)nanosleep(&moment, NULL);
+    } while (memory_of(&sharer) > (blkcnt_t)(REMOTE_DATA_MAX / 512));
+    object_close(TAKE(object));
+    sharer_end(&sharer, store);
+    assert_int_equal(sharer.flagged, 1); /* what is used has its memory all the time */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -276,6 +301,7 @@ int main(void)
         cmocka_unit_test(more_in_shared_memory_than_was_asked_for_ends_the_connection),
         cmocka_unit_test(what_a_server_takes_out_of_shared_memory_is_zeros),
         cmocka_unit_test(shared_memory_is_given_back_when_nobody_reads),
+        cmocka_unit_test(shared_memory_that_is_not_used_any_more_is_given_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* remote.c - asks in slots: who performs an operation takes one, sends the request, and waits until
  * the reader thread has put the answer into it, or the connection is broken. What is read in large
  * pieces comes through memory that both sides have (remote_room.h), which is made when it is first
- * of use, and emptied when it was not for a while. */
+ * of use, and of which goes back what was not used for a while. */
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
@@ -11,13 +11,14 @@
 
 #include "base/clean_text.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/thread.h"
 #include "store/remote_protocol.h"
 #include "store/remote_room.h"
 #include "store/remote_store.h"
 
 #define ROOM_READ_MIN ((size_t)128 * 1024) /* what is shorter costs less by the socket */
-#define ROOM_IDLE_MS 1000
+#define ROOM_LOOK_MS 1000                  /* what was not used between two looks goes back */
 
 struct client_slot {
     bool is_taken;
@@ -29,7 +30,9 @@ struct client_slot {
     struct buf data;
     uint8_t *to;   /* or there, if it is not NULL: of who waits, max bytes */
     size_t len;    /* of either */
-    size_t filled; /* so much of its part of the room has memory */
+    size_t filled; /* so much of its part of the room has memory for certain, */
+    size_t held;   /* so much may have some, */
+    size_t used;   /* and so much was used since the last look */
 };
 
 struct remote_store {
@@ -42,7 +45,7 @@ struct remote_store {
     struct error broken;           /* code 0: the connection is good */
     remote_store_ended_fn *on_end; /* NULL: nobody is told, or was told */
     void *on_end_arg;
-    bool is_room_used; /* since it was emptied: there is a slot with some filled */
+    bool is_room_held; /* there is a slot that holds some of it */
     struct client_slot slots[REMOTE_SLOTS];
 
     struct mutex room_lock; /* held while the room is made: who reads waits for that */
@@ -144,33 +147,40 @@ static int answer_locked(struct remote_store *store, const struct remote_message
     return 0;
 }
 
-/* The memory that it takes goes back when nobody has used it for a while. */
-static void empty_unused_room(struct remote_store *store)
+/* Under the lock, so that nobody begins to use it; a few milliseconds. */
+static void give_back_locked(struct remote_store *store) REQUIRES(store->lock)
 {
-    mutex_lock(&store->lock);
-    bool is_busy = false;
-    for (unsigned i = 0; i < REMOTE_SLOTS; i++)
-        is_busy = is_busy || store->slots[i].is_taken;
-    if (!is_busy) { /* under the lock, so that nobody begins to use it; a few milliseconds */
-        remote_room_empty(store->room_fd);
-        store->is_room_used = false;
-        for (unsigned i = 0; i < REMOTE_SLOTS; i++)
-            store->slots[i].filled = 0;
+    store->is_room_held = false;
+    for (unsigned i = 0; i < REMOTE_SLOTS; i++) {
+        struct client_slot *slot = &store->slots[i];
+        if (!slot->is_taken && slot->used < slot->held) {
+            remote_room_trim(store->room_fd, i, slot->used);
+            slot->held = slot->used;
+            slot->filled = slot->filled < slot->used ? slot->filled : slot->used;
+        }
+        if (!slot->is_taken)
+            slot->used = 0;
+        store->is_room_held = store->is_room_held || slot->held > 0;
     }
-    mutex_unlock(&store->lock);
 }
 
-static void wait_for_answer(struct remote_store *store)
+/* Meanwhile memory that is not used any more goes back. Slots with low numbers are taken first, so
+ * less traffic than before uses fewer of them. */
+static void wait_for_answer(struct remote_store *store, int64_t *look_ms)
 {
     struct pollfd answer = { .fd = store->fd, .events = POLLIN };
 
     for (;;) {
+        int64_t now_ms = clock_monotonic_ms();
         mutex_lock(&store->lock);
-        bool is_room_used = store->is_room_used;
+        if (store->is_room_held && now_ms >= *look_ms) {
+            give_back_locked(store);
+            *look_ms = now_ms + ROOM_LOOK_MS;
+        }
+        bool is_room_held = store->is_room_held;
         mutex_unlock(&store->lock);
-        if (!is_room_used || poll(&answer, 1, ROOM_IDLE_MS) != 0)
+        if (!is_room_held || poll(&answer, 1, (int)(*look_ms - now_ms)) != 0)
             return;
-        empty_unused_room(store);
     }
 }
 
@@ -180,12 +190,13 @@ static void *read_answers(void *arg)
     CLEANUP(free_ptr) uint8_t *room = malloc(REMOTE_MESSAGE_MAX);
     struct remote_message message;
     struct error err = { 0 };
+    int64_t look_ms = 0;
     int r = 0;
 
     if (room == NULL)
         r = error_set(&err, -ENOMEM, "no memory for answers");
     while (r == 0) {
-        wait_for_answer(store);
+        wait_for_answer(store, &look_ms);
         r = remote_receive(store->fd, REMOTE_SERVER, room, &message, &err);
         if (r < 0)
             break;
@@ -231,7 +242,11 @@ static void use_room_locked(struct remote_store *store, struct client_slot *slot
     asking->request.flag = asking->max > slot->filled;
     if (asking->request.flag)
         slot->filled = asking->max;
-    store->is_room_used = true;
+    if (slot->held < slot->filled)
+        slot->held = slot->filled;
+    if (slot->used < asking->max)
+        slot->used = asking->max;
+    store->is_room_held = true;
 }
 
 static int slot_take(struct remote_store *store, struct asking *asking, struct client_slot **ret,
