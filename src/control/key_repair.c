@@ -128,7 +128,7 @@ static int expect_broken(struct control *control, struct fs_record *record, stru
                          "the key ring of %s opens: there is nothing to repair. What was wrong in "
                          "one of its places was repaired from the other",
                          record->name);
-    if (r == -EAGAIN || r == -EACCES || r == CONTROL_CRASHED)
+    if (r == -EAGAIN || r == -EACCES || r == -ENXIO || r == CONTROL_CRASHED)
         return error_set(err, r, "nothing was changed: %s", why.text);
     return 0;
 }

@@ -280,6 +280,47 @@ static int choose_with_either(struct opening *opening, struct key_ring_choice *r
     return 0;
 }
 
+/* 1: it is not there. */
+static int is_missing(struct object_store *store, const char *name, struct error *err)
+{
+    struct error why = { .code = 0 };
+    uint64_t size;
+
+    int r = object_store_stat(store, name, &size, &why);
+    return r == -ENOENT ? 1 : r < 0 ? error_set(err, r, "%s", why.text) : 0;
+}
+
+static int visit_segment(const char *name, uint64_t size, void *arg)
+{
+    (void)name;
+    (void)size;
+    (void)arg;
+    return 1;
+}
+
+/* Not one object of the filesystem is there: the folder that its disk leaves behind while it is not
+ * mounted looks like that. What was written there would be out of sight when the disk is back. */
+static int expect_store(struct object_store *store, const struct fs_record *record,
+                        struct error *err)
+{
+    int missing = is_missing(store, KEY_RING_OBJECT, err);
+
+    if (missing > 0)
+        missing = is_missing(store, SUPERBLOCK_OBJECT, err);
+    if (missing <= 0)
+        return missing;
+    int r = object_store_list(store, "segments/", visit_segment, NULL, err);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    return error_set(
+        err, -ENXIO,
+        "the store of filesystem %s holds nothing of it, neither key ring nor "
+        "superblock nor data (%.300s): mount its disk there, or bring the folder back; "
+        "if all of it is lost, names, attributes and small files can be copied after "
+        "a mount with --salvage",
+        record->name, record->store_url);
+}
+
 static int repair_ring(struct opening *opening, const struct key_ring_choice *choice,
                        struct error *err)
 {
@@ -325,9 +366,12 @@ static int audit_repair(struct opening *opening, const struct key_ring_choice *c
 static int repair(struct opening *opening, const struct key_ring_choice *choice,
                   struct bytes superblock, struct error *err)
 {
-    int r = 0;
+    bool is_whole = superblock.data == opening->superblock.data;
+    int r = is_whole ? 0 : expect_store(opening->store, opening->record, err);
 
-    if (choice->must_repair)
+    if (r == -ENXIO && opening->options->may_be_bare)
+        return 0;
+    if (r == 0 && choice->must_repair)
         r = audit_repair(opening, choice,
                          choice->place == KEY_RING_IN_REGISTRY
                              ? "the key ring in the store, from the one in the registry"
@@ -335,7 +379,7 @@ static int repair(struct opening *opening, const struct key_ring_choice *choice,
                          err);
     if (r == 0 && choice->must_repair)
         r = repair_ring(opening, choice, err);
-    if (r < 0 || superblock.data == opening->superblock.data)
+    if (r < 0 || is_whole)
         return r;
     r = audit_repair(opening, choice, "the superblock in the store, from the metadata's copy", err);
     if (r < 0)
@@ -464,6 +508,8 @@ int rings_restore(struct control *control, struct fs_record *record, struct byte
 
     int r = read_places(&opening, err);
     if (r == 0)
+        r = expect_store(opening.store, record, err);
+    if (r == 0)
         r = verify_restored(&opening, ring, keys, err);
     if (r == 0)
         r = key_ring_peek(ring, &peeked, err);
@@ -501,6 +547,8 @@ int rings_write_store(struct control *control, const struct fs_record *record,
     CLEANUP(buf_release) struct buf back = BUF_INIT;
     int r = place_open(control, record->store_url, &store, err);
 
+    if (r == 0)
+        r = expect_store(store, record, err);
     if (r == 0)
         r = object_store_replace(store, KEY_RING_OBJECT, buf_bytes(&opened->encoded), err);
     if (r == 0)

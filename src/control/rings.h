@@ -5,9 +5,9 @@
  * there may have put anything. The registry's check values are what a forgery cannot meet.
  *
  * Errors     negative errno and a sentence; *ret_is_kms tells whether the key server was in
- *            the way.
- * Ownership  outputs are the caller's to release.
- * Threads    one at a time for one filesystem.
+ *            the way. -ENXIO: the store holds nothing of the filesystem, as a folder does whose
+ * disk is not mounted, and nothing was written there. Ownership  outputs are the caller's to
+ * release. Threads    one at a time for one filesystem.
  */
 #pragma once
 
@@ -28,6 +28,7 @@ struct rings_options {
     const struct unwrapped *unwrapped; /* what need not be unwrapped any more, or NULL ... */
     bool asks_nobody;                  /* ... and nothing else is: -ENOKEY */
     bool may_repair;                   /* what is found to be damaged */
+    bool may_be_bare;                  /* a store with nothing in it is left so, and no failure */
     /* A foreign generation that is refused costs no more than what it seals. One that cannot be
      * asked for at present still fails all, unless the owner did without the last time. Not to
      * start what is not all here yet, which needs them. */

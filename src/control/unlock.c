@@ -77,6 +77,9 @@ static int unlock_held(struct filesystem *filesystem, const struct unlocking *un
 
     if (!record)
         return error_set(err, -ENOMEM, "out of memory");
+    mutex_lock(&filesystem->lock);
+    options.may_be_bare = filesystem->salvage;
+    mutex_unlock(&filesystem->lock);
     /* What is not all here yet does not start without its origin's key: that is waited for. */
     options.may_lack_foreign = !record->has_origin;
     int r = rings_open(filesystem->control, record, &options, &opened, ret_is_kms, &why);

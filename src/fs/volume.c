@@ -157,20 +157,20 @@ static int load_counters(struct volume *volume, struct meta_txn *txn, struct err
 
 /* An empty folder, where a disk should be mounted, is not to become this filesystem's store: what
  * was written there would be out of sight when the disk is back. That it has a superblock proves
- * nothing, since a missing one is repaired before. Who only reads does no harm. */
+ * nothing, since a missing one is repaired before. Who salvages does no harm. */
 static int check_store(struct volume *volume, const struct superblock_places *places,
                        struct error *err)
 {
     bool is_there = places->store_r != -ENOENT;
 
-    if (is_there && (volume->is_read_only || volume->salvages))
+    if (volume->salvages || (is_there && volume->is_read_only))
         return 0;
     int r = segments_look(volume->segments, err);
     return r != -ENOENT ? r
                         : error_set(err, r,
                                     "the store holds %snone of the segments that the metadata "
                                     "names: is it the right one, and its disk mounted? If they are "
-                                    "lost, a mount with --read-only shows what is left",
+                                    "lost, a mount with --salvage shows what is left",
                                     is_there ? "" : "no superblock and ");
 }
 

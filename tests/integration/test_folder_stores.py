@@ -92,8 +92,11 @@ def test_a_filesystem_is_not_written_where_its_disk_is_not(site, folder):
 
     store.mkdir()  # as somebody does who only looks at the sentence
     empty = coffer("fs", "mount", "own", mnt, check=False)
-    assert empty.returncode == 1 and "its disk mounted?" in empty.stderr
-    assert {path.name for path in store.iterdir()} <= {"keyring", "superblock"}
+    assert empty.returncode == 1 and "mount its disk there" in empty.stderr
+    assert not list(store.iterdir())
+    rewrapped = coffer("fs", "kms-rewrap", "own", check=False)
+    assert rewrapped.returncode == 1 and "mount its disk there" in rewrapped.stderr
+    assert not list(store.iterdir())
 
     mount(folder)
     coffer("fs", "mount", "own", mnt)

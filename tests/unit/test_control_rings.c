@@ -1,6 +1,7 @@
 /* Key rings and superblocks in their two places: damaged, forged and lost, and how the control
  * plane repairs, refuses and adopts. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tests/support/cmocka_all.h"
@@ -150,6 +151,69 @@ static void a_ring_and_superblock_of_another_filesystem_in_the_store_are_not_bel
     assert_event(fixture, "superblock-repaired");
 }
 
+static void move_away(struct fixture *fixture, const char *object, struct buf *ret)
+{
+    CLEANUP(object_store_closep) struct object_store *store = store_of(fixture, "data");
+
+    assert_int_equal(object_store_get(store, object, KEY_RING_MAX, ret, NULL), 0);
+    assert_int_equal(object_store_remove(store, object, NULL), 0);
+}
+
+static int visit_any(const char *name, uint64_t size, void *arg)
+{
+    (void)name;
+    (void)size;
+    (void)arg;
+    return 1;
+}
+
+static void assert_bare(struct fixture *fixture)
+{
+    CLEANUP(object_store_closep) struct object_store *store = store_of(fixture, "data");
+
+    assert_int_equal(object_store_list(store, "", visit_any, NULL, NULL), 0);
+}
+
+/* As when its disk is not mounted. */
+static void a_store_that_holds_nothing_of_the_filesystem_is_not_written_to(void **state)
+{
+    static const char *const objects[] = { KEY_RING_OBJECT, SUPERBLOCK_OBJECT };
+    const struct rings_options options = { .may_repair = false };
+    const struct start_options salvaging = { .salvage = true };
+    struct buf kept[2] = { BUF_INIT, BUF_INIT };
+    struct fixture *fixture = *state;
+    struct error err = { .code = 0 };
+    struct fs_view view;
+    bool is_kms;
+
+    must_add(fixture, "data");
+    for (size_t i = 0; i < 2; i++)
+        move_away(fixture, objects[i], &kept[i]);
+    assert_int_equal(control_start(fixture->control, "data", NULL, &view, &err), -ENXIO);
+    assert_non_null(strstr(err.text, "mount its disk"));
+    assert_bare(fixture);
+    assert_true(control_start(fixture->control, "data", &salvaging, &view, NULL) < 0);
+    assert_bare(fixture); /* the worker was asked, and read-only */
+
+    CLEANUP(filesystem_unrefp)
+    struct filesystem *fs = filesystem_find(fixture->control, "data", NULL);
+    CLEANUP(free_ptr) struct fs_record *record = filesystem_copy_record(fs);
+    CLEANUP(rings_opened_release) struct rings_opened opened = RINGS_OPENED_INIT;
+    must(rings_open(fixture->control, record, &options, &opened, &is_kms, &err), &err);
+    assert_int_equal(rings_write_store(fixture->control, record, &opened, NULL), -ENXIO);
+    assert_int_equal(rings_restore(fixture->control, record, buf_bytes(&opened.encoded),
+                                   &opened.keys, "a test", NULL),
+                     -ENXIO);
+    assert_bare(fixture);
+
+    for (size_t i = 0; i < 2; i++) {
+        CLEANUP(object_store_closep) struct object_store *store = store_of(fixture, "data");
+        assert_int_equal(object_store_put(store, objects[i], buf_bytes(&kept[i]), NULL), 0);
+        buf_release(&kept[i]);
+    }
+    must_start(fixture, "data");
+}
+
 /* A ring of the same filesystem, with a higher number, by somebody who has the wrapping key but
  * not the filesystem's: its own key in the place of the first generation. */
 static void forge(struct fixture *fixture, const char *name, struct buf *ret)
@@ -288,6 +352,7 @@ int main(void)
         STATE_TEST(a_repair_is_in_the_audit_log),
         STATE_TEST(a_superblock_damaged_in_the_store_is_repaired_from_the_metadata),
         STATE_TEST(a_ring_and_superblock_of_another_filesystem_in_the_store_are_not_believed),
+        STATE_TEST(a_store_that_holds_nothing_of_the_filesystem_is_not_written_to),
         STATE_TEST(a_forged_ring_in_the_store_is_refused_and_replaced),
         STATE_TEST(a_forged_ring_in_both_places_is_refused),
         STATE_TEST(a_filesystem_whose_registry_was_lost_is_adopted),

@@ -5,6 +5,7 @@
 #include "tests/support/cmocka_all.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,6 +73,25 @@ static void assert_salvaged(struct tamper_case *tamper, bool are_located)
         int r = tamper_read(tamper, &tamper->files[i]); /* never anything wrong */
         assert_true(r == 0 || (i == 2 && !are_located));
     }
+}
+
+/* Names, attributes and what lies in inodes are in the metadata. */
+static void what_is_not_in_the_store_can_be_salvaged_when_all_of_that_is_lost(void **state)
+{
+    struct tamper_case *tamper = *state;
+    struct volume_case *c = &tamper->volume;
+    char command[160];
+
+    c->read_only = false;
+    (void)snprintf(command, sizeof(command), "rm -rf %s/store/*", c->folder);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(tamper_try_reopen(tamper), -ENOENT);
+    assert_non_null(strstr(c->last_event, "--salvage"));
+    c->salvage = true;
+    tamper_reopen(tamper);
+    assert_int_equal(tamper_read(tamper, &tamper->files[3]), 0); /* which is inline */
+    (void)snprintf(command, sizeof(command), "test -z \"$(ls %s/store)\"", c->folder);
+    assert_int_equal(system(command), 0);
 }
 
 static void files_can_be_salvaged_whatever_says_where_they_are(void **state)
@@ -230,6 +250,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(files_can_be_salvaged_whatever_says_where_they_are, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(
+            what_is_not_in_the_store_can_be_salvaged_when_all_of_that_is_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(a_removed_file_takes_altered_lists_along, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_in_use_is_counted_while_a_snapshot_shows_lost_lists,
                                         setup, teardown),
