@@ -461,6 +461,7 @@ static int bring_up(struct keeper *keeper, bool *ret_is_kms, struct error *err)
     if (may_reconnect && reconnect(keeper, &status, &ignored) == 0) {
         mutex_lock(&fs->lock);
         fs->seen = status;
+        fs->salvage = status.salvages;
         filesystem_move_locked(fs, status.is_mounted ? FS_MOUNTED : FS_STARTED, "");
         mutex_unlock(&fs->lock);
         events_add(&keeper->control->events, LOG_LEVEL_INFO, "worker-found", fs->record.name,

@@ -338,6 +338,8 @@ static void put_status(struct writer *writer, const struct worker_message *messa
     writer_u64(writer, status->origin_data_left);
     if (status->speaks > 1)
         writer_u32(writer, status->speaks);
+    if (status->speaks > 2)
+        writer_u8(writer, status->salvages);
 }
 
 static int get_status(struct reader *reader, struct worker_message *message)
@@ -379,6 +381,8 @@ static int get_status(struct reader *reader, struct worker_message *message)
     status->speaks = reader_u32(reader);
     if (status->speaks < 2)
         reader_fail(reader);
+    if (status->speaks > 2)
+        status->salvages = get_bool(reader);
     return 0;
 }
 

@@ -51,9 +51,10 @@
  *   1  what says nothing about it
  *   2  STATUS_REPLY tells the version; MOUNT says whether reading changes times; ADD_KEYS,
  *      TASK_SEAL; the event that a key is missing
+ *   3  STATUS_REPLY tells that the filesystem is there to be salvaged from
  *
  * Whatever is added, or grows, belongs to a new one. */
-#define WORKER_SPEAKS 2u
+#define WORKER_SPEAKS 3u
 
 enum worker_message_type {
     /* cofferd asks */
@@ -292,6 +293,7 @@ struct worker_status_reply {
     uint64_t origin_data;      /* sealed bytes of it ... */
     uint64_t origin_data_left; /* ... and those in use that are still only there */
     uint32_t speaks;           /* WORKER_SPEAKS as it was when it was built; not 0 if decoded */
+    bool salvages;             /* WORKER_FLAG_SALVAGE */
 };
 
 struct worker_check_reply {

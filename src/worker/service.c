@@ -168,6 +168,7 @@ static int do_start(struct service *service, const struct worker_message *order,
     service->is_started = true;
     service->status.uuid = start->uuid;
     service->status.capacity = start->capacity;
+    service->status.salvages = start->flags & WORKER_FLAG_SALVAGE;
     service->status.generation_count = start->keys.count;
     memcpy(service->status.generations, start->keys.generations,
            sizeof(service->status.generations));

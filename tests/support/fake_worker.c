@@ -32,6 +32,7 @@ struct fake {
     uint64_t run;
     unsigned stops; /* of it, while it dies */
     bool has_new_keys;
+    bool salvages;
 };
 
 static int pass(void *arg, struct bytes key, struct bytes plain, struct bytes old, uint8_t *ret,
@@ -157,6 +158,7 @@ static int on_start(struct fake *fake, const struct worker_start *start, struct 
     fake->uuid = start->uuid;
     (void)snprintf(fake->store, sizeof(fake->store), "%s", start->store_url + strlen("dir:"));
     fake->is_started = r == 0;
+    fake->salvages = start->flags & WORKER_FLAG_SALVAGE;
     if (r == 0 && (start->flags & WORKER_FLAG_FORMAT) == 0)
         write_flags(fake, start->flags);
     return r;
@@ -243,6 +245,8 @@ static void answer(struct fake *fake, struct worker_message *message, int fuse_f
         reply->type = WORKER_STATUS_REPLY;
         reply->status = (struct worker_status_reply){ .is_started = fake->is_started,
                                                       .is_mounted = fake->is_mounted,
+                                                      .is_read_only = fake->salvages,
+                                                      .salvages = fake->salvages,
                                                       .pid = getpid(),
                                                       .uuid = fake->uuid,
                                                       .used = 4096,

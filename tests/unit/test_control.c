@@ -637,6 +637,31 @@ static void count_line(const char *text, void *arg)
     (*lines)++;
 }
 
+static void assert_salvaged(struct fixture *fixture)
+{
+    assert_non_null(strstr(view_of(fixture, "data").status_text, "--salvage"));
+    assert_true(has_alert(fixture, "read-only", "to salvage files"));
+}
+
+static void what_is_there_to_salvage_from_is_known_after_a_restart(void **state)
+{
+    const struct start_options salvaging = { .salvage = true };
+    struct fixture *fixture = *state;
+    struct error err = { .code = 0 };
+    struct fs_view view;
+
+    must_add(fixture, "data");
+    must(control_start(fixture->control, "data", &salvaging, &view, &err), &err);
+    assert_salvaged(fixture);
+    reopen_control(fixture);
+    wait_state(fixture, "data", FS_STARTED);
+    assert_salvaged(fixture);
+    assert_int_equal(control_start(fixture->control, "data", &salvaging, &view, &err), 0);
+    must_stop(fixture, "data");
+    must_start(fixture, "data");
+    assert_string_equal(view_of(fixture, "data").status_text, "");
+}
+
 static void a_check_works_on_a_started_and_on_a_stopped_filesystem(void **state)
 {
     struct fixture *fixture = *state;
@@ -710,6 +735,7 @@ int main(void)
         STATE_TEST(a_stopped_filesystem_stays_stopped_after_a_restart),
         STATE_TEST(a_missing_local_key_is_told_at_the_start_and_the_filesystem_stays_stopped),
         STATE_TEST(a_snapshot_policy_that_does_not_work_is_an_alert),
+        STATE_TEST(what_is_there_to_salvage_from_is_known_after_a_restart),
         STATE_TEST(a_check_works_on_a_started_and_on_a_stopped_filesystem),
     };
     struct error err = { .code = 0 };

@@ -137,14 +137,19 @@ static void status_reply_carries_every_member(void **state)
                                                 .has_origin = true,
                                                 .origin_data = 13,
                                                 .origin_data_left = 14,
-                                                .speaks = 0xfffffffe };
+                                                .speaks = 0xfffffffe,
+                                                .salvages = true };
     assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_WORKER, &got, NULL), 0);
     assert_true(got.request == 1u << 31);
     assert_memory_equal(&got.status, &sent.status, sizeof(got.status));
     worker_message_release(&got);
 
-    struct bytes older = encode(&sent); /* of workers that did not tell their version, ... */
-    older.len -= 4;
+    sent.status.speaks = 2;
+    struct bytes older = encode(&sent); /* of workers that did not tell of salvaging, ... */
+    assert_int_equal(worker_message_decode(older, WORKER_SIDE_WORKER, &got, NULL), 0);
+    assert_int_equal(got.status.speaks, 2);
+    assert_false(got.status.salvages);
+    older.len -= 4; /* ... nor their version, ... */
     assert_int_equal(worker_message_decode(older, WORKER_SIDE_WORKER, &got, NULL), 0);
     assert_int_equal(got.status.speaks, 1);
     assert_true(got.status.has_origin);
