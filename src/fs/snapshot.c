@@ -251,8 +251,14 @@ int volume_snapshot_take(struct volume *volume, const char *name, const char *ac
 
 int volume_snapshot_list(struct volume *volume, volume_snapshot_fn *visit, void *arg)
 {
+    return volume_snapshot_list_behind(volume, 0, visit, arg);
+}
+
+int volume_snapshot_list_behind(struct volume *volume, uint64_t epoch, volume_snapshot_fn *visit,
+                                void *arg)
+{
     struct volume_snapshot snapshot;
-    struct snapshot_entry entry = { 0 };
+    struct snapshot_entry entry = { .epoch = epoch };
     int r = 0;
 
     while (r == 0 && snapshot_set_next(&volume->snapshots, entry.epoch, &entry)) {
@@ -261,6 +267,26 @@ int volume_snapshot_list(struct volume *volume, volume_snapshot_fn *visit, void 
             r = visit(&snapshot, arg);
     }
     return r;
+}
+
+int volume_snapshot_find(struct volume *volume, const char *name, struct volume_snapshot *ret)
+{
+    struct snapshot_entry entry;
+
+    if (!snapshot_set_find(&volume->snapshots, name, &entry))
+        return -ENOENT;
+    snapshot_entry_describe(&entry, ret);
+    return 0;
+}
+
+int volume_snapshot_find_epoch(struct volume *volume, uint64_t epoch, struct volume_snapshot *ret)
+{
+    struct snapshot_entry entry;
+
+    if (!snapshot_set_find_epoch(&volume->snapshots, epoch, &entry))
+        return -ENOENT;
+    snapshot_entry_describe(&entry, ret);
+    return 0;
 }
 
 struct renaming {

@@ -13,25 +13,14 @@ void snapshot_set_init(struct snapshot_set *set)
 
 void snapshot_set_release(struct snapshot_set *set)
 {
-    free(set->items);
-    free(set->epochs);
+    struct snapshot_sorted *all = &set->lists[SNAPSHOTS_ALL];
+
+    for (size_t i = 0; i < all->count; i++)
+        free(all->items[i]);
+    for (unsigned order = 0; order < SNAPSHOT_ORDERS; order++)
+        free(set->lists[order].items);
+    free(set->slots);
     (void)pthread_mutex_destroy(&set->lock.native);
-}
-
-/* The first whose epoch is not less. */
-static size_t find_index(const struct snapshot_set *set, uint64_t epoch)
-{
-    size_t low = 0;
-    size_t high = set->count;
-
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        if (set->items[middle].epoch < epoch)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
 }
 
 /* What changes is saved for it: also for one that nobody sees yet. */
@@ -45,86 +34,200 @@ static bool is_seen(const struct snapshot_entry *entry)
     return entry->record.state == SNAPSHOT_KEPT;
 }
 
+/* --- the lists --- */
+
+/* What a list is sorted by; NULL: by the epoch alone. */
+static const char *text_of(enum snapshot_order order, const struct snapshot_entry *entry)
+{
+    if (order == SNAPSHOTS_BY_NAME)
+        return entry->record.name;
+    return order == SNAPSHOTS_BY_ACCESS ? entry->record.access_point : NULL;
+}
+
+static bool is_before(struct snapshot_set *set, enum snapshot_order order,
+                      const struct snapshot_entry *entry, const char *text, uint64_t epoch)
+    REQUIRES(set->lock)
+{
+    const char *own = text_of(order, entry);
+    int difference = own != NULL ? strcmp(own, text) : 0;
+
+    set->compared++;
+    return difference < 0 || (difference == 0 && entry->epoch < epoch);
+}
+
+/* The first one of a list that is not before text, and of equal ones not before the epoch. */
+static size_t find_index(struct snapshot_set *set, enum snapshot_order order, const char *text,
+                         uint64_t epoch) REQUIRES(set->lock)
+{
+    const struct snapshot_sorted *list = &set->lists[order];
+    size_t low = 0;
+    size_t high = list->count;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (is_before(set, order, list->items[middle], text, epoch))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* NULL: there is none behind so many. */
+static struct snapshot_entry *at(const struct snapshot_set *set, enum snapshot_order order,
+                                 size_t index) REQUIRES(set->lock)
+{
+    const struct snapshot_sorted *list = &set->lists[order];
+
+    return index < list->count ? list->items[index] : NULL;
+}
+
+static uint64_t epoch_at(const struct snapshot_set *set, enum snapshot_order order, size_t index,
+                         uint64_t otherwise) REQUIRES(set->lock)
+{
+    const struct snapshot_entry *entry = at(set, order, index);
+
+    return entry != NULL ? entry->epoch : otherwise;
+}
+
+static void insert(struct snapshot_set *set, enum snapshot_order order,
+                   struct snapshot_entry *entry) REQUIRES(set->lock)
+{
+    struct snapshot_sorted *list = &set->lists[order];
+    size_t index = find_index(set, order, text_of(order, entry), entry->epoch);
+
+    memmove(&list->items[index + 1], &list->items[index],
+            (list->count - index) * sizeof(struct snapshot_entry *));
+    list->items[index] = entry;
+    list->count++;
+}
+
+static void take_out(struct snapshot_set *set, enum snapshot_order order,
+                     const struct snapshot_entry *entry) REQUIRES(set->lock)
+{
+    struct snapshot_sorted *list = &set->lists[order];
+    size_t index = find_index(set, order, text_of(order, entry), entry->epoch);
+
+    list->count--;
+    memmove(&list->items[index], &list->items[index + 1],
+            (list->count - index) * sizeof(struct snapshot_entry *));
+}
+
+/* --- changes --- */
+
 static int make_room(struct snapshot_set *set) REQUIRES(set->lock)
 {
-    if (set->epochs == NULL)
-        set->epochs = calloc(SNAPSHOT_SLOT_MAX + 1, sizeof(*set->epochs));
-    if (set->epochs == NULL)
+    if (set->slots == NULL)
+        set->slots = calloc(SNAPSHOT_SLOT_MAX + 1, sizeof(struct snapshot_entry *));
+    if (set->slots == NULL)
         return -ENOMEM;
-    if (set->count < set->room)
+    if (set->lists[SNAPSHOTS_ALL].count < set->room)
         return 0;
     size_t room = set->room == 0 ? 8 : 2 * set->room;
-    struct snapshot_entry *items = reallocarray(set->items, room, sizeof(*items));
-    if (items == NULL)
-        return -ENOMEM;
-    set->items = items;
+    for (unsigned order = 0; order < SNAPSHOT_ORDERS; order++) {
+        struct snapshot_sorted *list = &set->lists[order];
+        struct snapshot_entry **items =
+            reallocarray(list->items, room, sizeof(struct snapshot_entry *));
+        if (items == NULL)
+            return -ENOMEM;
+        list->items = items;
+    }
     set->room = room;
     return 0;
 }
 
-/* Only one that is seen is found by its slot; the others keep it from being given out. */
-static void note_slot(struct snapshot_set *set, const struct snapshot_entry *entry)
+/* Into the lists that its state and its names ask for. */
+static void put_in(struct snapshot_set *set, struct snapshot_entry *entry) REQUIRES(set->lock)
+{
+    if (is_kept(entry))
+        insert(set, SNAPSHOTS_KEPT, entry);
+    if (is_seen(entry)) {
+        insert(set, SNAPSHOTS_BY_NAME, entry);
+        insert(set, SNAPSHOTS_BY_ACCESS, entry);
+    }
+    if (entry->record.state == SNAPSHOT_ARRIVING)
+        set->arrives = entry;
+}
+
+/* Before any of that changes. */
+static void take_back(struct snapshot_set *set, const struct snapshot_entry *entry)
     REQUIRES(set->lock)
 {
-    if (entry->record.slot <= SNAPSHOT_SLOT_MAX)
-        set->epochs[entry->record.slot] = is_seen(entry) ? entry->epoch : 0;
+    if (is_kept(entry))
+        take_out(set, SNAPSHOTS_KEPT, entry);
+    if (is_seen(entry)) {
+        take_out(set, SNAPSHOTS_BY_NAME, entry);
+        take_out(set, SNAPSHOTS_BY_ACCESS, entry);
+    }
+    if (set->arrives == entry)
+        set->arrives = NULL;
 }
 
 static void note_change(struct snapshot_set *set) REQUIRES(set->lock)
 {
     set->changes++;
     set->changed_ns = clock_wall_ns();
+    atomic_store_explicit(&set->is_used, set->lists[SNAPSHOTS_ALL].count, memory_order_release);
+}
+
+static struct snapshot_entry *find_epoch(struct snapshot_set *set, uint64_t epoch)
+    REQUIRES(set->lock)
+{
+    struct snapshot_entry *entry =
+        at(set, SNAPSHOTS_ALL, find_index(set, SNAPSHOTS_ALL, NULL, epoch));
+
+    return entry != NULL && entry->epoch == epoch ? entry : NULL;
+}
+
+static struct snapshot_entry *add(struct snapshot_set *set, uint64_t epoch, unsigned slot)
+    REQUIRES(set->lock)
+{
+    struct snapshot_entry *entry = make_room(set) == 0 ? calloc(1, sizeof(*entry)) : NULL;
+
+    if (entry == NULL)
+        return NULL;
+    entry->epoch = epoch;
+    insert(set, SNAPSHOTS_ALL, entry);
+    set->last_slot = slot;
+    if (slot <= SNAPSHOT_SLOT_MAX)
+        set->slots[slot] = entry;
+    return entry;
 }
 
 int snapshot_set_put(struct snapshot_set *set, uint64_t epoch, const struct snapshot_record *record)
 {
     mutex_lock(&set->lock);
-    size_t index = find_index(set, epoch);
-    bool is_there = index < set->count && set->items[index].epoch == epoch;
-    int r = is_there ? 0 : make_room(set);
-    if (r == 0) {
-        if (is_there) {
-            set->seen -= is_seen(&set->items[index]);
-        } else {
-            memmove(&set->items[index + 1], &set->items[index],
-                    (set->count - index) * sizeof(*set->items));
-            set->count++;
-            set->last_slot = record->slot;
-        }
-        set->items[index] = (struct snapshot_entry){ .epoch = epoch, .record = *record };
-        set->seen += is_seen(&set->items[index]);
-        note_slot(set, &set->items[index]);
+    struct snapshot_entry *entry = find_epoch(set, epoch);
+    if (entry != NULL)
+        take_back(set, entry);
+    else
+        entry = add(set, epoch, record->slot);
+    if (entry != NULL) {
+        entry->record = *record;
+        put_in(set, entry);
         note_change(set);
-        atomic_store_explicit(&set->is_used, set->count, memory_order_release);
     }
     mutex_unlock(&set->lock);
-    return r;
+    return entry != NULL ? 0 : -ENOMEM;
 }
 
 void snapshot_set_drop(struct snapshot_set *set, uint64_t epoch)
 {
     mutex_lock(&set->lock);
-    size_t index = find_index(set, epoch);
-    if (index < set->count && set->items[index].epoch == epoch) {
-        set->seen -= is_seen(&set->items[index]);
-        set->items[index].record.state = SNAPSHOT_REMOVING;
-        note_slot(set, &set->items[index]);
+    struct snapshot_entry *entry = find_epoch(set, epoch);
+    if (entry != NULL) {
+        unsigned slot = entry->record.slot;
+        take_back(set, entry);
+        take_out(set, SNAPSHOTS_ALL, entry);
+        if (slot <= SNAPSHOT_SLOT_MAX && set->slots[slot] == entry)
+            set->slots[slot] = NULL;
         note_change(set);
-        set->count--;
-        memmove(&set->items[index], &set->items[index + 1],
-                (set->count - index) * sizeof(*set->items));
-        atomic_store_explicit(&set->is_used, set->count, memory_order_release);
     }
     mutex_unlock(&set->lock);
+    free(entry);
 }
 
-static bool slot_is_used(const struct snapshot_set *set, unsigned slot)
-{
-    for (size_t i = 0; i < set->count; i++)
-        if (set->items[i].record.slot == slot)
-            return true;
-    return false;
-}
+/* --- questions --- */
 
 uint16_t snapshot_set_free_slot(struct snapshot_set *set)
 {
@@ -134,7 +237,7 @@ uint16_t snapshot_set_free_slot(struct snapshot_set *set)
     unsigned slot = set->last_slot;
     for (unsigned i = 0; i < SNAPSHOT_SLOT_MAX && found == 0; i++) {
         slot = slot % SNAPSHOT_SLOT_MAX + 1;
-        if (!slot_is_used(set, slot))
+        if (set->slots == NULL || set->slots[slot] == NULL)
             found = slot;
     }
     mutex_unlock(&set->lock);
@@ -143,50 +246,49 @@ uint16_t snapshot_set_free_slot(struct snapshot_set *set)
 
 bool snapshot_set_has_kept(struct snapshot_set *set, uint64_t first, uint64_t last)
 {
-    bool found = false;
-
     mutex_lock(&set->lock);
-    for (size_t i = find_index(set, first); i < set->count && set->items[i].epoch <= last; i++) {
-        found = is_kept(&set->items[i]);
-        if (found)
-            break;
-    }
+    const struct snapshot_entry *entry =
+        at(set, SNAPSHOTS_KEPT, find_index(set, SNAPSHOTS_KEPT, NULL, first));
+    bool found = entry != NULL && entry->epoch <= last;
     mutex_unlock(&set->lock);
     return found;
 }
 
 uint64_t snapshot_set_kept_before(struct snapshot_set *set, uint64_t epoch)
 {
-    uint64_t found = 0;
-
     mutex_lock(&set->lock);
-    for (size_t i = find_index(set, epoch); i-- > 0 && found == 0;)
-        if (is_kept(&set->items[i]))
-            found = set->items[i].epoch;
+    size_t index = find_index(set, SNAPSHOTS_KEPT, NULL, epoch);
+    uint64_t found = index > 0 ? epoch_at(set, SNAPSHOTS_KEPT, index - 1, 0) : 0;
     mutex_unlock(&set->lock);
     return found;
 }
 
 uint64_t snapshot_set_kept_behind(struct snapshot_set *set, uint64_t epoch)
 {
-    uint64_t found = UINT64_MAX;
-
     mutex_lock(&set->lock);
-    for (size_t i = find_index(set, epoch + 1); i < set->count && found == UINT64_MAX; i++)
-        if (is_kept(&set->items[i]))
-            found = set->items[i].epoch;
+    size_t index = find_index(set, SNAPSHOTS_KEPT, NULL, epoch + 1);
+    uint64_t found = epoch_at(set, SNAPSHOTS_KEPT, index, UINT64_MAX);
     mutex_unlock(&set->lock);
     return found;
 }
 
+/* The kept ones are some of all, in the same order: up to the first one that is not kept, and no
+ * further, both lists are the same. */
 uint64_t snapshot_set_removing(struct snapshot_set *set)
 {
-    uint64_t found = 0;
+    size_t low = 0;
 
     mutex_lock(&set->lock);
-    for (size_t i = 0; i < set->count && found == 0; i++)
-        if (!is_kept(&set->items[i]))
-            found = set->items[i].epoch;
+    size_t high = set->lists[SNAPSHOTS_ALL].count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        set->compared++;
+        if (at(set, SNAPSHOTS_ALL, middle) == at(set, SNAPSHOTS_KEPT, middle))
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    uint64_t found = epoch_at(set, SNAPSHOTS_ALL, low, 0);
     mutex_unlock(&set->lock);
     return found;
 }
@@ -210,7 +312,8 @@ int64_t snapshot_set_changed_ns(struct snapshot_set *set)
 uint64_t snapshot_set_newest(struct snapshot_set *set)
 {
     mutex_lock(&set->lock);
-    uint64_t epoch = set->count > 0 ? set->items[set->count - 1].epoch : 0;
+    size_t count = set->lists[SNAPSHOTS_ALL].count;
+    uint64_t epoch = count > 0 ? epoch_at(set, SNAPSHOTS_ALL, count - 1, 0) : 0;
     mutex_unlock(&set->lock);
     return epoch;
 }
@@ -218,7 +321,7 @@ uint64_t snapshot_set_newest(struct snapshot_set *set)
 size_t snapshot_set_seen(struct snapshot_set *set)
 {
     mutex_lock(&set->lock);
-    size_t seen = set->seen;
+    size_t seen = set->lists[SNAPSHOTS_BY_NAME].count;
     mutex_unlock(&set->lock);
     return seen;
 }
@@ -226,59 +329,53 @@ size_t snapshot_set_seen(struct snapshot_set *set)
 uint64_t snapshot_set_at_slot(struct snapshot_set *set, unsigned slot)
 {
     mutex_lock(&set->lock);
-    uint64_t epoch = set->epochs != NULL && slot <= SNAPSHOT_SLOT_MAX ? set->epochs[slot] : 0;
+    const struct snapshot_entry *entry =
+        set->slots != NULL && slot <= SNAPSHOT_SLOT_MAX ? set->slots[slot] : NULL;
+    uint64_t epoch = entry != NULL && is_seen(entry) ? entry->epoch : 0;
     mutex_unlock(&set->lock);
     return epoch;
 }
 
-typedef const char *text_of_fn(const struct snapshot_record *record);
-
-static const char *name_of(const struct snapshot_record *record)
-{
-    return record->name;
-}
-
-static const char *access_point_of(const struct snapshot_record *record)
-{
-    return record->access_point;
-}
-
-static bool find_text(struct snapshot_set *set, text_of_fn *text_of, const char *text,
+static bool find_text(struct snapshot_set *set, enum snapshot_order order, const char *text,
                       struct snapshot_entry *ret)
 {
-    bool found = false;
-
     mutex_lock(&set->lock);
-    for (size_t i = 0; i < set->count && !found; i++) {
-        found = is_seen(&set->items[i]) && strcmp(text_of(&set->items[i].record), text) == 0;
-        if (found)
-            *ret = set->items[i];
-    }
+    const struct snapshot_entry *entry = at(set, order, find_index(set, order, text, 0));
+    bool found = entry != NULL && strcmp(text_of(order, entry), text) == 0;
+    if (found)
+        *ret = *entry;
     mutex_unlock(&set->lock);
     return found;
 }
 
 bool snapshot_set_find(struct snapshot_set *set, const char *name, struct snapshot_entry *ret)
 {
-    return find_text(set, name_of, name, ret);
+    return find_text(set, SNAPSHOTS_BY_NAME, name, ret);
 }
 
 bool snapshot_set_find_access(struct snapshot_set *set, const char *access_point,
                               struct snapshot_entry *ret)
 {
-    return find_text(set, access_point_of, access_point, ret);
+    return find_text(set, SNAPSHOTS_BY_ACCESS, access_point, ret);
+}
+
+bool snapshot_set_find_epoch(struct snapshot_set *set, uint64_t epoch, struct snapshot_entry *ret)
+{
+    mutex_lock(&set->lock);
+    const struct snapshot_entry *entry = find_epoch(set, epoch);
+    bool found = entry != NULL && is_seen(entry);
+    if (found)
+        *ret = *entry;
+    mutex_unlock(&set->lock);
+    return found;
 }
 
 bool snapshot_set_arriving(struct snapshot_set *set, struct snapshot_entry *ret)
 {
-    bool found = false;
-
     mutex_lock(&set->lock);
-    for (size_t i = 0; i < set->count && !found; i++) {
-        found = set->items[i].record.state == SNAPSHOT_ARRIVING;
-        if (found)
-            *ret = set->items[i];
-    }
+    bool found = set->arrives != NULL;
+    if (found)
+        *ret = *set->arrives;
     mutex_unlock(&set->lock);
     return found;
 }
@@ -286,10 +383,18 @@ bool snapshot_set_arriving(struct snapshot_set *set, struct snapshot_entry *ret)
 bool snapshot_set_next(struct snapshot_set *set, uint64_t epoch, struct snapshot_entry *ret)
 {
     mutex_lock(&set->lock);
-    size_t index = find_index(set, epoch + 1);
-    bool found = index < set->count;
-    if (found)
-        *ret = set->items[index];
+    const struct snapshot_entry *entry =
+        at(set, SNAPSHOTS_ALL, find_index(set, SNAPSHOTS_ALL, NULL, epoch + 1));
+    if (entry != NULL)
+        *ret = *entry;
     mutex_unlock(&set->lock);
-    return found;
+    return entry != NULL;
+}
+
+uint64_t snapshot_set_compared(struct snapshot_set *set)
+{
+    mutex_lock(&set->lock);
+    uint64_t compared = set->compared;
+    mutex_unlock(&set->lock);
+    return compared;
 }

@@ -4,6 +4,9 @@
  * was saved for it is still there. One that arrives has history saved for it, and is not seen: it
  * is kept as far as epochs are concerned, and not found by its name or slot.
  *
+ * There may be as many as there are slots, and each way into one of them asks for it by its name:
+ * no question here costs more than a binary search.
+ *
  * Units      epochs, from 1; a snapshot is named by the epoch that it closed.
  * Errors     -ENOMEM.
  * Threads    any. It changes under the engine's write transaction only, so that what a writer asks
@@ -22,22 +25,37 @@
 /* The highest number stands for the folder in which all of them are. */
 #define SNAPSHOT_SLOT_MAX 65534u
 
-struct snapshot_set {
-    struct mutex lock; /* short; guards all but is_used */
-    struct snapshot_entry *items;
-    size_t count;
-    size_t room;
-    size_t seen;      /* how many are kept, and neither arrive nor are removed */
-    uint64_t *epochs; /* by slot; 0: none is kept there */
-    uint64_t changes;
-    int64_t changed_ns;    /* when the last one was, as the clock says */
-    unsigned last_slot;    /* given out */
-    atomic_size_t is_used; /* count, for who only wants to know whether there are any */
-};
-
 struct snapshot_entry {
     uint64_t epoch;
     struct snapshot_record record;
+};
+
+/* All by epoch; the kept ones by epoch; those that are seen by name, and by access point. */
+enum snapshot_order {
+    SNAPSHOTS_ALL,
+    SNAPSHOTS_KEPT,
+    SNAPSHOTS_BY_NAME,
+    SNAPSHOTS_BY_ACCESS,
+    SNAPSHOT_ORDERS,
+};
+
+struct snapshot_sorted {
+    struct snapshot_entry **items;
+    size_t count;
+};
+
+struct snapshot_set {
+    struct mutex lock; /* short; guards all but is_used */
+    struct snapshot_sorted lists[SNAPSHOT_ORDERS];
+    size_t room;                    /* of each list */
+    struct snapshot_entry **slots;  /* who has it; NULL: nobody */
+    struct snapshot_entry *arrives; /* NULL: none does */
+    uint64_t changes;
+    uint64_t compared;  /* entries, with what was looked for */
+    int64_t changed_ns; /* when the last change was, as the clock says */
+    unsigned last_slot; /* given out */
+    atomic_size_t
+        is_used; /* how many there are, for who only wants to know whether there are any */
 };
 
 void snapshot_set_init(struct snapshot_set *set);
@@ -78,7 +96,10 @@ uint64_t snapshot_set_at_slot(struct snapshot_set *set, unsigned slot);
 bool snapshot_set_find(struct snapshot_set *set, const char *name, struct snapshot_entry *ret);
 bool snapshot_set_find_access(struct snapshot_set *set, const char *access_point,
                               struct snapshot_entry *ret);
+bool snapshot_set_find_epoch(struct snapshot_set *set, uint64_t epoch, struct snapshot_entry *ret);
 /* The one that arrives: there is one at most. */
 bool snapshot_set_arriving(struct snapshot_set *set, struct snapshot_entry *ret);
 /* The first one, kept or not, behind an epoch; for walking over all. */
 bool snapshot_set_next(struct snapshot_set *set, uint64_t epoch, struct snapshot_entry *ret);
+/* How many entries were looked at so far, for tests. */
+uint64_t snapshot_set_compared(struct snapshot_set *set);

@@ -267,6 +267,12 @@ int volume_snapshot_take(struct volume *volume, const char *name, const char *ac
 /* The oldest first. Returns 0 to go on. */
 typedef int volume_snapshot_fn(const struct volume_snapshot *snapshot, void *arg);
 int volume_snapshot_list(struct volume *volume, volume_snapshot_fn *visit, void *arg);
+/* Those behind that number. */
+int volume_snapshot_list_behind(struct volume *volume, uint64_t epoch, volume_snapshot_fn *visit,
+                                void *arg);
+/* One that is seen, without looking at all of them. -ENOENT. */
+int volume_snapshot_find(struct volume *volume, const char *name, struct volume_snapshot *ret);
+int volume_snapshot_find_epoch(struct volume *volume, uint64_t epoch, struct volume_snapshot *ret);
 /* NULL: stays. */
 int volume_snapshot_update(struct volume *volume, const char *name, const char *new_name,
                            const char *access_point, struct error *err);

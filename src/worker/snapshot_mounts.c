@@ -7,21 +7,6 @@
 
 #include "base/cleanup.h"
 
-struct root {
-    uint64_t snapshot;
-    uint64_t ino; /* 0: there is none */
-};
-
-static int note_root(const struct volume_snapshot *snapshot, void *arg)
-{
-    struct root *root = arg;
-
-    if (snapshot->is_removing || snapshot->epoch != root->snapshot)
-        return 0;
-    root->ino = volume_snapshot_root(snapshot);
-    return 1;
-}
-
 static int watch(struct snapshot_mounts *mounts, struct mount_session *session, struct error *err)
 {
     int fd = mount_session_end_fd(session);
@@ -57,7 +42,7 @@ static int start(struct snapshot_mounts *mounts, struct volume *volume, uint64_t
 int snapshot_mounts_add(struct snapshot_mounts *mounts, struct volume *volume, uint64_t snapshot,
                         int device_fd, struct error *err)
 {
-    struct root root = { .snapshot = snapshot };
+    struct volume_snapshot found;
     CLEANUP(close_fd) int fd = device_fd;
 
     for (uint32_t i = 0; i < mounts->count; i++)
@@ -66,12 +51,12 @@ int snapshot_mounts_add(struct snapshot_mounts *mounts, struct volume *volume, u
     if (mounts->count == WORKER_SNAPSHOT_MOUNTS_MAX)
         return error_set(err, -EUSERS, "%u snapshots of a filesystem can be mounted at a time",
                          WORKER_SNAPSHOT_MOUNTS_MAX);
-    (void)volume_snapshot_list(volume, note_root, &root);
-    if (root.ino == 0)
+    if (volume_snapshot_find_epoch(volume, snapshot, &found) < 0)
         return error_set(err, -ENOENT, "the snapshot is gone");
     device_fd = fd;
     fd = -1;
-    int r = start(mounts, volume, root.ino, device_fd, &mounts->items[mounts->count].session, err);
+    int r = start(mounts, volume, volume_snapshot_root(&found), device_fd,
+                  &mounts->items[mounts->count].session, err);
     if (r == 0)
         mounts->items[mounts->count++].snapshot = snapshot;
     return r;

@@ -19,28 +19,13 @@ static bool is_final(int code)
     return is_altered(code) || code == -ESTALE || code == -ENAMETOOLONG || code == -ECANCELED;
 }
 
-struct naming {
-    uint64_t id;
-    char name[VOLUME_NAME_MAX + 1];
-};
-
-static int note_name(const struct volume_snapshot *snapshot, void *arg)
-{
-    struct naming *naming = arg;
-
-    if (snapshot->epoch != naming->id || snapshot->is_removing)
-        return 0;
-    memcpy(naming->name, snapshot->name, sizeof(naming->name));
-    return 1;
-}
-
 static int open_export(struct job *job, uint64_t id, struct volume_export **ret, struct error *err)
 {
-    struct naming naming = { .id = id, .name = "" };
+    struct volume_snapshot snapshot;
 
-    (void)volume_snapshot_list(job->volume, note_name, &naming);
-    int r = naming.name[0] != '\0' ? volume_export_open(job->volume, naming.name, ret, err)
-                                   : error_set(err, -ENOENT, "the snapshot was removed");
+    int r = volume_snapshot_find_epoch(job->volume, id, &snapshot);
+    r = r == 0 ? volume_export_open(job->volume, snapshot.name, ret, err)
+               : error_set(err, -ENOENT, "the snapshot was removed");
     if (r == -ENOENT)
         job_give_up(job);
     return r;
