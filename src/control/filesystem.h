@@ -253,6 +253,10 @@ int filesystem_take_snapshot(struct filesystem *fs, const char *name, const char
                              struct control_snapshot *ret, struct error *err);
 int filesystem_find_snapshot(struct filesystem *fs, const char *name, struct control_snapshot *ret,
                              struct error *err);
+/* Also of one that is stopped; that there is none is no failure. */
+int filesystem_look_for_snapshot(struct filesystem *fs, const char *name,
+                                 struct control_snapshot *ret, bool *ret_is_there,
+                                 struct error *err);
 /* -ESTALE: it has not that name any more, or another access point. */
 int filesystem_remove_unchanged(struct filesystem *fs, uint64_t id, const char *name,
                                 struct error *err);

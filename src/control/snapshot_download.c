@@ -32,17 +32,16 @@ static int read_head(struct control *control, const char *store, const struct lo
 /* Where the name is hidden, the worker finds it. */
 static int expect_free(struct filesystem *fs, const char *name, struct error *err)
 {
-    CLEANUP(free_ptr) struct control_snapshot *snapshots = NULL;
-    size_t count = 0;
+    struct control_snapshot snapshot;
+    bool is_there = false;
 
-    int r = control_snapshot_list(fs->control, fs->record.name, &snapshots, &count, err);
-    for (size_t i = 0; i < count && r == 0; i++)
-        if (!snapshots[i].is_removing && strcmp(snapshots[i].name, name) == 0)
-            r = error_set(err, -EEXIST,
-                          "filesystem %s has a snapshot '%.64s' already; give this one another "
-                          "name with --name, or remove that one first",
-                          fs->record.name, name);
-    return r;
+    int r = filesystem_look_for_snapshot(fs, name, &snapshot, &is_there, err);
+    if (r < 0 || !is_there)
+        return r;
+    return error_set(err, -EEXIST,
+                     "filesystem %s has a snapshot '%.64s' already; give this one another name "
+                     "with --name, or remove that one first",
+                     fs->record.name, name);
 }
 
 static int expect_alone(struct filesystem *fs, struct error *err)

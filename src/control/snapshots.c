@@ -13,6 +13,7 @@
 #include "control/tasks.h"
 
 #define ACCESS_POINT_TRIES 1000u
+#define ACCESS_POINT_SIZE 64u /* of one by the time */
 
 struct snapshot_list {
     struct control_snapshot *items;
@@ -109,6 +110,80 @@ static int put_name(char to[static WORKER_NAME_SIZE], const char *text, struct e
     return 0;
 }
 
+/* Only one of before has to be asked for all of them. */
+static int find_in_list(struct worker *worker, const struct worker_snapshot_find *find,
+                        struct control_snapshot *ret, struct error *err)
+{
+    struct snapshot_list list = { .items = NULL };
+    int r = ask_list(worker, &list, err);
+    int found = -ENOENT;
+
+    for (size_t i = 0; r == 0 && i < list.count && found < 0; i++) {
+        const struct control_snapshot *item = &list.items[i];
+        if (item->is_removing ||
+            (find->id != 0 ? item->id != find->id : strcmp(item->name, find->name) != 0))
+            continue;
+        *ret = *item;
+        found = 0;
+    }
+    free(list.items);
+    return r < 0 ? r : found;
+}
+
+/* One that is there: by its number or, with id 0, by its name. */
+static int ask_find(struct worker *worker, uint64_t id, const char *name,
+                    struct control_snapshot *ret, struct error *err)
+{
+    CLEANUP(free_ptr) struct worker_message *message = calloc(2, sizeof(*message));
+    struct error why = { .code = 0 };
+
+    if (!message)
+        return error_set(err, -ENOMEM, "out of memory");
+    message[0].type = WORKER_SNAPSHOT_FIND;
+    message[0].snapshot_find.id = id;
+    int r = put_name(message[0].snapshot_find.name, name, err);
+    if (r < 0)
+        return r;
+    r = ask(worker, message, WORKER_SNAPSHOTS_REPLY, &why);
+    if (r == -ENOSYS)
+        r = find_in_list(worker, &message[0].snapshot_find, ret, err);
+    else if (r < 0)
+        return error_set(err, r, "%s", why.text);
+    else if (message[1].snapshots.count == 0)
+        r = -ENOENT;
+    else
+        view_of(&message[1].snapshots.items[0], ret);
+    return r == -ENOENT ? error_set(err, r, "there is no snapshot of that name") : r;
+}
+
+struct search {
+    const char *name;
+    struct control_snapshot *ret;
+    bool is_found;
+};
+
+static int ask_search(struct worker *worker, void *arg, struct error *err)
+{
+    struct search *search = arg;
+    struct error why = { .code = 0 };
+    int r = ask_find(worker, 0, search->name, search->ret, &why);
+
+    search->is_found = r == 0;
+    return r == 0 || r == -ENOENT ? 0 : error_set(err, r, "%s", why.text);
+}
+
+int filesystem_look_for_snapshot(struct filesystem *fs, const char *name,
+                                 struct control_snapshot *ret, bool *ret_is_there,
+                                 struct error *err)
+{
+    struct search search = { .name = name, .ret = ret };
+    int r = filesystem_ask(fs, "is being looked at", ask_search, &search, err);
+
+    if (r == 0)
+        *ret_is_there = search.is_found;
+    return r;
+}
+
 static bool has_access_point(const struct snapshot_list *list, const char *access_point)
 {
     for (size_t i = 0; i < list->count; i++)
@@ -117,23 +192,44 @@ static bool has_access_point(const struct snapshot_list *list, const char *acces
     return false;
 }
 
-/* By the time; with a number behind it if there is one of this second already. */
-static int default_access_point(struct worker *worker, char ret[static WORKER_NAME_SIZE],
-                                struct error *err)
+static void access_point_of_now(char ret[static ACCESS_POINT_SIZE])
 {
-    struct snapshot_list list = { .items = NULL };
     time_t now = (time_t)(clock_wall_ns() / 1000000000);
     struct tm parts;
-    char stamp[64] = "";
+
+    ret[0] = '\0';
+    if (gmtime_r(&now, &parts))
+        (void)strftime(ret, ACCESS_POINT_SIZE, "@GMT_%Y.%m.%d-%H.%M.%S", &parts);
+}
+
+/* By the time; with a number behind it if there is one of this second already. */
+static int free_access_point(struct worker *worker, char ret[static WORKER_NAME_SIZE],
+                             struct error *err)
+{
+    struct snapshot_list list = { .items = NULL };
+    char stamp[ACCESS_POINT_SIZE];
 
     int r = ask_list(worker, &list, err);
-    if (gmtime_r(&now, &parts))
-        (void)strftime(stamp, sizeof(stamp), "@GMT_%Y.%m.%d-%H.%M.%S", &parts);
+    access_point_of_now(stamp);
     (void)snprintf(ret, WORKER_NAME_SIZE, "%s", stamp);
     for (unsigned i = 2; r == 0 && has_access_point(&list, ret) && i < ACCESS_POINT_TRIES; i++)
         (void)snprintf(ret, WORKER_NAME_SIZE, "%s.%u", stamp, i);
     free(list.items);
     return r;
+}
+
+/* As a rule nothing has the access point of this second, and nobody looks at all of them. */
+static int ask_take_now(struct worker *worker, struct worker_message message[static 2],
+                        struct error *err)
+{
+    struct error why = { .code = 0 };
+
+    access_point_of_now(message[0].snapshot.access_point);
+    int r = ask(worker, message, WORKER_SNAPSHOTS_REPLY, &why);
+    if (r != -EEXIST)
+        return r < 0 ? error_set(err, r, "%s", why.text) : 0;
+    r = free_access_point(worker, message[0].snapshot.access_point, err);
+    return r < 0 ? r : ask(worker, message, WORKER_SNAPSHOTS_REPLY, err);
 }
 
 static int ask_take(struct worker *worker, const char *name, const char *access_point,
@@ -146,10 +242,10 @@ static int ask_take(struct worker *worker, const char *name, const char *access_
     message[0].type = WORKER_SNAPSHOT_TAKE;
     int r = put_name(message[0].snapshot.name, name, err);
     if (r == 0)
-        r = access_point ? put_name(message[0].snapshot.access_point, access_point, err)
-                         : default_access_point(worker, message[0].snapshot.access_point, err);
+        r = put_name(message[0].snapshot.access_point, access_point, err);
     if (r == 0)
-        r = ask(worker, message, WORKER_SNAPSHOTS_REPLY, err);
+        r = access_point ? ask(worker, message, WORKER_SNAPSHOTS_REPLY, err)
+                         : ask_take_now(worker, message, err);
     if (r == 0 && message[1].snapshots.count != 1)
         r = error_set(err, -EPROTO, "the filesystem's worker answers nonsense");
     if (r == 0)
@@ -197,19 +293,16 @@ static int expect_no_upload(struct filesystem *fs, struct worker *worker, const 
                             struct error *err)
 {
     struct task_use use = { .fs = &fs->record.uuid };
-    struct snapshot_list list = { .items = NULL };
+    struct control_snapshot snapshot;
 
     int r = tasks_expect_none(fs->control, &use, NULL);
     if (r == 0)
         return 0;
-    r = ask_list(worker, &list, err);
-    for (size_t i = 0; i < list.count && r == 0; i++) {
-        use.snapshot = list.items[i].id;
-        if (!list.items[i].is_removing && strcmp(list.items[i].name, name) == 0)
-            r = tasks_expect_none(fs->control, &use, err);
-    }
-    free(list.items);
-    return r;
+    r = ask_find(worker, 0, name, &snapshot, err);
+    if (r < 0)
+        return r;
+    use.snapshot = snapshot.id;
+    return tasks_expect_none(fs->control, &use, err);
 }
 
 static int ask_change_locked(struct filesystem *fs, enum worker_message_type type, const char *name,
@@ -261,42 +354,20 @@ static void tell_removed(struct filesystem *fs)
 
 /* --- one of them --- */
 
-typedef bool is_wanted_fn(const struct control_snapshot *snapshot, const void *arg);
-
 /* One that is there, of a filesystem that is started. */
-static int find_one(struct filesystem *fs, is_wanted_fn *is_wanted, const void *arg,
+static int find_one(struct filesystem *fs, uint64_t id, const char *name,
                     struct control_snapshot *ret, struct error *err)
 {
     CLEANUP(worker_unrefp) struct worker *worker = NULL;
-    struct snapshot_list list = { .items = NULL };
-    bool is_found = false;
     int r = filesystem_running_worker(fs, &worker, err);
 
-    if (r == 0)
-        r = ask_list(worker, &list, err);
-    for (size_t i = 0; r == 0 && i < list.count && !is_found; i++) {
-        is_found = !list.items[i].is_removing && is_wanted(&list.items[i], arg);
-        if (is_found)
-            *ret = list.items[i];
-    }
-    free(list.items);
-    return r == 0 && !is_found ? error_set(err, -ENOENT, "there is no snapshot of that name") : r;
-}
-
-static bool is_named(const struct control_snapshot *snapshot, const void *name)
-{
-    return strcmp(snapshot->name, name) == 0;
-}
-
-static bool is_id(const struct control_snapshot *snapshot, const void *id)
-{
-    return snapshot->id == *(const uint64_t *)id;
+    return r < 0 ? r : ask_find(worker, id, name, ret, err);
 }
 
 int filesystem_find_snapshot(struct filesystem *fs, const char *name, struct control_snapshot *ret,
                              struct error *err)
 {
-    return find_one(fs, is_named, name, ret, err);
+    return find_one(fs, 0, name, ret, err);
 }
 
 /* Who looks into a mounted one would lose it, and see another one in its place some day. */
@@ -319,7 +390,7 @@ int control_snapshot_remove(struct control *control, const char *fs_name, const 
     if (!fs)
         return -ENOENT;
     mutex_lock(&fs->snapshots);
-    int r = find_one(fs, is_named, name, &snapshot, err);
+    int r = find_one(fs, 0, name, &snapshot, err);
     if (r == 0)
         r = remove_locked(fs, &snapshot, err);
     mutex_unlock(&fs->snapshots);
@@ -334,7 +405,7 @@ int filesystem_remove_unchanged(struct filesystem *fs, uint64_t id, const char *
     struct control_snapshot snapshot;
 
     mutex_lock(&fs->snapshots);
-    int r = find_one(fs, is_id, &id, &snapshot, err);
+    int r = find_one(fs, id, NULL, &snapshot, err);
     if (r == 0 && (strcmp(snapshot.name, name) != 0 || strcmp(snapshot.access_point, name) != 0))
         r = error_set(err, -ESTALE, "the snapshot was changed");
     if (r == 0)
@@ -367,7 +438,7 @@ static int ask_restore(struct worker *worker, void *arg, struct error *err)
         r = put_name(message[0].snapshot.new_name, order->keep_as, err);
     if (r == 0 && order->keep_as)
         r = order->keep_access_point ? put_name(access_point, order->keep_access_point, err)
-                                     : default_access_point(worker, access_point, err);
+                                     : free_access_point(worker, access_point, err);
     if (r == 0)
         r = filesystem_audit(request->fs, AUDIT_RESTORE, 0, "to one of its snapshots", err);
     request->is_noted = r == 0;

@@ -42,21 +42,17 @@ static int expect_kms(struct filesystem *fs, bool is_allowed, struct error *err)
 
 static int find_snapshot(struct filesystem *fs, const char *name, uint64_t *ret, struct error *err)
 {
-    CLEANUP(free_ptr) struct control_snapshot *snapshots = NULL;
-    size_t count = 0;
+    struct control_snapshot snapshot = { .id = 0 };
+    bool is_there = false;
 
-    int r = control_snapshot_list(fs->control, fs->record.name, &snapshots, &count, err);
-    for (size_t i = 0; i < count && r == 0; i++) {
-        if (snapshots[i].is_removing || strcmp(snapshots[i].name, name) != 0)
-            continue;
-        *ret = snapshots[i].id;
-        return 0;
-    }
-    return r < 0
-               ? r
-               : error_set(err, -ENOENT,
-                           "filesystem %s has no snapshot '%.64s'; 'coffer fs snapshot' lists them",
-                           fs->record.name, name);
+    int r = filesystem_look_for_snapshot(fs, name, &snapshot, &is_there, err);
+    if (r == 0 && !is_there)
+        r = error_set(err, -ENOENT,
+                      "filesystem %s has no snapshot '%.64s'; 'coffer fs snapshot' lists them",
+                      fs->record.name, name);
+    if (r == 0)
+        *ret = snapshot.id;
+    return r;
 }
 
 static int audit(struct filesystem *fs, const struct task_new *what, struct error *err)

@@ -433,6 +433,21 @@ static int get_snapshot_list(struct reader *reader, struct worker_message *messa
     return 0;
 }
 
+static void put_snapshot_find(struct writer *writer, const struct worker_message *message)
+{
+    writer_u64(writer, message->snapshot_find.id);
+    writer_text(writer, message->snapshot_find.name);
+}
+
+static int get_snapshot_find(struct reader *reader, struct worker_message *message)
+{
+    struct worker_snapshot_find *find = &message->snapshot_find;
+
+    find->id = reader_u64(reader);
+    reader_text(reader, find->name, sizeof(find->name));
+    return 0;
+}
+
 static void put_snapshots_reply(struct writer *writer, const struct worker_message *message)
 {
     const struct worker_snapshots_reply *reply = &message->snapshots;
@@ -664,6 +679,7 @@ static const struct row messages[] = {
     ROW(SNAPSHOT_UPDATE, COFFERD, 1, NO_FD, put_snapshot_order, get_snapshot_order),
     ROW(SNAPSHOT_REMOVE, COFFERD, 1, NO_FD, put_snapshot_order, get_snapshot_order),
     ROW(SNAPSHOT_LIST, COFFERD, 1, NO_FD, put_snapshot_list, get_snapshot_list),
+    ROW(SNAPSHOT_FIND, COFFERD, 4, NO_FD, put_snapshot_find, get_snapshot_find),
     ROW(TASK_START, COFFERD, 1, PERHAPS_FD, put_task_start, get_task_start),
     ROW(TASK_STOP, COFFERD, 1, NO_FD, put_task_stop, get_task_stop),
     ROW(TASK_SEAL, COFFERD, 2, NO_FD, put_task_start, get_task_start),

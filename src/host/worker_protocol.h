@@ -52,9 +52,10 @@
  *   2  STATUS_REPLY tells the version; MOUNT says whether reading changes times; ADD_KEYS,
  *      TASK_SEAL; the event that a key is missing
  *   3  STATUS_REPLY tells that the filesystem is there to be salvaged from
+ *   4  SNAPSHOT_FIND
  *
  * Whatever is added, or grows, belongs to a new one. */
-#define WORKER_SPEAKS 3u
+#define WORKER_SPEAKS 4u
 
 enum worker_message_type {
     /* cofferd asks */
@@ -81,6 +82,7 @@ enum worker_message_type {
                              * in the place of the one that ended; DONE */
     WORKER_ADD_KEYS = 26,   /* foreign ones that joined its ring since START; DONE */
     WORKER_TASK_SEAL = 27,  /* TASK_SEALED: its parameters, as they may be in the registry */
+    WORKER_SNAPSHOT_FIND = 28, /* SNAPSHOTS_REPLY, with one or none */
     /* the worker answers */
     WORKER_DONE = 32,
     WORKER_STATUS_REPLY = 33,
@@ -196,6 +198,12 @@ struct worker_snapshot_order {
 
 struct worker_snapshot_list {
     uint64_t behind; /* this id; 0: from the first one on */
+};
+
+/* One that is not being removed. */
+struct worker_snapshot_find {
+    uint64_t id; /* 0: by its name */
+    char name[WORKER_NAME_SIZE];
 };
 
 struct worker_snapshot {
@@ -338,6 +346,7 @@ struct worker_message {
         struct worker_add_keys add_keys;
         struct worker_snapshot_order snapshot;
         struct worker_snapshot_list snapshot_list;
+        struct worker_snapshot_find snapshot_find;
         struct worker_task_start task_start;
         struct worker_task_stop task_stop;
         struct worker_task_progress task_progress;

@@ -341,7 +341,10 @@ static int do_snapshot_list(struct service *service, const struct worker_message
         return r;
     reply->type = WORKER_SNAPSHOTS_REPLY;
     reply->request = order->request;
-    snapshots_reply(service->started.volume, order->snapshot_list.behind, &reply->snapshots);
+    if (order->type == WORKER_SNAPSHOT_FIND)
+        snapshot_find_reply(service->started.volume, &order->snapshot_find, &reply->snapshots);
+    else
+        snapshots_reply(service->started.volume, order->snapshot_list.behind, &reply->snapshots);
     send_message(service, reply);
     return 0;
 }
@@ -513,6 +516,7 @@ static const struct {
     { WORKER_SNAPSHOT_UPDATE, false, do_snapshot },
     { WORKER_SNAPSHOT_REMOVE, false, do_snapshot },
     { WORKER_SNAPSHOT_LIST, false, do_snapshot_list },
+    { WORKER_SNAPSHOT_FIND, false, do_snapshot_list },
     { WORKER_TASK_START, true, do_task_start },
     { WORKER_TASK_STOP, true, do_task_stop },
     { WORKER_TASK_SEAL, false, do_task_seal },

@@ -34,31 +34,16 @@ int snapshot_take_task(struct task *task, struct error *err)
     return 0;
 }
 
-struct access_point {
-    const char *name;
-    char text[VOLUME_NAME_MAX + 1];
-};
-
-static int note_access_point(const struct volume_snapshot *snapshot, void *arg)
-{
-    struct access_point *access_point = arg;
-
-    if (snapshot->is_removing || strcmp(snapshot->name, access_point->name) != 0)
-        return 0;
-    memcpy(access_point->text, snapshot->access_point, sizeof(access_point->text));
-    return 1;
-}
-
 /* change: what volume.h does to the snapshot that the order names. */
 static int change_one(struct task *task, int (*change)(struct task *task, struct error *err),
                       struct error *err)
 {
-    struct access_point access_point = { .name = task->order.snapshot.name };
+    struct volume_snapshot before = { .access_point = "" };
 
-    (void)volume_snapshot_list(task->volume, note_access_point, &access_point);
+    (void)volume_snapshot_find(task->volume, task->order.snapshot.name, &before);
     int r = change(task, err);
     if (r == 0 && task->session)
-        mount_session_snapshots_changed(task->session, access_point.text);
+        mount_session_snapshots_changed(task->session, before.access_point);
     return r;
 }
 
@@ -104,18 +89,10 @@ int restore_task(struct task *task, struct error *err)
     return 0;
 }
 
-struct listing {
-    uint64_t behind;
-    struct worker_snapshots_reply *reply;
-};
-
 static int add_to_reply(const struct volume_snapshot *snapshot, void *arg)
 {
-    struct listing *listing = arg;
-    struct worker_snapshots_reply *reply = listing->reply;
+    struct worker_snapshots_reply *reply = arg;
 
-    if (snapshot->epoch <= listing->behind)
-        return 0;
     reply->has_more = reply->count == WORKER_SNAPSHOTS_MAX;
     if (reply->has_more)
         return 1;
@@ -125,8 +102,18 @@ static int add_to_reply(const struct volume_snapshot *snapshot, void *arg)
 
 void snapshots_reply(struct volume *volume, uint64_t behind, struct worker_snapshots_reply *ret)
 {
-    struct listing listing = { .behind = behind, .reply = ret };
+    memset(ret, 0, sizeof(*ret));
+    (void)volume_snapshot_list_behind(volume, behind, add_to_reply, ret);
+}
+
+void snapshot_find_reply(struct volume *volume, const struct worker_snapshot_find *find,
+                         struct worker_snapshots_reply *ret)
+{
+    struct volume_snapshot snapshot;
 
     memset(ret, 0, sizeof(*ret));
-    (void)volume_snapshot_list(volume, add_to_reply, &listing);
+    int r = find->id != 0 ? volume_snapshot_find_epoch(volume, find->id, &snapshot)
+                          : volume_snapshot_find(volume, find->name, &snapshot);
+    if (r == 0)
+        snapshot_describe(&snapshot, &ret->items[ret->count++]);
 }

@@ -225,6 +225,36 @@ static int stop_task(struct fake *fake, const struct worker_task_stop *stop, str
                : error_set(err, -ENOENT, "it does not run");
 }
 
+static const struct worker_snapshot snapshots[] = {
+    { .id = 5, .name = "one", .access_point = "one" },
+    { .id = 7, .name = "two", .access_point = "two" },
+};
+
+/* For the test to see that all were asked for: a file "~listed" in the store. */
+static void list_snapshots(const struct fake *fake, const struct worker_snapshot_list *list,
+                           struct worker_snapshots_reply *ret)
+{
+    char path[WORKER_URL_SIZE + 8];
+
+    (void)snprintf(path, sizeof(path), "%s/~listed", fake->store);
+    (void)file_replace(path, (struct bytes){ .len = 0 }, 0644, NULL);
+    memset(ret, 0, sizeof(*ret));
+    if (list->behind == 0) {
+        ret->count = 2;
+        memcpy(ret->items, snapshots, sizeof(snapshots));
+    }
+}
+
+static void find_snapshot(const struct worker_snapshot_find *find,
+                          struct worker_snapshots_reply *ret)
+{
+    memset(ret, 0, sizeof(*ret));
+    for (size_t i = 0; i < 2; i++)
+        if (find->id != 0 ? find->id == snapshots[i].id
+                          : strcmp(find->name, snapshots[i].name) == 0)
+            ret->items[ret->count++] = snapshots[i];
+}
+
 static void answer(struct fake *fake, struct worker_message *message, int fuse_fd,
                    struct worker_message *reply)
 {
@@ -259,13 +289,11 @@ static void answer(struct fake *fake, struct worker_message *message, int fuse_f
         return;
     case WORKER_SNAPSHOT_LIST:
         reply->type = WORKER_SNAPSHOTS_REPLY;
-        reply->snapshots = (struct worker_snapshots_reply){
-            .count = 2,
-            .items = { { .id = 5, .name = "one", .access_point = "one" },
-                       { .id = 7, .name = "two", .access_point = "two" } }
-        };
-        if (message->snapshot_list.behind != 0)
-            reply->snapshots.count = 0;
+        list_snapshots(fake, &message->snapshot_list, &reply->snapshots);
+        return;
+    case WORKER_SNAPSHOT_FIND:
+        reply->type = WORKER_SNAPSHOTS_REPLY;
+        find_snapshot(&message->snapshot_find, &reply->snapshots);
         return;
     case WORKER_SNAPSHOT_REMOVE:
         break;

@@ -61,6 +61,9 @@ static void a_worker_of_an_older_version_goes_on_and_is_not_sent_what_it_does_no
     assert_int_equal(ask(fixture, WORKER_TASK_SEAL, &err), -ENOSYS);
     err.code = 0;
     must(ask(fixture, WORKER_SNAPSHOT_LIST, &err), &err);
+    must(control_snapshot_remove(fixture->control, "data", "two", &err), &err); /* by the list */
+    assert_int_equal(control_snapshot_remove(fixture->control, "data", "three", &err), -ENOENT);
+    err.code = 0;
     assert_int_equal(worker_pid(fixture, "data"), pid);
     assert_int_equal(view_of(fixture, "data").state, FS_MOUNTED);
 

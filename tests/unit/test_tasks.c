@@ -589,6 +589,7 @@ static void what_an_upload_needs_stays(void **state)
     struct fixture *fixture = *state;
     struct task_view view;
     struct error err = { .code = 0 };
+    char path[FS_URL_SIZE + 16];
 
     prepare(fixture);
     uint64_t id = must_upload(fixture, "one");
@@ -596,6 +597,9 @@ static void what_an_upload_needs_stays(void **state)
     assert_int_equal(control_snapshot_remove(fixture->control, "projects", "one", &err), -EBUSY);
     assert_non_null(strstr(err.text, "task 1"));
     must(control_snapshot_remove(fixture->control, "projects", "two", &err), &err);
+    assert_int_equal(control_snapshot_remove(fixture->control, "projects", "three", &err), -ENOENT);
+    path_of(fixture, "~listed", path);
+    assert_int_equal(access(path, F_OK), -1); /* nobody looked at all snapshots for that */
     assert_int_equal(control_store_remove(fixture->control, "disk", &err), -EBUSY);
     must_stop(fixture, "projects");
     assert_int_equal(control_remove(fixture->control, "projects", &err), -EBUSY);

@@ -238,6 +238,12 @@ static void snapshots_and_orders_about_them_carry_every_member(void **state)
     sent.snapshot_list.behind = UINT64_MAX - 1;
     assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_COFFERD, &got, NULL), 0);
     assert_true(got.snapshot_list.behind == UINT64_MAX - 1);
+
+    memset(&sent, 0, sizeof(sent));
+    sent.type = WORKER_SNAPSHOT_FIND;
+    sent.snapshot_find = (struct worker_snapshot_find){ .id = UINT64_MAX - 2, .name = "\t" };
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_COFFERD, &got, NULL), 0);
+    assert_memory_equal(&got.snapshot_find, &sent.snapshot_find, sizeof(sent.snapshot_find));
 }
 
 static void a_verification_carries_its_keys_and_a_sample_of_none_is_refused(void **state)
