@@ -203,7 +203,7 @@ static int find_before(struct volume_txn *txn, const struct record_key *key, uin
 }
 
 /* One that was lost, of history_save_lost(), names none: what nobody can find is not in use. */
-static int blocks_of(struct volume_txn *txn, struct bytes value, struct run_list *ret)
+int history_version_blocks(struct volume_txn *txn, struct bytes value, struct run_list *ret)
 {
     CLEANUP(extents_release) struct extents list = EXTENTS_INIT;
 
@@ -220,7 +220,7 @@ int history_subtract_version(struct volume_txn *txn, const struct version *versi
 {
     CLEANUP(run_list_release) struct run_list blocks = RUN_LIST_INIT;
 
-    int r = blocks_of(txn, version->value, &blocks);
+    int r = history_version_blocks(txn, version->value, &blocks);
     return r < 0 ? r : run_list_subtract(from, &blocks);
 }
 
@@ -333,7 +333,7 @@ int history_own_blocks(struct volume_txn *txn, const struct record_key *key,
 {
     struct version before;
 
-    int r = blocks_of(txn, version->value, ret);
+    int r = history_version_blocks(txn, version->value, ret);
     if (r == 0)
         r = subtract_behind(txn, key, version->last, ret);
     if (r == 0)
@@ -433,7 +433,7 @@ static int end_key(struct saved_scan *scan)
     run_list_clear(&scan->blocks);
     int r = meta_get(txn->meta, record_key_bytes(&scan->key), &live, &txn->err);
     if (r == 0)
-        r = blocks_of(txn, live, &scan->blocks);
+        r = history_version_blocks(txn, live, &scan->blocks);
     if (r == 0)
         r = run_list_subtract(&scan->all, &scan->blocks);
     if (r == 0 || r == -ENOENT)
@@ -448,7 +448,7 @@ static int join_version(struct saved_scan *scan, const struct record_key *key, s
 {
     CLEANUP(run_list_release) struct run_list blocks = RUN_LIST_INIT;
 
-    int r = blocks_of(scan->txn, value, &blocks);
+    int r = history_version_blocks(scan->txn, value, &blocks);
     if (r == 0 && (key->len != scan->key.len || memcmp(key->data, scan->key.data, key->len) != 0)) {
         r = end_key(scan);
         scan->key = *key;

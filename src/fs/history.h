@@ -45,6 +45,12 @@ int history_save_lost(struct volume_txn *txn, const struct record_key *key);
 /* Removes a saved version and, if it is one of an EXTENTS record, gives its blocks up. */
 int history_remove(struct volume_txn *txn, const struct record_key *key, uint64_t last);
 
+/* history_unseen.c: removes the saved versions of key, an EXTENTS record, that no kept snapshot
+ * sees, so many at most, the oldest first. For those any two of which may share blocks (is_mixed).
+ * What was altered is -EBADMSG or -EPROTONOSUPPORT, and nothing was changed. */
+#define HISTORY_UNSEEN_MAX 256u
+int history_remove_unseen(struct volume_txn *txn, const struct record_key *key, size_t *ret_count);
+
 /* The first version of key, saved or current (then last is UINT64_MAX), that was written in epoch
  * or later; -ENOENT. */
 int history_next_written(struct volume_txn *txn, const struct record_key *key, uint64_t epoch,
@@ -58,10 +64,15 @@ int history_subtract_branches(struct volume_txn *txn, const struct record_key *k
 /* Those that any other version of key names. */
 int history_subtract_all(struct volume_txn *txn, const struct record_key *key, uint64_t self,
                          bool only_behind, struct run_list *from);
+/* Whether blocks that a version written in that epoch has, and the one before it has not, can be in
+ * those behind it only. */
+int history_is_on_line(struct volume_txn *txn, uint64_t written, bool *ret);
 /* Whether any version may share blocks with any other of its key. */
 int history_is_mixed(struct volume_txn *txn, bool *ret);
 int history_subtract_version(struct volume_txn *txn, const struct version *version,
                              struct run_list *from);
+/* Those that the value of a version names. */
+int history_version_blocks(struct volume_txn *txn, struct bytes value, struct run_list *ret);
 
 /* The saved version of key whose last epoch is the least not below first; -ENOENT. */
 int history_find(struct volume_txn *txn, const struct record_key *key, uint64_t first,

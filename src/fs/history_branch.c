@@ -13,7 +13,12 @@
  * A snapshot that was brought in from outside is a branch of one epoch, and where in the tree its
  * versions belong is not known: they may share blocks with any other version of their key, and are
  * compared with all. Once one was restored that is so of all versions (is_mixed), as long as there
- * is one from before the restore. */
+ * is one from before the restore.
+ *
+ * Behind all of that time is a line again: with a kept snapshot k behind the newest restore and
+ * what came last from outside, what a version written behind k has and the one that k saw has not
+ * was appended behind k. So no other branch knows it, nor what came from outside, which was put
+ * into a bucket before. */
 #include "fs/history.h"
 
 #include <errno.h>
@@ -40,6 +45,7 @@ static int add_branches(uint64_t epoch, const struct restore_record *restore, vo
     txn->is_mixed = txn->is_mixed || restore->is_mixed;
     txn->branches[txn->branch_count++] = restore->target + 1;
     txn->branches[txn->branch_count++] = epoch + 1;
+    txn->newest_branch = epoch; /* they are ascending */
     return 0;
 }
 
@@ -50,6 +56,7 @@ static int load_branches(struct volume_txn *txn)
         return 0;
     txn->branches[txn->branch_count++] = 0;
     txn->outside_count = 0;
+    txn->newest_branch = 0;
     txn->is_mixed = false;
     int r = restores_scan(txn->meta, add_branches, txn, &txn->err);
     if (r < 0) {
@@ -116,17 +123,28 @@ int history_is_mixed(struct volume_txn *txn, bool *ret)
     return r;
 }
 
+int history_is_on_line(struct volume_txn *txn, uint64_t written, bool *ret)
+{
+    int r = atomic_load(&txn->volume->has_branches) ? load_branches(txn) : 0;
+
+    if (r == 0)
+        *ret = txn->branch_count == 0 ||
+               snapshot_set_kept_before(&txn->volume->snapshots, written) > txn->newest_branch;
+    return r;
+}
+
 int history_subtract_branches(struct volume_txn *txn, const struct record_key *key, uint64_t self,
                               bool only_behind, struct run_list *from)
 {
     uint64_t at = only_behind ? self + 1 : 0;
+    bool is_on_line = false;
     struct version first;
     struct version last;
 
-    if (!atomic_load(&txn->volume->has_branches))
-        return 0;
-    int r = load_branches(txn);
-    if (r == 0 && may_share_with_any(txn, self))
+    int r = history_is_on_line(txn, self, &is_on_line);
+    if (r < 0 || is_on_line)
+        return r;
+    if (may_share_with_any(txn, self))
         return history_subtract_all(txn, key, self, only_behind, from);
     while (r == 0 && at != UINT64_MAX && from->count > 0) {
         r = history_next_written(txn, key, at, &first);

@@ -16,8 +16,13 @@ struct collector {
     struct record_key from;
 };
 
+/* A transaction ends early when it removed or read so much: other writers wait for it. */
+#define BATCH_REMOVED 256u
+#define BATCH_EXAMINED ((size_t)16 << 20)
+
 struct batch {
     struct collector *collector;
+    size_t removed; /* versions, besides those of the index */
     struct index_batch index;
 };
 
@@ -41,7 +46,32 @@ static int remove_created(struct volume_txn *txn, const struct index_entry *entr
     return meta_remove(txn->meta, record_key_bytes(&index), &txn->err);
 }
 
-static int remove_saved(struct volume_txn *txn, const struct index_entry *entry)
+/* Where any two versions may share blocks, with all others of its key that nobody sees. */
+static int remove_unseen(struct volume_txn *txn, struct batch *batch,
+                         const struct index_entry *entry, uint64_t written)
+{
+    bool is_mixed = false;
+    bool is_on_line = false;
+    size_t count = 0;
+
+    int r = history_is_mixed(txn, &is_mixed);
+    if (r == 0 && is_mixed)
+        r = history_is_on_line(txn, written, &is_on_line);
+    if (r < 0)
+        return r;
+    if (is_mixed && !is_on_line &&
+        record_kind_of(record_key_bytes(&entry->key)) == RECORD_EXTENTS) {
+        r = history_remove_unseen(txn, &entry->key, &count);
+        batch->removed += count;
+        if (!is_altered(r))
+            return r;
+        txn->err = (struct error){ .code = 0 };
+    }
+    return history_remove(txn, &entry->key, entry->epoch);
+}
+
+static int remove_saved(struct volume_txn *txn, struct batch *batch,
+                        const struct index_entry *entry)
 {
     struct version version;
 
@@ -54,18 +84,36 @@ static int remove_saved(struct volume_txn *txn, const struct index_entry *entry)
         return r;
     return snapshot_set_has_kept(&txn->volume->snapshots, version.written, entry->epoch)
                ? 0
-               : history_remove(txn, &entry->key, entry->epoch);
+               : remove_unseen(txn, batch, entry, version.written);
+}
+
+/* Where to go on when not all entries were looked at. */
+static void end_behind(struct batch *batch, const struct index_entry *entry)
+{
+    struct record_key *next = &batch->index.next;
+
+    (void)history_index_encode(record_key_bytes(&entry->key), entry->epoch, entry->what, next);
+    next->data[next->len++] = 0;
+    batch->index.has_more = true;
 }
 
 static int collect_batch(struct volume_txn *txn, void *arg)
 {
     struct batch *batch = arg;
     const struct index_batch *index = &batch->index;
+    size_t examined = txn->examined;
 
+    batch->removed = 0;
     int r = find_entries(txn, batch);
-    for (size_t i = 0; i < index->count && r == 0; i++)
-        r = index->entries[i].what == HISTORY_SAVED ? remove_saved(txn, &index->entries[i])
-                                                    : remove_created(txn, &index->entries[i]);
+    for (size_t i = 0; i < index->count && r == 0; i++) {
+        const struct index_entry *entry = &index->entries[i];
+        r = entry->what == HISTORY_SAVED ? remove_saved(txn, batch, entry)
+                                         : remove_created(txn, entry);
+        if (batch->removed < BATCH_REMOVED && txn->examined - examined < BATCH_EXAMINED)
+            continue;
+        end_behind(batch, entry);
+        break;
+    }
     return r;
 }
 

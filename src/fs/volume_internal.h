@@ -113,7 +113,8 @@ struct volume {
     atomic_uint_fast64_t held; /* sealed bytes that only snapshots hold */
     atomic_bool counters_changed;
     atomic_bool held_changed;
-    atomic_uint_fast64_t reaps; /* attempts to end an inode */
+    atomic_uint_fast64_t reaps;    /* attempts to end an inode */
+    atomic_uint_fast64_t examined; /* as volume_txn.examined, ever; for tests */
 };
 
 struct volume_txn {
@@ -128,6 +129,7 @@ struct volume_txn {
     bool has_history;          /* there are snapshots */
     unsigned branch_count;     /* 0: not looked up yet */
     uint64_t branches[HISTORY_BRANCHES_MAX]; /* where they begin, ascending: history_branch.c */
+    uint64_t newest_branch; /* the epoch of the newest restore, or snapshot from outside; 0: none */
     unsigned outside_count;
     uint64_t outside[RESTORES_MAX]; /* epochs of snapshots from outside */
     bool is_mixed;                  /* what came from there was restored */

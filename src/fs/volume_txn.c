@@ -158,6 +158,7 @@ static int run(struct volume *volume, enum meta_access access, uint64_t snapshot
     while (r == -EAGAIN)
         r = run_once(&txn, access == META_OPTIMISTIC ? META_WRITE : access, fn, arg);
     r = volume_result(volume, r, 0, &txn.err);
+    (void)atomic_fetch_add(&volume->examined, txn.examined);
     run_list_release(&txn.made_live);
     run_list_release(&txn.freed);
     return r;

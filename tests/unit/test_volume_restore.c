@@ -10,7 +10,10 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "fs/commit.h"
+#include "fs/history.h"
 #include "fs/restore.h"
+#include "fs/snapshot.h"
 #include "tests/support/file_case.h"
 #include "tests/support/snapshot_case.h"
 #include "tests/support/tree_model.h"
@@ -497,6 +500,96 @@ static void each_block_of_mixed_versions_is_counted_once(void **state)
     volume_case_check(c);
 }
 
+/* Without the keeper, so that what is removed is there when all of it is. */
+static void collect_all(struct volume_case *c)
+{
+    while (snapshots_collect(c->volume))
+        ;
+}
+
+/* One chunk, of which each version has another block, and lists that are equally long. */
+static void take_equal_versions(struct volume_case *c, uint64_t ino, unsigned count)
+{
+    uint8_t block[4096];
+    char name[16];
+
+    for (unsigned i = 0; i < count; i++) {
+        (void)snprintf(name, sizeof(name), "s%u", i);
+        (void)snapshot_case_take(c, name);
+        file_case_fill(block, sizeof(block), i);
+        file_case_write(c, ino, 5 * 4096, block, sizeof(block));
+    }
+}
+
+/* The bytes of saved versions that are read while so many go. */
+static uint64_t removal_of(struct volume_case *c, uint64_t ino, unsigned count)
+{
+    struct volume_snapshot target = snapshot_case_take(c, "target");
+    char name[16];
+
+    take_equal_versions(c, ino, count);
+    restore(c, "target", NULL);
+    assert_int_equal(volume_change(c->volume, META_WRITE, mix, &target.epoch), 0);
+    uint64_t before = atomic_load(&c->volume->examined);
+    for (unsigned i = 0; i < count; i++) {
+        (void)snprintf(name, sizeof(name), "s%u", i);
+        snapshot_case_drop(c, name);
+    }
+    collect_all(c);
+    uint64_t examined = atomic_load(&c->volume->examined) - before;
+    volume_case_check(c);
+    snapshot_case_drop(c, "target");
+    collect_all(c);
+    assert_int_equal(snapshot_case_kept(c), 0);
+    assert_int_equal(atomic_load(&c->volume->held), 0);
+    return examined;
+}
+
+static void removing_twice_as_many_mixed_versions_reads_twice_as_much(void **state)
+{
+    struct volume_case *c = *state;
+
+    keeper_stop(c->volume);
+    uint64_t ino = file_case_make(c, "file", MIB, 1);
+    uint64_t some = removal_of(c, ino, 40);
+    uint64_t more = removal_of(c, find(c, VOLUME_ROOT, "file"), 80);
+    assert_true(some > 0);
+    assert_in_range(more, some, 5 * some / 2);
+    /* More than go at a time. */
+    (void)removal_of(c, find(c, VOLUME_ROOT, "file"), HISTORY_UNSEEN_MAX + 10);
+}
+
+/* What was appended behind a snapshot from behind the restore nobody else can know. */
+static void overwriting_behind_a_mixed_restore_reads_no_other_versions(void **state)
+{
+    struct volume_case *c = *state;
+    uint8_t block[4096];
+
+    uint64_t ino = file_case_make(c, "file", MIB, 1);
+    struct volume_snapshot target = snapshot_case_take(c, "target");
+    take_equal_versions(c, ino, 20);
+    restore(c, "target", NULL);
+    assert_int_equal(volume_change(c->volume, META_WRITE, mix, &target.epoch), 0);
+    ino = find(c, VOLUME_ROOT, "file");
+    file_case_fill(block, sizeof(block), 100);
+    for (unsigned i = 0; i < 2; i++)
+        file_case_write(c, ino, 5 * 4096, block, sizeof(block));
+    uint64_t before = atomic_load(&c->volume->examined);
+    assert_true(before > 0);
+
+    (void)snapshot_case_take(c, "behind");
+    for (unsigned i = 0; i < 10; i++)
+        file_case_write(c, ino, 5 * 4096 + i * 100, block, sizeof(block));
+    (void)snapshot_case_take(c, "next");
+    file_case_write(c, ino, 5 * 4096, block, sizeof(block));
+    snapshot_case_drop(c, "next");
+    snapshot_case_settle(c);
+    assert_true(atomic_load(&c->volume->examined) == before);
+    volume_case_check(c);
+    snapshot_case_drop(c, "target");
+    volume_case_check(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -510,6 +603,8 @@ int main(void)
         FILE_CASE_TEST(random_restores_agree_with_copies_of_the_tree, "dir"),
         FILE_CASE_TEST(a_crash_at_any_step_is_made_good_by_the_next_start, "dir"),
         FILE_CASE_TEST(each_block_of_mixed_versions_is_counted_once, "dir"),
+        FILE_CASE_TEST(removing_twice_as_many_mixed_versions_reads_twice_as_much, "dir"),
+        FILE_CASE_TEST(overwriting_behind_a_mixed_restore_reads_no_other_versions, "dir"),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
