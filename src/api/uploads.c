@@ -319,7 +319,8 @@ int api_expire_use(const struct api_request *request, struct api_reply *ret, str
     if (r < 0)
         return r;
     if (uuid_parse(text, &id) < 0)
-        return error_set(err, -EINVAL, "\"id\" is not one of those that coffer fs tier ops lists");
+        return error_set(err, -EINVAL,
+                         "'%.64s' is not one of the ids that coffer fs tier ops lists", text);
     r = control_bucket_expire(request->context->control, request->name, &id, err);
     return r < 0 ? r : api_reply_done(ret, err);
 }

@@ -85,7 +85,8 @@ int capacity_parse(const char *text, uint64_t *ret, struct error *err)
         return 0;
     }
     if (!isdigit((unsigned char)*p) || !read_digits(&p, &whole))
-        return error_set(err, -EINVAL, "'%s' is not a capacity; write it like 10GB or 1.5TiB",
+        return error_set(err, -EINVAL,
+                         "'%s' is not a capacity; write it like 10GB or 1.5TiB, or unlimited",
                          text);
     if (*p == '.') {
         p++;

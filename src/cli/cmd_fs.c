@@ -112,6 +112,9 @@ int cmd_fs_list(struct cli *cli, struct error *err)
 static int put_bytes(json_t *body, const char *name, const char *text, struct error *err)
 {
     uint64_t bytes = 0;
+
+    if (text && strcmp(name, "cache") == 0 && strcasecmp(text, "unlimited") == 0)
+        return error_set(err, -EINVAL, "a cache has a limit: give a size, or 0 for none");
     int r = text && strcmp(text, "0") != 0 ? capacity_parse(text, &bytes, err) : 0;
 
     if (r < 0)
@@ -361,6 +364,11 @@ int cmd_fs_update(struct cli *cli, struct error *err)
         r = set_cache(cli, &row, err);
     if (r == 0)
         r = set_origin(cli, &row, err);
+    if (r == 0 && !row && json_object_size(body) == 0)
+        r = error_set(err, -EINVAL,
+                      "say what is to be changed: --capacity, --cache, the key "
+                      "(--kms-key-identifier, --use-cluster-kms-key-identifier), its login "
+                      "(--kms-role-id, --kms-secret-id-file) or --object-store");
     if (r < 0 || (row && json_object_size(body) == 0))
         return r < 0 ? r : print_updated(cli, row, err);
     json_decref(TAKE(row));

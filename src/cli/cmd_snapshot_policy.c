@@ -169,6 +169,9 @@ static int send_schedules(struct cli *cli, const char *method, const char *path,
 
     for (size_t i = 0; r == 0 && i < N_PERIODS; i++)
         r = put_period(cli, periods[i], owned, err);
+    if (r == 0 && json_object_size(owned) == 0)
+        r = error_set(err, -EINVAL, "say what is to be changed; see coffer %s --help",
+                      cli->command->path);
     if (r < 0)
         return r;
     struct client_request request = { .method = method, .path = path, .body = TAKE(owned) };

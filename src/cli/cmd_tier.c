@@ -1,5 +1,6 @@
 /* coffer fs tier: the object stores that snapshots are uploaded to. */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -270,6 +271,19 @@ static int put_common(json_t *body, const struct cli *cli, struct error *err)
     return r;
 }
 
+/* cofferd has another current folder than who gives the path. */
+static int put_folder(json_t *body, const struct cli *cli, struct error *err)
+{
+    const char *text = arguments_value(&cli->arguments, "path");
+    char whole[PATH_MAX];
+
+    if (text && text[0] != '/' && !realpath(text, whole))
+        return error_set(err, -errno,
+                         "cannot find the folder %s: %s; make it first, or mount its disk", text,
+                         strerrordesc_np(errno));
+    return client_put_text(body, "path", text && text[0] != '/' ? whole : text, err);
+}
+
 static int put_s3(json_t *body, const struct cli *cli, bool is_new, struct error *err)
 {
     static const struct {
@@ -361,36 +375,10 @@ int cmd_tier_dir_add(struct cli *cli, struct error *err)
     int r = need(cli, "path", "the folder", err);
 
     if (r == 0)
-        r = put_text(body, cli, "path", "path", err);
+        r = put_folder(body, cli, err);
     if (r == 0)
         r = put_common(body, cli, err);
     return r < 0 ? r : add(cli, body, "dir", err);
-}
-
-static int update(struct cli *cli, json_t *body, struct error *err)
-{
-    char path[CLIENT_PATH_SIZE];
-    int r = path_of(cli, "", path, err);
-
-    return r < 0 ? r : send(cli, "PATCH", path, json_incref(body), "was changed.", err);
-}
-
-int cmd_tier_s3_update(struct cli *cli, struct error *err)
-{
-    CLEANUP(json_freep) json_t *body = json_object();
-    int r = put_s3(body, cli, false, err);
-
-    return r < 0 ? r : update(cli, body, err);
-}
-
-int cmd_tier_dir_update(struct cli *cli, struct error *err)
-{
-    CLEANUP(json_freep) json_t *body = json_object();
-    int r = put_text(body, cli, "path", "path", err);
-
-    if (r == 0)
-        r = put_common(body, cli, err);
-    return r < 0 ? r : update(cli, body, err);
 }
 
 /* Of one command for each type, that the store is of the type. */
@@ -405,6 +393,37 @@ static int expect_type(struct cli *cli, const char *path, struct error *err)
         r = error_set(err, -EINVAL, "object store %.40s is of type %s; give coffer fs tier %s",
                       cli_word(cli, 0), client_text(store, "type"), client_text(store, "type"));
     return r;
+}
+
+static int update(struct cli *cli, json_t *body, struct error *err)
+{
+    char path[CLIENT_PATH_SIZE];
+    int r = path_of(cli, "", path, err);
+
+    if (r == 0)
+        r = expect_type(cli, path, err);
+    if (r == 0 && json_object_size(body) == 0)
+        r = error_set(err, -EINVAL, "say what is to be changed; see coffer %s --help",
+                      cli->command->path);
+    return r < 0 ? r : send(cli, "PATCH", path, json_incref(body), "was changed.", err);
+}
+
+int cmd_tier_s3_update(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *body = json_object();
+    int r = put_s3(body, cli, false, err);
+
+    return r < 0 ? r : update(cli, body, err);
+}
+
+int cmd_tier_dir_update(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *body = json_object();
+    int r = put_folder(body, cli, err);
+
+    if (r == 0)
+        r = put_common(body, cli, err);
+    return r < 0 ? r : update(cli, body, err);
 }
 
 int cmd_tier_remove(struct cli *cli, struct error *err)

@@ -174,8 +174,8 @@ int cmd_tier_snapshot_list(struct cli *cli, struct error *err)
     keep_locator(rows, arguments_value(&cli->arguments, "locator"));
     r = table_print(stdout, snapshot_columns, rows, &cli->list, err);
     if (r == 0 && cli->list.format == TABLE_VIEW && json_array_size(rows) == 0)
-        cli_print(stderr, "There is no such uploaded snapshot in object store %s.\n",
-                  cli_word(cli, 0));
+        cli_print(stderr, "There is no %suploaded snapshot in object store %s.\n",
+                  arguments_has(&cli->arguments, "locator") ? "such " : "", cli_word(cli, 0));
     return r;
 }
 

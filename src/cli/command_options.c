@@ -183,7 +183,7 @@ const struct option_spec fs_add_options[] = {
 };
 
 const struct option_spec fs_update_options[] = {
-    { 0, "capacity", "size", "another limit, for example 10GB or 1TiB; unlimited: none" },
+    { 0, "capacity", "size", "another limit, for example 10GB or 1TiB, or unlimited" },
     OWN_KEY_OPTIONS,
     { 0, "use-cluster-kms-key-identifier", NULL, "the key of 'coffer security kms set' wraps it" },
     { 0, "cache", "size", "of a store in a bucket: keep so much of it on a local disk; 0: none" },
@@ -256,7 +256,7 @@ const struct argument_spec fs_name_arguments[] = {
 
 const struct argument_spec fs_adopt_arguments[] = {
     { "metadata", "its metadata: lmdb:/path", false },
-    { "store", "its data: dir:/path", false },
+    { "store", "its data: dir:/path, or s3:NAME/UUID", false },
     END_OF_ARGUMENTS,
 };
 

@@ -79,7 +79,7 @@ static const struct column *find_column(const struct column *columns, const char
 static int no_such_column(const struct column *columns, const char *name, size_t len,
                           struct error *err)
 {
-    char known[256] = "";
+    char known[400] = "";
     size_t used = 0;
 
     for (; columns->heading && used < sizeof(known); columns++) {

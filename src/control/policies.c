@@ -261,9 +261,8 @@ int policies_remove(struct policies *policies, const char *name, struct error *e
         r = no_policy(name, err);
     else if (users > 0)
         r = error_set(err, -ENOTEMPTY,
-                      "snapshot policy %s is attached to %zu filesystems; detach it from them "
-                      "first",
-                      name, users);
+                      "snapshot policy %s is attached to %zu filesystem%s; detach it first", name,
+                      users, users == 1 ? "" : "s");
     if (r == 0)
         r = registry_put_value(policies->registry, key, (struct bytes){ .len = 0 }, err);
     if (r == 0)

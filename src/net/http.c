@@ -260,6 +260,11 @@ static int transport_error(const struct http_client *client, CURLcode code, cons
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_CERTPROBLEM:
+        if (strstr(detail, "wrong version number"))
+            return error_set(err, -EKEYREJECTED,
+                             "no trusted connection to %s: what answers there does not speak TLS "
+                             "(%s); check the port, and whether it is not plain HTTP",
+                             origin, detail);
         return error_set(
             err, -EKEYREJECTED,
             "no trusted connection to %s: %s; check which CA signed its certificate, "

@@ -225,8 +225,23 @@ def test_lists_are_sorted_filtered_and_cut(fake, tmp_path):
     assert csv("-o", "name,capacity", "-F", "status=mounted", "-R") == "name,capacity\nbeta,1073741824\n"
     assert csv("-o", "name", "-F", "status=~mounted", "--no-header") == "alpha\n"
     assert csv("-v").splitlines()[0].count(",") == 27
-    failed(coffer("fs", "-o", "nam", state=tmp_path), "there is no column 'nam'; there are name,")
+    unknown = coffer("fs", "-o", "nam", state=tmp_path)
+    failed(unknown, "there is no column 'nam'; there are name,")
+    assert unknown.stderr.endswith(", origin_task\n")
     failed(coffer("fs", "-F", "name", state=tmp_path), "write --filter column=value")
+
+
+def test_an_update_of_nothing_or_of_another_kind_says_what_to_give(fake, tmp_path):
+    fake.answers["GET /api/v1/object-stores/place"] = (200, {"name": "place", "type": "dir"})
+    for words, said in ((("fs", "update", "data"), "--capacity, --cache, the key"),
+                        (("fs", "update", "data", "--capacity", "none"), "or unlimited"),
+                        (("fs", "update", "data", "--cache", "unlimited"), "0 for none"),
+                        (("fs", "tier", "dir", "update", "place"), "say what is to be changed"),
+                        (("fs", "tier", "s3", "update", "place", "--site", "remote"), "is of type dir"),
+                        (("fs", "protection", "snapshot-policy", "update", "nightly"),
+                         "say what is to be changed")):
+        failed(coffer(*words, state=tmp_path), said)
+    assert {method for method, _, _ in fake.requests} == {"GET"}
 
 
 def test_a_log_is_fetched_in_pages_from_the_newest_on(fake, tmp_path):

@@ -1,10 +1,12 @@
 """coffer fs tier: object stores that are configured, with a real S3 server and with folders; what
 is refused and how that is said; that no secret key comes out; that a server fails in the middle."""
+import http.server
 import json
 import os
 import pathlib
 import re
 import stat
+import threading
 
 import pytest
 
@@ -83,10 +85,12 @@ def test_a_folder_is_added_tried_and_removed(instance, folder):
     place = folder / "disk"
     missing = instance.run("fs", "tier", "dir", "add", "disk", "--path", place, check=False)
     assert missing.returncode == 1 and str(place) in missing.stderr
-    relative = instance.run("fs", "tier", "dir", "add", "disk", "--path", "disk", check=False)
-    assert "is no absolute path" in relative.stderr
+    assert "make it, or mount its disk" in missing.stderr
+    missing = instance.run("fs", "tier", "dir", "add", "disk", "--path", "disk", check=False,
+                           cwd=folder)
+    assert "cannot find the folder disk" in missing.stderr
     place.mkdir()
-    instance.run("fs", "tier", "dir", "add", "disk", "--path", place)
+    instance.run("fs", "tier", "dir", "add", "disk", "--path", "disk", cwd=folder)
     rows = json.loads(instance.run("fs", "tier", "-J").stdout)
     assert [(row["name"], row["type"], row["path"]) for row in rows] == [("disk", "dir", str(place))]
     mark = place / "coffer-place"
@@ -95,8 +99,26 @@ def test_a_folder_is_added_tried_and_removed(instance, folder):
     instance.run("fs", "tier", "check", "disk")
     instance.run("fs", "tier", "dir", "update", "disk", "--download-bandwidth", "1GB")
     assert instance.api("GET", "/api/v1/object-stores/disk")["download_bandwidth"] == 10**9
+    instance.run("fs", "tier", "dir", "update", "disk", "--path", ".", cwd=place)
+    assert instance.api("GET", "/api/v1/object-stores/disk")["path"] == str(place)
+    assert instance.run("fs", "tier", "snapshot", "list", "disk").stderr == \
+        "There is no uploaded snapshot in object store disk.\n"
+    unknown = instance.run("fs", "tier", "ops", "disk", "--expire", "that", "--force", check=False)
+    assert "'that' is not one of the ids" in unknown.stderr
     instance.run("fs", "tier", "dir", "remove", "disk")
     assert instance.api("GET", "/api/v1/object-stores") == []
+
+
+def test_it_says_that_a_server_does_not_speak_tls_or_that_a_url_was_given(instance):
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as plain:
+        threading.Thread(target=plain.serve_forever, daemon=True).start()
+        words = ["fs", "tier", "s3", "add", "plain", "--port", plain.server_port, "--bucket", "coffer",
+                 "--access-key-id", "a", "--secret-key", "b", "--hostname"]
+        refused = instance.run(*words, "127.0.0.1", check=False).stderr
+        assert "does not speak TLS" in refused and "which CA" not in refused
+        refused = instance.run(*words, "https://127.0.0.1", check=False).stderr
+        assert "without http://" in refused
+        plain.shutdown()
 
 
 REFUSALS = [

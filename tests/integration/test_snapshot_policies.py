@@ -162,7 +162,7 @@ def test_what_cannot_be_is_refused(home):
     home.policy("attach", "p", "home")
     assert "already" in home.policy("attach", "p", "home", check=False).stderr
     refused = home.policy("remove", "p", check=False)
-    assert "detach it from them first" in refused.stderr
+    assert "attached to 1 filesystem; detach it first" in refused.stderr
     home.policy("update", "p", "--weekly", "off", "--daily", "5:00", "--daily-retention", "3")
     (row,) = home.instance.api("GET", PATH)
     assert (row["weekly"], row["daily"], row["daily_retention"], row["monthly"]) == (

@@ -95,7 +95,10 @@ int s3_settings_check(const struct s3_settings *settings, struct error *err)
     const char *prefix = settings->prefix;
 
     if (settings->hostname[0] == '\0' || !only_has(settings->hostname, ".-_:[]"))
-        return error_set(err, -EINVAL, "'%s' is no host name or address", settings->hostname);
+        return error_set(
+            err, -EINVAL,
+            "'%s' is no host name or address; give that alone, without http:// and folders",
+            settings->hostname);
     if (bucket_len < 3 || !only_has(settings->bucket, ".-"))
         return error_set(err, -EINVAL,
                          "'%s' cannot be the name of a bucket: 3 to 63 letters, digits, dots and "

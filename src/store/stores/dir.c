@@ -531,8 +531,9 @@ int dir_store_open(const char *place, struct object_store **ret, struct error *e
                          place);
     CLEANUP(close_fd) int fd = open(place, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
-        return error_set(err, -errno, "cannot open the store's folder %s: %s", place,
-                         strerrordesc_np(errno));
+        return error_set(err, -errno, "cannot open the store's folder %s: %s; %s", place,
+                         strerrordesc_np(errno),
+                         errno == ENOENT ? "make it, or mount its disk" : "check the path");
     struct dir_store *store = malloc(sizeof(*store) + strlen(place) + 1);
     if (store == NULL)
         return error_set(err, -ENOMEM, "no memory for a store");
