@@ -48,7 +48,7 @@ export function time(text) {
   if (!text) return "";
   const date = new Date(text);
   if (Number.isNaN(date.getTime())) return text;
-  return element("time", { datetime: text, title: text }, date.toLocaleString());
+  return element("time", { datetime: text, title: text }, date.toLocaleString(undefined, { timeZoneName: "short" }));
 }
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];

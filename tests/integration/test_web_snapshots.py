@@ -5,7 +5,7 @@ import pytest
 
 from instance import wait_until
 from sites import set_kms
-from web_page import bao, browser, instance, must_be_nowhere, page  # noqa: F401
+from web_page import Page, bao, browser, instance, must_be_nowhere, page  # noqa: F401
 
 
 needs_mounts = pytest.mark.skipif(os.geteuid() != 0 or not os.path.exists("/dev/fuse"),
@@ -42,6 +42,21 @@ def upload(page, name):  # noqa: F811
     page.press(f"Upload {name}")
     page.dialog().get_by_label("Object store").select_option("nas")
     page.press("Upload", page.dialog())
+
+
+def test_a_long_name_leaves_room_and_times_say_their_zone(browser, projects):  # noqa: F811
+    for name, access_point in (("n" * 200, "short"), ("monday", "p" * 200)):
+        projects.api("POST", "/api/v1/filesystems/projects/snapshots",
+                     {"name": name, "access_point": access_point})
+    page = Page(browser, projects, viewport={"width": 1280, "height": 900},  # noqa: F811
+                timezone_id="Asia/Kolkata")
+    page.log_in()
+    page.open("Snapshots")
+    row = page.row("monday")
+    assert row.locator("time").first.inner_text().endswith(" GMT+5:30")
+    button = row.get_by_role("button", name="Remove").bounding_box()
+    assert button["x"] + button["width"] <= 1280
+    page.close()
 
 
 def test_a_snapshot_is_taken_uploaded_renamed_gone_back_to_and_removed(projects, nas, page):  # noqa: F811
