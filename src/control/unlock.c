@@ -66,6 +66,17 @@ struct unlocking {
     void (*note)(struct filesystem *fs, const struct rings_opened *opened); /* or NULL */
 };
 
+/* The entry of the audit log names what wraps the key now. */
+static int audit(struct filesystem *filesystem, int r, const char *purpose, bool used_previous,
+                 const struct error *why, struct error *err)
+{
+    char text[128];
+
+    (void)snprintf(text, sizeof(text), "%s%s", purpose,
+                   r == 0 && used_previous ? ", opened by what wrapped it before" : "");
+    return filesystem_audit_unwrap(filesystem, r, text, why, err);
+}
+
 /* ret may be NULL. */
 static int unlock_held(struct filesystem *filesystem, const struct unlocking *unlocking,
                        struct key_set *ret, bool *ret_is_kms, struct error *err)
@@ -85,7 +96,7 @@ static int unlock_held(struct filesystem *filesystem, const struct unlocking *un
     int r = rings_open(filesystem->control, record, &options, &opened, ret_is_kms, &why);
     if (r == 0)
         r = filesystem_learn(filesystem, record, rings_newest(&opened.ring), &why);
-    int audited = filesystem_audit_unwrap(filesystem, r, unlocking->purpose, &why, err);
+    int audited = audit(filesystem, r, unlocking->purpose, opened.outcome.used_previous, &why, err);
     if (r < 0)
         return error_set(err, r, "%s", why.text);
     if (audited < 0)

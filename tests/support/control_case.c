@@ -187,14 +187,28 @@ void assert_event(struct fixture *fixture, const char *type)
     }
 }
 
-void assert_audited(struct fixture *fixture, const char *operation, const char *result)
+static struct audit_listed *newest_entry(struct fixture *fixture)
 {
     struct journal_query query = { .limit = 1 };
-    CLEANUP(free_ptr) struct audit_listed *items = NULL;
+    struct audit_listed *items = NULL;
     size_t count = 0;
 
     assert_int_equal(audit_list(control_audit(fixture->control), &query, &items, &count, NULL), 0);
     assert_int_equal(count, 1);
+    return items;
+}
+
+void assert_audit_says(struct fixture *fixture, const char *text)
+{
+    CLEANUP(free_ptr) struct audit_listed *items = newest_entry(fixture);
+
+    assert_string_equal(items[0].entry.text, text);
+}
+
+void assert_audited(struct fixture *fixture, const char *operation, const char *result)
+{
+    CLEANUP(free_ptr) struct audit_listed *items = newest_entry(fixture);
+
     assert_string_equal(items[0].entry.operation, operation);
     assert_string_equal(items[0].entry.result, result);
 }

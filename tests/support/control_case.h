@@ -48,6 +48,7 @@ void assert_event(struct fixture *fixture, const char *type);
 
 /* The newest entry of the audit log. */
 void assert_audited(struct fixture *fixture, const char *operation, const char *result);
+void assert_audit_says(struct fixture *fixture, const char *text);
 
 /* 0: there is no worker that answers. */
 pid_t worker_pid(struct fixture *fixture, const char *name);

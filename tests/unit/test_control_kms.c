@@ -60,6 +60,22 @@ static void a_rotated_key_wraps_all_keys_anew_and_a_start_proves_them(void **sta
     assert_int_equal(report.needed_count, 2); /* also what the starts have dropped */
 }
 
+static void a_start_by_what_wrapped_before_is_told_as_that(void **state)
+{
+    struct servers *servers = *state;
+
+    add_all(servers); /* by local keys */
+    must_set(servers, servers->a);
+    fake_transit_seal_after(servers->a, 0);
+    must_start(servers->fixture, "one");
+    assert_audit_says(servers->fixture, "to start it, opened by what wrapped it before");
+    wait_event(servers->fixture, "previous-key-used");
+    must_stop(servers->fixture, "one");
+    fake_transit_seal_after(servers->a, -1);
+    must_start(servers->fixture, "one");
+    assert_audit_says(servers->fixture, "to start it");
+}
+
 /* As if an hour had passed. */
 static void let_proof_be_due(struct servers *servers, const char *name)
 {
@@ -624,6 +640,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         SERVERS_TEST(a_rotated_key_wraps_all_keys_anew_and_a_start_proves_them),
+        SERVERS_TEST(a_start_by_what_wrapped_before_is_told_as_that),
         SERVERS_TEST(what_wrapped_before_goes_when_an_hour_later_the_new_wrapping_is_proved),
         SERVERS_TEST(what_wrapped_before_stays_while_the_new_wrapping_cannot_be_proved),
         SERVERS_TEST(a_dry_run_changes_nothing),
