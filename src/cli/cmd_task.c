@@ -254,9 +254,18 @@ static void end_progress(void)
         (void)fputs("\r\033[K", stderr);
 }
 
+static void begin_progress(const char *id)
+{
+    if (isatty(STDERR_FILENO))
+        cli_print(stderr,
+                  "Waiting for task %s, which goes on if this command ends; 'coffer task' "
+                  "shows it.\n",
+                  id);
+}
+
 static int wait_until_ended(struct cli *cli, const char *id, json_t **ret, struct error *err)
 {
-    for (;;) {
+    for (bool is_new = true;; is_new = false) {
         CLEANUP(json_freep) json_t *task = NULL;
         int r = call(cli, id, "", NULL, &task, err);
         if (r < 0 || has_ended(task)) {
@@ -264,6 +273,8 @@ static int wait_until_ended(struct cli *cli, const char *id, json_t **ret, struc
             *ret = r < 0 ? NULL : TAKE(task);
             return r;
         }
+        if (is_new)
+            begin_progress(id);
         show_progress(task);
         clock_sleep_ms(LOOK_EVERY_MS);
     }

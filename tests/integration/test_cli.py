@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import socketserver
 import subprocess
 import threading
@@ -328,6 +329,22 @@ def test_fs_remove_on_a_terminal_takes_no_for_an_answer(fake, tmp_path):
     assert b"Nothing brings it back" in text
     assert b"nothing was removed" in text
     assert not fake.requests
+
+
+def test_who_interrupts_a_wait_knows_that_the_task_goes_on(fake, tmp_path):
+    fake.answers["GET /api/v1/tasks/9"] = (200, {"id": 9, "state": "running", "ended": None})
+    pid, fd = os.forkpty()
+    if pid == 0:
+        os.environ["COFFER_STATE_DIR"] = str(tmp_path)
+        os.execv(PROGRAMS / "coffer", ["coffer", "task", "wait", "9"])
+    text = b""
+    while b"shows it." not in text:
+        text += os.read(fd, 1000)
+    os.write(fd, b"\x03")
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGINT
+    os.close(fd)
+    assert b"Waiting for task 9, which goes on if this command ends" in text
+    assert {method for method, _, _ in fake.requests} == {"GET"}
 
 
 def test_fs_check_succeeds_only_without_faults(fake, tmp_path):
