@@ -180,6 +180,7 @@ int cmd_task_show(struct cli *cli, struct error *err)
     print_line("Created:", client_text(task, "created"));
     print_line("Ended:", client_text(task, "ended"));
     print_line("Why:", client_text(task, "text"));
+    print_line("No abort:", client_text(task, "no_abort"));
     print_line(is_upload ? "Locator:" : "Result:", client_text(task, "result"));
     return 0;
 }
@@ -209,16 +210,30 @@ int cmd_task_resume(struct cli *cli, struct error *err)
     return change(cli, "/resume", NULL, "goes on.", err);
 }
 
+/* Nobody is asked about what cannot be: then cofferd says why. */
+static int confirm_abort(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *task = NULL;
+    char question[320];
+
+    int r = call(cli, cli_word(cli, 0), "", NULL, &task, err);
+    if (r < 0)
+        return r;
+    (void)snprintf(question, sizeof(question),
+                   "Abort task %.32s (%.160s)? What is half done is undone; what it removed stays "
+                   "removed.",
+                   cli_word(cli, 0), client_text(task, "about"));
+    if (client_text(task, "no_abort")[0] != '\0' || cli_confirm(question))
+        return 0;
+    return error_set(err, -ECANCELED, "nothing was aborted; answer y to abort the task");
+}
+
 int cmd_task_abort(struct cli *cli, struct error *err)
 {
-    bool is_forced = arguments_has(&cli->arguments, "force");
-    char question[128];
+    int r = arguments_has(&cli->arguments, "force") ? 0 : confirm_abort(cli, err);
 
-    (void)snprintf(question, sizeof(question),
-                   "Abort task %.32s? What is half done is undone; what it removed stays removed.",
-                   cli_word(cli, 0));
-    if (!is_forced && !cli_confirm(question))
-        return error_set(err, -ECANCELED, "nothing was aborted; answer y to abort the task");
+    if (r < 0)
+        return r;
     json_t *body = json_pack("{s:b}", "force", (int)arguments_has(&cli->arguments, "leave"));
     if (!body)
         return error_set(err, -ENOMEM, "out of memory");

@@ -109,6 +109,6 @@ const struct task_kind download_kind = {
     .unit = "bytes",
     .run = run,
     .no_abort = "the filesystem needs what is only in the object store. 'coffer task pause' has it "
-                "rest, and removing the filesystem ends it",
+                "rest, and removing the filesystem ends it ('coffer fs remove')",
     .goes_with_filesystem = true,
 };

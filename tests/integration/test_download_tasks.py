@@ -2,6 +2,7 @@
 on after whatever ends; and the process that holds the bucket is replaced when it does."""
 import os
 import pathlib
+import pty
 import signal
 import subprocess
 
@@ -23,6 +24,19 @@ def uploaded(site):
     fill(top)
     (top / "larger").write_bytes(os.urandom(48 << 20))
     return site.upload("projects", "first"), hashes(top)
+
+
+def on_terminal(site, typed, *words):
+    """What the command says to somebody who has typed that."""
+    terminal, its_end = pty.openpty()
+    try:
+        os.write(terminal, typed.encode())
+        subprocess.run([site.instance.programs / "coffer", *map(str, words)], check=False, timeout=300,
+                       env=site.instance.environment, stdin=its_end, stdout=its_end, stderr=its_end)
+        return os.read(terminal, 65536).decode()
+    finally:
+        os.close(its_end)
+        os.close(terminal)
 
 
 def limit(site, bandwidth):
@@ -90,6 +104,10 @@ def test_it_is_paused_and_goes_on_and_is_done_when_all_is_here(sites):
     assert waiting["about"] == f"download of copy, object store {STORE}"
     refused = two.instance.run("task", "abort", 1, "--force", check=False)
     assert refused.returncode == 1 and "removing the filesystem ends it" in refused.stderr
+    assert "removing the filesystem ends it" in two.instance.run("task", "show", 1).stdout
+    # Nobody is asked whether to do what cannot be done.
+    said = on_terminal(two, "n\n", "task", "abort", 1)
+    assert "cannot be aborted" in said and "[y/N]" not in said
     refused = two.instance.run("fs", "tier", "dir", "remove", STORE, "--force", check=False)
     assert refused.returncode == 1 and "copy was downloaded from the object store" in refused.stderr
 
