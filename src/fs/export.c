@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/altered.h"
 #include "base/cleanup.h"
 #include "base/wire.h"
 #include "fs/chunk_scan.h"
@@ -183,13 +184,19 @@ static int visit_batch(struct volume_export *export, const struct batch *batch,
     return r < 0 ? r : 0;
 }
 
-static int export_error(const struct volume_export *export, int r, struct error *err)
+/* The snapshot's name is not in it: the failure of a task is kept in the registry. */
+static int export_error(int r, struct error *err)
 {
     if (r == -ESTALE)
-        return error_set(err, r, "the snapshot '%s' was removed while it was read",
-                         export->snapshot.name);
-    return error_set(err, r, "a record of the snapshot '%s' cannot be read: %s",
-                     export->snapshot.name, strerrordesc_np(-r));
+        return error_set(err, r, "the snapshot was removed while it was read");
+    if (r == -EIO || is_altered(r))
+        return error_set(
+            err, r,
+            "a record of the snapshot is damaged (coffer events has the particulars), "
+            "and it cannot be uploaded without it. Remove the damaged file and take "
+            "another snapshot; of this one, all but that file can be copied out of its "
+            "folder in .snapshots");
+    return error_set(err, r, "a record of the snapshot cannot be read: %s", strerrordesc_np(-r));
 }
 
 static int export_kind(struct volume_export *export, enum record_kind kind, struct batch *batch,
@@ -202,10 +209,10 @@ static int export_kind(struct volume_export *export, enum record_kind kind, stru
     do {
         r = volume_view_of(export->volume, root, fill_batch, batch);
         if (r < 0)
-            return export_error(export, r, err);
+            return export_error(r, err);
         r = visit_batch(export, batch, visit, arg);
         if (r < 0) /* visit may have said more */
-            return err && err->code == 0 ? export_error(export, r, err) : r;
+            return err && err->code == 0 ? export_error(r, err) : r;
         batch->first = batch->last;
         next_key(&batch->first);
     } while (batch->is_full);
@@ -273,7 +280,7 @@ static int block_error(const struct volume_export *export, int r, struct error *
 
     if (!snapshot_set_find(&export->volume->snapshots, export->snapshot.name, &entry) ||
         entry.epoch != export->snapshot.epoch)
-        return export_error(export, -ESTALE, err);
+        return export_error(-ESTALE, err);
     return r;
 }
 

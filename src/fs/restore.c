@@ -256,7 +256,8 @@ static int walk_on(struct volume *volume, struct restore_walk *walk, struct erro
     if (r == -EIO && walk->is_trial)
         return error_set(err, r,
                          "a record that it needs was altered (coffer events has the particulars); "
-                         "nothing was changed");
+                         "nothing was changed. All but the damaged files can be copied out of the "
+                         "snapshot's folder in .snapshots");
     if (r < 0)
         return error_set(err, r, "%s", strerrordesc_np(-r));
     if (!walk->index.has_more)

@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/altered.h"
+#include "base/cleanup.h"
+#include "fs/export.h"
 #include "fs/volume_internal.h"
 #include "meta/record_kinds.h"
 #include "tests/support/snapshot_case.h"
@@ -218,6 +221,40 @@ static void what_is_in_use_is_counted_while_a_snapshot_shows_lost_lists(void **s
     assert_int_equal(tamper_read(tamper, &tamper->files[2]), 0);
 }
 
+/* Nothing half comes back; and the way to the rest is told. One without the file is whole. */
+static void what_shows_a_lost_list_is_refused_with_what_to_do(void **state)
+{
+    struct tamper_case *tamper = *state;
+    struct volume_case *c = &tamper->volume;
+    CLEANUP(run_list_release) struct run_list blocks = RUN_LIST_INIT;
+    struct volume_export *export = NULL;
+    struct volume_restored restored;
+    struct error err = { .code = 0 };
+
+    c->read_only = false;
+    tamper_reopen(tamper);
+    (void)snapshot_case_take(c, "kept");
+    tamper_close(tamper);
+    alter_lists_of(tamper, tamper->files[1].ino);
+    tamper_reopen(tamper);
+    remove_damaged(tamper, &tamper->files[1]);
+
+    assert_int_equal(volume_restore(c->volume, "kept", NULL, NULL, &restored, &err), -EIO);
+    assert_non_null(strstr(err.text, "copied out of the snapshot's folder"));
+    err.code = 0;
+    assert_int_equal(volume_export_open(c->volume, "kept", &export, &err), 0);
+    assert_true(is_altered(volume_export_blocks(export, &blocks, &err)));
+    assert_null(strstr(err.text, "kept")); /* which is kept in the registry */
+    assert_non_null(strstr(err.text, "take another snapshot"));
+    volume_export_close(export);
+
+    err.code = 0;
+    (void)snapshot_case_take(c, "without it");
+    assert_int_equal(volume_export_open(c->volume, "without it", &export, &err), 0);
+    assert_int_equal(volume_export_blocks(export, &blocks, &err), 0);
+    volume_export_close(export);
+}
+
 /* What is in use cannot be counted then; nothing is given up, and it is opened all the same. */
 static void it_opens_with_another_damaged_file(void **state)
 {
@@ -253,6 +290,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             what_is_not_in_the_store_can_be_salvaged_when_all_of_that_is_lost, setup, teardown),
         cmocka_unit_test_setup_teardown(a_removed_file_takes_altered_lists_along, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_shows_a_lost_list_is_refused_with_what_to_do, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(what_is_in_use_is_counted_while_a_snapshot_shows_lost_lists,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(it_opens_with_another_damaged_file, setup, teardown),
