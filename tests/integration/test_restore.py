@@ -4,6 +4,7 @@ import os
 import pathlib
 import random
 import signal
+import subprocess
 import threading
 
 import pytest
@@ -142,6 +143,58 @@ def test_a_worker_that_is_killed_leaves_the_one_or_the_other(home):
         home.check()
     restore(home, "many")
     assert differences(before, describe(folder)) == []
+
+
+def hold_a_worker(home, thread):
+    """That of the restore, so that it does nothing; None: it was over before."""
+    while thread.is_alive():
+        try:
+            pid = home.instance.worker_pid("home")
+            if pid and pathlib.Path(f"/proc/{pid}/comm").read_text() == "coffer-fsd\n":
+                os.kill(pid, signal.SIGSTOP)
+                return pid
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return None
+
+
+def is_mounted_now(home):
+    """It is refused as long as the restore is under way."""
+    return home.instance.run("fs", "mount", "home", home.mnt, check=False).returncode == 0
+
+
+def test_a_restore_goes_on_when_cofferd_or_the_command_is_killed(home):
+    folder = home.mnt / "many"
+    before = describe(folder)
+    for number in range(2):
+        for name in sorted(os.listdir(folder))[number::5]:
+            (folder / name).write_bytes(b"after " * random.randrange(1000))
+        after = describe(folder)
+        home.instance.run("fs", "umount", "home")
+        command = subprocess.Popen(
+            [home.instance.programs / "coffer", "fs", "restore", "home", "many", "--force"],
+            env=home.instance.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True)
+        thread = threading.Thread(target=command.wait)
+        thread.start()
+        pid = hold_a_worker(home, thread)
+        if number == 0:
+            home.instance.stop(signal.SIGKILL)
+            said = command.communicate()[0]
+            assert command.returncode == 1 or pid is None, said
+            home.instance.start()
+        else:
+            command.kill()
+        thread.join()
+        if pid:
+            os.kill(pid, signal.SIGCONT)
+        wait_until(lambda: is_mounted_now(home), "it can be mounted")
+        now = describe(folder)
+        assert differences(before, now) == [] or differences(after, now) == []
+        assert pid is None or not pathlib.Path(f"/proc/{pid}/exe").exists()
+        home.check()
+        restore(home, "many")
+        assert differences(before, describe(folder)) == []
 
 
 def diff(home, *names):
