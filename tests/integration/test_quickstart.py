@@ -67,6 +67,12 @@ def test_it_shows_files_that_survive_a_restart_and_can_be_run_again(trial, build
     listed = in_trial(trial, build_folder, "coffer fs -f csv --no-header -o name,status,mounted_at")
     assert listed == f"trial,mounted,{shlex.quote(str(trial / 'mnt'))}\n"
 
+    assert "warning" not in in_trial(trial, build_folder, "coffer security kms check")
+    next_step = "coffer fs tier dir add bucket --path trial/bucket; coffer fs tier snapshot list bucket"
+    assert next_step in text
+    listed = in_trial(trial, build_folder, f"cd {shlex.quote(str(trial.parent))}\n{next_step}")
+    assert " evening " in listed
+
     quickstart(trial, build_folder, "--stop")
     assert not os.path.ismount(trial / "mnt")
     assert list((trial / "mnt").iterdir()) == []
