@@ -146,6 +146,29 @@ def test_a_disk_that_is_full(build_folder, folder, place, kind, size, file_size,
         disk.close()
 
 
+def test_small_files_leave_room_to_move_blocks_together(build_folder, folder):
+    """Where metadata and store share a disk: removed files give room back although small ones have
+    taken what was left, and no segment is of no use."""
+    disk = Disk(folder, "disk", 100 * MIB)
+    filesystem = Filesystem(build_folder, folder, meta=disk.path / "meta", store=disk.path / "store")
+    try:
+        filesystem.start()
+        filesystem.mount()
+        files = Files(filesystem.mnt / "files", 300_000)
+        files.fill()
+        small = Files(filesystem.mnt / "small", 1500)
+        small.fill()
+        files.remove_every_second()
+        for _ in range(len(files.acknowledged) // 2):
+            until(files.has_room, "room after files were removed", 60)
+        files.verify()
+        small.verify()
+        filesystem.assert_sound()
+    finally:
+        filesystem.close()
+        disk.close()
+
+
 @pytest.mark.parametrize("place,kind,size,file_size,note_size", [
     pytest.param("store", "tmpfs", 80 * MIB, MIB, 8, id="store"),
     pytest.param(*PLACES[2], id="meta"),

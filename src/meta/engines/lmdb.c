@@ -35,6 +35,13 @@
 
 #define ROOM_STEP ((uint64_t)4 * 1024 * 1024)
 
+/* What the file leaves of its disk as it grows for ordinary writers. The object store may have the
+ * same disk, where files that are removed give back room only if there is some to move blocks
+ * together in (fs/room.c keeps a little more of that, so that what is written there last still has
+ * its metadata). */
+#define LEFT_OF_DISK 12u
+#define LEFT_MAX ((uint64_t)68 * 1024 * 1024)
+
 struct lmdb_store {
     struct overlay_store base;
     char *folder;
@@ -315,6 +322,18 @@ static uint64_t pages_for(const struct lmdb_store *store, const struct overlay_n
     return touched + touched / 256 + 16;
 }
 
+static int expect_left(const struct lmdb_store *store, uint64_t bytes)
+{
+    struct statvfs disk;
+
+    if (fstatvfs(store->fd, &disk) < 0)
+        return -errno;
+    uint64_t left = (uint64_t)disk.f_blocks * disk.f_frsize / LEFT_OF_DISK;
+    if (left > LEFT_MAX)
+        left = LEFT_MAX;
+    return (uint64_t)disk.f_bavail * disk.f_frsize >= bytes + left ? 0 : -ENOSPC;
+}
+
 /* Blocks up to end. The file's length stays: LMDB minds that itself. */
 static int allocate(struct lmdb_store *store, uint64_t end) REQUIRES(store->room)
 {
@@ -361,16 +380,23 @@ static uint64_t usable(const struct lmdb_store *store, uint64_t pages)
     return pages / 2 * store->page_size;
 }
 
+static int grow(struct lmdb_store *store, uint64_t end, bool leave_disk) REQUIRES(store->room)
+{
+    int r = leave_disk ? expect_left(store, end - store->allocated_end) : 0;
+
+    return r < 0 ? r : allocate(store, end);
+}
+
 static int reserve_locked(struct lmdb_store *store, const struct overlay_need *need,
-                          uint64_t keep_back) REQUIRES(store->room)
+                          uint64_t keep_back, bool leave_disk) REQUIRES(store->room)
 {
     uint64_t end = store->used_end + pages_for(store, need) * store->page_size + keep_back;
 
     if (end <= store->allocated_end)
         return 0;
-    if (allocate(store, (end + ROOM_STEP - 1) / ROOM_STEP * ROOM_STEP) == 0)
+    if (grow(store, (end + ROOM_STEP - 1) / ROOM_STEP * ROOM_STEP, leave_disk) == 0)
         return 0;
-    int r = allocate(store, end);
+    int r = grow(store, end, leave_disk);
     if (r == 0)
         return 0;
     uint64_t missing = end - store->allocated_end;
@@ -382,12 +408,12 @@ static int reserve_locked(struct lmdb_store *store, const struct overlay_need *n
 }
 
 static int lmdb_reserve(struct overlay_store *base, const struct overlay_need *need,
-                        uint64_t keep_back, struct error *err)
+                        uint64_t keep_back, bool leave_disk, struct error *err)
 {
     struct lmdb_store *store = (struct lmdb_store *)base;
 
     mutex_lock(&store->room);
-    int r = reserve_locked(store, need, keep_back);
+    int r = reserve_locked(store, need, keep_back, leave_disk);
     mutex_unlock(&store->room);
     if (r < 0)
         return error_set(err, r,

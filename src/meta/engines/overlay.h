@@ -62,10 +62,11 @@ struct overlay_store_ops {
     int (*apply_commit)(struct overlay_store *store, struct error *err);
     void (*apply_abort)(struct overlay_store *store);
 
-    /* Sees to it that a group that needs this much, and keep_back bytes besides, can be written.
-     * -ENOSPC: it cannot. Optional. */
+    /* Sees to it that a group that needs this much, and keep_back bytes besides, can be written,
+     * and, with leave_disk, that it takes nothing of the last of the disk, which may be the object
+     * store's, too. -ENOSPC: it cannot. Optional. */
     int (*reserve)(struct overlay_store *store, const struct overlay_need *need, uint64_t keep_back,
-                   struct error *err);
+                   bool leave_disk, struct error *err);
 
     /* After a failed apply: forgets everything that may not be durable. No reader is begun, and
      * those that were ended have been freed. Optional. */

@@ -19,7 +19,8 @@ int overlay_reserve(struct overlay_engine *engine, enum meta_access access, uint
     mutex_unlock(&engine->state);
     need.records += engine->active->need.records;
     need.bytes += engine->active->need.bytes + extra;
-    return engine->store->ops->reserve(engine->store, &need, keep_back(access), err);
+    bool leave_disk = access == META_WRITE || access == META_OPTIMISTIC;
+    return engine->store->ops->reserve(engine->store, &need, keep_back(access), leave_disk, err);
 }
 
 int overlay_expect(struct meta_txn *base, uint64_t records, uint64_t len, struct error *err)
