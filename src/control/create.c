@@ -490,6 +490,24 @@ static int begin_download(struct control *control, struct fs_view *view)
     return 0;
 }
 
+/* What is refused without asking anybody: the key server is not, for what comes to nothing. All of
+ * it is looked at again when the filesystem is made. */
+static int check_download(struct control *control, const struct fs_add *what, struct error *err)
+{
+    CLEANUP(free_ptr) struct fs_record *record = malloc(sizeof(*record));
+
+    if (!record)
+        return error_set(err, -ENOMEM, "out of memory");
+    int r = new_record(control, what, record, err);
+    if (r == 0 && !what->object_store)
+        r = error_set(err, -EINVAL, "name the object store that holds the snapshot");
+    if (r == 0)
+        r = filesystem_expect_new(control, what->name, err);
+    if (r == 0 && !place_is_s3(record->store_url))
+        r = check_place(control, record->store_url, err);
+    return r < 0 ? r : check_place(control, record->meta_url, err);
+}
+
 /* The locator and the keys are looked at first: nothing is made for a snapshot that does not open.
  */
 int control_add(struct control *control, const struct fs_add *what, struct fs_view *ret,
@@ -502,9 +520,7 @@ int control_add(struct control *control, const struct fs_add *what, struct fs_vi
     from = malloc(sizeof(*from));
     if (!from)
         return error_set(err, -ENOMEM, "out of memory");
-    int r = fs_name_check(what->name, err);
-    if (r == 0 && !what->object_store)
-        r = error_set(err, -EINVAL, "name the object store that holds the snapshot");
+    int r = check_download(control, what, err);
     if (r == 0)
         r = downloading_open(control, what, from, err);
     if (r < 0)

@@ -39,6 +39,20 @@ static int own_login(struct control *control, const struct fs_key_change *change
     return kms_provider_for(control->kms, own, change->secret_id, ret, err);
 }
 
+/* It would be full from the start. */
+static int expect_room(const struct fs_add *add, const struct snapshot_about *about,
+                       struct error *err)
+{
+    const unsigned long long size = about->size;
+
+    if (add->capacity == 0 || size <= add->capacity)
+        return 0;
+    return error_set(err, -EINVAL,
+                     "the files of the snapshot have %llu bytes, more than the capacity that is "
+                     "given; give %lluGiB or more, or none",
+                     size, (size - 1) / GIB + 1);
+}
+
 static int open_head(struct control *control, const struct fs_add *add,
                      const struct locator *locator, struct upload_opened *ret, struct error *err)
 {
@@ -52,24 +66,12 @@ static int open_head(struct control *control, const struct fs_add *add,
     if (r == 0)
         r = upload_read(control, &bucket, locator, ret, err);
     if (r == 0)
+        r = expect_room(add, &ret->head.about, err);
+    if (r == 0)
         r = own_login(control, &add->kms, &ret->ring, &login, err);
     const struct upload_opening opening = { .server = login,
                                             .purpose = "download of its snapshot" };
     return r < 0 ? r : upload_open(control, &opening, ret, err);
-}
-
-/* It would be full from the start. */
-static int expect_room(const struct fs_add *add, const struct snapshot_about *about,
-                       struct error *err)
-{
-    const unsigned long long size = about->size;
-
-    if (add->capacity == 0 || size <= add->capacity)
-        return 0;
-    return error_set(err, -EINVAL,
-                     "the files of the snapshot have %llu bytes, more than the capacity that is "
-                     "given; give %lluGiB or more, or none",
-                     size, (size - 1) / GIB + 1);
 }
 
 int downloading_open(struct control *control, const struct fs_add *add, struct downloading *ret,
@@ -87,8 +89,6 @@ int downloading_open(struct control *control, const struct fs_add *add, struct d
         random_uuid(&ret->origin.reference);
     if (r == 0)
         r = open_head(control, add, &locator, &ret->opened, err);
-    if (r == 0)
-        r = expect_room(add, &ret->opened.head.about, err);
     if (r < 0) {
         downloading_release(ret);
         return r;

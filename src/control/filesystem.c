@@ -90,11 +90,34 @@ void filesystem_unref(struct filesystem *filesystem)
         filesystem_free(filesystem);
 }
 
+/* uuid: NULL, or not to be of one that is listed. */
+static int expect_new_locked(const struct control *control, const char *name,
+                             const struct uuid *uuid, struct error *err) REQUIRES(control->lock)
+{
+    for (const struct filesystem *other = control->filesystems; other; other = other->next) {
+        if (!other->is_listed)
+            continue;
+        if (strcmp(other->record.name, name) == 0)
+            return error_set(err, -EEXIST, "there is already a filesystem '%s'", name);
+        if (uuid && uuid_equal(&other->record.uuid, uuid))
+            return error_set(err, -EEXIST, "this filesystem is already here, as '%s'",
+                             other->record.name);
+    }
+    return 0;
+}
+
+int filesystem_expect_new(struct control *control, const char *name, struct error *err)
+{
+    mutex_lock(&control->lock);
+    int r = expect_new_locked(control, name, NULL, err);
+    mutex_unlock(&control->lock);
+    return r;
+}
+
 int filesystem_list(struct control *control, const struct fs_record *record,
                     struct filesystem **ret, struct error *err)
 {
     struct filesystem *fs = calloc(1, sizeof(*fs));
-    int r = 0;
 
     if (!fs)
         return error_set(err, -ENOMEM, "out of memory");
@@ -109,15 +132,7 @@ int filesystem_list(struct control *control, const struct fs_record *record,
     fs->references = 2; /* the list's and the caller's */
 
     mutex_lock(&control->lock);
-    for (struct filesystem *other = control->filesystems; other && r == 0; other = other->next) {
-        if (!other->is_listed)
-            continue;
-        if (strcmp(other->record.name, record->name) == 0)
-            r = error_set(err, -EEXIST, "there is already a filesystem '%s'", record->name);
-        else if (uuid_equal(&other->record.uuid, &record->uuid))
-            r = error_set(err, -EEXIST, "this filesystem is already here, as '%s'",
-                          other->record.name);
-    }
+    int r = expect_new_locked(control, record->name, &record->uuid, err);
     if (r == 0) {
         fs->next = control->filesystems;
         control->filesystems = fs;

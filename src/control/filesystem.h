@@ -166,6 +166,9 @@ static inline void filesystem_unrefp(struct filesystem **filesystem)
         filesystem_unref(*filesystem);
 }
 
+/* -EEXIST: the name is taken. It may be a moment later: filesystem_list() decides. */
+int filesystem_expect_new(struct control *control, const char *name, struct error *err);
+
 /* Lists a new one of that record, busy, with a reference for the caller. -EEXIST: the name or
  * the UUID is taken. */
 int filesystem_list(struct control *control, const struct fs_record *record,

@@ -117,6 +117,38 @@ static void a_capacity_that_the_snapshot_would_not_fit_into_is_refused(void **st
     assert_int_equal(control_get(servers->fixture->control, "new", &view, NULL), -ENOENT);
 }
 
+static void what_a_download_is_refused_for_is_looked_at_before_the_key_server_is_asked(void **state)
+{
+    struct servers *servers = *state;
+    char locator[LOCATOR_SIZE], full[PATH_MAX];
+    const struct {
+        struct fs_add add;
+        int code;
+    } refused[] = {
+        { { .name = "one" }, -EEXIST },
+        { { .name = "no name" }, -EINVAL },
+        { { .name = "new", .capacity = 4096 }, -EINVAL },
+        { { .name = "new", .capacity = 1ull << 30 }, -EINVAL }, /* the snapshot does not fit in */
+        { { .name = "new", .store_url = "dir:relative" }, -EINVAL },
+        { { .name = "new", .store_url = full }, -ENOTEMPTY },
+    };
+    struct fs_view view;
+
+    prepare(servers);
+    must_upload(servers->fixture, "one", STORE, "monday", locator);
+    (void)snprintf(full, sizeof(full), "%s", view_of(servers->fixture, "one").store_url);
+    unsigned asked = fake_transit_requests(servers->a);
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+        struct fs_add add = refused[i].add;
+        struct error err = { .code = 0 };
+        add.object_store = STORE;
+        add.locator = locator;
+        if (control_add(servers->fixture->control, &add, &view, &err) != refused[i].code)
+            fail_msg("%zu: %s", i, err.text);
+        assert_int_equal(fake_transit_requests(servers->a), asked);
+    }
+}
+
 static void a_damaged_head_is_listed_as_such_and_hides_no_other(void **state)
 {
     struct servers *servers = *state;
@@ -661,6 +693,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SERVERS_TEST(what_a_bucket_holds_is_listed_without_the_key_server),
         SERVERS_TEST(a_capacity_that_the_snapshot_would_not_fit_into_is_refused),
+        SERVERS_TEST(what_a_download_is_refused_for_is_looked_at_before_the_key_server_is_asked),
         SERVERS_TEST(a_damaged_head_is_listed_as_such_and_hides_no_other),
         SERVERS_TEST(a_long_list_is_given_page_by_page),
         SERVERS_TEST(uploaded_rings_are_wrapped_by_the_newest_version_and_open_by_it),
