@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 
 #include <curl/curl.h>
@@ -29,10 +30,14 @@ struct http_client {
     int64_t stall_timeout_s;
     size_t max_body_len;
     size_t transfer_buffer;
-    char *trust_advice; /* NULL: trust_advice_kms */
+    const struct http_advice *advice;
 };
 
-static const char trust_advice_kms[] = "coffer security ca-cert set --cert-file <pem>";
+static const struct http_advice advice_kms = {
+    .trust = "coffer security ca-cert set --cert-file <pem>",
+    .plain = "an address that begins with http:// and --insecure-http",
+    .tls = "give an address that begins with https://",
+};
 
 /* What the callback fills. */
 struct body_sink {
@@ -71,8 +76,7 @@ int http_client_new(const struct http_options *options, struct http_client **ret
     client->stall_timeout_s = options->stall_timeout_s;
     client->max_body_len = options->max_body_len ? options->max_body_len : MAX_BODY_LEN;
     client->transfer_buffer = options->transfer_buffer;
-    if (options->trust_advice && !(client->trust_advice = strdup(options->trust_advice)))
-        return error_set(err, -ENOMEM, "not enough memory for an HTTP client");
+    client->advice = options->advice ? options->advice : &advice_kms;
     client->easy = curl_easy_init();
     if (!client->easy || buf_assign(&client->ca_cert_pem, options->ca_cert_pem) < 0)
         return error_set(err, -ENOMEM, "not enough memory for an HTTP client");
@@ -91,7 +95,6 @@ void http_client_free(struct http_client *client)
         return;
     curl_easy_cleanup(client->easy);
     free(client->unix_socket);
-    free(client->trust_advice);
     buf_release(&client->ca_cert_pem);
     free(client);
 }
@@ -242,6 +245,51 @@ static void origin_of(const struct http_client *client, const char *url, char *r
     (void)snprintf(ret, size, "%.*s", (int)len, url);
 }
 
+/* What came first is no record of TLS: as a rule it is an answer in plain HTTP. */
+static bool answers_without_tls(const char *detail)
+{
+    return strstr(detail, "wrong version number") != NULL;
+}
+
+static bool is_plain(const char *origin)
+{
+    return strncasecmp(origin, "http:", 5) == 0;
+}
+
+static int tls_error(const struct http_client *client, const char *origin, const char *detail,
+                     struct error *err)
+{
+    if (answers_without_tls(detail))
+        return error_set(
+            err, -EKEYREJECTED,
+            "no trusted connection to %s: what answers there does not speak TLS; check "
+            "the port, and have TLS switched on there; or, where nobody else can "
+            "listen on the way, accept that, with %s",
+            origin, client->advice->plain);
+    return error_set(err, -EKEYREJECTED,
+                     "no trusted connection to %s: %s; check which CA signed its certificate, and "
+                     "have that one trusted: %s, or, for the whole host, update-ca-certificates",
+                     origin, detail, client->advice->trust);
+}
+
+static int wants_tls(const struct http_client *client, const char *origin, struct error *err)
+{
+    return error_set(err, -EKEYREJECTED,
+                     "%s does not speak plain HTTP, that port is one of HTTPS: %s", origin,
+                     client->advice->tls);
+}
+
+/* Some servers end the connection without a word when they hear no TLS. */
+static int broken_error(const struct http_client *client, const char *origin, const char *detail,
+                        struct error *err)
+{
+    if (is_plain(origin) && !client->unix_socket)
+        return error_set(err, -ECONNREFUSED,
+                         "the connection to %s broke: %s; if that port is one of HTTPS, %s", origin,
+                         detail, client->advice->tls);
+    return error_set(err, -ECONNREFUSED, "the connection to %s broke: %s", origin, detail);
+}
+
 static int transport_error(const struct http_client *client, CURLcode code, const char *origin,
                            const char *detail, struct error *err)
 {
@@ -260,25 +308,19 @@ static int transport_error(const struct http_client *client, CURLcode code, cons
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_CERTPROBLEM:
-        if (strstr(detail, "wrong version number"))
-            return error_set(err, -EKEYREJECTED,
-                             "no trusted connection to %s: what answers there does not speak TLS "
-                             "(%s); check the port, and whether it is not plain HTTP",
-                             origin, detail);
-        return error_set(
-            err, -EKEYREJECTED,
-            "no trusted connection to %s: %s; check which CA signed its certificate, "
-            "and have that one trusted: %s, or, for the whole host, update-ca-certificates",
-            origin, detail, client->trust_advice ? client->trust_advice : trust_advice_kms);
-    case CURLE_URL_MALFORMAT:
+        return tls_error(client, origin, detail, err);
     case CURLE_UNSUPPORTED_PROTOCOL:
+        if (is_plain(origin)) /* what came is no HTTP: an alert of TLS */
+            return wants_tls(client, origin, err);
+        return error_set(err, -EINVAL, "'%s' is not a usable URL", origin);
+    case CURLE_URL_MALFORMAT:
         return error_set(err, -EINVAL, "'%s' is not a usable URL", origin);
     case CURLE_PARTIAL_FILE:
     case CURLE_GOT_NOTHING:
     case CURLE_RECV_ERROR:
     case CURLE_SEND_ERROR:
     case CURLE_WEIRD_SERVER_REPLY:
-        return error_set(err, -ECONNREFUSED, "the connection to %s broke: %s", origin, detail);
+        return broken_error(client, origin, detail, err);
     case CURLE_OUT_OF_MEMORY:
         return error_set(err, -ENOMEM, "not enough memory for a request to %s", origin);
     default:
@@ -385,6 +427,19 @@ static bool set_content(struct http_client *client, const struct http_request *r
     return ok;
 }
 
+/* Others say so in plain HTTP: Go's servers, nginx and Apache. */
+static bool says_tls(int status, const struct buf *body)
+{
+    static const char *const words[] = { "HTTP request to an HTTPS server",
+                                         "HTTP request was sent to HTTPS port",
+                                         "speaking plain HTTP to an SSL-enabled server" };
+
+    for (size_t i = 0; status == 400 && i < sizeof(words) / sizeof(words[0]); i++)
+        if (memmem(body->data, body->len, words[i], strlen(words[i])))
+            return true;
+    return false;
+}
+
 static void read_fields(CURL *easy, const struct http_request *request)
 {
     for (size_t i = 0; i < request->field_count; i++) {
@@ -451,5 +506,7 @@ int http_send(struct http_client *client, const struct http_request *request,
     ret->into_len = sink.into_len;
     sink.body.data[sink.body.len] = '\0';
     buf_move(&ret->body, &sink.body);
+    if (is_plain(origin) && says_tls(ret->status, &ret->body))
+        return wants_tls(client, origin, err);
     return 0;
 }

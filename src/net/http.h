@@ -10,11 +10,10 @@
  *              -EHOSTUNREACH  its name cannot be resolved
  *              -ECONNREFUSED  nothing answers there, or the connection broke
  *              -ETIMEDOUT     not done within the time, or it stalled
- *              -EKEYREJECTED  its certificate is not trusted, or TLS failed
- *              -EFBIG         the answer is longer than allowed
- *              -EINVAL        the URL or a header is malformed
- * Ownership  inputs stay the caller's. A response is the caller's to release, which wipes it.
- * Threads    one client is used by one thread at a time.
+ *              -EKEYREJECTED  its certificate is not trusted, TLS failed, or only one side speaks
+ * it -EFBIG         the answer is longer than allowed -EINVAL        the URL or a header is
+ * malformed Ownership  inputs stay the caller's. A response is the caller's to release, which wipes
+ * it. Threads    one client is used by one thread at a time.
  */
 #pragma once
 
@@ -29,6 +28,13 @@
 #define HTTP_LOCATION_SIZE 1024u
 #define HTTP_FIELD_SIZE 256u
 
+/* What to do about TLS, in the words of who configures the server. */
+struct http_advice {
+    const char *trust; /* "..., and have that one trusted: %s, or, for the whole host, ..." */
+    const char *plain; /* it answers without TLS: "..., or accept that, with %s" */
+    const char *tls;   /* it wants TLS: "that port is one of HTTPS: %s" */
+};
+
 struct http_options {
     const char *unix_socket;    /* path; NULL or "": TCP to the URL's host */
     struct bytes ca_cert_pem;   /* trusted instead of the system's store; empty: that store */
@@ -37,7 +43,7 @@ struct http_options {
     int64_t stall_timeout_s;    /* not one byte either way for so long; 0: only the total counts */
     size_t max_body_len;        /* of an answer; 0: 4 MiB */
     size_t transfer_buffer;     /* for long answers, at most; 0: curl's own, 16 KiB */
-    const char *trust_advice;   /* how to have a certificate trusted; NULL: that of the KMS */
+    const struct http_advice *advice; /* outlives the client; NULL: that of the KMS */
 };
 
 struct http_header {

@@ -293,8 +293,7 @@ static bool refuses_our_certificate(int reason)
 static bool is_about_version(int reason)
 {
     return reason == SSL_R_UNSUPPORTED_PROTOCOL || reason == SSL_R_TLSV1_ALERT_PROTOCOL_VERSION ||
-           reason == SSL_R_WRONG_SSL_VERSION || reason == SSL_R_WRONG_VERSION_NUMBER ||
-           reason == SSL_R_UNKNOWN_PROTOCOL;
+           reason == SSL_R_WRONG_SSL_VERSION || reason == SSL_R_UNKNOWN_PROTOCOL;
 }
 
 static int refused(const struct tls_connection *connection, struct error *err)
@@ -306,6 +305,11 @@ static int refused(const struct tls_connection *connection, struct error *err)
         return error_set(err, -EKEYREJECTED,
                          "%s does not accept the client certificate (%s): have its CA trusted "
                          "there, and give one that has not expired or been revoked",
+                         peer, pem_openssl_reason());
+    if (reason == SSL_R_WRONG_VERSION_NUMBER) /* of a record: it is none of TLS */
+        return error_set(err, -EKEYREJECTED,
+                         "%s answers without TLS (%s): have TLS switched on there, and check the "
+                         "port",
                          peer, pem_openssl_reason());
     if (is_about_version(reason))
         return error_set(err, -EKEYREJECTED,

@@ -1,7 +1,9 @@
 /* JSON from outside, and HTTP over a Unix socket against a server that the test plays itself. */
 #include "tests/support/cmocka_all.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -268,6 +270,91 @@ static void http_gives_up_what_has_stalled(void **state)
     (void)unlink(fake.path);
 }
 
+/* --- one side speaks TLS, the other not --- */
+
+struct plain_server {
+    int fd;
+    uint16_t port;
+    struct bytes answer;
+    pthread_t thread;
+};
+
+/* Whatever it hears first. */
+static void *answer_anything(void *arg)
+{
+    struct plain_server *server = arg;
+    int fd = accept(server->fd, NULL, NULL);
+    char heard[4096];
+
+    (void)!read(fd, heard, sizeof(heard));
+    if (server->answer.len > 0)
+        (void)!write(fd, server->answer.data, server->answer.len);
+    close(fd);
+    return NULL;
+}
+
+static void start_plain(struct plain_server *server, struct bytes answer)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof(address);
+
+    server->answer = answer;
+    server->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(server->fd >= 0);
+    assert_int_equal(bind(server->fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(getsockname(server->fd, (struct sockaddr *)&address, &len), 0);
+    server->port = ntohs(address.sin_port);
+    assert_int_equal(listen(server->fd, 1), 0);
+    assert_int_equal(pthread_create(&server->thread, NULL, answer_anything, server), 0);
+}
+
+static void http_says_which_side_speaks_tls_and_what_to_do(void **state)
+{
+    static const struct http_advice advice = { .trust = "trust it",
+                                               .plain = "a plain one",
+                                               .tls = "take the other one" };
+    static const uint8_t alert[] = { 21, 3, 3, 0, 2, 2, 70 };
+    static const char go[] = "HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an "
+                             "HTTPS server.\n";
+    static const char nginx[] = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n<center>The "
+                                "plain HTTP request was sent to HTTPS port</center>";
+    const struct {
+        const char *scheme;
+        struct bytes answer;
+        int code;
+        const char *said, *advised;
+    } cases[] = {
+        { "https", text("HTTP/1.1 400 Bad Request\r\n\r\n"), -EKEYREJECTED, "does not speak TLS",
+          "a plain one" },
+        { "http", text(go), -EKEYREJECTED, "one of HTTPS", "take the other one" },
+        { "http", text(nginx), -EKEYREJECTED, "one of HTTPS", "take the other one" },
+        { "http", { alert, sizeof(alert) }, -EKEYREJECTED, "one of HTTPS", "take the other one" },
+        { "http", text(""), -ECONNREFUSED, "broke", "if that port is one of HTTPS, take" },
+    };
+    (void)state;
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        CLEANUP(http_response_release) struct http_response answer = HTTP_RESPONSE_INIT;
+        CLEANUP(http_client_freep) struct http_client *client = NULL;
+        const struct http_options options = { .advice = &advice };
+        struct plain_server server;
+        struct error err = { 0 };
+        char url[64];
+
+        start_plain(&server, cases[i].answer);
+        (void)snprintf(url, sizeof(url), "%s://127.0.0.1:%u/", cases[i].scheme, server.port);
+        const struct http_request get = { .method = "GET", .url = url };
+        assert_int_equal(http_client_new(&options, &client, NULL), 0);
+        assert_int_equal(http_send(client, &get, &answer, &err), cases[i].code);
+        if (!strstr(err.text, cases[i].said) || !strstr(err.text, cases[i].advised))
+            fail_msg("%zu: %s", i, err.text);
+        assert_null(strstr(err.text, "CA"));
+        assert_int_equal(pthread_join(server.thread, NULL), 0);
+        close(server.fd);
+    }
+}
+
 static void http_refuses_a_header_value_with_a_line_break(void **state)
 {
     CLEANUP(http_response_release) struct http_response answer = HTTP_RESPONSE_INIT;
@@ -374,6 +461,7 @@ int main(void)
         cmocka_unit_test(http_refuses_an_answer_that_is_too_long_even_without_a_length),
         cmocka_unit_test(http_says_that_nobody_listens),
         cmocka_unit_test(http_gives_up_what_has_stalled),
+        cmocka_unit_test(http_says_which_side_speaks_tls_and_what_to_do),
         cmocka_unit_test(http_refuses_a_header_value_with_a_line_break),
 #ifndef CANNOT_LOOK_UP
         cmocka_unit_test(a_name_is_looked_up),

@@ -241,6 +241,12 @@ void s3_answer_release(struct s3_answer *answer)
 
 /* --- connections --- */
 
+static const struct http_advice advice = {
+    .trust = "give it with --ca-cert",
+    .plain = "--protocol HTTP",
+    .tls = "give --protocol HTTPS",
+};
+
 static int make_connection(struct s3_client *client, struct http_client **ret, struct error *err)
 {
     const struct http_options options = {
@@ -250,7 +256,7 @@ static int make_connection(struct s3_client *client, struct http_client **ret, s
         .stall_timeout_s = STALL_TIMEOUT_S,
         .max_body_len = ANSWER_MAX,
         .transfer_buffer = TRANSFER_BUFFER,
-        .trust_advice = "give it with --ca-cert",
+        .advice = &advice,
     };
 
     return http_client_new(&options, ret, err);
