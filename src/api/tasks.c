@@ -36,7 +36,9 @@ static json_t *percent_json(const struct task_view *view)
 
 static json_t *task_json(const struct task_view *view)
 {
-    bool is_waiting = view->is_waiting && !task_state_is_end(view->state);
+    /* One that is paused may wait, too, to let go of what others need: the text says so. */
+    bool is_waiting =
+        view->is_waiting && view->state != TASK_PAUSED && !task_state_is_end(view->state);
 
     return json_pack(
         "{s:I,s:s,s:s,s:s,s:s,s:I,s:s,s:s,s:s,s:o,s:I,s:I,s:I,s:I,s:o,s:o,s:o,s:s,s:s,s:s}", "id",

@@ -236,10 +236,14 @@ static void rest_once(struct task *task)
     if (r == 0 && task->kind->rest)
         r = task->kind->rest(task, &err);
     if (r < 0) {
-        (void)task_sleep(task, PAUSE_FIRST_MS);
+        if (!task_should_stop(task))
+            wait_a_while(task, &err);
         return;
     }
     mutex_lock(&tasks->lock);
+    task->is_waiting = false;
+    task->waiting_since_ms = 0;
+    task->failures = 0;
     while (!task_should_stop_locked(tasks, task))
         cond_wait(&tasks->changed, &tasks->lock);
     mutex_unlock(&tasks->lock);
@@ -319,7 +323,7 @@ static int judge_end(const struct task_view *view, int code, struct error *err)
 {
     if (view->state == TASK_DONE)
         return 0;
-    if (view->is_waiting)
+    if (view->is_waiting && view->state != TASK_PAUSED)
         return error_set(err, code, "%.300s; task %" PRIu64 " goes on when that has passed",
                          view->text, view->id);
     if (view->state == TASK_FAILED)

@@ -186,6 +186,38 @@ static void a_removal_that_is_paused_while_it_waits_lets_others_go_on(void **sta
     must_be_empty(servers);
 }
 
+/* Its mark in the store, for which uploads wait, cannot be taken away. */
+static void a_removal_that_is_paused_while_its_store_is_away_says_what_it_waits_for(void **state)
+{
+    struct servers *servers = *state;
+    char folder[PATH_MAX], aside[PATH_MAX];
+    struct error err = { .code = 0 };
+    struct task_view view;
+
+    prepare(servers);
+    uint64_t id = start_stuck_removal(servers, STEP_UPLOAD_REMOVED);
+    (void)snprintf(folder, sizeof(folder), "%s/%s", servers->fixture->state_dir, STORE);
+    (void)snprintf(aside, sizeof(aside), "%s/away", servers->fixture->state_dir);
+    assert_int_equal(rename(folder, aside), 0);
+    must(control_task_pause(servers->fixture->control, id, &view, &err), &err);
+    int64_t until = clock_monotonic_ms() + PATIENCE_MS;
+    do { /* what it waited for before it was paused is told at first */
+        assert_true(clock_monotonic_ms() < until);
+        clock_sleep_ms(10);
+        view = wait_for_task(servers, id, TASK_PAUSED, true);
+    } while (!strstr(view.text, folder));
+    assert_true(task_wait_end(servers->fixture->control, id, &view, &err) < 0);
+    assert_non_null(strstr(err.text, "is paused"));
+    assert_int_equal(rename(aside, folder), 0);
+    view = wait_for_task(servers, id, TASK_PAUSED, false);
+    assert_string_equal(view.text, "");
+    assert_int_equal(count_objects(servers->fixture, STORE, BUCKET_MARK), 0);
+    servers->fixture->crash_at = STEP_COUNT;
+    must(control_task_resume(servers->fixture->control, id, &view, &err), &err);
+    (void)wait_for_task(servers, id, TASK_DONE, false);
+    must_be_empty(servers);
+}
+
 static void who_waits_for_a_removal_that_cannot_go_on_hears_why_and_which_task_it_is(void **state)
 {
     struct servers *servers = *state;
@@ -246,6 +278,7 @@ int main(void)
         SERVERS_TEST(a_removal_is_a_task_that_goes_on_after_a_crash),
         SERVERS_TEST(a_removal_that_is_aborted_lets_others_go_on_and_leaves_what_nobody_needs),
         SERVERS_TEST(a_removal_that_is_paused_while_it_waits_lets_others_go_on),
+        SERVERS_TEST(a_removal_that_is_paused_while_its_store_is_away_says_what_it_waits_for),
         SERVERS_TEST(who_waits_for_a_removal_that_cannot_go_on_hears_why_and_which_task_it_is),
     };
     struct error err = { .code = 0 };
