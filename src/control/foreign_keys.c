@@ -29,51 +29,39 @@ static int wrap_anew(const struct upload_opened *from, uint32_t index,
     return r;
 }
 
-static int add_key(struct key_set *keys, const struct key_generation *generation,
-                   const struct secret *key, struct error *err)
+/* lacking: one that the ring has, but that does not open, and which is the same key; NULL: it
+ * joins. */
+static int take_key(const struct upload_opened *from, uint32_t index, struct key_provider *provider,
+                    struct rings_opened *to, struct key_generation *lacking, struct error *err)
 {
-    int r = key_set_add_foreign(keys, &generation->origin, generation->number, key);
+    const struct key_generation *generation = &from->ring.generations[index];
+    CLEANUP(free_ptr) struct wrapped_key *wrapped = calloc(1, sizeof(*wrapped));
+    CLEANUP(secret_release) struct secret key = SECRET_INIT;
+    const struct key_generation_new new = { .number = generation->number,
+                                            .origin = &generation->origin,
+                                            .key = &key,
+                                            .wrapped = wrapped,
+                                            .now_ns = (uint64_t)clock_wall_ns() };
 
+    if (!wrapped)
+        return error_set(err, -ENOMEM, "out of memory");
+    int r = wrap_anew(from, index, provider, &to->ring, wrapped, &key, err);
+    if (r == 0 && !lacking)
+        r = key_ring_add(&to->ring, &new, err);
+    if (r < 0)
+        return r;
+    if (lacking) {
+        key_generation_replace(lacking, wrapped, new.now_ns);
+        to->outcome.unopened &= ~(UINT64_C(1) << (lacking - to->ring.generations));
+    }
+    r = key_set_add_foreign(&to->keys, &generation->origin, generation->number, &key);
     return r < 0 ? error_set(err, r, "out of secret memory") : 0;
 }
 
 int foreign_key_inherit(const struct upload_opened *from, uint32_t index,
                         struct key_provider *provider, struct rings_opened *to, struct error *err)
 {
-    const struct key_generation *generation = &from->ring.generations[index];
-    CLEANUP(free_ptr) struct wrapped_key *wrapped = calloc(1, sizeof(*wrapped));
-    CLEANUP(secret_release) struct secret key = SECRET_INIT;
-
-    if (!wrapped)
-        return error_set(err, -ENOMEM, "out of memory");
-    int r = wrap_anew(from, index, provider, &to->ring, wrapped, &key, err);
-    if (r < 0)
-        return r;
-    const struct key_generation_new new = { .number = generation->number,
-                                            .origin = &generation->origin,
-                                            .key = &key,
-                                            .wrapped = wrapped,
-                                            .now_ns = (uint64_t)clock_wall_ns() };
-    r = key_ring_add(&to->ring, &new, err);
-    return r < 0 ? r : add_key(&to->keys, generation, &key, err);
-}
-
-/* One that the ring has, but that does not open: the head's is the same key. */
-static int wrap_lacking(const struct upload_opened *from, uint32_t index,
-                        struct key_provider *provider, struct rings_opened *to,
-                        struct key_generation *generation, struct error *err)
-{
-    CLEANUP(free_ptr) struct wrapped_key *wrapped = calloc(1, sizeof(*wrapped));
-    CLEANUP(secret_release) struct secret key = SECRET_INIT;
-
-    if (!wrapped)
-        return error_set(err, -ENOMEM, "out of memory");
-    int r = wrap_anew(from, index, provider, &to->ring, wrapped, &key, err);
-    if (r < 0)
-        return r;
-    key_generation_replace(generation, wrapped, (uint64_t)clock_wall_ns());
-    to->outcome.unopened &= ~(UINT64_C(1) << (generation - to->ring.generations));
-    return add_key(&to->keys, generation, &key, err);
+    return take_key(from, index, provider, to, NULL, err);
 }
 
 /* --- what is missing --- */
@@ -290,10 +278,7 @@ static int take_one(struct filesystem *fs, const struct upload_opened *head,
                          "filesystem %s, and its key ring does not have that",
                          needed->generation, id);
     }
-    if (r < 0)
-        return r;
-    return ours ? wrap_lacking(head, index, provider, rings, ours, err)
-                : foreign_key_inherit(head, index, provider, rings, err);
+    return r < 0 ? r : take_key(head, index, provider, rings, ours, err);
 }
 
 static bool is_open(const struct rings_opened *rings, const struct key_needed *needed)
