@@ -135,8 +135,8 @@ static void a_login_of_its_own_wraps_and_opens_what_the_instance_may_not(void **
     opens(servers, "one");
     opens(servers, "two");
     assert_int_equal(fake_transit_logins(servers->a), 4); /* one to try each, and one to stay */
-    reopen_control(servers->fixture);
     unsigned before = fake_transit_logins(servers->a);
+    reopen_control(servers->fixture);
     opens(servers, "shared");
     opens(servers, "one");
     opens(servers, "two");
