@@ -17,6 +17,16 @@ function steps(list) {
   ], list, "Nothing was found.");
 }
 
+/* Who reads this may be about to take the former KMS away. */
+function keysLeft(list) {
+  return element("div", {},
+    table("Keys that stay wrapped as they were", [
+      ["Filesystem", (row) => row.filesystem],
+      ["Which, and why", (row) => row.text],
+    ], list, ""),
+    element("p", { class: "todo" }, "Keep the KMS that wrapped these keys, with all versions of its key. Set it again, then this one, when it opens them: that has them wrapped by this one."));
+}
+
 /* ---------------------------------------------------------------- the form */
 
 function settings(kms, title, done) {
@@ -143,9 +153,11 @@ function show(content, who, kms, ca, message) {
       }
       announce("The KMS is configured");
       const warnings = answer.warnings || [];
-      show(content, who, answer, ca, notice(warnings.length ? "warn" : "good",
+      const left = answer.keys_left || [];
+      show(content, who, answer, ca, notice(warnings.length || left.length ? "warn" : "good",
         element("p", {}, `The KMS is configured${answer.rewrapped ? `; the keys of ${answer.rewrapped} filesystems were wrapped anew` : ""}.`),
-        warnings.length ? steps(warnings) : null));
+        warnings.length ? steps(warnings) : null,
+        left.length ? keysLeft(left) : null));
     })));
     content.querySelector("input").focus();
   };

@@ -241,13 +241,23 @@ int api_check_kms_paths(const struct api_request *request, const json_t *body, s
                      "(coffer security kms set)");
 }
 
+static json_t *left_json(const struct kms_set_report *report)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < report->left_count; i++)
+        (void)json_array_append_new(list, json_pack("{s:s,s:s}", "filesystem", report->left[i].name,
+                                                    "text", report->left[i].text));
+    return list;
+}
+
 int api_put_kms(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
     CLEANUP(key_provider_config_release)
     struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
     struct kms_status status = { .is_configured = false };
+    CLEANUP(kms_set_report_release) struct kms_set_report report = { .rewrapped = 0 };
     struct kms_set_options options = { .config = &config };
-    size_t rewrapped = 0;
     int r = api_get_kms_config(request->body, &config, err);
 
     if (r == 0)
@@ -258,12 +268,14 @@ int api_put_kms(const struct api_request *request, struct api_reply *ret, struct
     if (r == 0)
         r = control_kms_complete(request->context->control, &config, err);
     if (r == 0)
-        r = control_kms_set(request->context->control, &options, &status, &rewrapped, err);
+        r = control_kms_set(request->context->control, &options, &status, &report, err);
     if (r < 0)
         return r;
     ret->body = status_json(&status);
     if (ret->body) {
-        (void)json_object_set_new(ret->body, "rewrapped", json_integer((json_int_t)rewrapped));
+        (void)json_object_set_new(ret->body, "rewrapped",
+                                  json_integer((json_int_t)report.rewrapped));
+        (void)json_object_set_new(ret->body, "keys_left", left_json(&report));
         (void)json_object_set_new(ret->body, "warnings",
                                   api_kms_warnings(request->context->control));
     }

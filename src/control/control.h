@@ -327,13 +327,27 @@ struct kms_set_options {
     bool converts; /* those with a key of their own are wrapped by the configured key, too */
 };
 
+/* Of a filesystem: keys that do not open with what is set now, and why. */
+struct kms_set_left {
+    char name[FS_NAME_MAX + 1];
+    char text[512];
+};
+
+struct kms_set_report {
+    size_t rewrapped; /* filesystems whose keys were wrapped anew */
+    struct kms_set_left *left;
+    size_t left_count;
+};
+
+void kms_set_report_release(struct kms_set_report *report);
+
 /* Verifies the configuration live and that every filesystem's keys open with it, or do with the one
  * in use; those, and those of local keys, are wrapped anew; then it is used. A failure that says so
  * has left it half done: everything opens, and it is continued from time to time, or by calling it
  * again, or undone by setting the former. After any other nothing has changed, and the sentence
- * lists the filesystems in the way. */
+ * lists the filesystems in the way. *ret_report is to be released, whatever is returned. */
 int control_kms_set(struct control *control, const struct kms_set_options *options,
-                    struct kms_status *ret, size_t *ret_rewrapped, struct error *err);
+                    struct kms_status *ret, struct kms_set_report *ret_report, struct error *err);
 
 /* What became of the key of one filesystem. */
 enum rewrap_result {

@@ -32,6 +32,7 @@ struct trial {
     struct unwrapped by_now;     /* ... or what is in use unwraps */
     struct filesystem **movers;  /* to be wrapped anew; each with a reference */
     size_t mover_count;
+    struct kms_set_report *report;
     unsigned in_the_way;
     char list[400];
 };
@@ -52,6 +53,35 @@ static int try_ring(const struct trial *trial, const struct key_ring *ring,
     for (uint32_t i = 0; i < KEY_GENERATIONS_MAX; i++)
         secret_release(&plains[i]);
     return r;
+}
+
+/* For the answer: who now takes the former server away loses them. */
+static int add_left(struct kms_set_report *report, const char *name, const char *text,
+                    struct error *err)
+{
+    struct kms_set_left *grown =
+        reallocarray(report->left, report->left_count + 1, sizeof(*report->left));
+
+    if (!grown)
+        return error_set(err, -ENOMEM, "out of memory");
+    report->left = grown;
+    struct kms_set_left *left = &grown[report->left_count++];
+    (void)snprintf(left->name, sizeof(left->name), "%s", name);
+    (void)snprintf(left->text, sizeof(left->text), "%s", text);
+    return 0;
+}
+
+static int tell_left(struct trial *trial, const char *type, const char *name, const char *text,
+                     struct error *err)
+{
+    events_add(&trial->control->events, LOG_LEVEL_WARNING, type, name, "%s", text);
+    return add_left(trial->report, name, text, err);
+}
+
+void kms_set_report_release(struct kms_set_report *report)
+{
+    free(report->left);
+    *report = (struct kms_set_report){ .rewrapped = 0 };
 }
 
 static void add_to_list(struct trial *trial, const char *name, const char *why)
@@ -116,9 +146,9 @@ static int try_new(const struct trial *trial, const struct fs_record *record,
     return r < 0 ? r : try_ring(trial, ring, &options, ret, err);
 }
 
-/* By the server in use; without one, local keys are, which need none. */
+/* By the server in use as much as by both; without one, local keys are, which need none. */
 static bool opens_without_staged(const struct trial *trial, const struct fs_record *record,
-                                 const struct key_ring *ring)
+                                 const struct key_ring *ring, const struct rings_outcome *by_both)
 {
     CLEANUP(key_provider_closep) struct key_provider *in_use = NULL;
     struct kms *kms = trial->control->kms;
@@ -129,69 +159,80 @@ static bool opens_without_staged(const struct trial *trial, const struct fs_reco
     const struct rings_options options = { .server = r == 0 ? in_use : trial->server,
                                            .may_lack_foreign = true };
 
-    return try_ring(trial, ring, &options, &outcome, NULL) == 0;
+    return try_ring(trial, ring, &options, &outcome, NULL) == 0 &&
+           (outcome.unopened & ~by_both->unopened) == 0;
 }
 
 /* Whether the new server opens all that the one in use does; what neither opens stays wrapped as it
- * is, whatever is set. */
+ * is, whatever is set. One in use that opens the filesystem's own key, and cannot be asked for
+ * another at present, might open that; one that does not answer at all may be gone for ever. */
 static bool opens_as_much(const struct rings_outcome *by_new, int with_old,
                           const struct rings_outcome *by_old)
 {
-    return with_old < 0 || (by_new->unopened & ~by_old->unopened) == 0;
+    return with_old < 0 ? with_old != -EAGAIN || !by_old->opens_own
+                        : (by_new->unopened & ~by_old->unopened) == 0;
 }
 
-/* Who now takes the former server away loses them. */
-static void tell_left(struct trial *trial, const struct fs_record *record,
-                      const struct rings_outcome *by_new)
+/* What the new server opens. By what wrapped it before the last time: it is wrapped anew. */
+static int keep_or_move(struct trial *trial, struct filesystem *filesystem,
+                        const struct fs_record *record, const struct key_ring *ring,
+                        const struct rings_outcome *by_new, struct error *err)
+{
+    bool has_own = fs_record_has_own_key(record);
+    char text[512];
+
+    if ((has_own && trial->options->converts) ||
+        (!has_own && (by_new->used_previous || is_in_other_mode(trial, ring))))
+        return add_mover(trial, filesystem, err);
+    return rings_tell_unopened(by_new, text, sizeof(text))
+               ? tell_left(trial, "keys-left", record->name, text, err)
+               : 0;
+}
+
+/* Neither server opens it. What a server that is busy, or away, might open is not lost. */
+static int note_unopened(struct trial *trial, const struct fs_record *record,
+                         const struct error *by_new, const struct error *by_old, struct error *err)
 {
     char text[512];
 
-    if (rings_tell_unopened(by_new, text, sizeof(text)))
-        events_add(&trial->control->events, LOG_LEVEL_WARNING, "keys-left", record->name, "%s",
-                   text);
+    if (!is_lost(by_old->code) || by_new->code == -EAGAIN) {
+        add_to_list(trial, record->name, by_new->code < 0 ? by_new->text : by_old->text);
+        return 0;
+    }
+    (void)snprintf(text, sizeof(text),
+                   "its key opens neither with the KMS in use nor with the new one: %.400s",
+                   by_old->text);
+    return tell_left(trial, "key-lost", record->name, text, err);
 }
 
 /* Why it stays as it is, or moves; the record is a copy. */
 static int judge(struct trial *trial, struct filesystem *filesystem, const struct fs_record *record,
                  const struct key_ring *ring, struct error *err)
 {
-    struct control *control = trial->control;
     const struct rings_options as_now = { .owner = record,
                                           .unwrapped = &trial->by_now,
-                                          .may_lack_foreign = true };
+                                          .may_lack_foreign = true,
+                                          .waits_for_busy = true };
     struct rings_outcome by_new = { .unopened = 0 }, by_old = { .unopened = 0 };
     struct error new_err = { .code = 0 };
     struct error old_err = { .code = 0 };
-    bool has_own = fs_record_has_own_key(record);
-    bool converts = has_own && trial->options->converts;
+    bool converts = fs_record_has_own_key(record) && trial->options->converts;
     bool opens = !names_local_key(ring) && try_new(trial, record, ring, &by_new, &new_err) == 0;
     int with_old =
         opens && by_new.unopened == 0 ? 0 : try_ring(trial, ring, &as_now, &by_old, &old_err);
 
-    /* By what wrapped it before the last time: it is wrapped anew. */
-    if (opens && opens_as_much(&by_new, with_old, &by_old)) {
-        tell_left(trial, record, &by_new);
-        return converts || ((by_new.used_previous || is_in_other_mode(trial, ring)) && !has_own)
-                   ? add_mover(trial, filesystem, err)
-                   : 0;
-    }
-    if (with_old == 0 && trial->looks_at_staged)
-        trial->needs_staged |= !opens_without_staged(trial, record, ring);
-    if (with_old == 0 && has_own && !converts && !names_local_key(ring)) {
-        add_to_list(trial, record->name,
-                    "it has a key of its own, which the new KMS does not open: have the new one's "
-                    "key wrap it with --convert-to-cluster-key-on-fs, or first 'coffer fs update' "
-                    "with --use-cluster-kms-key-identifier");
-        return 0;
-    }
-    if (with_old == 0)
+    if (opens && opens_as_much(&by_new, with_old, &by_old))
+        return keep_or_move(trial, filesystem, record, ring, &by_new, err);
+    if (with_old < 0)
+        return note_unopened(trial, record, &new_err, &old_err, err);
+    if (trial->looks_at_staged)
+        trial->needs_staged |= !opens_without_staged(trial, record, ring, &by_old);
+    if (!fs_record_has_own_key(record) || converts || names_local_key(ring))
         return add_mover(trial, filesystem, err);
-    if (is_lost(with_old))
-        events_add(&control->events, LOG_LEVEL_WARNING, "key-lost", record->name,
-                   "its key opens neither with the KMS in use nor with the new one: %s",
-                   old_err.text);
-    else
-        add_to_list(trial, record->name, new_err.code < 0 ? new_err.text : old_err.text);
+    add_to_list(trial, record->name,
+                "it has a key of its own, which the new KMS does not open: have the new one's "
+                "key wrap it with --convert-to-cluster-key-on-fs, or first 'coffer fs update' "
+                "with --use-cluster-kms-key-identifier");
     return 0;
 }
 
@@ -309,6 +350,17 @@ static int fail_move(struct control *control, const struct rewrap_report *report
         done, report->count, list);
 }
 
+/* rewrap_tell() had an event for each. */
+static int add_rows_left(struct trial *trial, const struct rewrap_report *report, struct error *err)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < report->count; i++)
+        if (report->rows[i].text[0] != '\0')
+            r = add_left(trial->report, report->rows[i].name, report->rows[i].text, err);
+    return r;
+}
+
 /* What was converted has nothing of its own any more. */
 static int forget_own_keys(struct trial *trial, struct error *err)
 {
@@ -337,7 +389,9 @@ static int move(struct trial *trial, const struct key_description *seen, struct 
     rewrap_tell(control, &report);
     if (report.failed > 0)
         return fail_move(control, &report, was_staged, err);
-    r = control_step(control, STEP_RINGS_WRAPPED);
+    r = add_rows_left(trial, &report, err);
+    if (r == 0)
+        r = control_step(control, STEP_RINGS_WRAPPED);
     return r < 0 ? r : forget_own_keys(trial, err);
 }
 
@@ -412,13 +466,14 @@ static bool is_of_staged(struct control *control, const struct key_provider_conf
 #define FINISH_STAGED_FIRST 1
 
 static int set_verified(struct control *control, const struct kms_set_options *options,
-                        size_t *ret_moved, struct error *err) REQUIRES(control->kms_changing)
+                        struct kms_set_report *ret, struct error *err)
+    REQUIRES(control->kms_changing)
 {
     const struct key_provider_config *config = options->config;
     CLEANUP(key_provider_closep) struct key_provider *provider = NULL;
     struct key_description seen = { .algorithm = "" };
+    kms_set_report_release(ret);
     int r = key_provider_open(config, &provider, err);
-
     if (r == 0)
         r = key_provider_verify(provider, &seen, err);
     if (r < 0)
@@ -426,6 +481,7 @@ static int set_verified(struct control *control, const struct kms_set_options *o
     struct trial trial = { .control = control,
                            .options = options,
                            .server = provider,
+                           .report = ret,
                            .uses_gcm = config->uses_gcm,
                            .looks_at_staged =
                                kms_is_staged(control->kms) && !is_of_staged(control, config) };
@@ -436,7 +492,7 @@ static int set_verified(struct control *control, const struct kms_set_options *o
     }
     if (r == 0 && trial.mover_count > 0)
         r = move(&trial, &seen, err);
-    *ret_moved = trial.mover_count;
+    ret->rewrapped = trial.mover_count;
     trial_forget(&trial);
     if (r == 0)
         r = audit_set(control, config, seen.latest_version, 0, NULL, err);
@@ -476,10 +532,10 @@ static void tell_set(struct control *control, size_t moved)
 }
 
 static int set_locked(struct control *control, const struct kms_set_options *options,
-                      size_t *ret_moved, struct error *err) REQUIRES(control->kms_changing)
+                      struct kms_set_report *ret, struct error *err) REQUIRES(control->kms_changing)
 {
     struct error why = { .code = 0 };
-    int r = set_verified(control, options, ret_moved, &why);
+    int r = set_verified(control, options, ret, &why);
 
     if (r < 0) {
         audit_refused(control, options->config, r, &why);
@@ -488,7 +544,7 @@ static int set_locked(struct control *control, const struct kms_set_options *opt
     if (r == FINISH_STAGED_FIRST)
         return r;
     alert_book_settle(control->alerts, "kms-");
-    tell_set(control, *ret_moved);
+    tell_set(control, ret->rewrapped);
     r = control_each(control, look_anew, NULL, err);
     control_look_at_kms(control);
     return r;
@@ -498,21 +554,22 @@ int kms_set_finish_locked(struct control *control, struct error *err)
 {
     CLEANUP(key_provider_config_release)
     struct key_provider_config config = KEY_PROVIDER_CONFIG_INIT;
+    CLEANUP(kms_set_report_release) struct kms_set_report report = { .rewrapped = 0 };
     struct kms_set_options options = { .config = &config };
-    size_t moved = 0;
     int r = kms_staged(control->kms, &config, &options.converts, NULL);
 
     if (r == -ENOENT)
         return 0;
     if (r == 0)
-        r = set_locked(control, &options, &moved, err);
+        r = set_locked(control, &options, &report, err);
     return r < 0
                ? error_prefix(err, r, "a change of the KMS to %s is not finished", config.addresses)
                : 0;
 }
 
 static int set_behind_staged(struct control *control, const struct kms_set_options *options,
-                             size_t *ret_moved, struct error *err) REQUIRES(control->kms_changing)
+                             struct kms_set_report *ret, struct error *err)
+    REQUIRES(control->kms_changing)
 {
     struct error why = { .code = 0 };
     int r = kms_set_finish_locked(control, &why);
@@ -524,17 +581,17 @@ static int set_behind_staged(struct control *control, const struct kms_set_optio
         audit_refused(control, options->config, r, &why);
         return error_set(err, r, "%s", why.text);
     }
-    return set_locked(control, options, ret_moved, err);
+    return set_locked(control, options, ret, err);
 }
 
 int control_kms_set(struct control *control, const struct kms_set_options *options,
-                    struct kms_status *ret, size_t *ret_rewrapped, struct error *err)
+                    struct kms_status *ret, struct kms_set_report *ret_report, struct error *err)
 {
-    *ret_rewrapped = 0;
+    *ret_report = (struct kms_set_report){ .rewrapped = 0 };
     mutex_lock(&control->kms_changing);
-    int r = set_locked(control, options, ret_rewrapped, err);
+    int r = set_locked(control, options, ret_report, err);
     if (r == FINISH_STAGED_FIRST)
-        r = set_behind_staged(control, options, ret_rewrapped, err);
+        r = set_behind_staged(control, options, ret_report, err);
     mutex_unlock(&control->kms_changing);
     if (r == 0)
         kms_status(control->kms, ret);

@@ -70,7 +70,9 @@ static int open_item(struct run *run, struct item *item, const struct unwrapped 
                                      .unwrapped = unwrapped,
                                      .asks_nobody = run->target->known != NULL,
                                      .may_repair = !run->target->is_dry,
-                                     .may_lack_foreign = true };
+                                     .may_lack_foreign = true,
+                                     .waits_for_busy =
+                                         run->target->is_other_server || !run->target->provider };
     int r = item->is_new
                 ? rings_open_new(control, &item->record, &item->opened, &item->is_kms, &item->err)
                 : rings_open(control, &item->record, &options, &item->opened, &item->is_kms,

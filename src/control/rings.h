@@ -33,11 +33,15 @@ struct rings_options {
      * asked for at present still fails all, unless the owner did without the last time. Not to
      * start what is not all here yet, which needs them. */
     bool may_lack_foreign;
+    /* The key server is about to be left: one that answers, but is too busy for a foreign key, is
+     * waited for although the owner did without that key. */
+    bool waits_for_busy;
 };
 
 struct rings_outcome {
     bool used_previous; /* what is current does not open, what was wrapped before does */
     uint64_t unopened; /* bit i: generation i of the ring, a foreign one, if these may be lacking */
+    bool opens_own;    /* the filesystem's own opened, whatever became of the foreign ones */
     struct error why;  /* of the first of them */
 };
 

@@ -97,27 +97,39 @@ static void release_plains(struct secret *plains, uint32_t count)
         secret_release(&plains[i]);
 }
 
-/* The one blob or the other of a generation; the first one's error. */
+/* Nothing is left in *ret after a failure. */
+static int open_blob(const struct unwrapping *unwrapping, const struct key_generation *generation,
+                     const struct wrapped_key *wrapped, struct secret *ret, struct error *err)
+{
+    CLEANUP(secret_release) struct secret key = SECRET_INIT;
+    int r = unwrap_blob(unwrapping, wrapped, ret, err);
+
+    if (r == 0)
+        r = key_generation_open(generation, ret, &key, err);
+    if (r < 0)
+        secret_release(ret);
+    return r;
+}
+
+/* The one blob or the other of a generation; the first one's error, unless the second one may yet
+ * open: then it is not known to be refused. */
 static int unwrap_either(const struct unwrapping *unwrapping,
                          const struct key_generation *generation, struct secret *ret,
                          bool *ret_used_previous, struct error *err)
 {
-    CLEANUP(secret_release) struct secret key = SECRET_INIT;
-    int r = unwrap_blob(unwrapping, &generation->current.key, ret, err);
+    struct error first = { .code = 0 };
+    struct error second = { .code = 0 };
+    int r = open_blob(unwrapping, generation, &generation->current.key, ret, &first);
 
     if (r == 0)
-        r = key_generation_open(generation, ret, &key, err);
-    if (r == 0 || !generation->has_previous) {
-        if (r < 0)
-            secret_release(ret);
-        return r;
-    }
-    secret_release(ret);
-    if (unwrap_blob(unwrapping, &generation->previous.key, ret, NULL) < 0 ||
-        key_generation_open(generation, ret, &key, NULL) < 0) {
-        secret_release(ret);
-        return r;
-    }
+        return 0;
+    if (!generation->has_previous)
+        return error_set(err, r, "%s", first.text);
+    int with_previous = open_blob(unwrapping, generation, &generation->previous.key, ret, &second);
+    if (with_previous == -EAGAIN)
+        return error_set(err, with_previous, "%s", second.text);
+    if (with_previous < 0)
+        return error_set(err, r, "%s", first.text);
     *ret_used_previous = true;
     return 0;
 }
@@ -161,8 +173,8 @@ static int unwrap_all(const struct unwrapping *unwrapping, const struct key_ring
 
 /* That a key server of this kind opened one of the filesystem's own just now: what it then says of
  * another key is meant for that. */
-static bool has_answered(const struct unwrapping *unwrapping, const struct key_ring *ring,
-                         const struct wrapped_key *wrapped)
+static bool server_has_answered(const struct unwrapping *unwrapping, const struct key_ring *ring,
+                                const struct wrapped_key *wrapped)
 {
     for (uint32_t i = 0; i < key_ring_own_count(ring); i++) {
         const struct wrapped_key *own = &ring->generations[i].current.key;
@@ -182,10 +194,13 @@ static bool did_without(const struct unwrapping *unwrapping)
 
 /* Whether waiting does not help, as far as one can tell: it is refused by name. A login that is not
  * accepted, or an answer that makes no sense, may be the server's state and not the key's. What was
- * lacking the last time is not waited for either: the server that has it may be gone for ever. */
+ * lacking the last time is not waited for either: the server that has it may be gone for ever; but
+ * before that is left, it is, while it answers. */
 static bool is_refused(const struct unwrapping *unwrapping, const struct key_ring *ring,
                        const struct key_generation *generation, int r)
 {
+    bool has_answered = server_has_answered(unwrapping, ring, &generation->current.key);
+
     switch (r) {
     case -ENOENT:
     case -EKEYREVOKED:
@@ -195,9 +210,9 @@ static bool is_refused(const struct unwrapping *unwrapping, const struct key_rin
         return true;
     case -EACCES:
     case -EPROTO:
-        return did_without(unwrapping) || has_answered(unwrapping, ring, &generation->current.key);
+        return did_without(unwrapping) || has_answered;
     case -EAGAIN:
-        return did_without(unwrapping);
+        return did_without(unwrapping) && !(unwrapping->options->waits_for_busy && has_answered);
     default:
         return false;
     }
@@ -250,6 +265,7 @@ int rings_unwrap_all(struct control *control, const struct key_ring *ring,
     if (options->may_lack_foreign)
         part.count = own;
     int r = unwrap_all(&unwrapping, &part, ret_plains, &ret->used_previous, err);
+    ret->opens_own = r == 0;
     if (r < 0 || part.count == ring->count)
         return r;
     unwrapping.is_quiet = true;

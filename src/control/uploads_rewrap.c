@@ -97,15 +97,19 @@ static bool must_wrap(const struct run *run, const struct item *item, uint32_t g
            !is_as_wanted(item, &ring->generations[generation].current.key);
 }
 
+/* That the server in use has no time says more than what the other one refused it with. */
 static bool opens_now(const struct run *run, struct item *item,
                       const struct key_generation *generation, const struct wrapped_key *wrapped,
                       struct secret *ret)
 {
     CLEANUP(secret_release) struct secret plain = SECRET_INIT;
     CLEANUP(secret_release) struct secret key = SECRET_INIT;
+    struct error why = { .code = 0 };
 
-    if (kms_try_unwrap(run->control->kms, NULL, item->opened.owner, wrapped, 1, &plain, NULL) < 0 ||
-        key_generation_open(generation, &plain, &key, NULL) < 0)
+    int r = kms_try_unwrap(run->control->kms, NULL, item->opened.owner, wrapped, 1, &plain, &why);
+    if (r == -EAGAIN)
+        item->opened.outcome.why = why;
+    if (r < 0 || key_generation_open(generation, &plain, &key, NULL) < 0)
         return false;
     secret_move(ret, &plain);
     return true;

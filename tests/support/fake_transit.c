@@ -25,6 +25,7 @@ struct fake_transit {
     unsigned identity; /* of the key: another one for each that was ever made */
     unsigned version;
     unsigned disallowed; /* a bit for each version */
+    unsigned busy;       /* likewise */
     int seal_after;
     int lies;
     unsigned requests;
@@ -108,6 +109,30 @@ static const char *open_locked(const struct fake_transit *transit, const char *k
     else
         return end + 1;
     return NULL;
+}
+
+static bool is_busy_locked(const struct fake_transit *transit, const json_t *item)
+    REQUIRES(transit->lock)
+{
+    static const char prefix[] = "vault:v";
+    const char *wrapped = json_string_value(json_object_get(item, "ciphertext"));
+
+    if (!wrapped || strncmp(wrapped, prefix, strlen(prefix)) != 0)
+        return false;
+    unsigned long version = strtoul(wrapped + strlen(prefix), NULL, 10);
+    return version < 32 && (transit->busy >> version & 1);
+}
+
+/* Or any of a batch. */
+static bool asks_busy_locked(const struct fake_transit *transit, const json_t *body)
+    REQUIRES(transit->lock)
+{
+    const json_t *items = json_object_get(body, "batch_input");
+    bool is_busy = is_busy_locked(transit, body);
+
+    for (size_t i = 0; i < json_array_size(items); i++)
+        is_busy |= is_busy_locked(transit, json_array_get(items, i));
+    return is_busy;
 }
 
 static json_t *wrap_locked(const struct fake_transit *transit, const char *key, const char *plain)
@@ -218,6 +243,10 @@ static unsigned answer_locked(struct fake_transit *transit, const char *path, co
                          (json_int_t)transit->version, "min_decryption_version", (json_int_t)1);
         return 200;
     }
+    if (asks_busy_locked(transit, body)) {
+        *ret = error_json("busy");
+        return 503;
+    }
     const json_t *batch = json_object_get(body, "batch_input");
     if (batch)
         return answer_batch_locked(transit, &question, batch, ret);
@@ -325,6 +354,25 @@ void fake_transit_allow(struct fake_transit *transit, unsigned version, int is_a
     mutex_lock(&transit->lock);
     transit->disallowed &= ~(1u << version);
     transit->disallowed |= is_allowed ? 0 : 1u << version;
+    mutex_unlock(&transit->lock);
+}
+
+void fake_transit_be_busy(struct fake_transit *transit, unsigned version, int is_busy)
+{
+    mutex_lock(&transit->lock);
+    transit->busy &= ~(1u << version);
+    transit->busy |= is_busy ? 1u << version : 0;
+    mutex_unlock(&transit->lock);
+}
+
+void fake_transit_copy_key(struct fake_transit *transit, struct fake_transit *from)
+{
+    mutex_lock(&from->lock);
+    unsigned identity = from->identity;
+    mutex_unlock(&from->lock);
+    mutex_lock(&transit->lock);
+    transit->identity = identity;
+    transit->version = 1;
     mutex_unlock(&transit->lock);
 }
 

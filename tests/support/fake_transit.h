@@ -26,6 +26,12 @@ void fake_transit_rotate(struct fake_transit *transit);
 /* Whether what that version wrapped is decrypted; at first all is. */
 void fake_transit_allow(struct fake_transit *transit, unsigned version, int is_allowed);
 
+/* Whether it has no time (503) for what that version wrapped; at first it has for all. */
+void fake_transit_be_busy(struct fake_transit *transit, unsigned version, int is_busy);
+
+/* As if it had been restored from a backup of the other one's first version. */
+void fake_transit_copy_key(struct fake_transit *transit, struct fake_transit *from);
+
 /* The key is deleted, and made anew under its name. */
 void fake_transit_make_anew(struct fake_transit *transit);
 

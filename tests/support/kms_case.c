@@ -34,21 +34,36 @@ int kms_case_teardown(void **state)
     return 0;
 }
 
-int set_as(struct servers *servers, const struct fake_transit *server, bool converts,
-           struct error *err)
+static int set_reported(struct servers *servers, const struct fake_transit *server, bool converts,
+                        struct kms_set_report *ret, struct error *err)
 {
     static const char token[] = "token";
     CLEANUP(key_provider_config_release)
     struct key_provider_config config = { .type = "vault", .key_name = FAKE_KEY };
     const struct kms_set_options options = { .config = &config, .converts = converts };
     struct kms_status status;
-    size_t rewrapped;
 
     (void)snprintf(config.addresses, sizeof(config.addresses), "%s", fake_transit_url(server));
     assert_int_equal(secret_assign(&config.token, (struct bytes){ .data = (const uint8_t *)token,
                                                                   .len = strlen(token) }),
                      0);
-    return control_kms_set(servers->fixture->control, &options, &status, &rewrapped, err);
+    return control_kms_set(servers->fixture->control, &options, &status, ret, err);
+}
+
+int set_as(struct servers *servers, const struct fake_transit *server, bool converts,
+           struct error *err)
+{
+    CLEANUP(kms_set_report_release) struct kms_set_report report;
+
+    return set_reported(servers, server, converts, &report, err);
+}
+
+void must_set_with(struct servers *servers, const struct fake_transit *server,
+                   struct kms_set_report *ret)
+{
+    struct error err = { .code = 0 };
+
+    must(set_reported(servers, server, false, ret, &err), &err);
 }
 
 int set(struct servers *servers, const struct fake_transit *server, struct error *err)

@@ -28,6 +28,9 @@ int set_as(struct servers *servers, const struct fake_transit *server, bool conv
            struct error *err);
 int set(struct servers *servers, const struct fake_transit *server, struct error *err);
 void must_set(struct servers *servers, const struct fake_transit *server);
+/* With what it tells of, the caller's to release. */
+void must_set_with(struct servers *servers, const struct fake_transit *server,
+                   struct kms_set_report *ret);
 
 int rewrap(struct servers *servers, struct rewrap_report *ret, struct error *err);
 /* 0 only if none failed. */

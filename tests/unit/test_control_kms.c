@@ -205,6 +205,24 @@ static void a_filesystem_that_is_lost_does_not_stand_in_the_way(void **state)
     assert_true(control_start(servers->fixture->control, "one", NULL, &view, &err) < 0);
 }
 
+static void a_key_that_the_new_server_is_too_busy_for_is_not_lost(void **state)
+{
+    struct servers *servers = *state;
+    struct error err = { .code = 0 };
+
+    must_set(servers, servers->a);
+    add_all(servers);
+    fake_transit_copy_key(servers->b, servers->a);
+    fake_transit_rotate(servers->b);
+    fake_transit_allow(servers->a, 1, false);
+    fake_transit_be_busy(servers->b, 1, true);
+    assert_int_equal(set(servers, servers->b, &err), -EBUSY);
+    assert_int_equal(count_events(servers->fixture, "key-lost"), 0);
+    fake_transit_be_busy(servers->b, 1, false);
+    must_set(servers, servers->b);
+    all_open(servers);
+}
+
 static void the_wrapping_before_opens_while_the_last_one_does_not(void **state)
 {
     struct servers *servers = *state;
@@ -648,6 +666,7 @@ int main(void)
         SERVERS_TEST(a_key_made_anew_is_not_used_over_what_it_does_not_open),
         SERVERS_TEST(another_server_is_refused_only_if_a_key_would_be_lost),
         SERVERS_TEST(a_filesystem_that_is_lost_does_not_stand_in_the_way),
+        SERVERS_TEST(a_key_that_the_new_server_is_too_busy_for_is_not_lost),
         SERVERS_TEST(the_wrapping_before_opens_while_the_last_one_does_not),
         SERVERS_TEST(plain_unset_is_refused_while_the_server_is_needed),
         SERVERS_TEST(a_crash_at_any_step_leaves_all_open_and_the_next_command_finishes),

@@ -253,24 +253,37 @@ static void neither_wrapping_of_a_refused_key_is_dropped(void **state)
     assert_joined(servers, &elsewhere);
 }
 
+/* The answer names whose key stays behind. */
+static void assert_left(const struct kms_set_report *told, size_t rewrapped)
+{
+    assert_int_equal(told->rewrapped, rewrapped);
+    assert_int_equal(told->left_count, 1);
+    assert_string_equal(told->left[0].name, NAME);
+    assert_non_null(strstr(told->left[0].text, "wrapped as before"));
+}
+
 static void the_key_server_can_be_changed_without_it(void **state)
 {
     struct servers *servers = *state;
     CLEANUP(elsewhere_release) struct elsewhere elsewhere;
     CLEANUP(buf_release) struct buf before = BUF_INIT;
     CLEANUP(buf_release) struct buf same = BUF_INIT;
+    CLEANUP(kms_set_report_release) struct kms_set_report told = { .rewrapped = 0 };
     struct key_generation foreign, kept;
 
     prepare_refused(servers, &elsewhere);
     must_have_ring(servers, NAME, &before);
     get_foreign(servers, &foreign);
     fake_transit_rotate(servers->a);
-    must_set(servers, servers->a); /* the same one: there is nothing to wrap */
+    must_set_with(servers, servers->a, &told); /* the same one: there is nothing to wrap */
+    assert_left(&told, 0);
     must_have_ring(servers, NAME, &same);
     assert_int_equal(before.len, same.len);
     assert_memory_equal(before.data, same.data, same.len);
     assert_event(servers->fixture, "keys-left");
-    must_set(servers, servers->b);
+    kms_set_report_release(&told);
+    must_set_with(servers, servers->b, &told);
+    assert_left(&told, 1);
     get_foreign(servers, &kept);
     assert_memory_equal(&foreign, &kept, sizeof(kept));
     must_stop(servers->fixture, NAME);
@@ -278,9 +291,107 @@ static void the_key_server_can_be_changed_without_it(void **state)
     char text[640];
     assert_true(find_alert(servers, text));
     fake_transit_allow(servers->a, 2, true);
-    must_set(servers, servers->a);
+    kms_set_report_release(&told);
+    must_set_with(servers, servers->a, &told);
+    assert_int_equal(told.left_count, 0);
     wait_until_back(servers);
     assert_joined(servers, &elsewhere);
+}
+
+static void assert_not_set(struct servers *servers, const struct fake_transit *server)
+{
+    CLEANUP(buf_release) struct buf before = BUF_INIT;
+    CLEANUP(buf_release) struct buf after = BUF_INIT;
+    struct error err = { .code = 0 };
+
+    must_have_ring(servers, NAME, &before);
+    assert_int_equal(set(servers, server, &err), -EBUSY);
+    if (!strstr(err.text, "nothing was changed"))
+        fail_msg("%s", err.text);
+    must_have_ring(servers, NAME, &after);
+    assert_int_equal(before.len, after.len);
+    assert_memory_equal(before.data, after.data, before.len);
+}
+
+/* It was refused, and would open now. */
+static void a_key_server_that_is_busy_is_not_left_with_a_key_in_it(void **state)
+{
+    struct servers *servers = *state;
+    CLEANUP(elsewhere_release) struct elsewhere elsewhere;
+    struct key_generation foreign;
+
+    prepare_refused(servers, &elsewhere);
+    fake_transit_allow(servers->a, 2, true);
+    fake_transit_be_busy(servers->a, 2, true);
+    assert_not_set(servers, servers->b);
+    fake_transit_be_busy(servers->a, 2, false);
+    must_set(servers, servers->b);
+    get_foreign(servers, &foreign);
+    assert_int_equal(foreign.current.key.key_version, 1);
+    wait_until_back(servers);
+    assert_joined(servers, &elsewhere);
+}
+
+/* The new server opens the filesystem's own key, but was restored from before the other one. */
+static void a_backup_of_the_key_server_takes_its_place_only_if_that_cannot_have_more(void **state)
+{
+    struct servers *servers = *state;
+    CLEANUP(elsewhere_release) struct elsewhere elsewhere;
+    CLEANUP(kms_set_report_release) struct kms_set_report told = { .rewrapped = 0 };
+    char locator[LOCATOR_SIZE];
+
+    prepare_joined(servers, &elsewhere, locator);
+    fake_transit_copy_key(servers->b, servers->a);
+    fake_transit_be_busy(servers->a, 2, true);
+    assert_not_set(servers, servers->b);
+    fake_transit_seal_after(servers->a, 0); /* it is gone, perhaps for ever */
+    must_set_with(servers, servers->b, &told);
+    assert_left(&told, 0);
+}
+
+/* What wraps it now is refused; what wrapped it before may open. */
+static void a_key_that_a_busy_server_may_yet_open_is_waited_for(void **state)
+{
+    struct servers *servers = *state;
+    CLEANUP(elsewhere_release) struct elsewhere elsewhere;
+    char locator[LOCATOR_SIZE];
+    struct fs_view view;
+    struct error err = { .code = 0 };
+
+    prepare_joined(servers, &elsewhere, locator);
+    fake_transit_rotate(servers->a);
+    must_rewrap(servers);
+    must_stop(servers->fixture, NAME);
+    fake_transit_allow(servers->a, 3, false);
+    fake_transit_be_busy(servers->a, 2, true);
+    assert_int_equal(control_start(servers->fixture->control, NAME, false, &view, &err), -EAGAIN);
+    assert_no_alert(servers);
+    fake_transit_be_busy(servers->a, 2, false);
+    must_start(servers->fixture, NAME);
+    assert_joined(servers, &elsewhere);
+}
+
+/* Only the second server opens the other filesystem's key: it is not given up for the third. */
+static void a_half_done_change_is_finished_first_if_it_has_a_key_of_others(void **state)
+{
+    struct servers *servers = *state;
+    struct fixture *fixture = servers->fixture;
+    struct fake_transit *third = fake_transit_start();
+    CLEANUP(elsewhere_release) struct elsewhere elsewhere;
+    char locator[LOCATOR_SIZE];
+
+    prepare_joined(servers, &elsewhere, locator);
+    fixture->crash_at = STEP_RINGS_WRAPPED;
+    assert_int_equal(set(servers, servers->b, NULL), CONTROL_CRASHED);
+    fixture->crash_at = STEP_COUNT;
+    fake_transit_seal_after(servers->b, 0); /* so that it stays so */
+    fake_transit_allow(servers->a, 2, false);
+    reopen_control(fixture);
+    assert_true(kms_is_staged(fixture->control->kms));
+    fake_transit_seal_after(servers->b, -1);
+    must_set(servers, third);
+    assert_joined(servers, &elsewhere);
+    fake_transit_stop(third);
 }
 
 static void no_key_joins_while_a_change_is_half_done(void **state)
@@ -512,6 +623,10 @@ int main(void)
         SERVERS_TEST(a_snapshot_brings_once_more_what_is_refused),
         SERVERS_TEST(neither_wrapping_of_a_refused_key_is_dropped),
         SERVERS_TEST(the_key_server_can_be_changed_without_it),
+        SERVERS_TEST(a_key_server_that_is_busy_is_not_left_with_a_key_in_it),
+        SERVERS_TEST(a_backup_of_the_key_server_takes_its_place_only_if_that_cannot_have_more),
+        SERVERS_TEST(a_key_that_a_busy_server_may_yet_open_is_waited_for),
+        SERVERS_TEST(a_half_done_change_is_finished_first_if_it_has_a_key_of_others),
         SERVERS_TEST(no_key_joins_while_a_change_is_half_done),
         SERVERS_TEST(a_recovery_copy_from_before_brings_back_its_own),
         SERVERS_TEST(a_worker_that_runs_is_told_what_a_recovery_copy_brings),
