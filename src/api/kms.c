@@ -241,7 +241,7 @@ int api_check_kms_paths(const struct api_request *request, const json_t *body, s
                      "(coffer security kms set)");
 }
 
-static json_t *left_json(const struct kms_set_report *report)
+json_t *api_keys_left_json(const struct kms_set_report *report)
 {
     json_t *list = json_array();
 
@@ -275,7 +275,7 @@ int api_put_kms(const struct api_request *request, struct api_reply *ret, struct
     if (ret->body) {
         (void)json_object_set_new(ret->body, "rewrapped",
                                   json_integer((json_int_t)report.rewrapped));
-        (void)json_object_set_new(ret->body, "keys_left", left_json(&report));
+        (void)json_object_set_new(ret->body, "keys_left", api_keys_left_json(&report));
         (void)json_object_set_new(ret->body, "warnings",
                                   api_kms_warnings(request->context->control));
     }

@@ -95,13 +95,16 @@ int api_rewrap_filesystem(const struct api_request *request, struct api_reply *r
 
 int api_delete_kms(const struct api_request *request, struct api_reply *ret, struct error *err)
 {
+    CLEANUP(kms_set_report_release) struct kms_set_report report = { .rewrapped = 0 };
     bool allow_downgrade = false;
     int r = json_get_bool(request->body, "allow_downgrade", JSON_OPTIONAL, &allow_downgrade, err);
 
     if (r == 0)
-        r = control_kms_unset(request->context->control, allow_downgrade, err);
+        r = control_kms_unset(request->context->control, allow_downgrade, &report, err);
     if (r < 0)
         return r;
     ret->body = api_kms_json(request->context->control);
+    if (ret->body)
+        (void)json_object_set_new(ret->body, "keys_left", api_keys_left_json(&report));
     return api_reply_end(ret, err);
 }

@@ -166,6 +166,7 @@ api_handler_fn api_download_snapshot;
 /* key_copy.c */
 api_handler_fn api_export_key;
 api_handler_fn api_repair_key;
+api_handler_fn api_drop_unused_keys;
 api_handler_fn api_import_key;
 
 /* metrics.c */
@@ -203,4 +204,5 @@ int api_reply_task(const struct task_view *view, unsigned status, struct api_rep
                    struct error *err);
 /* The steps of a check of the key server that are not well, as /api/v1/kms/check shows them. */
 json_t *api_kms_warnings(struct control *control);
+json_t *api_keys_left_json(const struct kms_set_report *report); /* in kms.c */
 int api_alerts_json(struct control *control, json_t **ret, struct error *err);

@@ -90,6 +90,9 @@ int cli_put_recovery_copy(const struct cli *cli, const char *file, json_t *body,
 
 /* Which keys nothing known needs any more, as the API tells it; NULL: it does not. */
 void cli_print_unneeded(const json_t *unneeded);
+/* Keys of other filesystems that stay wrapped by a KMS that was left: here, and not in an event
+ * alone, as who reads this may be about to take that KMS away. */
+void cli_print_keys_left(const json_t *left);
 
 /* Another KMS than the configured one, with the options of "security kms set" that log in to it. */
 int cli_put_kms(struct cli *cli, const char *type, const char *address, const char *key,
@@ -132,6 +135,7 @@ int cmd_status(struct cli *cli, struct error *err);
 int cmd_help(struct cli *cli, struct error *err);
 int cmd_fs_update(struct cli *cli, struct error *err);
 int cmd_fs_key_repair(struct cli *cli, struct error *err);
+int cmd_fs_key_drop_unused(struct cli *cli, struct error *err);
 int cmd_fs_key_export(struct cli *cli, struct error *err);
 int cmd_fs_key_import(struct cli *cli, struct error *err);
 int cmd_kms_show(struct cli *cli, struct error *err);

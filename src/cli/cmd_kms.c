@@ -335,8 +335,7 @@ static void print_warnings(const json_t *warnings)
     }
 }
 
-/* Here, and not in an event alone: who reads this may be about to take the former server away. */
-static void print_left(const json_t *left)
+void cli_print_keys_left(const json_t *left)
 {
     size_t i;
     json_t *one;
@@ -347,9 +346,10 @@ static void print_left(const json_t *left)
                   client_text(one, "text"));
     }
     if (json_array_size(left) > 0)
-        cli_print(stderr, "      -> keep the KMS that wrapped these keys, with all versions of its "
-                          "key; set it again, then\n         this one, when it opens them: that "
-                          "has them wrapped by this one\n");
+        cli_print(stderr,
+                  "      -> keep the KMS that wrapped these keys, with all versions of its "
+                  "key; set it again when it\n         opens them, and what is to wrap them "
+                  "then\n");
 }
 
 static void print_done(const struct kms_options *options, const json_t *kms)
@@ -390,6 +390,6 @@ int cmd_kms_set(struct cli *cli, struct error *err)
         return cli_print_json(kms, err);
     print_done(&options, kms);
     print_warnings(json_object_get(kms, "warnings"));
-    print_left(json_object_get(kms, "keys_left"));
+    cli_print_keys_left(json_object_get(kms, "keys_left"));
     return 0;
 }

@@ -258,5 +258,6 @@ int cmd_kms_unset(struct cli *cli, struct error *err)
               is_downgrade ? " Local keys wrap the keys of all filesystems; setting a KMS has it "
                              "wrap them again."
                            : "");
+    cli_print_keys_left(json_object_get(kms, "keys_left"));
     return 0;
 }

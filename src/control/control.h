@@ -409,8 +409,10 @@ int control_unneeded_keys(struct control *control, struct rewrap_key **ret, size
                           int64_t *ret_as_of_ns, struct error *err);
 
 /* Forgets the key server. Filesystems whose keys it wraps are in the way (-EBUSY), unless a
- * downgrade is allowed: then local keys wrap them from now on. */
-int control_kms_unset(struct control *control, bool allow_downgrade, struct error *err);
+ * downgrade is allowed: then local keys wrap them from now on, but for those of others that it
+ * refuses, which *ret tells of. That is to be released, whatever is returned. */
+int control_kms_unset(struct control *control, bool allow_downgrade, struct kms_set_report *ret,
+                      struct error *err);
 
 /* A recovery copy of all keys of a filesystem, encrypted to the certificates (PEM), each of which
  * is enough to open it; ret is CMS in PEM form. ret_lacking: which keys of other filesystems it
@@ -426,6 +428,26 @@ int control_key_export(struct control *control, const char *name, struct bytes c
  * After a failure the filesystem is as it was. */
 int control_key_import(struct control *control, const char *name, struct bytes keys,
                        bool allow_no_kms, struct fs_view *ret, struct error *err);
+
+/* A key of another filesystem in a filesystem's key ring. */
+struct foreign_key_view {
+    struct uuid origin;
+    uint32_t generation;
+    struct rewrap_key wrapped_by;
+    bool is_used; /* something of the filesystem is sealed under it */
+    bool is_dropped;
+};
+
+struct foreign_keys_report {
+    uint32_t count;
+    struct foreign_key_view items[KEY_GENERATIONS_MAX];
+};
+
+/* Takes those that nothing of a started filesystem is sealed under out of its key ring, unless
+ * is_dry; *ret tells of all. -EBUSY: it is not started, not all of it is here, or a snapshot is
+ * being brought into it; then nothing was changed. */
+int control_key_drop_unused(struct control *control, const char *name, bool is_dry,
+                            struct foreign_keys_report *ret, struct error *err);
 
 /* Gets the key ring back from an uploaded snapshot of the filesystem, if it does not open and
  * verifies with the filesystem's superblock: of that locator, or (NULL) the newest that does.

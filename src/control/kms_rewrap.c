@@ -306,7 +306,7 @@ static int forget_own_key(struct filesystem *fs, void *arg, struct error *err)
     return own_key_forget(fs, err);
 }
 
-static int downgrade(struct control *control, struct error *err)
+static int downgrade(struct control *control, struct kms_set_report *ret, struct error *err)
 {
     CLEANUP(rewrap_report_release) struct rewrap_report report = { .count = 0 };
     struct rewrap_target target = { .provider = NULL };
@@ -316,10 +316,12 @@ static int downgrade(struct control *control, struct error *err)
     if (r < 0)
         return r;
     rewrap_tell(control, &report);
-    if (report.failed == 0)
-        r = control_each(control, forget_own_key, NULL, err);
-    if (report.failed == 0)
+    if (report.failed == 0) {
+        r = kms_report_rows(ret, &report, err);
+        if (r == 0)
+            r = control_each(control, forget_own_key, NULL, err);
         return r < 0 ? r : control_step(control, STEP_RINGS_WRAPPED);
+    }
     rewrap_list_failed(&report, list, sizeof(list));
     return error_set(err, -EBUSY,
                      "the KMS stays configured, because %zu of %zu filesystems need it: %s",
@@ -340,7 +342,7 @@ static int audit_unset(struct control *control, int result, const char *why, str
     return audit_add(control->audit, &note, 1, err);
 }
 
-static int unset_locked(struct control *control, bool allow_downgrade, size_t *ret_count,
+static int unset_locked(struct control *control, bool allow_downgrade, struct kms_set_report *ret,
                         struct error *err) REQUIRES(control->kms_changing)
 {
     struct users users = { .control = control };
@@ -359,26 +361,28 @@ static int unset_locked(struct control *control, bool allow_downgrade, size_t *r
                          "with --allow-downgrade",
                          users.count, users.count == 1 ? "" : "s", users.names,
                          users.count == 1 ? "it" : "them");
-    *ret_count = users.count;
-    r = users.count > 0 ? downgrade(control, err) : 0;
+    ret->rewrapped = users.count;
+    r = users.count > 0 ? downgrade(control, ret, err) : 0;
     if (r == 0)
         r = audit_unset(control, 0, NULL, err);
     return r < 0 ? r : kms_forget(control->kms, err);
 }
 
-int control_kms_unset(struct control *control, bool allow_downgrade, struct error *err)
+int control_kms_unset(struct control *control, bool allow_downgrade, struct kms_set_report *ret,
+                      struct error *err)
 {
     struct error why = { .code = 0 };
     struct error lost = { .code = 0 };
-    size_t count = 0;
 
+    *ret = (struct kms_set_report){ .rewrapped = 0 };
     mutex_lock(&control->kms_changing);
-    int r = unset_locked(control, allow_downgrade, &count, &why);
+    int r = unset_locked(control, allow_downgrade, ret, &why);
     mutex_unlock(&control->kms_changing);
     if (r < 0 && r != CONTROL_CRASHED && audit_unset(control, r, why.text, &lost) < 0)
         events_add(&control->events, LOG_LEVEL_ERROR, "audit-not-written", "", "%s", lost.text);
     if (r < 0)
         return error_set(err, r, "%s", why.text);
+    size_t count = ret->rewrapped;
     events_add(&control->events, count > 0 ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "kms-unset", "",
                "the KMS is no longer configured; local keys wrap the keys of %zu filesystems that "
                "it wrapped",

@@ -350,14 +350,14 @@ static int fail_move(struct control *control, const struct rewrap_report *report
         done, report->count, list);
 }
 
-/* rewrap_tell() had an event for each. */
-static int add_rows_left(struct trial *trial, const struct rewrap_report *report, struct error *err)
+int kms_report_rows(struct kms_set_report *report, const struct rewrap_report *rewrapped,
+                    struct error *err)
 {
     int r = 0;
 
-    for (size_t i = 0; r == 0 && i < report->count; i++)
-        if (report->rows[i].text[0] != '\0')
-            r = add_left(trial->report, report->rows[i].name, report->rows[i].text, err);
+    for (size_t i = 0; r == 0 && i < rewrapped->count; i++)
+        if (rewrapped->rows[i].text[0] != '\0')
+            r = add_left(report, rewrapped->rows[i].name, rewrapped->rows[i].text, err);
     return r;
 }
 
@@ -389,7 +389,7 @@ static int move(struct trial *trial, const struct key_description *seen, struct 
     rewrap_tell(control, &report);
     if (report.failed > 0)
         return fail_move(control, &report, was_staged, err);
-    r = add_rows_left(trial, &report, err);
+    r = kms_report_rows(trial->report, &report, err);
     if (r == 0)
         r = control_step(control, STEP_RINGS_WRAPPED);
     return r < 0 ? r : forget_own_keys(trial, err);

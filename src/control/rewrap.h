@@ -44,6 +44,12 @@ void rewrap_list_failed(const struct rewrap_report *report, char *ret, size_t si
 /* An event for each row that says something. */
 void rewrap_tell(struct control *control, const struct rewrap_report *report);
 
+/* What the rows of those that did not fail say, which rewrap_tell() had an event for, for an
+ * answer.
+ */
+int kms_report_rows(struct kms_set_report *report, const struct rewrap_report *rewrapped,
+                    struct error *err);
+
 /* Goes on with a change of the key server that was interrupted; 0 if there is none. */
 int kms_set_finish_locked(struct control *control, struct error *err)
     REQUIRES(control->kms_changing);

@@ -13,9 +13,16 @@
 #include "store/object_store.h"
 #include "tests/support/kms_case.h"
 
+static int unset_with(struct servers *servers, bool allow_downgrade, struct error *err)
+{
+    CLEANUP(kms_set_report_release) struct kms_set_report report;
+
+    return control_kms_unset(servers->fixture->control, allow_downgrade, &report, err);
+}
+
 static int unset(struct servers *servers, struct error *err)
 {
-    return control_kms_unset(servers->fixture->control, true, err);
+    return unset_with(servers, true, err);
 }
 
 static void no_alert(struct servers *servers, const char *type)
@@ -246,10 +253,10 @@ static void plain_unset_is_refused_while_the_server_is_needed(void **state)
     struct servers *servers = *state;
     struct error err = { .code = 0 };
 
-    assert_int_equal(control_kms_unset(servers->fixture->control, false, &err), -ENOKEY);
+    assert_int_equal(unset_with(servers, false, &err), -ENOKEY);
     must_set(servers, servers->a);
     add_all(servers);
-    assert_int_equal(control_kms_unset(servers->fixture->control, false, &err), -EBUSY);
+    assert_int_equal(unset_with(servers, false, &err), -EBUSY);
     assert_non_null(strstr(err.text, "--allow-downgrade"));
     assert_non_null(strstr(err.text, "one"));
     must(unset(servers, &err), &err);
@@ -301,7 +308,7 @@ static void end(struct servers *servers, const struct change *change)
         must(control_remove(servers->fixture->control, names[i], &err), &err);
     }
     if (strcmp(change->type, "local") != 0)
-        assert_int_equal(control_kms_unset(servers->fixture->control, false, NULL), 0);
+        assert_int_equal(unset_with(servers, false, NULL), 0);
 }
 
 /* With cofferd ended at its n-th step, everything opens, and the next command finishes. True: there

@@ -447,7 +447,8 @@ static bool crash_after(struct servers *servers, const struct change *change, in
     must(control_remove(servers->fixture->control, "one", &err), &err);
     must(control_remove(servers->fixture->control, "two", &err), &err);
     assert_stored_logins(servers, "");
-    must(control_kms_unset(servers->fixture->control, false, &err), &err);
+    CLEANUP(kms_set_report_release) struct kms_set_report report;
+    must(control_kms_unset(servers->fixture->control, false, &report, &err), &err);
     return r == 0;
 }
 
