@@ -1,5 +1,7 @@
-/* key_copy.c - /api/v1/filesystems/{name}/key/export and /import: the recovery copy of its keys. */
+/* key_copy.c - /api/v1/filesystems/{name}/key: export and import of the recovery copy of its keys,
+ * repair of its key ring, and those of other filesystems in it. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/routes.h"
@@ -41,6 +43,37 @@ int api_repair_key(const struct api_request *request, struct api_reply *ret, str
     if (r < 0)
         return r;
     ret->body = json_pack("{s:s,s:s}", "name", request->name, "locator", used);
+    return api_reply_end(ret, err);
+}
+
+static json_t *foreign_key_json(const struct foreign_key_view *view)
+{
+    const char *result = view->is_used ? "used" : view->is_dropped ? "dropped" : "unused";
+    char origin[UUID_TEXT_SIZE];
+
+    uuid_format(&view->origin, origin);
+    return json_pack("{s:s,s:I,s:s,s:s,s:I,s:s}", "filesystem_uuid", origin, "generation",
+                     (json_int_t)view->generation, "type", view->wrapped_by.type, "key",
+                     view->wrapped_by.key, "version", (json_int_t)view->wrapped_by.version,
+                     "result", result);
+}
+
+int api_drop_unused_keys(const struct api_request *request, struct api_reply *ret,
+                         struct error *err)
+{
+    CLEANUP(free_ptr) struct foreign_keys_report *report = calloc(1, sizeof(*report));
+    bool is_dry = false;
+    int r = json_get_bool(request->body, "dry_run", JSON_OPTIONAL, &is_dry, err);
+
+    if (r == 0 && !report)
+        r = error_set(err, -ENOMEM, "out of memory");
+    if (r == 0)
+        r = control_key_drop_unused(request->context->control, request->name, is_dry, report, err);
+    if (r < 0)
+        return r;
+    ret->body = json_array();
+    for (uint32_t i = 0; i < report->count && ret->body; i++)
+        (void)json_array_append_new(ret->body, foreign_key_json(&report->items[i]));
     return api_reply_end(ret, err);
 }
 

@@ -37,6 +37,7 @@ const struct api_route api_routes[] = {
     { "POST", "/api/v1/filesystems/{name}/kms-rewrap", NEED_KEYS, api_rewrap_filesystem },
     { "POST", "/api/v1/filesystems/{name}/key/export", NEED_ADMIN, api_export_key },
     { "POST", "/api/v1/filesystems/{name}/key/repair", NEED_KEYS, api_repair_key },
+    { "POST", "/api/v1/filesystems/{name}/key/drop-unused", NEED_KEYS, api_drop_unused_keys },
     { "POST", "/api/v1/filesystems/{name}/key/import", NEED_ADMIN, api_import_key },
     { "GET", "/api/v1/object-stores", NEED_VIEW, api_list_object_stores },
     { "POST", "/api/v1/object-stores", NEED_ADMIN, api_add_object_store },

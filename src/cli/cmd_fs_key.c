@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/encoding.h"
@@ -34,6 +35,10 @@ int cmd_fs_key_export(struct cli *cli, struct error *err)
                          "the recipient is missing; give the PEM file of a certificate whose "
                          "private key is kept offline, with --recipient-cert");
     int r = client_filesystem_path(name, "/key/export", path, err);
+    if (r == 0 && file && access(file, F_OK) == 0) /* perhaps the copy of another filesystem */
+        r = error_set(err, -EEXIST,
+                      "%s exists already, and may be another copy; give the name of a new file",
+                      file);
     if (r == 0)
         r = secret_heap_init(err);
     if (r == 0)
@@ -88,6 +93,46 @@ int cmd_fs_key_repair(struct cli *cli, struct error *err)
         return cli_print_json(answer, err);
     cli_print(stdout, "The key ring of filesystem %s was got back from the uploaded snapshot %s.\n",
               cli_word(cli, 0), client_text(answer, "locator"));
+    return 0;
+}
+
+static const struct column foreign_columns[] = {
+    { "filesystem_uuid", "KEY OF", COLUMN_TEXT },
+    { "generation", "GENERATION", COLUMN_NUMBER },
+    { "type", "KMS", COLUMN_TEXT, .hidden = true },
+    { "key", "WRAPPED BY", COLUMN_TEXT },
+    { "version", "VERSION", COLUMN_NUMBER, .zero_is = "-" },
+    { "result", "RESULT", COLUMN_STATUS },
+    { NULL, NULL, COLUMN_TEXT },
+};
+
+int cmd_fs_key_drop_unused(struct cli *cli, struct error *err)
+{
+    CLEANUP(json_freep) json_t *keys = NULL;
+    const struct arguments *arguments = &cli->arguments;
+    bool is_dry = arguments_has(arguments, "dry-run");
+    char path[CLIENT_PATH_SIZE];
+    int r = client_filesystem_path(cli_word(cli, 0), "/key/drop-unused", path, err);
+
+    if (r == 0 && !is_dry && !arguments_has(arguments, "force") &&
+        !cli_confirm(
+            "Take the keys that it does not need out of its ring? A backup of its metadata "
+            "from before may\nneed them (--dry-run shows which they are)."))
+        return error_set(err, -ECANCELED, "nothing was changed; answer y to drop them");
+    if (r < 0)
+        return r;
+    struct client_request request = { .method = "POST",
+                                      .path = path,
+                                      .body = json_pack("{s:b}", "dry_run", (int)is_dry) };
+    r = client_call(&cli->instance, &request, &keys, err);
+    if (r < 0)
+        return r;
+    if (cli->json)
+        return cli_print_json(keys, err);
+    if (json_array_size(keys) > 0)
+        return table_print(stdout, foreign_columns, keys, &cli->list, err);
+    cli_print(stdout, "The key ring of filesystem %s has no keys of other filesystems.\n",
+              cli_word(cli, 0));
     return 0;
 }
 

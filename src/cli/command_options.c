@@ -145,6 +145,12 @@ const struct option_spec fs_key_repair_options[] = {
     END_OF_OPTIONS,
 };
 
+const struct option_spec fs_key_drop_unused_options[] = {
+    { 0, "dry-run", NULL, "show which are used, and change nothing" },
+    { 'f', "force", NULL, "do not ask" },
+    END_OF_OPTIONS,
+};
+
 const struct argument_spec upload_verify_arguments[] = {
     { "locator", "the uploaded snapshot", false },
     END_OF_ARGUMENTS,
@@ -270,7 +276,7 @@ const struct option_spec fs_adopt_options[] = {
 
 const struct option_spec fs_key_export_options[] = {
     { 0, "recipient-cert", "pem", "the certificate, or several, whose private key opens the copy" },
-    { 0, "output-file", "file", "where the copy goes [standard output]" },
+    { 0, "output-file", "file", "a new file for the copy [standard output]" },
     END_OF_OPTIONS,
 };
 

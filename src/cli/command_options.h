@@ -18,6 +18,7 @@ extern const struct option_spec kms_rewrap_options[];
 extern const struct option_spec fs_kms_rewrap_options[];
 extern const struct argument_spec fs_key_repair_arguments[];
 extern const struct option_spec fs_key_repair_options[];
+extern const struct option_spec fs_key_drop_unused_options[];
 extern const struct argument_spec upload_verify_arguments[];
 extern const struct option_spec upload_verify_options[];
 extern const struct option_spec uploads_rewrap_options[];

@@ -298,7 +298,7 @@ static const struct command commands[] = {
 #include "cli/commands_snapshots.inc"
     {
         .path = "fs key",
-        .summary = "A recovery copy of a filesystem's keys, for when the KMS is lost for ever",
+        .summary = "A filesystem's keys: a recovery copy, repair, those that came from others",
     },
     {
         .path = "fs key export",
@@ -334,6 +334,20 @@ static const struct command commands[] = {
         .options = fs_key_repair_options,
         .prints_json = true,
         .run = cmd_fs_key_repair,
+    },
+    {
+        .path = "fs key drop-unused",
+        .summary =
+            "Takes keys of other filesystems that no data of it needs any more out of its ring",
+        .details =
+            "They came with a download, or with snapshots that were brought into it. It must "
+            "be started, and\nmakes sure that nothing of it, in no snapshot either, is "
+            "sealed under them. Uploaded snapshots\nhave what they need with them; a backup "
+            "of its metadata from before may need what it drops.",
+        .arguments = fs_name_arguments,
+        .options = fs_key_drop_unused_options,
+        .prints_json = true,
+        .run = cmd_fs_key_drop_unused,
     },
     {
         .path = "fs kms-rewrap",

@@ -113,7 +113,8 @@ static const struct alert_kind kinds[] = {
                  "snapshot, and the key server refuses that one's key. Reading such data gives "
                  "EIO; all else works.",
         .action = "Restore what wraps that key, or allow it again, as the text says; nothing needs "
-                  "to be restarted",
+                  "to be restarted. If no data needs it any more, 'coffer fs key drop-unused' "
+                  "ends this",
     },
     {
         .type = "filesystem-failed",

@@ -27,7 +27,7 @@ enum audit_operation {
     AUDIT_CREATE, /* a key was drawn and wrapped */
     AUDIT_UNWRAP, /* a key was unwrapped, for a start or a check; without a filesystem: all */
     AUDIT_REWRAP, /* a key was wrapped anew */
-    AUDIT_DROP,   /* what wrapped a key before, and rings kept aside, were destroyed */
+    AUDIT_DROP,   /* what wrapped a key before, rings kept aside, unused keys were destroyed */
     AUDIT_REMOVE, /* a filesystem and its wrapped keys were deleted */
     AUDIT_SHRED,  /* the same, and every copy of its wrapped keys was destroyed first */
     AUDIT_ADOPT,  /* a filesystem was brought back */

@@ -67,6 +67,7 @@ struct filesystem {
     bool is_key_changing;                       /* by own_key.c, which is not done yet */
     bool is_busy;                               /* an operation without a keeper is at work */
     bool are_rings_held;
+    unsigned keys_wanted; /* who has foreign keys join for a task that is not listed yet */
     int64_t proof_due_ms; /* when what wrapped last is to be proved; 0: it is */
     bool has_keeper;      /* a thread brings it up and watches it */
     bool may_reconnect;   /* a worker of an earlier cofferd may be there */

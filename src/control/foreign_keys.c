@@ -86,8 +86,9 @@ static int check_room(const struct filesystem *fs, const struct key_ring *ring, 
         return 0;
     return error_set(err, -ENOSPC,
                      "the key ring of filesystem %s has %u keys, of at most %u, and the snapshot "
-                     "needs %u that are not among them; nothing was changed. 'coffer fs download' "
-                     "makes a new filesystem of the snapshot",
+                     "needs %u that are not among them; nothing was changed. 'coffer fs key "
+                     "drop-unused' takes out those that nothing needs any more; 'coffer fs "
+                     "download' makes a new filesystem of the snapshot",
                      fs->record.name, ring->count, KEY_GENERATIONS_MAX, missing);
 }
 
@@ -103,8 +104,14 @@ static bool is_at_hand(struct filesystem *fs, const struct key_ring *ring,
     return found && !is_lacking;
 }
 
+static bool is_same_key(const struct key_generation *a, const struct key_generation *b)
+{
+    return secret_equal((struct bytes){ a->check, KEY_CHECK_LEN },
+                        (struct bytes){ b->check, KEY_CHECK_LEN });
+}
+
 /* Of what head and registry say, neither of which is believed yet: to refuse early, and to ask no
- * key server without need. */
+ * key server without need. One that is another key there is looked at, too. */
 static int count_missing(struct filesystem *fs, const struct upload_opened *head, uint32_t *ret,
                          struct error *err)
 {
@@ -119,8 +126,11 @@ static int count_missing(struct filesystem *fs, const struct upload_opened *head
         const struct key_needed *needed = &about->needed[i];
         const struct key_generation *found =
             key_ring_find(&ring, &needed->origin, needed->generation);
+        const struct key_generation *theirs =
+            key_ring_find(&head->ring, &needed->origin, needed->generation);
         if (found) {
-            lacking += !key_generation_is_own(&ring, found) && !is_at_hand(fs, &ring, found);
+            lacking += (theirs && !is_same_key(theirs, found)) ||
+                       (!key_generation_is_own(&ring, found) && !is_at_hand(fs, &ring, found));
             continue;
         }
         r = check_missing(fs, needed, err);
@@ -193,14 +203,14 @@ static int expect_no_contradiction(const struct upload_opened *head, const struc
     for (uint32_t i = 0; i < head->ring.count; i++) {
         const struct key_generation *theirs = &head->ring.generations[i];
         const struct key_generation *ours = key_ring_find(ring, &theirs->origin, theirs->number);
-        if (!ours || secret_equal((struct bytes){ ours->check, KEY_CHECK_LEN },
-                                  (struct bytes){ theirs->check, KEY_CHECK_LEN }))
+        if (!ours || is_same_key(ours, theirs))
             continue;
         uuid_format(&theirs->origin, id);
         return error_set(err, -EBADMSG,
                          "generation %u of the key of filesystem %s is another key in the head of "
                          "the snapshot than in the filesystem's own key ring: one of them is "
-                         "forged, and nothing was changed",
+                         "forged, and nothing was changed. If nothing of the filesystem is sealed "
+                         "under its own, 'coffer fs key drop-unused' takes that out of its ring",
                          theirs->number, id);
     }
     return 0;
@@ -462,7 +472,21 @@ int foreign_keys_tell(struct filesystem *fs, struct error *err)
     return r;
 }
 
-/* A worker that could not be told asks for it: the ring has them. */
+void foreign_keys_pass_on(struct filesystem *fs, const struct rings_opened *rings)
+{
+    struct error why = { .code = 0 };
+
+    mutex_lock(&fs->lock);
+    bool was_lacking = fs->record.lacks_keys;
+    mutex_unlock(&fs->lock);
+    if (was_lacking)
+        missing_keys_note_running(fs, rings);
+    if (tell(fs, &rings->keys, &why) == 0)
+        missing_keys_told(fs);
+    else
+        log_warning("filesystem %s is told of its keys later: %s", fs->record.name, why.text);
+}
+
 int foreign_keys_take(struct filesystem *fs, struct upload_opened *head, struct error *err)
 {
     CLEANUP(rings_opened_release) struct rings_opened rings = RINGS_OPENED_INIT;
@@ -486,14 +510,6 @@ int foreign_keys_take(struct filesystem *fs, struct upload_opened *head, struct 
         filesystem_audit_failure(fs, AUDIT_REWRAP, r, &why);
         return error_set(err, r, "%s", why.text);
     }
-    mutex_lock(&fs->lock);
-    bool was_lacking = fs->record.lacks_keys;
-    mutex_unlock(&fs->lock);
-    if (was_lacking)
-        missing_keys_note_running(fs, &rings);
-    if (tell(fs, &rings.keys, &why) == 0)
-        missing_keys_told(fs);
-    else
-        log_warning("filesystem %s is told of its new keys later: %s", fs->record.name, why.text);
+    foreign_keys_pass_on(fs, &rings);
     return 0;
 }

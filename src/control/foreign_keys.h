@@ -15,9 +15,9 @@
  *   5 the worker is told
  *
  * A crash leaves the ring as it was, or with keys that nothing needs yet; a worker that was not
- * told says so when it needs one (foreign_keys_tell()). Nothing takes them out of the ring again.
- * While a change of the key server is half done none joins: the others are wrapped by both servers
- * then.
+ * told says so when it needs one (foreign_keys_tell()). Only who asks for it takes those that
+ * nothing needs out of the ring again (foreign_keys_drop.c). While a change of the key server is
+ * half done none joins: the others are wrapped by both servers then.
  *
  * Errors     negative errno and a sentence. -EXDEV: the snapshot is of another origin; -EBADMSG:
  *            the rings contradict each other, or one is forged; -ENOSPC: no more keys fit. Those of
@@ -37,6 +37,9 @@ int foreign_key_inherit(const struct upload_opened *from, uint32_t index,
 /* What the snapshot needs and a started filesystem's ring lacks. head was read, and may be opened
  * by this; if nothing is missing, no key server is asked. */
 int foreign_keys_take(struct filesystem *fs, struct upload_opened *head, struct error *err);
+
+/* To the worker, what was opened of a ring that is written. One that cannot be told asks for it. */
+void foreign_keys_pass_on(struct filesystem *fs, const struct rings_opened *rings);
 
 /* All that are in its ring, unwrapped once more, to the worker. */
 int foreign_keys_tell(struct filesystem *fs, struct error *err);

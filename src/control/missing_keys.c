@@ -60,8 +60,8 @@ static void tell_missing(struct filesystem *fs, const struct error *why, unsigne
 static void tell_back(struct filesystem *fs)
 {
     events_add(&fs->control->events, LOG_LEVEL_INFO, "foreign-key-back", fs->record.name,
-               "the keys of other filesystems, which data of it came with, open again: all of it "
-               "can be read");
+               "the keys of other filesystems, which data of it came with, open again, or nothing "
+               "needs them any more: all of it can be read");
 }
 
 static void note(struct filesystem *fs, const struct rings_opened *opened, bool may_end)

@@ -151,6 +151,30 @@ static int prepare(struct filesystem *fs, const char *name, struct upload_opened
     return r < 0 ? r : foreign_keys_take(fs, opened, err);
 }
 
+/* From before its keys are looked for until its task is listed, none leaves the ring. */
+static void want_keys(struct filesystem *fs, bool are_wanted)
+{
+    mutex_lock(&fs->lock);
+    if (are_wanted)
+        fs->keys_wanted++;
+    else
+        fs->keys_wanted--;
+    mutex_unlock(&fs->lock);
+}
+
+static int add(struct filesystem *fs, const char *name, const char *locator,
+               const struct task_new *what, struct task_view *ret, struct error *err)
+{
+    mutex_lock(&fs->snapshots);
+    int r = expect_ready(fs, name, err);
+    if (r == 0)
+        r = audit(fs, locator, what->store, err);
+    if (r == 0)
+        r = task_add(fs->control, what, ret, err);
+    mutex_unlock(&fs->snapshots);
+    return r;
+}
+
 static int begin(struct filesystem *fs, const char *store, const char *locator,
                  const struct import_order *order, struct upload_opened *opened,
                  struct task_view *ret, struct error *err)
@@ -164,16 +188,11 @@ static int begin(struct filesystem *fs, const char *store, const char *locator,
     int r = encode_order(fs, order, parameters, &what.parameters.len, err);
     if (r < 0)
         return r;
+    want_keys(fs, true);
     r = prepare(fs, name, opened, err);
-    if (r < 0)
-        return r;
-    mutex_lock(&fs->snapshots);
-    r = expect_ready(fs, name, err);
     if (r == 0)
-        r = audit(fs, locator, store, err);
-    if (r == 0)
-        r = task_add(fs->control, &what, ret, err);
-    mutex_unlock(&fs->snapshots);
+        r = add(fs, name, locator, &what, ret, err);
+    want_keys(fs, false);
     return r;
 }
 

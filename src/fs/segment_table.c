@@ -465,3 +465,35 @@ void segments_space(struct segments *segments, struct segments_space *ret)
     };
     mutex_unlock(&segments->lock);
 }
+
+static int add_foreign(const struct segments *segments, const struct uuid *fs, uint32_t generation,
+                       struct foreign_key_ids *ids)
+{
+    return uuid_equal(fs, &segments->fs) ? 0 : foreign_key_ids_add(ids, fs, generation);
+}
+
+static int add_foreign_of(const struct segments *segments, const struct segment *segment,
+                          struct foreign_key_ids *ids)
+{
+    int r = segment->kind == SEGMENT_FOREIGN
+                ? add_foreign(segments, &segment->fs, segment->generation, ids)
+                : 0;
+
+    for (size_t i = 0; i < segment->moved_count && r == 0; i++)
+        r = add_foreign(segments, &segment->moved[i].identity.fs,
+                        segment->moved[i].identity.generation, ids);
+    return r;
+}
+
+int segments_foreign_keys(struct segments *segments, struct foreign_key_ids *ids)
+{
+    int r = 0;
+
+    mutex_lock(&segments->lock);
+    for (size_t i = 0; i < segments->bucket_count && r == 0; i++)
+        for (const struct segment *segment = segments->buckets[i]; segment != NULL && r == 0;
+             segment = segment->next_in_bucket)
+            r = add_foreign_of(segments, segment, ids);
+    mutex_unlock(&segments->lock);
+    return r;
+}

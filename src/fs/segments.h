@@ -62,6 +62,9 @@ struct segments_config {
 int segments_new(const struct segments_config *config, struct segments **ret, struct error *err);
 /* As key_set_join_foreign(). */
 int segments_add_keys(struct segments *segments, const struct key_set *keys);
+/* Adds the keys of other filesystems that any range names, in use or not given up yet. It looks at
+ * all of them with the lock held, as nobody needs it often. -ENOSPC */
+int segments_foreign_keys(struct segments *segments, struct foreign_key_ids *ids);
 void segments_free(struct segments *segments); /* NULL is allowed; loses what is not durable */
 
 /* Reads USAGE and LOCATION. Once, before anything else. Who salvages then looks for segments that

@@ -410,8 +410,36 @@ int volume_add_keys(struct volume *volume, const struct key_set *keys, struct er
     if (r == -EBADMSG)
         return error_set(err, r,
                          "a key that comes to the filesystem is another one than it has under the "
-                         "same number");
+                         "same number; if its key ring has let go of that one, stop and start the "
+                         "filesystem, whose worker still holds it");
     return r < 0 ? error_set(err, r, "no keys are added: %s", strerrordesc_np(-r)) : 0;
+}
+
+int volume_foreign_keys(struct volume *volume, struct foreign_key_ids *ret, struct error *err)
+{
+    struct foreign_key_ids ids = { .count = 0 };
+    struct origin_progress progress;
+
+    if (volume->is_read_only)
+        return error_set(err, -EROFS,
+                         "the filesystem is read-only, and may not tell of all that it holds");
+    if (volume_origin_progress(volume, &progress))
+        return error_set(err, -EBUSY, "not all of what the filesystem was made of is here yet");
+    int synced = volume_sync(volume, err); /* what was given up just now is not named any more */
+    if (synced < 0)
+        return synced;
+    /* What no range names now, none does in the group that is durable behind it. */
+    int r = segments_foreign_keys(volume->segments, &ids);
+    synced = volume_sync(volume, err);
+    if (synced < 0)
+        return synced;
+    if (r == 0)
+        r = segments_foreign_keys(volume->segments, &ids);
+    if (r < 0)
+        return error_set(err, r,
+                         "its data names more keys of other filesystems than a key ring has");
+    *ret = ids;
+    return 0;
 }
 
 bool volume_is_read_only(const struct volume *volume)

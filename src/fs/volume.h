@@ -111,6 +111,11 @@ const struct key_set *volume_keys(const struct volume *volume);
  * Those it has already do no harm. One thread at a time; who reads meanwhile is not disturbed.
  * -EBADMSG: one of them is another key than it has; -ENOSPC. Then nothing was added. */
 int volume_add_keys(struct volume *volume, const struct key_set *keys, struct error *err);
+/* The foreign ones under which something of it is sealed, be it in a snapshot or not given up yet.
+ * Makes all durable: of what the metadata is after it, whatever crash comes, nothing needs another
+ * key, unless a snapshot is brought in. -EBUSY: not all that it was made of is here, or no change
+ * is durable at present; -EROFS; -ENOSPC: more than a key ring can have. */
+int volume_foreign_keys(struct volume *volume, struct foreign_key_ids *ret, struct error *err);
 
 struct volume_attr {
     uint64_t ino;

@@ -1,6 +1,5 @@
 /* A packet: u8 1, the form of packets, u8 number, u16 zero, u32 request number, body. Texts and
  * URLs are a u16 length and so many bytes.
- *
  * An order with anything left behind its body is refused: it would not be done as it was meant. So
  * one that grows belongs to a later version (WORKER_SPEAKS), and its row says which. What a worker
  * says grows at its end only: who knows less passes over the rest, and who knows more takes what is
@@ -271,6 +270,16 @@ static void put_add_keys(struct writer *writer, const struct worker_message *mes
 static int get_add_keys(struct reader *reader, struct worker_message *message)
 {
     return get_foreign_keys(reader, &message->add_keys.keys);
+}
+
+static void put_key_uses(struct writer *writer, const struct worker_message *message)
+{
+    foreign_key_ids_write(writer, &message->key_uses);
+}
+
+static int get_key_uses(struct reader *reader, struct worker_message *message)
+{
+    return foreign_key_ids_read(reader, &message->key_uses);
 }
 
 static void put_set_cache(struct writer *writer, const struct worker_message *message)
@@ -692,6 +701,8 @@ static const struct row messages[] = {
     ROW(BUCKET_ENDED, WORKER, 1, NO_FD, put_nothing, get_nothing),
     ROW(VERIFY, COFFERD, 1, WITH_FD, put_verify, get_verify),
     ROW(SNAPSHOT_DIFF, COFFERD, 1, NO_FD, put_snapshot_diff, get_snapshot_diff),
+    ROW(KEY_USES, COFFERD, 5, NO_FD, put_nothing, get_nothing),
+    ROW(KEY_USES_REPLY, WORKER, 5, NO_FD, put_key_uses, get_key_uses),
     ROW(DONE, WORKER, 1, NO_FD, put_done, get_done),
     ROW(STATUS_REPLY, WORKER, 1, NO_FD, put_status, get_status),
     ROW(CHECK_REPLY, WORKER, 1, NO_FD, put_check_reply, get_check_reply),

@@ -53,9 +53,10 @@
  *      TASK_SEAL; the event that a key is missing
  *   3  STATUS_REPLY tells that the filesystem is there to be salvaged from
  *   4  SNAPSHOT_FIND
+ *   5  KEY_USES
  *
  * Whatever is added, or grows, belongs to a new one. */
-#define WORKER_SPEAKS 4u
+#define WORKER_SPEAKS 5u
 
 enum worker_message_type {
     /* cofferd asks */
@@ -83,6 +84,7 @@ enum worker_message_type {
     WORKER_ADD_KEYS = 26,   /* foreign ones that joined its ring since START; DONE */
     WORKER_TASK_SEAL = 27,  /* TASK_SEALED: its parameters, as they may be in the registry */
     WORKER_SNAPSHOT_FIND = 28, /* SNAPSHOTS_REPLY, with one or none */
+    WORKER_KEY_USES = 29,      /* KEY_USES_REPLY, or DONE with the failure */
     /* the worker answers */
     WORKER_DONE = 32,
     WORKER_STATUS_REPLY = 33,
@@ -91,7 +93,8 @@ enum worker_message_type {
     WORKER_RESTORE_REPLY = 40,
     WORKER_SNAPSHOT_DIFF_REPLY = 42,
     WORKER_MOUNTS_REPLY = 41,
-    WORKER_TASK_SEALED = 43, /* as it was asked, but for the parameters */
+    WORKER_TASK_SEALED = 43,    /* as it was asked, but for the parameters */
+    WORKER_KEY_USES_REPLY = 44, /* as of volume_foreign_keys() */
     /* the worker tells */
     WORKER_EVENT = 64,
     WORKER_UNMOUNTED = 65, /* the kernel ended the last mount; the worker commits and ends with 0 */
@@ -358,6 +361,7 @@ struct worker_message {
         struct worker_restore_reply restored;
         struct worker_snapshot_diff snapshot_diff;
         struct worker_snapshot_diff_reply differences;
+        struct foreign_key_ids key_uses;
         struct worker_event event;
         struct worker_done unmounted; /* code and text: how the last commit went */
     };

@@ -1,6 +1,7 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "base/wire.h"
 #include "keyring/superblock.h"
 
 const struct secret *key_set_find(const struct key_set *keys, uint32_t generation)
@@ -133,4 +134,45 @@ void key_set_release(struct key_set *keys)
     for (uint32_t i = 0; i < keys->foreign_count; i++)
         secret_release(&keys->foreign[i].key);
     *keys = (struct key_set){ .count = 0 };
+}
+
+bool foreign_key_ids_have(const struct foreign_key_ids *ids, const struct uuid *origin,
+                          uint32_t generation)
+{
+    for (uint32_t i = 0; i < ids->count; i++)
+        if (ids->items[i].generation == generation && uuid_equal(&ids->items[i].origin, origin))
+            return true;
+    return false;
+}
+
+int foreign_key_ids_add(struct foreign_key_ids *ids, const struct uuid *origin, uint32_t generation)
+{
+    if (foreign_key_ids_have(ids, origin, generation))
+        return 0;
+    if (ids->count == KEY_GENERATIONS_MAX)
+        return -ENOSPC;
+    ids->items[ids->count].origin = *origin;
+    ids->items[ids->count++].generation = generation;
+    return 0;
+}
+
+void foreign_key_ids_write(struct writer *writer, const struct foreign_key_ids *ids)
+{
+    writer_u8(writer, (uint8_t)ids->count);
+    for (uint32_t i = 0; i < ids->count; i++) {
+        writer_bytes(writer, ids->items[i].origin.bytes, UUID_LEN);
+        writer_u32(writer, ids->items[i].generation);
+    }
+}
+
+int foreign_key_ids_read(struct reader *reader, struct foreign_key_ids *ids)
+{
+    for (uint32_t count = reader_u8(reader); count > 0 && !reader->failed; count--) {
+        struct uuid origin;
+        reader_copy(reader, origin.bytes, UUID_LEN);
+        uint32_t generation = reader_u32(reader);
+        if (!reader->failed && foreign_key_ids_add(ids, &origin, generation) < 0)
+            reader_fail(reader);
+    }
+    return 0;
 }

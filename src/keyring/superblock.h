@@ -18,6 +18,9 @@
 #include "base/uuid.h"
 #include "crypto/secret.h"
 
+struct reader;
+struct writer;
+
 #define SUPERBLOCK_OBJECT "superblock"
 #define SUPERBLOCK_MAX 4096u
 #define KEY_GENERATIONS_MAX 64u
@@ -55,6 +58,25 @@ int key_set_add_foreign(struct key_set *keys, const struct uuid *origin, uint32_
 int key_set_join_foreign(struct key_set *to, const struct key_set *from);
 int key_set_copy(struct key_set *to, const struct key_set *from); /* in place of what *to held */
 void key_set_release(struct key_set *keys);
+
+/* Which foreign keys, without the keys. */
+struct foreign_key_ids {
+    uint32_t count;
+    struct {
+        struct uuid origin;
+        uint32_t generation;
+    } items[KEY_GENERATIONS_MAX];
+};
+
+bool foreign_key_ids_have(const struct foreign_key_ids *ids, const struct uuid *origin,
+                          uint32_t generation);
+/* Unless they have it. -ENOSPC: more than a key ring can have. */
+int foreign_key_ids_add(struct foreign_key_ids *ids, const struct uuid *origin,
+                        uint32_t generation);
+/* u8 count, then origin and u32 generation of each. Reading adds, and returns 0; what is malformed
+ * fails the reader. */
+void foreign_key_ids_write(struct writer *writer, const struct foreign_key_ids *ids);
+int foreign_key_ids_read(struct reader *reader, struct foreign_key_ids *ids);
 
 struct superblock {
     struct uuid uuid;

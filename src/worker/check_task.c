@@ -26,3 +26,10 @@ int check_task(struct task *task, struct error *err)
     return volume_check(task->volume, task->order.check.read_data, check_report_add, &report,
                         &report.reply->faults, err);
 }
+
+int key_uses_task(struct task *task, struct error *err)
+{
+    memset(&task->reply.key_uses, 0, sizeof(task->reply.key_uses));
+    task->reply.type = WORKER_KEY_USES_REPLY;
+    return volume_foreign_keys(task->volume, &task->reply.key_uses, err);
+}

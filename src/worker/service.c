@@ -286,6 +286,13 @@ static int do_check(struct service *service, const struct worker_message *order,
     return start_task(service, &service->check, check_task, order, err);
 }
 
+static int do_key_uses(struct service *service, const struct worker_message *order, int fd,
+                       struct error *err)
+{
+    (void)fd;
+    return start_task(service, &service->check, key_uses_task, order, err);
+}
+
 /* The keys and the sandbox are the snapshot's: this process never serves a filesystem. */
 static int do_verify(struct service *service, const struct worker_message *order, int fd,
                      struct error *err)
@@ -512,6 +519,7 @@ static const struct {
     { WORKER_SET_CACHE, true, do_set_cache },
     { WORKER_SET_BUCKET, true, do_set_bucket },
     { WORKER_ADD_KEYS, true, do_add_keys },
+    { WORKER_KEY_USES, false, do_key_uses },
     { WORKER_SNAPSHOT_TAKE, false, do_snapshot },
     { WORKER_SNAPSHOT_UPDATE, false, do_snapshot },
     { WORKER_SNAPSHOT_REMOVE, false, do_snapshot },

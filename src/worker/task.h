@@ -54,7 +54,7 @@ int task_start(struct task *task, task_fn *fn, const struct worker_message *orde
 /* Waits for its end. The answer is in task->reply. */
 void task_finish(struct task *task);
 
-/* check_task.c, snapshot_task.c: one for each order that they serve. */
+/* check_task.c, snapshot_task.c and others: one for each order that they serve. */
 task_fn check_task;
 task_fn verify_task;
 task_fn snapshot_take_task;
@@ -62,3 +62,4 @@ task_fn snapshot_update_task;
 task_fn snapshot_remove_task;
 task_fn restore_task;
 task_fn snapshot_diff_task;
+task_fn key_uses_task;

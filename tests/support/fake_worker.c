@@ -33,6 +33,7 @@ struct fake {
     unsigned stops; /* of it, while it dies */
     bool has_new_keys;
     bool salvages;
+    struct foreign_key_ids foreign; /* that it was given */
 };
 
 static int pass(void *arg, struct bytes key, struct bytes plain, struct bytes old, uint8_t *ret,
@@ -129,6 +130,21 @@ static bool is_old(const struct fake *fake)
 static bool is_later(const struct fake *fake)
 {
     return has_word(fake, "~later");
+}
+
+static void note_foreign(struct fake *fake, const struct key_set *keys)
+{
+    for (uint32_t i = 0; i < keys->foreign_count; i++)
+        (void)foreign_key_ids_add(&fake->foreign, &keys->foreign[i].origin,
+                                  keys->foreign[i].generation);
+}
+
+/* With a file "~uses" in the store it needs all keys that it was given, else none. */
+static void answer_uses(const struct fake *fake, struct worker_message *reply)
+{
+    reply->type = WORKER_KEY_USES_REPLY;
+    reply->key_uses =
+        has_word(fake, "~uses") ? fake->foreign : (struct foreign_key_ids){ .count = 0 };
 }
 
 /* For the test to read; a place that was only made is left as it was found. */
@@ -265,6 +281,7 @@ static void answer(struct fake *fake, struct worker_message *message, int fuse_f
     switch ((unsigned)message->type) {
     case WORKER_START:
         r = on_start(fake, &message->start, &err);
+        note_foreign(fake, &message->start.keys);
         wait_at_start(fake);
         break;
     case WORKER_MOUNT:
@@ -299,7 +316,11 @@ static void answer(struct fake *fake, struct worker_message *message, int fuse_f
         break;
     case WORKER_ADD_KEYS:
         fake->has_new_keys = message->add_keys.keys.foreign_count > 0;
+        note_foreign(fake, &message->add_keys.keys);
         break;
+    case WORKER_KEY_USES:
+        answer_uses(fake, reply);
+        return;
     case WORKER_TASK_START:
         fake->task = message->task_start.task;
         fake->run = message->task_start.run;

@@ -2,13 +2,16 @@
  * places, told to the worker; with a crash at each step, and refused where the rings contradict
  * each other. */
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/support/cmocka_all.h"
 
 #include "base/cleanup.h"
+#include "base/file_io.h"
 #include "crypto/random.h"
 #include "tests/support/elsewhere_case.h"
 
@@ -246,6 +249,173 @@ static void what_joined_is_wrapped_anew_with_the_rest(void **state)
     assert_joined(servers, &elsewhere);
 }
 
+/* --- out of it again --- */
+
+static void join(struct servers *servers, struct elsewhere *ret, char *ret_locator)
+{
+    struct task_view view;
+    struct error err = { .code = 0 };
+
+    prepare(servers, ret);
+    publish(servers, ret, NULL, ret_locator);
+    set_word(servers, "done");
+    must(bring(servers, ret_locator, &view, &err), &err);
+    (void)wait_task(servers, view.id);
+    assert_joined(servers, ret);
+}
+
+static void set_used(struct servers *servers, bool is_used)
+{
+    char path[PATH_MAX];
+    struct error err = { .code = 0 };
+
+    (void)snprintf(path, sizeof(path), "%s/~uses",
+                   filesystem_url_folder(view_of(servers->fixture, NAME).store_url));
+    if (is_used)
+        must(file_replace(path, (struct bytes){ .len = 0 }, 0644, &err), &err);
+    else
+        assert_int_equal(unlink(path), 0);
+}
+
+/* Its own key alone, in both places. */
+static void assert_left(struct servers *servers)
+{
+    CLEANUP(rings_opened_release) struct rings_opened ours = RINGS_OPENED_INIT;
+    CLEANUP(buf_release) struct buf registry = BUF_INIT;
+    CLEANUP(buf_release) struct buf store = BUF_INIT;
+
+    read_places(servers, &registry, &store);
+    assert_int_equal(registry.len, store.len);
+    assert_memory_equal(registry.data, store.data, store.len);
+    open_rings(servers, NAME, &ours);
+    assert_int_equal(ours.ring.count, 1);
+}
+
+static void what_nothing_needs_leaves_the_ring_and_may_come_again(void **state)
+{
+    struct servers *servers = *state;
+    struct control *control = servers->fixture->control;
+    CLEANUP(elsewhere_release) struct elsewhere elsewhere;
+    struct foreign_keys_report report;
+    char locator[LOCATOR_SIZE];
+    struct task_view view;
+    struct error err = { .code = 0 };
+
+    join(servers, &elsewhere, locator);
+    must(control_key_drop_unused(control, NAME, true, &report, &err), &err);
+    assert_int_equal(report.count, 1);
+    assert_true(uuid_equal(&report.items[0].origin, &elsewhere.opened.ring.uuid));
+    assert_int_equal(report.items[0].generation, 1);
+    assert_string_equal(report.items[0].wrapped_by.key, FAKE_KEY);
+    assert_false(report.items[0].is_used);
+    assert_false(report.items[0].is_dropped);
+    assert_joined(servers, &elsewhere);
+
+    set_used(servers, true);
+    must(control_key_drop_unused(control, NAME, false, &report, &err), &err);
+    assert_true(report.items[0].is_used);
+    assert_false(report.items[0].is_dropped);
+    assert_joined(servers, &elsewhere);
+
+    set_used(servers, false);
+    must(control_key_drop_unused(control, NAME, false, &report, &err), &err);
+    assert_true(report.items[0].is_dropped);
+    assert_left(servers);
+    assert_event(servers->fixture, "keys-dropped");
+    assert_audited(servers->fixture, "drop-previous", "ok");
+    must(control_key_drop_unused(control, NAME, false, &report, &err), &err);
+    assert_int_equal(report.count, 0);
+    must_stop(servers->fixture, NAME);
+    must_start(servers->fixture, NAME);
+    must(bring(servers, locator, &view, &err), &err);
+    (void)wait_task(servers, view.id);
+    assert_joined(servers, &elsewhere);
+}
+
+static void a_crash_while_it_leaves_changes_nothing_or_ends_well(void **state)
+{
+    struct servers *servers = *state;
+    struct fixture *fixture = servers->fixture;
+    CLEANUP(elsewhere_release) struct elsewhere elsewhere;
+    struct foreign_keys_report report;
+    char locator[LOCATOR_SIZE];
+    struct error err = { .code = 0 };
+    int crashes = 0;
+
+    join(servers, &elsewhere, locator);
+    for (;; crashes++) {
+        atomic_store(&fixture->steps_left, crashes);
+        int r = control_key_drop_unused(fixture->control, NAME, false, &report, &err);
+        atomic_store(&fixture->steps_left, -1);
+        if (r != CONTROL_CRASHED) {
+            must(r, &err);
+            break;
+        }
+        reopen_control(fixture);
+        wait_state(fixture, NAME, FS_STARTED);
+        must_stop(fixture, NAME);
+        must_start(fixture, NAME);
+    }
+    assert_true(crashes > 0);
+    assert_left(servers);
+}
+
+static void none_leaves_while_somebody_may_need_it(void **state)
+{
+    struct servers *servers = *state;
+    struct control *control = servers->fixture->control;
+    CLEANUP(elsewhere_release) struct elsewhere elsewhere;
+    struct foreign_keys_report report;
+    char locator[LOCATOR_SIZE];
+    struct task_view view;
+    struct error err = { .code = 0 };
+
+    join(servers, &elsewhere, locator);
+    set_word(servers, ""); /* it runs until it is stopped */
+    must(bring(servers, locator, &view, &err), &err);
+    must(control_task_pause(control, view.id, &view, &err), &err);
+    assert_int_equal(control_key_drop_unused(control, NAME, false, &report, &err), -EBUSY);
+    assert_non_null(strstr(err.text, "is being brought"));
+    assert_joined(servers, &elsewhere);
+    set_word(servers, "done");
+    must(control_task_resume(control, view.id, &view, &err), &err);
+    (void)wait_task(servers, view.id);
+    must_stop(servers->fixture, NAME);
+    assert_int_equal(control_key_drop_unused(control, NAME, false, &report, &err), -EBUSY);
+    assert_non_null(strstr(err.text, "is not started"));
+    assert_joined(servers, &elsewhere);
+    must_start(servers->fixture, NAME);
+}
+
+/* It cannot take the place of the other one, of which nothing tells that it is false. */
+static void the_true_key_joins_when_a_false_one_that_was_first_has_left(void **state)
+{
+    struct servers *servers = *state;
+    CLEANUP(elsewhere_release) struct elsewhere elsewhere;
+    CLEANUP(elsewhere_release) struct elsewhere liar;
+    struct foreign_keys_report report;
+    char locator[LOCATOR_SIZE];
+    struct task_view view;
+    struct error err = { .code = 0 };
+
+    prepare(servers, &elsewhere);
+    make_elsewhere(servers, NAME, &liar);
+    const struct key_needed theirs = { elsewhere.opened.ring.uuid, 1 };
+    add_generation(servers, &liar.opened, &theirs.origin, 1);
+    publish(servers, &liar, &theirs, locator);
+    set_word(servers, "done");
+    must(bring(servers, locator, &view, &err), &err);
+    (void)wait_task(servers, view.id);
+    publish(servers, &elsewhere, NULL, locator);
+    assert_refused(servers, locator, -EBADMSG, "coffer fs key drop-unused");
+    must(control_key_drop_unused(servers->fixture->control, NAME, false, &report, &err), &err);
+    assert_int_equal(report.count, 2);
+    assert_left(servers);
+    must(bring(servers, locator, &view, &err), &err);
+    (void)wait_task(servers, view.id);
+    assert_joined(servers, &elsewhere);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -258,6 +428,10 @@ int main(void)
         SERVERS_TEST(a_false_key_of_a_filesystem_that_is_here_is_refused),
         SERVERS_TEST(what_is_of_another_origin_or_of_its_own_lost_key_is_refused),
         SERVERS_TEST(what_joined_is_wrapped_anew_with_the_rest),
+        SERVERS_TEST(what_nothing_needs_leaves_the_ring_and_may_come_again),
+        SERVERS_TEST(a_crash_while_it_leaves_changes_nothing_or_ends_well),
+        SERVERS_TEST(none_leaves_while_somebody_may_need_it),
+        SERVERS_TEST(the_true_key_joins_when_a_false_one_that_was_first_has_left),
     };
     struct error err = { .code = 0 };
 

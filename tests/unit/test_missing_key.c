@@ -125,6 +125,44 @@ static void what_it_seals_cannot_be_read_until_it_is_given(void **state)
     end(&both);
 }
 
+static int count_uses(struct volume_case *v, const struct uuid *origin)
+{
+    struct foreign_key_ids uses = { .count = 0 };
+    struct error err = { .code = 0 };
+
+    if (volume_foreign_keys(v->volume, &uses, &err) != 0)
+        fail_msg("%s", err.text);
+    for (uint32_t i = 0; i < uses.count; i++)
+        assert_true(uuid_equal(&uses.items[i].origin, origin) && uses.items[i].generation == 1);
+    return (int)uses.count;
+}
+
+static void a_key_is_used_until_nothing_that_it_seals_is_left(void **state)
+{
+    struct transfer_case *c = *state;
+    struct volume_case *v = &c->volume;
+    struct both both;
+
+    bring_theirs(c, &both);
+    const struct uuid *origin = &both.there.volume.uuid;
+    assert_int_equal(count_uses(v, origin), 1);
+    (void)transfer_case_take(c, "kept");
+    uint64_t ino = find(v, "theirs");
+    file_case_truncate(v, ino, 4096);
+    assert_int_equal(count_uses(v, origin), 1); /* also for a part of it */
+    assert_int_equal(volume_unlink(v->volume, VOLUME_ROOT, "theirs"), 0);
+    volume_forget(v->volume, ino, 1);
+    volume_case_reopen(v);
+    assert_int_equal(count_uses(v, origin), 1); /* for the snapshot alone */
+    snapshot_case_drop(v, "kept");
+    snapshot_case_settle(v);
+    assert_int_equal(count_uses(v, origin), 0);
+    volume_case_reopen(v);
+    assert_int_equal(count_uses(v, origin), 0);
+    volume_case_check(v); /* with no key of others, it has all */
+    end(&both);
+}
+
 static void a_check_tells_of_what_only_a_snapshot_holds(void **state)
 {
     struct transfer_case *c = *state;
@@ -241,6 +279,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         KEY_TEST(what_it_seals_cannot_be_read_until_it_is_given),
+        KEY_TEST(a_key_is_used_until_nothing_that_it_seals_is_left),
         KEY_TEST(a_check_tells_of_what_only_a_snapshot_holds),
         KEY_TEST(what_is_over_it_can_be_written_and_read),
         KEY_TEST(it_is_moved_and_counted_as_it_is),

@@ -194,6 +194,31 @@ static void a_refused_key_stays_wrapped_as_it_is(void **state)
     assert_joined(servers, &elsewhere);
 }
 
+/* Nothing is sealed under it any more: it need not be got back. */
+static void one_that_nothing_needs_ends_with_its_alert(void **state)
+{
+    struct servers *servers = *state;
+    struct control *control = servers->fixture->control;
+    CLEANUP(elsewhere_release) struct elsewhere elsewhere;
+    CLEANUP(rings_opened_release) struct rings_opened ours = RINGS_OPENED_INIT;
+    struct foreign_keys_report report;
+    struct error err = { .code = 0 };
+
+    prepare_refused(servers, &elsewhere);
+    assert_alerted(servers, &elsewhere);
+    must(control_key_drop_unused(control, NAME, false, &report, &err), &err);
+    assert_int_equal(report.count, 1);
+    assert_int_equal(report.items[0].wrapped_by.version, 2);
+    assert_true(report.items[0].is_dropped);
+    wait_event(servers->fixture, "foreign-key-back");
+    assert_no_alert(servers);
+    open_rings(servers, NAME, &ours);
+    assert_int_equal(ours.ring.count, 1);
+    must_stop(servers->fixture, NAME);
+    must_start(servers->fixture, NAME);
+    assert_no_alert(servers);
+}
+
 static void a_snapshot_brings_once_more_what_is_refused(void **state)
 {
     struct servers *servers = *state;
@@ -294,6 +319,27 @@ static void the_key_server_can_be_changed_without_it(void **state)
     kms_set_report_release(&told);
     must_set_with(servers, servers->a, &told);
     assert_int_equal(told.left_count, 0);
+    wait_until_back(servers);
+    assert_joined(servers, &elsewhere);
+}
+
+static void local_keys_take_its_place_for_all_but_that(void **state)
+{
+    struct servers *servers = *state;
+    CLEANUP(elsewhere_release) struct elsewhere elsewhere;
+    CLEANUP(kms_set_report_release) struct kms_set_report told = { .rewrapped = 0 };
+    struct key_generation before, kept;
+    struct error err = { .code = 0 };
+
+    prepare_refused(servers, &elsewhere);
+    get_foreign(servers, &before);
+    must(control_kms_unset(servers->fixture->control, true, &told, &err), &err);
+    assert_left(&told, 1);
+    get_foreign(servers, &kept);
+    assert_memory_equal(&before, &kept, sizeof(kept));
+    assert_string_equal(view_of(servers->fixture, NAME).kms_type, "local");
+    fake_transit_allow(servers->a, 2, true);
+    must_set(servers, servers->a);
     wait_until_back(servers);
     assert_joined(servers, &elsewhere);
 }
@@ -620,9 +666,11 @@ int main(void)
         SERVERS_TEST(one_that_is_refused_keeps_nothing_else_from_starting),
         SERVERS_TEST(a_key_server_that_is_away_is_waited_for_as_before),
         SERVERS_TEST(a_refused_key_stays_wrapped_as_it_is),
+        SERVERS_TEST(one_that_nothing_needs_ends_with_its_alert),
         SERVERS_TEST(a_snapshot_brings_once_more_what_is_refused),
         SERVERS_TEST(neither_wrapping_of_a_refused_key_is_dropped),
         SERVERS_TEST(the_key_server_can_be_changed_without_it),
+        SERVERS_TEST(local_keys_take_its_place_for_all_but_that),
         SERVERS_TEST(a_key_server_that_is_busy_is_not_left_with_a_key_in_it),
         SERVERS_TEST(a_backup_of_the_key_server_takes_its_place_only_if_that_cannot_have_more),
         SERVERS_TEST(a_key_that_a_busy_server_may_yet_open_is_waited_for),

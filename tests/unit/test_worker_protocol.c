@@ -305,6 +305,33 @@ static void keys_that_are_added_are_foreign_ones(void **state)
     worker_message_release(&sent);
 }
 
+static void which_keys_are_used_is_told_without_them(void **state)
+{
+    static struct worker_message sent, got;
+
+    (void)state;
+    sent = (struct worker_message){ .type = WORKER_KEY_USES_REPLY };
+    for (uint32_t i = 0; i < KEY_GENERATIONS_MAX; i++)
+        assert_int_equal(
+            foreign_key_ids_add(&sent.key_uses, &(struct uuid){ { (uint8_t)(i / 2) } }, i % 2 + 1),
+            0);
+    assert_int_equal(foreign_key_ids_add(&sent.key_uses, &(struct uuid){ { 0 } }, 1), 0);
+    assert_int_equal(foreign_key_ids_add(&sent.key_uses, &(struct uuid){ { 99 } }, 1), -ENOSPC);
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_WORKER, &got, NULL), 0);
+    assert_int_equal(got.key_uses.count, KEY_GENERATIONS_MAX);
+    assert_memory_equal(&got.key_uses, &sent.key_uses, sizeof(got.key_uses));
+    assert_int_equal(worker_message_decode(encode(&sent), WORKER_SIDE_COFFERD, &got, NULL),
+                     -EPROTO);
+    /* More than a ring can have. */
+    struct bytes whole = encode(&sent);
+    static uint8_t longer[WORKER_PACKET_MAX];
+    memcpy(longer, whole.data, whole.len);
+    memset(longer + whole.len, 0xee, UUID_LEN + 4);
+    longer[8] = KEY_GENERATIONS_MAX + 1;
+    whole = (struct bytes){ longer, whole.len + UUID_LEN + 4 };
+    assert_int_equal(worker_message_decode(whole, WORKER_SIDE_WORKER, &got, NULL), -EBADMSG);
+}
+
 static void tasks_carry_every_member(void **state)
 {
     static struct worker_message sent;
@@ -647,6 +674,7 @@ int main(void)
         cmocka_unit_test(snapshots_and_orders_about_them_carry_every_member),
         cmocka_unit_test(a_verification_carries_its_keys_and_a_sample_of_none_is_refused),
         cmocka_unit_test(keys_that_are_added_are_foreign_ones),
+        cmocka_unit_test(which_keys_are_used_is_told_without_them),
         cmocka_unit_test(tasks_carry_every_member),
         cmocka_unit_test(an_order_to_upload_carries_every_member),
         cmocka_unit_test(an_order_to_import_carries_every_member),
