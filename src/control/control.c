@@ -73,6 +73,50 @@ static int load_one(const struct fs_record *record, void *arg)
     return r;
 }
 
+/* --- a stopped filesystem whose worker still runs --- */
+
+struct left_worker {
+    struct filesystem *fs;
+    char status_text[512]; /* before */
+};
+
+static void end_left_worker(void *arg)
+{
+    struct left_worker *left = arg;
+
+    filesystem_end_orphan(left->fs);
+    filesystem_release(left->fs, left->status_text);
+    filesystem_unref(left->fs);
+    free(left);
+}
+
+static bool has_worker_socket(struct filesystem *fs)
+{
+    char path[PATH_MAX];
+
+    return filesystem_socket_path(fs, path, NULL) == 0 && access(path, F_OK) == 0;
+}
+
+/* Its order, a restore for example, was cut off with an earlier cofferd; it would keep the key in
+ * its memory until somebody starts the filesystem. It may take a while to end. */
+static void end_worker_of_stopped(struct filesystem *fs)
+{
+    struct left_worker *left = has_worker_socket(fs) ? calloc(1, sizeof(*left)) : NULL;
+
+    if (!left)
+        return;
+    left->fs = filesystem_ref(fs);
+    (void)snprintf(left->status_text, sizeof(left->status_text), "%s", fs->status_text);
+    if (filesystem_acquire(
+            fs, "has a worker that an interrupted command left, which is being ended", NULL) == 0) {
+        if (thread_group_start(&fs->control->keepers, 0, end_left_worker, left) == 0)
+            return;
+        filesystem_release(fs, left->status_text);
+    }
+    filesystem_unref(fs);
+    free(left);
+}
+
 /* What an earlier cofferd left: removals are finished, started filesystems come back. */
 static int resume_one(struct filesystem *fs, void *arg, struct error *err)
 {
@@ -88,8 +132,10 @@ static int resume_one(struct filesystem *fs, void *arg, struct error *err)
                        "%s", own.text);
         return 0;
     }
-    if (!fs->record.is_wanted)
+    if (!fs->record.is_wanted) {
+        end_worker_of_stopped(fs);
         return 0;
+    }
     mutex_lock(&fs->lock);
     fs->has_keeper = true;
     fs->may_reconnect = true;
