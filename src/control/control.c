@@ -73,21 +73,13 @@ static int load_one(const struct fs_record *record, void *arg)
     return r;
 }
 
-/* --- a stopped filesystem whose worker still runs --- */
-
-struct left_worker {
-    struct filesystem *fs;
-    char status_text[512]; /* before */
-};
-
 static void end_left_worker(void *arg)
 {
-    struct left_worker *left = arg;
+    struct filesystem *fs = arg;
 
-    filesystem_end_orphan(left->fs);
-    filesystem_release(left->fs, left->status_text);
-    filesystem_unref(left->fs);
-    free(left);
+    filesystem_end_orphan(fs);
+    filesystem_end_left(fs);
+    filesystem_unref(fs);
 }
 
 static bool has_worker_socket(struct filesystem *fs)
@@ -97,24 +89,20 @@ static bool has_worker_socket(struct filesystem *fs)
     return filesystem_socket_path(fs, path, NULL) == 0 && access(path, F_OK) == 0;
 }
 
-/* Its order, a restore for example, was cut off with an earlier cofferd; it would keep the key in
- * its memory until somebody starts the filesystem. It may take a while to end. */
+/* A stopped filesystem whose worker may still run: its order, a restore for example, was cut off
+ * with an earlier cofferd, and it would keep the key in its memory until somebody starts the
+ * filesystem. It may take a while to end. */
 static void end_worker_of_stopped(struct filesystem *fs)
 {
-    struct left_worker *left = has_worker_socket(fs) ? calloc(1, sizeof(*left)) : NULL;
-
-    if (!left)
+    if (!has_worker_socket(fs))
         return;
-    left->fs = filesystem_ref(fs);
-    (void)snprintf(left->status_text, sizeof(left->status_text), "%s", fs->status_text);
-    if (filesystem_acquire(
-            fs, "has a worker that an interrupted command left, which is being ended", NULL) == 0) {
-        if (thread_group_start(&fs->control->keepers, 0, end_left_worker, left) == 0)
-            return;
-        filesystem_release(fs, left->status_text);
-    }
+    mutex_lock(&fs->lock);
+    fs->ends_left_worker = true;
+    mutex_unlock(&fs->lock);
+    if (thread_group_start(&fs->control->keepers, 0, end_left_worker, filesystem_ref(fs)) == 0)
+        return;
+    filesystem_end_left(fs);
     filesystem_unref(fs);
-    free(left);
 }
 
 /* What an earlier cofferd left: removals are finished, started filesystems come back. */

@@ -67,11 +67,12 @@ struct filesystem {
     bool is_key_changing;                       /* by own_key.c, which is not done yet */
     bool is_busy;                               /* an operation without a keeper is at work */
     bool are_rings_held;
-    unsigned keys_wanted; /* who has foreign keys join for a task that is not listed yet */
-    int64_t proof_due_ms; /* when what wrapped last is to be proved; 0: it is */
-    bool has_keeper;      /* a thread brings it up and watches it */
-    bool may_reconnect;   /* a worker of an earlier cofferd may be there */
-    bool is_first_try;    /* somebody waits for the start; a failure stops it */
+    unsigned keys_wanted;  /* who has foreign keys join for a task that is not listed yet */
+    int64_t proof_due_ms;  /* when what wrapped last is to be proved; 0: it is */
+    bool ends_left_worker; /* a thread ends one that an earlier cofferd left; starts wait for it */
+    bool has_keeper;       /* a thread brings it up and watches it */
+    bool may_reconnect;    /* a worker of an earlier cofferd may be there */
+    bool is_first_try;     /* somebody waits for the start; a failure stops it */
     bool stop_wanted;
     bool stop_is_told;        /* to the worker, by whoever wants it; else the keeper tells it */
     bool stop_is_answered;    /* by the worker to the keeper: */
@@ -332,6 +333,9 @@ int filesystem_spawn(struct filesystem *filesystem, const struct filesystem_spaw
 
 /* A worker that nobody remembers: an earlier cofferd was killed while it used it. It is stopped. */
 void filesystem_end_orphan(struct filesystem *filesystem);
+/* filesystem.c: that was done by a thread; and who has to wait until it was. */
+void filesystem_end_left(struct filesystem *filesystem);
+void filesystem_wait_left_locked(struct filesystem *filesystem) REQUIRES(filesystem->lock);
 
 /* Has it make its last commit, waits until it is gone, and drops the reference. */
 int filesystem_end_worker(struct worker *worker, struct error *err);

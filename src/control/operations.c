@@ -21,6 +21,7 @@ static int begin_start_locked(struct filesystem *fs, const struct start_options 
                               bool *ret_is_new, struct error *err) REQUIRES(fs->lock)
 {
     *ret_is_new = false;
+    filesystem_wait_left_locked(fs);
     if (fs->is_busy)
         return error_set(err, -EBUSY, "filesystem %s %s; try again later", fs->record.name,
                          fs->status_text);
