@@ -2,11 +2,14 @@
 #include "fs/snapshot.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "fs/commit.h"
 #include "fs/restore.h"
+
+#define ACCESS_STEM_MAX (NAME_MAX_LEN - 11u) /* a number fits behind it */
 
 int snapshot_put(struct volume_txn *txn, uint64_t epoch, const struct snapshot_record *record)
 {
@@ -162,6 +165,17 @@ static bool has_access(struct snapshot_set *set, const char *access_point,
            (snapshot_set_arriving(set, ret) && strcmp(ret->record.access_point, access_point) == 0);
 }
 
+/* The first that is free: "x", "x.2", "x.3" and so on. */
+static void give_way(struct snapshot_set *set, char access_point[static NAME_MAX_LEN + 1])
+{
+    char stem[ACCESS_STEM_MAX + 1];
+    struct snapshot_entry other;
+
+    (void)snprintf(stem, sizeof(stem), "%.*s", (int)ACCESS_STEM_MAX, access_point);
+    for (unsigned i = 2; has_access(set, access_point, &other); i++)
+        (void)snprintf(access_point, NAME_MAX_LEN + 1, "%s.%u", stem, i);
+}
+
 int snapshot_taking_put(struct volume_txn *txn, struct snapshot_taking *taking)
 {
     struct snapshot_set *set = &txn->volume->snapshots;
@@ -171,6 +185,8 @@ int snapshot_taking_put(struct volume_txn *txn, struct snapshot_taking *taking)
         return error_set(
             taking->err, -EEXIST,
             "there is a snapshot of that name already; name another one, or remove it first");
+    if (taking->gives_way)
+        give_way(set, taking->record.access_point);
     if (has_access(set, taking->record.access_point, &other))
         return error_set(taking->err, -EEXIST,
                          "another snapshot has that access point; name another one");

@@ -17,6 +17,7 @@ int snapshots_load(struct volume *volume, struct meta_txn *txn, struct error *er
 /* One that is taken in a transaction: its record, which names nothing that is in use yet. */
 struct snapshot_taking {
     struct snapshot_record record;
+    bool gives_way; /* to another one with that access point */
     uint64_t epoch;
     struct error *err;
 };

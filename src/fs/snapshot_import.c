@@ -48,6 +48,7 @@ static int begin(struct volume *volume, const struct snapshot_import *import, ui
     int r = snapshot_taking_init(&taking, import->name, import->access_point, err);
     taking.record.state = SNAPSHOT_ARRIVING;
     taking.record.created_ns = import->created_ns;
+    taking.gives_way = import->gives_way;
     if (r == 0)
         r = snapshot_change(volume, META_WRITE, put_begun, &taking, err);
     if (r == 0)

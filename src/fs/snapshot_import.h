@@ -42,6 +42,7 @@ struct snapshot_import {
     struct volume_origin *origin; /* of which only records and packs are used */
     snapshot_import_fn *on_progress;
     void *arg;
+    bool gives_way; /* if another one has that access point: it gets a number behind it */
 };
 
 /* One of that name that arrives already is gone on with; one that was imported, of that name and

@@ -52,6 +52,7 @@ static int import(struct job *job, const struct import_order *order, struct volu
     struct snapshot_import import = {
         .name = is_renamed ? order->name : about->snapshot,
         .access_point = is_renamed ? order->name : about->access_point,
+        .gives_way = !is_renamed, /* both may have been taken in one second */
         .created_ns = (int64_t)about->created_ns,
         .origin = origin,
         .on_progress = on_progress,

@@ -309,6 +309,36 @@ static void what_cannot_be_is_refused_with_words(void **state)
     volume_case_check(v);
 }
 
+static int find_access(const struct volume_snapshot *snapshot, void *arg)
+{
+    return strcmp(snapshot->access_point, arg) == 0;
+}
+
+/* Both were taken in one second, as those of two hosts may be. */
+static void an_access_point_that_another_one_has_gets_a_number(void **state)
+{
+    struct transfer_case *c = *state;
+    struct volume_case *v = &c->volume;
+    struct snapshot_import_progress progress = { .fetched = 0 };
+    struct volume_origin *origin = NULL;
+    struct volume_snapshot taken;
+    char wanted[] = "then.3";
+
+    (void)transfer_case_take(c, "a");
+    struct locator locator = transfer_case_upload(c, "a");
+    assert_int_equal(volume_snapshot_take(v->volume, "one", "then", &taken, NULL), 0);
+    assert_int_equal(volume_snapshot_take(v->volume, "two", "then.2", &taken, NULL), 0);
+    assert_int_equal(import_case_open(v, &c->bucket, &locator, 0, &origin, NULL), 0);
+    struct snapshot_import import = { .name = "b", .access_point = "then", .origin = origin };
+    memcpy(import.manifest, locator.manifest, sizeof(import.manifest));
+    assert_int_equal(volume_snapshot_import(v->volume, &import, &progress, NULL), -EEXIST);
+    import.gives_way = true;
+    assert_int_equal(volume_snapshot_import(v->volume, &import, &progress, NULL), 0);
+    origin->ops->close(origin);
+    assert_int_equal(volume_snapshot_list(v->volume, find_access, wanted), 1);
+    volume_case_check(v);
+}
+
 struct dropping {
     struct volume *volume;
     const struct snapshot_import *other; /* which begins then; NULL: none */
@@ -754,6 +784,7 @@ int main(void)
         TEST(blocks_of_a_version_in_the_middle_are_not_given_up),
         TEST(what_is_not_here_any_more_is_brought),
         TEST(what_cannot_be_is_refused_with_words),
+        TEST(an_access_point_that_another_one_has_gets_a_number),
         TEST(one_that_is_not_its_own_is_left_alone),
         TEST(one_that_begins_just_now_is_no_fault),
         TEST(what_is_kept_already_is_done),
