@@ -96,7 +96,8 @@ static const struct alert_kind kinds[] = {
         .cause = "The filesystem was added with --allow-no-kms, or the KMS was removed with "
                  "--allow-downgrade: whoever has the state folder's disk "
                  "can read it.",
-        .action = "Configure a KMS with 'coffer security kms set'",
+        .action = "Configure a KMS with 'coffer security kms set'; the file is destroyed when the "
+                  "KMS has opened the key once more",
     },
     {
         .type = "waiting-for-kms",

@@ -256,6 +256,28 @@ static int of_missing_keys_locked(struct list *list, const struct filesystem *fs
                fs->missing_count > 1 ? "; and others" : "", name);
 }
 
+static int of_local_key_locked(struct list *list, const struct filesystem *fs, struct error *err)
+    REQUIRES(fs->lock)
+{
+    const char *name = fs->record.name;
+    char uuid[UUID_TEXT_SIZE];
+
+    uuid_format(&fs->record.uuid, uuid);
+    if (strcmp(fs->wrapped.provider, "local") == 0)
+        return add(list, "local-key", name, err,
+                   "the key of %s is wrapped by a local file, not by a KMS: whoever has this disk "
+                   "has its data",
+                   name);
+    if (!kms_has_local_key(fs->control->kms, uuid))
+        return 0;
+    return add(list, "local-key", name, err,
+               "the local file that wrapped the key of %s before the KMS is still there: whoever "
+               "has this disk has its data. It is destroyed when the KMS has opened the key once "
+               "more, at the next start or within an hour; 'coffer security kms rewrap "
+               "--drop-previous' does it at once",
+               name);
+}
+
 static int of_filesystem(struct filesystem *fs, void *arg, struct error *err)
 {
     struct list *list = arg;
@@ -263,11 +285,8 @@ static int of_filesystem(struct filesystem *fs, void *arg, struct error *err)
 
     mutex_lock(&fs->lock);
     int r = of_own_key_locked(list, fs, err);
-    if (r == 0 && strcmp(fs->wrapped.provider, "local") == 0)
-        r = add(list, "local-key", name, err,
-                "the key of %s is wrapped by a local file, not by a KMS: whoever has this disk "
-                "has its data",
-                name);
+    if (r == 0)
+        r = of_local_key_locked(list, fs, err);
     if (r == 0 && fs->state == FS_WAITING_FOR_KMS)
         r = add(list, "waiting-for-kms", name, err, "%s waits for its key: %s", name,
                 fs->status_text);

@@ -314,6 +314,13 @@ int local_key_make(const char *state_dir, const char *uuid_text, struct secret *
     return r;
 }
 
+bool local_key_exists(const char *state_dir, const char *uuid_text)
+{
+    char path[PATH_MAX];
+
+    return local_key_path(state_dir, uuid_text, path, NULL) == 0 && access(path, F_OK) == 0;
+}
+
 int local_key_remove(const char *state_dir, const char *uuid_text, struct error *err)
 {
     char path[PATH_MAX];

@@ -54,5 +54,6 @@ int local_key_load(const char *state_dir, const char *uuid_text, struct secret *
 /* Draws a new one and makes it durable; keeps one that is there. */
 int local_key_make(const char *state_dir, const char *uuid_text, struct secret *ret,
                    struct error *err);
+bool local_key_exists(const char *state_dir, const char *uuid_text);
 int local_key_remove(const char *state_dir, const char *uuid_text, struct error *err);
 int local_key_shred(const char *state_dir, const char *uuid_text, struct error *err);

@@ -536,6 +536,11 @@ int kms_local_provider(struct kms *kms, const char *uuid_text, bool make, struct
     return key_provider_open(&config, ret, err);
 }
 
+bool kms_has_local_key(struct kms *kms, const char *uuid_text)
+{
+    return local_key_exists(kms->state_dir, uuid_text);
+}
+
 int kms_shred_local_key(struct kms *kms, const char *uuid_text, struct error *err)
 {
     return local_key_shred(kms->state_dir, uuid_text, err);

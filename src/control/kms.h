@@ -104,6 +104,7 @@ void kms_own_login_status(struct kms *kms, const struct fs_kms_key *key,
 /* The provider that wraps the key of one filesystem without a key server. */
 int kms_local_provider(struct kms *kms, const char *uuid_text, bool make, struct key_provider **ret,
                        struct error *err);
+bool kms_has_local_key(struct kms *kms, const char *uuid_text);
 int kms_shred_local_key(struct kms *kms, const char *uuid_text, struct error *err);
 int kms_remove_local_key(struct kms *kms, const char *uuid_text, struct error *err);
 

@@ -173,8 +173,10 @@ static void a_local_key_that_nothing_needs_any_more_is_destroyed(void **state)
     assert_int_equal(access(path, F_OK), 0);
     must_set(servers, servers->a);
     assert_int_equal(access(path, F_OK), 0); /* the wrapping before needs it */
+    assert_true(has_alert(servers->fixture, "local-key", "key of one before the KMS is still"));
     must_drop(servers);
     assert_int_equal(access(path, F_OK), -1);
+    assert_false(has_alert(servers->fixture, "local-key", "one"));
     all_open(servers);
 }
 
