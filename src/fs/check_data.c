@@ -72,17 +72,36 @@ static bool is_still_held(struct check *check, int r)
                             snapshot_set_changes(&check->volume->snapshots) == check->changes);
 }
 
+/* Whether it cannot be read, and should be. */
+static bool is_lost(struct data_check *data, uint64_t ino, uint32_t chunk,
+                    const struct block_run *run, struct error *why)
+{
+    size_t len = (size_t)run->count * run->block_len;
+
+    int r = segments_read_origin(data->check->volume->segments, run, 0, len, data->room, why);
+    if (r == -ENOENT) /* moved meanwhile */
+        r = segments_read_origin(data->check->volume->segments, run, 0, len, data->room, why);
+    return r < 0 && (data->is_saved ? is_still_held(data->check, r)
+                                    : is_still_named(data->check, ino, chunk, run));
+}
+
+/* Of a run some blocks may be given up since, and the others moved: then each is asked for. */
 static void read_run(struct data_check *data, uint64_t ino, uint32_t chunk,
                      const struct block_run *run)
 {
+    struct block_run block = *run;
     struct error why = { 0 };
-    size_t len = (size_t)run->count * run->block_len;
 
-    int r = segments_read_origin(data->check->volume->segments, run, 0, len, data->room, &why);
-    if (r == -ENOENT) /* moved meanwhile */
-        r = segments_read_origin(data->check->volume->segments, run, 0, len, data->room, &why);
-    if (r < 0 && (data->is_saved ? is_still_held(data->check, r)
-                                 : is_still_named(data->check, ino, chunk, run)))
+    bool is_fault = is_lost(data, ino, chunk, run, &why);
+    if (is_fault && run->count > 1) {
+        block.count = 1;
+        is_fault = false;
+        for (uint32_t i = 0; i < run->count && !is_fault; i++) {
+            is_fault = is_lost(data, ino, chunk, &block, &why);
+            block.address += (uint32_t)block_run_sealed(&block);
+        }
+    }
+    if (is_fault)
         check_fault(data->check, "Data of inode %llu cannot be read: %s.", (ull)ino, why.text);
 }
 

@@ -394,6 +394,33 @@ static void room_is_made_during_a_check(void **state)
     assert_int_equal(volume_recount(race->c.volume, NULL), 0);
 }
 
+/* The half of each part goes, and what is left of the object is moved away from there. */
+static void overwrite_half_and_ask_for_room(struct volume_case *c, uint64_t ino)
+{
+    const size_t part = 256 * 1024;
+    CLEANUP(free_ptr) uint8_t *data = malloc(part / 2);
+
+    memset(data, 0x3c, part / 2);
+    for (size_t at = 0; at < SIZE; at += part)
+        file_case_write(c, ino, at, data, part / 2);
+    assert_int_equal(commit_group(c->volume, NULL), 0);
+    ask_for_room(c, ino);
+    (void)settle(c);
+}
+
+/* The check finds runs as they were when it began. */
+static void what_is_left_of_a_run_and_moved_is_no_fault(void **state)
+{
+    struct race *race = *state;
+
+    waste_half(race);
+    arm(race, STORE_READ, 0, overwrite_half_and_ask_for_room);
+    volume_case_check(&race->c);
+    assert_true(race->has_room);
+    expect_all(&race->c, race->ino);
+    assert_int_equal(settle(&race->c), 0);
+}
+
 /* Of where blocks are moved to. */
 static void miscount(struct volume_case *c)
 {
@@ -434,6 +461,7 @@ int main(void)
         RACE(a_rewrite_that_cannot_read_all_changes_nothing),
         RACE(what_is_removed_during_a_check_is_no_fault),
         RACE(room_is_made_during_a_check),
+        RACE(what_is_left_of_a_run_and_moved_is_no_fault),
         RACE(a_check_finds_a_wrong_count_although_blocks_are_moved),
     };
 
