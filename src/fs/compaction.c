@@ -21,6 +21,7 @@
 #define FEWER_BY 4u         /* if the metadata has no room for what a round would tell of */
 #define BUDGET_SLACK ((uint64_t)1024 * 1024)
 #define MOVE_LEN (32u + LOCATION_VALUE_LEN + META_SEAL_OVERHEAD_MAX) /* a record and its key */
+#define LEFT_OF_METADATA ((uint64_t)384 * 1024) /* more than it takes to begin there */
 #define GARBAGE_MIN ((uint64_t)128 * 1024 * 1024)
 #define REST_MS ((int64_t)10 * 1000) /* after a round that failed or won nothing */
 
@@ -85,15 +86,16 @@ static int visit_blocks(uint64_t ino, uint32_t chunk, const struct run_list *blo
 
 /* The LOCATION records of so many copies are put when the group is closed, where nobody is asked
  * any more whether there is room, and no other group could come before this one. */
-static int expect_records(struct round *round, struct meta_txn *txn, size_t count)
+static int expect_records(struct round *round, struct meta_txn *txn, size_t count, uint64_t left)
 {
-    int r = meta_expect(txn, count, count * MOVE_LEN, round->err);
+    int r = meta_expect(txn, count, count * MOVE_LEN + left, round->err);
 
     round->is_too_much = r == -ENOSPC;
     return r;
 }
 
-/* Before anything is copied. */
+/* Before anything is copied. These records take room in the metadata and give none back: what makes
+ * room there must still be able to begin when they are put. */
 static int look_for_room(struct round *round)
 {
     struct meta_txn *change = NULL;
@@ -101,7 +103,7 @@ static int look_for_room(struct round *round)
     int r = meta_begin(round->volume->engine, META_RECLAIM, &change, round->err);
     if (r < 0)
         return r;
-    r = expect_records(round, change, round->count);
+    r = expect_records(round, change, round->count, LEFT_OF_METADATA);
     meta_abort(change);
     return r;
 }
@@ -176,7 +178,7 @@ static int apply_moves(struct volume_txn *txn, void *arg)
 
     int r = txn_touch(txn);
     if (r == 0)
-        r = expect_records(round, txn->meta, round->copied);
+        r = expect_records(round, txn->meta, round->copied, 0);
     return r < 0 ? r : segments_moved(txn->volume->segments, round->copies, round->copied);
 }
 

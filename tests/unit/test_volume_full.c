@@ -152,11 +152,52 @@ static void compaction_leaves_the_metadata_the_room_that_it_needs(void **state)
     end(&full, (size_t)BLOCK_LEN * 1024 * 16);
 }
 
+static int begin_reclaim(struct full *full, uint64_t len)
+{
+    struct meta_txn *txn = NULL;
+    int r = meta_begin(full->c.volume->engine, META_RECLAIM, &txn, NULL);
+
+    if (r < 0)
+        return r;
+    r = meta_expect(txn, 0, len, NULL);
+    meta_abort(txn);
+    return r;
+}
+
+/* Who removes a snapshot, or ends an inode, can still begin. */
+static void compaction_leaves_room_to_remove_what_takes_it(void **state)
+{
+    const uint64_t left = 280 * 1024; /* hardly more than it takes to begin */
+    const size_t piece = 256 * 1024;
+    struct full full;
+
+    (void)state;
+    if (!setup(&full))
+        return;
+    waste_half(&full, piece, 8, 16);
+    fill_metadata(&full);
+    for (unsigned before = 0; before != full.junk;) { /* a group is asked for more than it takes */
+        before = full.junk;
+        for (; begin_reclaim(&full, left) == 0; full.junk++)
+            assert_int_equal(change_junk(&full, META_RECLAIM, true), 0);
+        assert_int_equal(commit_group(full.c.volume, NULL), 0);
+    }
+    assert_int_equal(commit_group(full.c.volume, NULL), 0);
+    assert_int_equal(begin_reclaim(&full, 0), 0);
+    while (volume_make_room(full.c.volume))
+        ;
+    assert_int_equal(commit_group(full.c.volume, NULL), 0);
+    assert_int_equal(begin_reclaim(&full, 0), 0);
+    empty_metadata(&full);
+    end(&full, piece * 8 * 16);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(room_is_made_although_the_metadata_is_full),
         cmocka_unit_test(compaction_leaves_the_metadata_the_room_that_it_needs),
+        cmocka_unit_test(compaction_leaves_room_to_remove_what_takes_it),
     };
 
     return cmocka_run_group_tests_name("volume_full", tests, NULL, NULL);
