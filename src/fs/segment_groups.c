@@ -238,7 +238,8 @@ int segments_group_record(struct segments *segments, unsigned index, struct byte
     if (index == 0)
         segments->extra_sent = segments->extra_count;
     if (index < segments->extra_sent) {
-        const struct extra_record *extra = &segments->extras[index];
+        const struct extra_record *extra = &segments->extra_given;
+        segments->extra_given = segments->extras[index]; /* these move when more are noted */
         *ret_key = record_key_bytes(&extra->key);
         *ret_plain = (struct bytes){ .data = extra->value, .len = extra->len };
         r = 0;

@@ -206,6 +206,7 @@ struct segments {
     size_t extra_count;
     size_t extra_sent; /* of these are in the group that is being written */
     size_t extra_room;
+    struct extra_record extra_given; /* the one that who writes it looks at */
 
     struct run_list freed_of_victims; /* while any is_victim */
     bool has_victims;
