@@ -180,6 +180,14 @@ static int drop_held(struct filesystem *fs, bool is_dry, struct rings_opened *ri
     return is_dry ? 0 : drop(fs, record, rings, ret, err);
 }
 
+/* The registry may have the shorter ring already: which of it are missing is not known any more. */
+static void forget_places(struct filesystem *fs)
+{
+    mutex_lock(&fs->lock);
+    fs->missing = 0;
+    mutex_unlock(&fs->lock);
+}
+
 int control_key_drop_unused(struct control *control, const char *name, bool is_dry,
                             struct foreign_keys_report *ret, struct error *err)
 {
@@ -196,6 +204,7 @@ int control_key_drop_unused(struct control *control, const char *name, bool is_d
     if (r == CONTROL_CRASHED)
         return r;
     if (r < 0) {
+        forget_places(fs);
         if (!is_dry)
             filesystem_audit_failure(fs, AUDIT_DROP, r, &why);
         return error_set(err, r, "%s", why.text);
