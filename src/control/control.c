@@ -77,7 +77,7 @@ static void end_left_worker(void *arg)
 {
     struct filesystem *fs = arg;
 
-    filesystem_end_orphan(fs);
+    filesystem_end_unused_orphan(fs);
     filesystem_end_left(fs);
     filesystem_unref(fs);
 }

@@ -158,34 +158,18 @@ void filesystem_unlist(struct filesystem *filesystem)
         filesystem_unref(filesystem);
 }
 
-void filesystem_end_left(struct filesystem *filesystem)
-{
-    mutex_lock(&filesystem->lock);
-    filesystem->ends_left_worker = false;
-    (void)pthread_cond_broadcast(&filesystem->changed);
-    mutex_unlock(&filesystem->lock);
-}
-
-void filesystem_wait_left_locked(struct filesystem *filesystem)
-{
-    while (filesystem->ends_left_worker && !atomic_load(&filesystem->control->is_shutting_down))
-        cond_wait(&filesystem->changed, &filesystem->lock);
-}
-
 int filesystem_acquire(struct filesystem *filesystem, const char *what, struct error *err)
 {
-    int r = 0;
-
     mutex_lock(&filesystem->lock);
-    filesystem_wait_left_locked(filesystem);
-    if (filesystem->is_busy)
+    int r = filesystem_wait_left_locked(filesystem, err);
+    if (r == 0 && filesystem->is_busy)
         r = error_set(err, -EBUSY, "filesystem %s %s; try again later", filesystem->record.name,
                       filesystem->status_text);
-    else if (filesystem->has_keeper || filesystem->state != FS_STOPPED)
+    else if (r == 0 && (filesystem->has_keeper || filesystem->state != FS_STOPPED))
         r = error_set(err, -EBUSY, "filesystem %s is %s; 'coffer fs umount %s' stops it",
                       filesystem->record.name, fs_state_name(filesystem->state),
                       filesystem->record.name);
-    else {
+    if (r == 0) {
         filesystem->is_busy = true;
         (void)snprintf(filesystem->status_text, sizeof(filesystem->status_text), "%s", what);
     }

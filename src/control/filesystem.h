@@ -333,9 +333,13 @@ int filesystem_spawn(struct filesystem *filesystem, const struct filesystem_spaw
 
 /* A worker that nobody remembers: an earlier cofferd was killed while it used it. It is stopped. */
 void filesystem_end_orphan(struct filesystem *filesystem);
-/* filesystem.c: that was done by a thread; and who has to wait until it was. */
+/* The same, unless it is mounted, and not waited for any more when cofferd ends. */
+void filesystem_end_unused_orphan(struct filesystem *filesystem);
+/* That was done by a thread; and who has to wait until it was. -ESHUTDOWN: cofferd
+ * ends before. */
 void filesystem_end_left(struct filesystem *filesystem);
-void filesystem_wait_left_locked(struct filesystem *filesystem) REQUIRES(filesystem->lock);
+int filesystem_wait_left_locked(struct filesystem *filesystem, struct error *err)
+    REQUIRES(filesystem->lock);
 
 /* Has it make its last commit, waits until it is gone, and drops the reference. */
 int filesystem_end_worker(struct worker *worker, struct error *err);

@@ -172,11 +172,6 @@ static void on_ended(void *arg)
     mutex_unlock(&fs->lock);
 }
 
-static void ignore_end(void *arg)
-{
-    (void)arg;
-}
-
 static struct worker_watcher watcher_of(struct filesystem *fs)
 {
     return (struct worker_watcher){ .on_event = on_event,
@@ -309,34 +304,6 @@ int filesystem_spawn(struct filesystem *filesystem, const struct filesystem_spaw
     worker_message_release(answer);
     *ret = worker;
     return 0;
-}
-
-int filesystem_end_worker(struct worker *worker, struct error *err)
-{
-    char how[WORKER_HOW_SIZE];
-    int r = worker_stop(worker, err);
-
-    worker_disconnect(worker);
-    if (worker_wait_gone(worker, GONE_PATIENCE_MS, how) < 0 && r == 0)
-        r = error_set(err, -EBUSY, "the filesystem's worker does not end");
-    worker_unref(worker);
-    return r;
-}
-
-void filesystem_end_orphan(struct filesystem *filesystem)
-{
-    struct worker_watcher watcher = { .on_ended = ignore_end };
-    struct worker *worker = NULL;
-    struct error err = { .code = 0 };
-    char path[PATH_MAX];
-
-    if (filesystem_socket_path(filesystem, path, &err) < 0 ||
-        worker_connect(path, &watcher, &worker, &err) < 0)
-        return; /* as a rule: there is none */
-    log_warning("a worker that an interrupted operation left is stopped filesystem=%s",
-                filesystem->record.name);
-    if (filesystem_end_worker(worker, &err) < 0)
-        log_error("%s filesystem=%s", err.text, filesystem->record.name);
 }
 
 /* A worker that an earlier cofferd left, if it still serves. */

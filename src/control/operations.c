@@ -21,7 +21,9 @@ static int begin_start_locked(struct filesystem *fs, const struct start_options 
                               bool *ret_is_new, struct error *err) REQUIRES(fs->lock)
 {
     *ret_is_new = false;
-    filesystem_wait_left_locked(fs);
+    int r = filesystem_wait_left_locked(fs, err);
+    if (r < 0)
+        return r;
     if (fs->is_busy)
         return error_set(err, -EBUSY, "filesystem %s %s; try again later", fs->record.name,
                          fs->status_text);

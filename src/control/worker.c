@@ -393,12 +393,18 @@ int worker_status(struct worker *worker, int timeout_ms, struct worker_status_re
 
 int worker_stop(struct worker *worker, struct error *err)
 {
+    return worker_stop_until(worker, NULL, NULL, err);
+}
+
+int worker_stop_until(struct worker *worker, worker_stop_fn *should_stop, void *arg,
+                      struct error *err)
+{
     CLEANUP(free_ptr) struct worker_message *message = calloc(2, sizeof(*message));
 
     if (!message)
         return error_set(err, -ENOMEM, "out of memory");
     message[0].type = WORKER_STOP;
-    int r = worker_ask(worker, &message[0], -1, -1, &message[1], err);
+    int r = worker_ask_until(worker, &message[0], -1, should_stop, arg, &message[1], err);
     if (r == 0)
         worker_message_release(&message[1]);
     return r;

@@ -79,6 +79,9 @@ int worker_status(struct worker *worker, int timeout_ms, struct worker_status_re
 
 /* The last commit is made and the process about to end when it returns 0. */
 int worker_stop(struct worker *worker, struct error *err);
+/* The same, given up soon when should_stop says so (-ECANCELED): the worker ends all the same. */
+int worker_stop_until(struct worker *worker, worker_stop_fn *should_stop, void *arg,
+                      struct error *err);
 
 /* Closes the connection and waits for the reader thread; the process lives on. */
 void worker_disconnect(struct worker *worker);

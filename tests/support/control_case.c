@@ -250,3 +250,27 @@ bool has_alert(struct fixture *fixture, const char *type, const char *said)
     free(alerts);
     return is_there;
 }
+
+pid_t make_orphan(struct fixture *fixture)
+{
+    must_add(fixture, "data");
+    must_start(fixture, "data");
+    CLEANUP(filesystem_unrefp)
+    struct filesystem *fs = filesystem_find(fixture->control, "data", NULL);
+    mutex_lock(&fs->lock);
+    fs->record.is_wanted = false;
+    mutex_unlock(&fs->lock);
+    assert_int_equal(filesystem_save(fs, NULL), 0);
+    return worker_pid(fixture, "data");
+}
+
+void wait_left(struct fixture *fixture, const char *name)
+{
+    CLEANUP(filesystem_unrefp)
+    struct filesystem *fs = filesystem_find(fixture->control, name, NULL);
+    struct error err = { .code = 0 };
+
+    mutex_lock(&fs->lock);
+    must(filesystem_wait_left_locked(fs, &err), &err);
+    mutex_unlock(&fs->lock);
+}

@@ -58,3 +58,8 @@ void in_store_of(struct fixture *fixture, const char *name, char ret_path[static
 
 /* One of that type, whose text has that in it. */
 bool has_alert(struct fixture *fixture, const char *type, const char *said);
+
+/* The worker of a new filesystem "data", started, of which the registry says that it is not. */
+pid_t make_orphan(struct fixture *fixture);
+/* Until cofferd has looked at what such a one left. */
+void wait_left(struct fixture *fixture, const char *name);

@@ -188,10 +188,11 @@ static void remove_word(const struct fake *fake, const char *name)
     (void)unlink(path);
 }
 
-/* A FIFO "~start" in the store holds the start until a test has opened and closed it. */
-static void wait_at_start(const struct fake *fake)
+/* A FIFO "~start" in the store holds the start until a test has opened and closed it, "~end" what
+ * stops it. */
+static void wait_at(const struct fake *fake, const char *name)
 {
-    FILE *file = open_word(fake, "~start");
+    FILE *file = open_word(fake, name);
 
     if (!file)
         return;
@@ -282,7 +283,7 @@ static void answer(struct fake *fake, struct worker_message *message, int fuse_f
     case WORKER_START:
         r = on_start(fake, &message->start, &err);
         note_foreign(fake, &message->start.keys);
-        wait_at_start(fake);
+        wait_at(fake, "~start");
         break;
     case WORKER_MOUNT:
         fake->fuse_fd = dup(fuse_fd);
@@ -329,6 +330,7 @@ static void answer(struct fake *fake, struct worker_message *message, int fuse_f
         r = stop_task(fake, &message->task_stop, &err);
         break;
     case WORKER_STOP:
+        wait_at(fake, "~end");
         r = on_stop(fake, &err);
         break;
     default:

@@ -494,17 +494,7 @@ static void a_worker_that_nobody_remembers_is_stopped_before_another_starts(void
 {
     struct fixture *fixture = *state;
 
-    must_add(fixture, "data");
-    must_start(fixture, "data");
-    pid_t orphan = worker_pid(fixture, "data");
-    {
-        CLEANUP(filesystem_unrefp)
-        struct filesystem *fs = filesystem_find(fixture->control, "data", NULL);
-        mutex_lock(&fs->lock);
-        fs->record.is_wanted = false;
-        mutex_unlock(&fs->lock);
-        assert_int_equal(filesystem_save(fs, NULL), 0);
-    }
+    pid_t orphan = make_orphan(fixture);
     reopen_control(fixture);
     assert_int_equal(view_of(fixture, "data").state, FS_STOPPED);
     must_start(fixture, "data");
@@ -549,6 +539,56 @@ static void wait_stop_wanted(struct fixture *fixture)
         cond_wait(&fs->changed, &fs->lock);
     assert_null(fs->worker); /* so that the keeper is who tells it */
     mutex_unlock(&fs->lock);
+}
+
+/* As one does whose restore goes on. */
+static void nobody_waits_for_a_slow_worker_that_nobody_remembers_when_cofferd_ends(void **state)
+{
+    struct fixture *fixture = *state;
+    struct stop start = { .fixture = fixture };
+    pthread_t starter;
+    char path[PATH_MAX];
+    int how;
+
+    pid_t orphan = make_orphan(fixture);
+    in_store_of(fixture, "~end", path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    reopen_control(fixture);
+    assert_int_equal(pthread_create(&starter, NULL, start_it, &start), 0);
+    control_shut_down(fixture->control);
+    assert_int_equal(pthread_join(starter, NULL), 0);
+    assert_int_equal(start.r, -ESHUTDOWN);
+    close_control(fixture);
+    FILE *gate = fopen(path, "we"); /* it waits at it still */
+    assert_non_null(gate);
+    assert_int_equal(waitpid(orphan, &how, WNOHANG), 0);
+    assert_int_equal(fclose(gate), 0);
+    assert_int_equal(waitpid(orphan, &how, 0), orphan);
+    assert_true(WIFEXITED(how));
+    assert_int_equal(unlink(path), 0);
+    open_control(fixture);
+    must_start(fixture, "data");
+}
+
+static void a_worker_that_nobody_remembers_and_programs_use_goes_on(void **state)
+{
+    struct fixture *fixture = *state;
+    struct worker_message messages[2] = { { .type = WORKER_MOUNT }, { .type = WORKER_DONE } };
+    struct error err = { .code = 0 };
+    int how;
+
+    pid_t orphan = make_orphan(fixture);
+    {
+        CLEANUP(filesystem_unrefp)
+        struct filesystem *fs = filesystem_find(fixture->control, "data", NULL);
+        CLEANUP(worker_unrefp) struct worker *worker = filesystem_worker(fs);
+        must(worker_ask(worker, &messages[0], STDIN_FILENO, -1, &messages[1], &err), &err);
+    }
+    reopen_control(fixture);
+    wait_left(fixture, "data");
+    assert_int_equal(waitpid(orphan, &how, WNOHANG), 0);
+    must_start(fixture, "data"); /* which ends it */
+    assert_int_equal(waitpid(orphan, &how, 0), orphan);
 }
 
 /* Has it stopped while its worker is about to come up. */
@@ -730,6 +770,8 @@ int main(void)
         STATE_TEST(a_worker_that_is_killed_is_reported_and_started_again),
         STATE_TEST(a_started_filesystem_comes_back_when_its_worker_died_with_the_host),
         STATE_TEST(a_worker_that_nobody_remembers_is_stopped_before_another_starts),
+        STATE_TEST(nobody_waits_for_a_slow_worker_that_nobody_remembers_when_cofferd_ends),
+        STATE_TEST(a_worker_that_nobody_remembers_and_programs_use_goes_on),
         STATE_TEST(a_stop_that_came_before_its_worker_stops_it),
         STATE_TEST(a_stop_that_came_before_its_worker_tells_that_it_refused),
         STATE_TEST(a_stopped_filesystem_stays_stopped_after_a_restart),
