@@ -18,13 +18,15 @@ function steps(list) {
 }
 
 /* Who reads this may be about to take the former KMS away. */
-function keysLeft(list) {
+function keysLeft(list, isReset) {
   return element("div", {},
     table("Keys that stay wrapped as they were", [
       ["Filesystem", (row) => row.filesystem],
       ["Which, and why", (row) => row.text],
     ], list, ""),
-    element("p", { class: "todo" }, "Keep the KMS that wrapped these keys, with all versions of its key. Set it again, then this one, when it opens them: that has them wrapped by this one."));
+    element("p", { class: "todo" }, "Keep the KMS that wrapped these keys, with all versions of its key. ", isReset
+      ? "Set it again when it opens them: nothing else brings them back."
+      : "Set it again, then this one, when it opens them: that has them wrapped by this one."));
 }
 
 /* ---------------------------------------------------------------- the form */
@@ -65,17 +67,18 @@ function view(kms) {
 }
 
 async function reset(reload) {
+  let answer = null;
   const done = await ask({
     title: "Reset the KMS?",
     content: [element("p", {}, "coffer forgets the key server and its credentials. It is refused while the key of a filesystem is wrapped by it.")],
     fields: [checkbox("Wrap the keys of filesystems with local keys instead", "allow_downgrade",
       "Their keys then lie in files of this host, and no key server protects them")],
     action: "Yes, reset", kind: "danger",
-    send: (found) => call("DELETE", "/kms", found),
+    send: async (found) => { answer = await call("DELETE", "/kms", found); },
   });
   if (done) {
     announce("The KMS was reset");
-    reload("The KMS was reset.");
+    reload("The KMS was reset.", answer.keys_left);
   }
 }
 
@@ -140,9 +143,10 @@ export async function kmsPage(content, who) {
 
 function show(content, who, kms, ca, message) {
   const extra = element("div", {});
-  const reload = async (text) => {
+  const reload = async (text, left = []) => {
     const [newKms, newCa] = await Promise.all([get("/kms"), get("/ca-cert")]);
-    show(content, who, newKms, newCa, text ? notice("good", element("p", {}, text)) : null);
+    show(content, who, newKms, newCa, text ? notice(left.length ? "warn" : "good", element("p", {}, text),
+      left.length ? keysLeft(left, true) : null) : null);
   };
   const edit = () => {
     const title = kms.configured ? "Update KMS" : "Configure KMS";

@@ -62,6 +62,19 @@ def test_a_vault_is_configured_viewed_updated_checked_and_reset(instance, page, 
     page.page.keyboard.press("Escape")
     assert instance.api("GET", "/api/v1/kms")["configured"] is True
     instance.run("fs", "remove", "data", "-f")
+
+    def leave_keys(route):
+        if route.request.method != "DELETE":
+            route.fallback()
+            return
+        route.fulfill(json={"configured": False, "keys_left": [
+            {"filesystem": "data", "text": "1 key of other filesystems does not open"}]})
+
+    page.page.route("**/api/v1/kms", leave_keys)
+    page.press("Reset KMS")
+    page.press("Yes, reset", page.dialog())
+    page.sees("1 key of other filesystems does not open")
+    page.page.unroute("**/api/v1/kms")
     page.press("Reset KMS")
     page.press("Yes, reset", page.dialog())
     page.sees("The KMS was reset")
