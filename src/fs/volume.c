@@ -297,7 +297,8 @@ static int start_writing(struct volume *volume, const struct superblock_places *
 /* With something underneath, if not all of a downloaded filesystem is here. */
 static int open_engine(struct volume *volume, const struct volume_config *config, struct error *err)
 {
-    struct underlay_config underlay = { .options = { .read_only = volume->is_read_only },
+    struct underlay_config underlay = { .options = { .read_only = volume->is_read_only,
+                                                     .leaves_room = true },
                                         .url = config->meta_url };
 
     commit_hooks(volume, &underlay.hooks);

@@ -192,6 +192,8 @@ struct meta_txn {
 struct meta_options {
     bool read_only; /* begin(META_WRITE) is -EROFS, and nothing is written */
     bool create;    /* make an empty one; -EEXIST if there is one that holds records */
+    /* Ordinary writers leave some of the disk free: what else has to grow may be there. */
+    bool leaves_room;
 };
 
 /* url: "lmdb:/absolute/folder" or "memory:". hooks are copied; what they point to lives on, and

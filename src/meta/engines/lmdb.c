@@ -35,10 +35,10 @@
 
 #define ROOM_STEP ((uint64_t)4 * 1024 * 1024)
 
-/* What the file leaves of its disk as it grows for ordinary writers. The object store may have the
- * same disk, where files that are removed give back room only if there is some to move blocks
- * together in (fs/room.c keeps a little more of that, so that what is written there last still has
- * its metadata). */
+/* What the file of a filesystem leaves of its disk as it grows for ordinary writers. The object
+ * store may have the same disk, where files that are removed give back room only if there is some
+ * to move blocks together in (fs/room.c keeps a little more of that, so that what is written there
+ * last still has its metadata). */
 #define LEFT_OF_DISK 12u
 #define LEFT_MAX ((uint64_t)68 * 1024 * 1024)
 
@@ -49,6 +49,7 @@ struct lmdb_store {
     char *copy;
     int fd; /* holds the flock; blocks are allocated through it */
     bool read_only;
+    bool leaves_room;
     MDB_env *env; /* NULL after a reopen that failed */
     MDB_dbi dbi;
     bool is_exchanged; /* file and copy, and that is not yet known to be durable */
@@ -382,7 +383,7 @@ static uint64_t usable(const struct lmdb_store *store, uint64_t pages)
 
 static int grow(struct lmdb_store *store, uint64_t end, bool leave_disk) REQUIRES(store->room)
 {
-    int r = leave_disk ? expect_left(store, end - store->allocated_end) : 0;
+    int r = leave_disk && store->leaves_room ? expect_left(store, end - store->allocated_end) : 0;
 
     return r < 0 ? r : allocate(store, end);
 }
@@ -717,6 +718,7 @@ static struct lmdb_store *store_new(const char *folder, const struct meta_option
     store->room = MUTEX_INIT;
     store->fd = -1;
     store->read_only = options->read_only;
+    store->leaves_room = options->leaves_room;
     store->folder = strdup(folder);
     if (asprintf(&store->file, "%s/" FILE_NAME, folder) < 0)
         store->file = NULL;
