@@ -232,12 +232,15 @@ static int sync_or_fail(struct fault_store *fault, struct store_call *call, stru
     enum fault_op op = (enum fault_op)call->op;
     int code = writer->sync_code;
 
+    mutex_lock(&fault->lock);
+    bool is_large = writer->end > FAULT_LARGE, is_dense = writer->dense > FAULT_LARGE;
+    mutex_unlock(&fault->lock);
     int r = code < 0 ? 1 : ask(fault, op, call->name, &code, err);
-    if (r == 0 && writer->end > FAULT_LARGE) {
+    if (r == 0 && is_large) {
         op = FAULT_SYNC_LARGE;
         r = ask(fault, op, call->name, &code, err);
     }
-    if (r == 0 && writer->dense > FAULT_LARGE) {
+    if (r == 0 && is_dense) {
         op = FAULT_SYNC_DENSE;
         r = ask(fault, op, call->name, &code, err);
     }
