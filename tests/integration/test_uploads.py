@@ -2,6 +2,7 @@
 import json
 import pathlib
 import random
+import threading
 
 import pytest
 
@@ -276,16 +277,29 @@ def test_credentials_of_a_bucket_are_seen_nowhere(instance, s3):
     instance.run("fs", "tier", "s3", "add", "backup", "--hostname", "127.0.0.1", "--port", s3.port,
                  "--bucket", "coffer", "--access-key-id", s3.access_key_id, "--ca-cert", s3.ca_cert,
                  "--secret-key", "-", input=s3.secret_key)
-    instance.run("fs", "tier", "snapshot", "list", "backup")
+    seen, is_over = set(), threading.Event()
+
+    def use():
+        while not is_over.is_set():
+            instance.run("fs", "tier", "snapshot", "list", "backup")
+
+    def look():
+        for process in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                shown = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+                program = (process / "exe").resolve()
+            except OSError:
+                continue
+            if program.parent == instance.programs.resolve():  # another's environment is another's
+                seen.add(program.name)
+                assert s3.secret_key.encode() not in shown
+        return {"cofferd", "coffer-store"} <= seen
+
+    user = threading.Thread(target=use)  # the process for a bucket ends when it has been used
+    user.start()
+    try:
+        wait_until(look, "a process for the bucket is seen")
+    finally:
+        is_over.set()
+        user.join()
     assert s3.secret_key not in instance.log.read_text()
-    seen = set()
-    for process in pathlib.Path("/proc").glob("[0-9]*"):
-        try:
-            shown = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
-            program = (process / "exe").resolve()
-        except OSError:
-            continue
-        if program.parent == instance.programs.resolve():  # another's environment is another's
-            seen.add(program.name)
-            assert s3.secret_key.encode() not in shown
-    assert {"cofferd", "coffer-store"} <= seen
