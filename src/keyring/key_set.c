@@ -171,7 +171,8 @@ int foreign_key_ids_read(struct reader *reader, struct foreign_key_ids *ids)
         struct uuid origin;
         reader_copy(reader, origin.bytes, UUID_LEN);
         uint32_t generation = reader_u32(reader);
-        if (!reader->failed && foreign_key_ids_add(ids, &origin, generation) < 0)
+        if (!reader->failed && (foreign_key_ids_have(ids, &origin, generation) ||
+                                foreign_key_ids_add(ids, &origin, generation) < 0))
             reader_fail(reader);
     }
     return 0;

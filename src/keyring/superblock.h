@@ -73,8 +73,8 @@ bool foreign_key_ids_have(const struct foreign_key_ids *ids, const struct uuid *
 /* Unless they have it. -ENOSPC: more than a key ring can have. */
 int foreign_key_ids_add(struct foreign_key_ids *ids, const struct uuid *origin,
                         uint32_t generation);
-/* u8 count, then origin and u32 generation of each. Reading adds, and returns 0; what is malformed
- * fails the reader. */
+/* u8 count, then origin and u32 generation of each. Reading adds, and returns 0; what is malformed,
+ * as one that is there twice, fails the reader. */
 void foreign_key_ids_write(struct writer *writer, const struct foreign_key_ids *ids);
 int foreign_key_ids_read(struct reader *reader, struct foreign_key_ids *ids);
 
