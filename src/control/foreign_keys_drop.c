@@ -1,10 +1,11 @@
 /* foreign_keys_drop.c - keys of other filesystems that nothing of a filesystem is sealed under any
  * more leave its key ring, so that nobody need keep what wraps them.
  *
- *   1 the ring is opened and verified, as for a start
- *   2 the worker makes all durable, and says which of them its data needs: what it does not name,
- * no crash brings back 3 it is noted in the audit log, and the ring without them written to the
- * registry, then to the store
+ *   1. the ring is opened and verified, as for a start
+ *   2. the worker makes all durable, and says which of them its data needs: no crash brings back
+ *      what it does not name
+ *   3. it is noted in the audit log, and the ring without them is written to the registry, then
+ *      to the store
  *
  * Nobody brings a snapshot in meanwhile: who does says so before he looks at the ring, for which he
  * holds it, and until his task is in the list (keys_wanted). A crash leaves the ring as it was, or

@@ -125,6 +125,18 @@ bool left_references_exist(struct control *control, const char *store)
     return search.count > 0;
 }
 
+static void tell_forgotten(struct control *control, const char *store, const struct uuid *reference)
+{
+    char id[UUID_TEXT_SIZE];
+
+    uuid_format(reference, id);
+    events_add(&control->events, LOG_LEVEL_WARNING, "reference-forgotten", "",
+               "use %s of the removed object store %s, by a download that was removed, is not "
+               "dropped any more and holds what it names there; who uses that store can expire it "
+               "(coffer fs tier ops)",
+               id, store);
+}
+
 /* With a bucket the references, too. */
 static int drop_all(struct control *control, const char *store, const struct bucket *bucket,
                     struct error *err)
@@ -137,6 +149,8 @@ static int drop_all(struct control *control, const char *store, const struct buc
             r = reference_drop(bucket, &search.items[i], err);
         if (r == 0)
             r = note_remove(control, &search.items[i], err);
+        if (r == 0 && !bucket)
+            tell_forgotten(control, store, &search.items[i]);
     }
     free(search.items);
     return r;

@@ -29,7 +29,7 @@ bool left_references_exist(struct control *control, const char *store);
 int left_references_drop(struct control *control, const char *store, const struct bucket *bucket,
                          struct error *err);
 
-/* The store is not known any more: nobody can get at them. */
+/* The store is not known any more, so that nobody can get at them: an event names them. */
 int left_references_forget(struct control *control, const char *store, struct error *err);
 
 #define LEFT_REFERENCE_MAX 64u

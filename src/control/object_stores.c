@@ -552,9 +552,9 @@ static int remove_locked(struct control *control, const struct store_record *rec
     if (r == 0)
         r = locators_forget_store(control, record->name, err);
     if (r == 0)
-        r = left_references_forget(control, record->name, err);
-    if (r == 0)
         r = registry_put_value(control->registry, key, (struct bytes){ .len = 0 }, err);
+    if (r == 0)
+        r = left_references_forget(control, record->name, err);
     if (r == 0)
         r = store_secret_remove(control->state_dir, &record->secret_id, err);
     return r;
